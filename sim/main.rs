@@ -1,0 +1,2 @@
+//! The `chronon-sim` command.
+fn main() {}

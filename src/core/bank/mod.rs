@@ -1,0 +1,208 @@
+//! A bank: accounts and transfers. Whatever happens, the sum of all balances is what was paid in.
+
+use alloc::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::{self, ByteReader, ByteWriter};
+use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
+use crate::types::{GroupInit, u64_of};
+
+/// What a client asks of the bank; the body of its command is `codec::encode` of this.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BankCommand {
+    /// Open an account.
+    Open {
+        /// Its number.
+        account: u64,
+        /// What is paid in.
+        balance: u64,
+    },
+    /// Move money between two accounts.
+    Transfer {
+        /// Who pays.
+        from: u64,
+        /// Who is paid.
+        to: u64,
+        /// How much.
+        amount: u64,
+    },
+    /// The balance of an account.
+    Balance {
+        /// Its number.
+        account: u64,
+    },
+    /// The number of accounts and the sum of their balances.
+    Audit,
+}
+
+/// What the bank answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BankAnswer {
+    /// The account is open.
+    Opened,
+    /// The money has moved.
+    Transferred,
+    /// The balance.
+    Balance(u64),
+    /// The books.
+    Audit {
+        /// How many accounts there are.
+        accounts: u64,
+        /// The sum of their balances.
+        total: u64,
+    },
+}
+
+/// Why the bank refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode, thiserror::Error)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BankError {
+    /// The body is not a bank command.
+    #[error("not a bank command")]
+    Malformed,
+    /// The account is open already.
+    #[error("account {account} is open already")]
+    Exists {
+        /// Its number.
+        account: u64,
+    },
+    /// The account does not exist.
+    #[error("account {account} does not exist")]
+    NoAccount {
+        /// Its number.
+        account: u64,
+    },
+    /// There is not enough money.
+    #[error("account {account} holds {balance}, which is less than asked for")]
+    Insufficient {
+        /// Who was to pay.
+        account: u64,
+        /// What is there.
+        balance: u64,
+    },
+    /// The sum of all balances would not fit in 64 bits.
+    #[error("the bank cannot hold more than 2^64 - 1 in all")]
+    Overflow,
+}
+
+/// The application. It holds nothing itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bank;
+
+/// The books.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BankState {
+    balances: BTreeMap<u64, u64>,
+    total: u64,
+}
+
+impl ChrApplication for Bank {
+    const SCHEMA: Schema = Schema(1);
+    type State = BankState;
+    type QueryRequest = u64;
+    type QueryResponse = Option<u64>;
+    type Error = BankError;
+
+    fn genesis(&self, _group: &GroupInit) -> BankState {
+        BankState::default()
+    }
+
+    fn apply(
+        &self,
+        state: &mut BankState,
+        event: Event<'_>,
+        _ctx: &mut ApplyContext<'_>,
+    ) -> Result<Bytes, BankError> {
+        let Event::Command(body) = event else { return Err(BankError::Malformed) };
+        let command = codec::decode(body).map_err(|_| BankError::Malformed)?;
+        let answer = state.execute(command)?;
+        Ok(Bytes::from(codec::encode(&answer)))
+    }
+
+    fn query(&self, state: &BankState, account: u64, _ctx: &mut QueryContext) -> Option<u64> {
+        state.balances.get(&account).copied()
+    }
+
+    fn snapshot(&self, state: &BankState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
+        let first = u64::try_from(from.0).unwrap_or(u64::MAX);
+        let mut writer = ByteWriter::default();
+        let mut rest = state.balances.range(first..);
+        for (account, balance) in rest.by_ref().take(SLICE_ACCOUNTS) {
+            writer.u64(*account).u64(*balance);
+        }
+        out.extend_from_slice(writer.as_slice());
+        rest.next().map(|(account, _)| Cursor(u128::from(*account)))
+    }
+
+    fn restore(&self, state: &mut BankState, _from: Schema, chunk: &[u8]) -> Result<(), BankError> {
+        let mut reader = ByteReader::new(chunk);
+        while !reader.rest().is_empty() {
+            let account = reader.u64().map_err(|_| BankError::Malformed)?;
+            let balance = reader.u64().map_err(|_| BankError::Malformed)?;
+            state.open(account, balance)?;
+        }
+        Ok(())
+    }
+}
+
+impl BankState {
+    /// The sum of all balances, counted anew: for auditors that trust nobody.
+    pub fn recount(&self) -> u128 {
+        self.balances.values().map(|balance| u128::from(*balance)).sum()
+    }
+
+    /// The sum of all that was paid in.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn execute(&mut self, command: BankCommand) -> Result<BankAnswer, BankError> {
+        match command {
+            BankCommand::Open { account, balance } => {
+                self.open(account, balance)?;
+                Ok(BankAnswer::Opened)
+            }
+            BankCommand::Transfer { from, to, amount } => {
+                self.transfer(from, to, amount)?;
+                Ok(BankAnswer::Transferred)
+            }
+            BankCommand::Balance { account } => Ok(BankAnswer::Balance(self.balance(account)?)),
+            BankCommand::Audit => {
+                Ok(BankAnswer::Audit { accounts: u64_of(self.balances.len()), total: self.total })
+            }
+        }
+    }
+
+    fn balance(&self, account: u64) -> Result<u64, BankError> {
+        self.balances.get(&account).copied().ok_or(BankError::NoAccount { account })
+    }
+
+    fn open(&mut self, account: u64, balance: u64) -> Result<(), BankError> {
+        if self.balances.contains_key(&account) {
+            return Err(BankError::Exists { account });
+        }
+        self.total = self.total.checked_add(balance).ok_or(BankError::Overflow)?;
+        self.balances.insert(account, balance);
+        Ok(())
+    }
+
+    fn transfer(&mut self, from: u64, to: u64, amount: u64) -> Result<(), BankError> {
+        let balance = self.balance(from)?;
+        let left = balance.checked_sub(amount).ok_or(BankError::Insufficient { account: from, balance })?;
+        let received = self.balance(to)?;
+        if from == to {
+            return Ok(());
+        }
+        // Cannot overflow: no balance exceeds the total, which fits.
+        self.balances.insert(from, left);
+        self.balances.insert(to, received + amount);
+        Ok(())
+    }
+}
+
+/// Accounts in one slice of a snapshot.
+const SLICE_ACCOUNTS: usize = 4096;

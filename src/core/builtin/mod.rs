@@ -1,0 +1,100 @@
+//! The applications that the binary ships, chosen for each group by its [`GroupInit::kind`].
+
+use bytes::Bytes;
+
+use crate::bank::{Bank, BankError, BankState};
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
+use crate::register::{RegisterError, RegisterState, Registers};
+use crate::types::GroupInit;
+
+/// The kinds a group can be of.
+pub const KINDS: [&str; 2] = ["bank", "register"];
+
+/// One application that is each of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Builtin;
+
+/// The state of the application that a group's kind names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BuiltinState {
+    /// A bank.
+    Bank(BankState),
+    /// Registers.
+    Register(RegisterState),
+    /// A kind that this build does not know: it refuses every command, alike on all replicas.
+    Unknown,
+}
+
+/// A refusal of one of them.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode, thiserror::Error)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BuiltinError {
+    /// The bank's.
+    #[error(transparent)]
+    Bank(#[from] BankError),
+    /// The registers'.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The group's kind is not one of [`KINDS`].
+    #[error("the group is of a kind that this build does not know")]
+    UnknownKind,
+}
+
+impl ChrApplication for Builtin {
+    const SCHEMA: Schema = Schema(1);
+    type State = BuiltinState;
+    type QueryRequest = Bytes;
+    type QueryResponse = Option<Bytes>;
+    type Error = BuiltinError;
+
+    fn genesis(&self, group: &GroupInit) -> BuiltinState {
+        match group.kind.as_str() {
+            "bank" => BuiltinState::Bank(Bank.genesis(group)),
+            "register" => BuiltinState::Register(Registers.genesis(group)),
+            _ => BuiltinState::Unknown,
+        }
+    }
+
+    fn apply(
+        &self,
+        state: &mut BuiltinState,
+        event: Event<'_>,
+        ctx: &mut ApplyContext<'_>,
+    ) -> Result<Bytes, BuiltinError> {
+        match state {
+            BuiltinState::Bank(state) => Ok(Bank.apply(state, event, ctx)?),
+            BuiltinState::Register(state) => Ok(Registers.apply(state, event, ctx)?),
+            BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
+        }
+    }
+
+    /// The value of a register's key, or the balance of the account whose number is the eight bytes asked with.
+    fn query(&self, state: &BuiltinState, request: Bytes, ctx: &mut QueryContext) -> Option<Bytes> {
+        match state {
+            BuiltinState::Bank(state) => {
+                let account = u64::from_le_bytes(request.as_ref().try_into().ok()?);
+                let balance = Bank.query(state, account, ctx)?;
+                Some(Bytes::copy_from_slice(&balance.to_le_bytes()))
+            }
+            BuiltinState::Register(state) => Registers.query(state, request, ctx),
+            BuiltinState::Unknown => None,
+        }
+    }
+
+    fn snapshot(&self, state: &BuiltinState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
+        match state {
+            BuiltinState::Bank(state) => Bank.snapshot(state, from, out),
+            BuiltinState::Register(state) => Registers.snapshot(state, from, out),
+            BuiltinState::Unknown => None,
+        }
+    }
+
+    fn restore(&self, state: &mut BuiltinState, from: Schema, chunk: &[u8]) -> Result<(), BuiltinError> {
+        match state {
+            BuiltinState::Bank(state) => Ok(Bank.restore(state, from, chunk)?),
+            BuiltinState::Register(state) => Ok(Registers.restore(state, from, chunk)?),
+            BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Consensus: VSR behind one contract.
+
+mod message;
+
+pub use message::{DoViewChange, SuffixEntry, VsrMessage};

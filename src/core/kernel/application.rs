@@ -1,0 +1,139 @@
+//! The contract of an application on the kernel.
+
+use bytes::Bytes;
+
+use crate::codec::wire;
+use crate::types::{GroupId, GroupInit, Hash, Op, Prng, Timestamp};
+
+/// The version of an application's behaviour. Behaviour changes only after a logged activation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub struct Schema(pub u32);
+
+/// What an application is asked to apply, one at a time, in op order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event<'a> {
+    /// A client's command.
+    Command(&'a [u8]),
+    /// Consensus time reached what [`ChrApplication::next_wakeup`] asked for.
+    Wakeup,
+}
+
+/// Where a snapshot in slices goes on. Opaque to all but the application; [`Cursor::START`] begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub struct Cursor(pub u128);
+
+impl Cursor {
+    /// The first slice.
+    pub const START: Self = Self(0);
+}
+
+/// A slice of a snapshot being written.
+pub type Chunk = alloc::vec::Vec<u8>;
+
+/// A deterministic state machine, replicated by the kernel.
+///
+/// `apply` is a pure function of state, event and context: the same on every replica, in debug and in release.
+pub trait ChrApplication: Clone {
+    /// The behaviour this build starts a group with.
+    const SCHEMA: Schema;
+    /// The replicated state. A clone is cheap, or the application's snapshots are not.
+    type State: Clone;
+    /// What [`ChrApplication::query`] is asked.
+    type QueryRequest;
+    /// What it answers.
+    type QueryResponse;
+    /// A deterministic refusal; the state is then as it was.
+    type Error: wire::Encode;
+
+    /// The state of a group that has applied nothing.
+    fn genesis(&self, group: &GroupInit) -> Self::State;
+
+    /// Applies `event`. The answer goes to the client and is kept for its retries.
+    ///
+    /// # Errors
+    /// The application's refusal. The state must be as it was.
+    fn apply(
+        &self,
+        state: &mut Self::State,
+        event: Event<'_>,
+        ctx: &mut ApplyContext<'_>,
+    ) -> Result<Bytes, Self::Error>;
+
+    /// Answers a question about the state without changing it.
+    fn query(&self, state: &Self::State, request: Self::QueryRequest, ctx: &mut QueryContext) -> Self::QueryResponse;
+
+    /// Appends the slice at `from` to `out`; the cursor of the next slice, `None` after the last. Equal states give
+    /// equal bytes.
+    fn snapshot(&self, state: &Self::State, from: Cursor, out: &mut Chunk) -> Option<Cursor>;
+
+    /// Adds one slice to a state that began as the genesis. Slices come in order.
+    ///
+    /// # Errors
+    /// When the slice is not one that `from` could have written.
+    fn restore(&self, state: &mut Self::State, from: Schema, chunk: &[u8]) -> Result<(), Self::Error>;
+
+    /// Turns a state of schema `from` into one of [`ChrApplication::SCHEMA`].
+    fn migrate(&self, _state: &mut Self::State, _from: Schema) {}
+
+    /// When the application wants [`Event::Wakeup`], in consensus time.
+    fn next_wakeup(&self, _state: &Self::State) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// What `apply` may know beside state and event.
+#[derive(Debug)]
+pub struct ApplyContext<'a> {
+    pub(in crate::kernel) group: &'a GroupInit,
+    pub(in crate::kernel) op: Op,
+    pub(in crate::kernel) index: u32,
+    pub(in crate::kernel) timestamp: Timestamp,
+    pub(in crate::kernel) schema: Schema,
+}
+
+impl ApplyContext<'_> {
+    /// The group's founding facts.
+    pub fn group(&self) -> &GroupInit {
+        self.group
+    }
+
+    /// The entry being applied.
+    pub fn op(&self) -> Op {
+        self.op
+    }
+
+    /// The command's place in its entry, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Consensus time of the entry: strictly increasing by op.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// The behaviour in force.
+    pub fn schema(&self) -> Schema {
+        self.schema
+    }
+
+    /// A random stream that is the same on every replica, keyed by (cluster, group, op, index).
+    pub fn random(&self) -> Prng {
+        let group: GroupId = self.group.group;
+        let key = Hash::of_pieces(&[
+            b"chronon apply",
+            &self.group.cluster.get().to_le_bytes(),
+            &group.get().to_le_bytes(),
+            &self.op.get().to_le_bytes(),
+            &self.index.to_le_bytes(),
+        ]);
+        Prng::from_key(*key.as_bytes())
+    }
+}
+
+/// What `query` may know beside state and question.
+#[derive(Debug)]
+pub struct QueryContext {
+    /// The op that the state reflects.
+    pub op: Op,
+}

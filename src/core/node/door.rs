@@ -1,0 +1,196 @@
+//! The one door: what enters a node and what leaves it, as plain data.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::consensus::VsrMessage;
+use crate::engine::{DiskDone, DiskOp};
+use crate::kernel::{Command, Outcome};
+use crate::node::heartbeat::Heartbeat;
+use crate::types::notation::{Notation, NotationError, Scanner};
+use crate::types::{ClientId, GroupId, NodeId, Op, RequestNumber, View};
+
+/// What enters a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// The deadline has passed.
+    Timeout,
+    /// A message of another node. The driver vouches for who sent it.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// A disk operation completed.
+    Disk(DiskDone),
+    /// A client's request.
+    Client {
+        /// Where the reply goes: the driver's word for a connection.
+        route: Route,
+        /// The request.
+        request: Request,
+    },
+}
+
+notation_enum!(Input {
+    "timeout" => Timeout,
+    "message" => Message { from, message },
+    "disk" => Disk(done),
+    "client" => Client { route, request },
+});
+
+/// What leaves a node. A driver matches it with no wildcard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Send a message. It may be lost, doubled, reordered; whatever it claims to be durable is.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Start a disk operation.
+    Disk(DiskOp),
+    /// Answer a client.
+    Reply {
+        /// The connection that the request came from.
+        route: Route,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Stop the node: it emits nothing more.
+    Halt(HaltReason),
+}
+
+notation_enum!(Effect {
+    "send" => Send { to, message },
+    "disk" => Disk(op),
+    "reply" => Reply { route, reply },
+    "halt" => Halt(reason),
+});
+
+/// The driver's word for a client's connection. Never used twice between two starts of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub struct Route(pub u64);
+
+impl Notation for Route {
+    fn show(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.show(f)
+    }
+    fn scan(scanner: &mut Scanner<'_>) -> Result<Self, NotationError> {
+        Notation::scan(scanner).map(Self)
+    }
+}
+
+/// What nodes say to each other.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Message {
+    /// One a node pair, for all groups that the two share.
+    Heartbeat(Heartbeat),
+    /// Between two replicas of a group.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// What is said.
+        body: VsrMessage,
+    },
+}
+
+notation_enum!(Message { "heartbeat" => Heartbeat(beat), "group" => Group { group, body } });
+
+/// A client's request.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Request {
+    /// The group to be asked.
+    pub group: GroupId,
+    /// The command.
+    pub command: Command,
+}
+
+notation_struct!("request" => Request { group, command });
+
+/// The answer to a request; client and number tell which.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Reply {
+    /// The group that was asked.
+    pub group: GroupId,
+    /// The client that asked.
+    pub client: ClientId,
+    /// Its request.
+    pub number: RequestNumber,
+    /// The answer.
+    pub answer: Answer,
+}
+
+notation_struct!("reply" => Reply { group, client, number, answer });
+
+/// How a request was answered.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Answer {
+    /// The command is committed and applied.
+    Committed {
+        /// The op of the entry that first held the command.
+        op: Op,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Nothing was done: this node is not the group's primary.
+    NotPrimary {
+        /// The latest view this node knows.
+        view: View,
+        /// Its primary, if the view has started.
+        primary: NodeId,
+    },
+    /// Nothing was done: the queue is full, or the node is still recovering. Try again.
+    Busy,
+    /// Nothing was done: this node holds no such group.
+    UnknownGroup,
+    /// Nothing was done: the command's body is too long.
+    TooLong {
+        /// Bytes allowed.
+        max: u32,
+    },
+}
+
+notation_enum!(Answer {
+    "committed" => Committed { op, outcome },
+    "not-primary" => NotPrimary { view, primary },
+    "busy" => Busy,
+    "unknown-group" => UnknownGroup,
+    "too-long" => TooLong { max },
+});
+
+/// Why a node stopped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HaltReason {
+    /// A write or a barrier failed: what is durable is unknown from here on.
+    Disk {
+        /// What was being done.
+        what: String,
+    },
+    /// The data directory cannot be used as it is.
+    Storage {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An invariant of our own broke.
+    Invariant {
+        /// Which.
+        what: String,
+    },
+}
+
+notation_enum!(HaltReason {
+    "disk" => Disk { what },
+    "storage" => Storage { what },
+    "invariant" => Invariant { what },
+});
+
+/// The effects of steps, in order. A driver reuses the buffer.
+pub type Effects = Vec<Effect>;

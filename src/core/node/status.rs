@@ -1,0 +1,60 @@
+//! What a node tells an operator, and an oracle, about itself.
+
+use alloc::vec::Vec;
+
+use crate::types::{CommitIndex, GroupId, Hash, Incarnation, Op, View};
+
+/// A node from outside.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NodeStatus {
+    /// How far it is.
+    pub phase: Phase,
+    /// How many times it has started; 0 until its manifest was read.
+    pub incarnation: Incarnation,
+    /// Its replicas, ascending by group; empty until it runs.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// How far a node is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Phase {
+    /// It reads its disk.
+    #[default]
+    Recovering,
+    /// It takes part.
+    Running,
+    /// It stopped and says nothing more.
+    Halted,
+}
+
+/// What a replica is in its view.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// It leads the view.
+    Primary,
+    /// It follows the view.
+    Backup,
+    /// The view has not started here.
+    ViewChange,
+}
+
+/// A replica from outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: GroupId,
+    /// What it is in its view.
+    pub role: Role,
+    /// Its view.
+    pub view: View,
+    /// The view whose log it holds.
+    pub log_view: View,
+    /// What it knows to be committed.
+    pub commit: CommitIndex,
+    /// The highest op of its log.
+    pub head: Op,
+    /// The highest op it has applied.
+    pub applied: Op,
+    /// Chained hash of (op, outcomes) over all that was applied.
+    pub applied_digest: Hash,
+}

@@ -1,0 +1,98 @@
+//! What a consensus group is made from.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec;
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::types::{ClusterId, EntryHeader, EntryKind, GroupId, Hash, NodeId, Op, Timestamp, View};
+
+/// A group has at most this many voters.
+pub const VOTERS_MAX: usize = 7;
+
+/// The founding facts of a group, equal on all of its replicas; its genesis hash covers them, so logs of groups that
+/// were founded differently never mix.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct GroupInit {
+    /// The cluster the group belongs to.
+    pub cluster: ClusterId,
+    /// The group.
+    pub group: GroupId,
+    /// The application that runs on it, by name.
+    pub kind: String,
+    /// Its voters, ascending. A replica's index is its place in this list.
+    pub voters: Vec<NodeId>,
+    /// Sessions held at most; beyond that the one with the oldest last request goes.
+    pub sessions_max: u32,
+}
+
+/// Why a group cannot be founded.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GroupInitError {
+    /// Too few or too many voters.
+    #[error("group {group} has {found} voters; 1 to {VOTERS_MAX} are allowed")]
+    Voters {
+        /// The group.
+        group: u32,
+        /// How many it names.
+        found: usize,
+    },
+    /// The list of voters is not strictly ascending.
+    #[error("group {group}: voters must be listed once each, in ascending order")]
+    Order {
+        /// The group.
+        group: u32,
+    },
+    /// No session could ever be opened.
+    #[error("group {group}: sessions_max is 0; at least 1 is needed")]
+    Sessions {
+        /// The group.
+        group: u32,
+    },
+}
+
+impl GroupInit {
+    /// Checks the founding facts.
+    ///
+    /// # Errors
+    /// [`GroupInitError`] naming what is wrong.
+    pub fn validate(&self) -> Result<(), GroupInitError> {
+        let group = self.group.get();
+        if !(1..=VOTERS_MAX).contains(&self.voters.len()) {
+            return Err(GroupInitError::Voters { group, found: self.voters.len() });
+        }
+        if !self.voters.is_sorted_by(|a, b| a < b) {
+            return Err(GroupInitError::Order { group });
+        }
+        if self.sessions_max == 0 {
+            return Err(GroupInitError::Sessions { group });
+        }
+        Ok(())
+    }
+
+    /// The header of op 0, which no journal holds: every replica derives it.
+    pub fn genesis(&self) -> EntryHeader {
+        let founding = Hash::of(&codec::encode(self));
+        EntryHeader::genesis(self.group, founding)
+    }
+
+    /// The first view: primaries are spread over the voters by group.
+    pub fn first_view(&self) -> View {
+        let voters = crate::types::u64_of(self.voters.len());
+        View::new(1 + u64::from(self.group.get()) % voters)
+    }
+
+    /// The primary of `view`: r((v - 1) mod N) (VRR section 4).
+    pub fn primary_of(&self, view: View) -> NodeId {
+        let voters = crate::types::u64_of(self.voters.len());
+        let index = view.get().saturating_sub(1) % voters;
+        self.voters[crate::types::usize_of(index)]
+    }
+}
+
+impl EntryHeader {
+    fn genesis(group: GroupId, founding: Hash) -> Self {
+        Self::seal(group, EntryKind::Genesis, View::new(0), Op::GENESIS, Timestamp::default(), founding, Hash::ZERO, 0)
+    }
+}

@@ -1,0 +1,26 @@
+//! The words every room above shares: ids, units, hashes, entries, and the one notation.
+
+#[macro_use]
+pub mod notation;
+mod blob;
+mod commit_index;
+mod entry;
+mod group;
+mod hash;
+mod numbers;
+mod prng;
+mod quorum;
+mod time;
+
+pub use blob::Blob;
+pub use commit_index::CommitIndex;
+pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
+pub use group::{GroupInit, GroupInitError, VOTERS_MAX};
+pub use hash::Hash;
+pub use notation::{Notation, NotationError, Scanner};
+pub use numbers::{
+    ClientId, ClusterId, GroupId, Incarnation, NodeId, Nonce, Op, Ordinal, RequestNumber, SessionId, View, u64_of, usize_of,
+};
+pub use prng::Prng;
+pub use quorum::{Quorums, ReplicaSet};
+pub use time::{Monotonic, Nanos, Now, Timestamp, Wall};

@@ -1,0 +1,154 @@
+//! Ids and counters: newtypes with private fields and named operations.
+
+use core::fmt;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::types::notation::{Notation, NotationError, Scanner};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Encode, Decode)]
+        #[bincode(crate = "crate::codec::wire")]
+        pub struct $name($inner);
+
+        impl $name {
+            /// The value with this number.
+            pub const fn new(number: $inner) -> Self {
+                Self(number)
+            }
+
+            /// The number.
+            pub const fn get(self) -> $inner {
+                self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl Notation for $name {
+            fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+            fn scan(scanner: &mut Scanner<'_>) -> Result<Self, NotationError> {
+                Notation::scan(scanner).map(Self)
+            }
+        }
+    };
+}
+
+macro_rules! counter {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The number after this one.
+            ///
+            /// # Panics
+            /// At the end of u64, which no running system reaches.
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+
+            /// The number before this one; `None` at zero.
+            pub const fn previous(self) -> Option<Self> {
+                match self.0.checked_sub(1) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
+            }
+
+            /// This number plus `count`.
+            pub const fn plus(self, count: u64) -> Self {
+                Self(self.0 + count)
+            }
+
+            /// How far this number is above `other`; zero when it is not above it.
+            pub const fn above(self, other: Self) -> u64 {
+                self.0.saturating_sub(other.0)
+            }
+        }
+    )*};
+}
+
+number!(
+    /// A cluster, drawn at random when it is formatted.
+    ClusterId(u128)
+);
+number!(
+    /// A node of a cluster. Never reused: a wiped disk comes back under a new id.
+    NodeId(u64)
+);
+number!(
+    /// A consensus group. Never reused.
+    GroupId(u32)
+);
+number!(
+    /// A client, drawn at random by itself; its registration opens a session under this id.
+    ClientId(u128)
+);
+number!(
+    /// The session that a client's registration opened: the op of that registration.
+    SessionId(u64)
+);
+number!(
+    /// A client's count of its requests within a session, from 1.
+    RequestNumber(u64)
+);
+number!(
+    /// A view of a group (VRR section 4.1). The first is 1 + g mod N.
+    View(u64)
+);
+number!(
+    /// A slot of a group's log. 0 is the genesis, which every replica holds without a record.
+    Op(u64)
+);
+number!(
+    /// The node-wide number of a journal record: of two records of an op, the higher ordinal is the newer.
+    Ordinal(u64)
+);
+number!(
+    /// How many times a node has started, from its manifest.
+    Incarnation(u64)
+);
+number!(
+    /// A number that ties an answer to its question; never used twice by a node.
+    Nonce(u64)
+);
+
+counter!(RequestNumber, View, Op, Ordinal, Incarnation, Nonce);
+
+impl Op {
+    /// The genesis of a group's log.
+    pub const GENESIS: Self = Self(0);
+}
+
+/// A length or count as it goes to disk or wire.
+///
+/// # Panics
+/// Never on machines with at most 64-bit addresses.
+pub fn u64_of(count: usize) -> u64 {
+    match u64::try_from(count) {
+        Ok(count) => count,
+        Err(_) => panic!("usize is at most 64 bits wide"),
+    }
+}
+
+/// A length or count from disk or wire, as an index.
+///
+/// # Panics
+/// When it does not fit this machine's addresses; callers bound the number first.
+pub fn usize_of(count: u64) -> usize {
+    match usize::try_from(count) {
+        Ok(count) => count,
+        Err(_) => panic!("the count was bounded before"),
+    }
+}

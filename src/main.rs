@@ -1,0 +1,2 @@
+//! The `chronon` binary.
+fn main() {}
