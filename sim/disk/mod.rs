@@ -1,0 +1,5 @@
+//! The simulated disk.
+
+mod image;
+
+pub use image::DiskImage;
