@@ -71,6 +71,11 @@ impl DiskImage {
         self.files.insert(file, Arc::new(File { bytes, chunks: vec![None; chunks] }));
     }
 
+    /// Makes `file` not exist.
+    pub fn remove(&mut self, file: FileId) {
+        self.files.remove(&file);
+    }
+
     /// Writes `data` into `file` at `offset`, in whatever pieces of a block. False, and nothing done, when the file
     /// does not exist or ends before that.
     pub fn write(&mut self, file: FileId, offset: u64, data: &[u8]) -> bool {

@@ -101,6 +101,22 @@ pub enum Observed<'a> {
         /// Always [`Answer::Committed`].
         answer: &'a Answer,
     },
+    /// A client that had its answer sent the same request again, and heard this. It must be the first answer, byte for
+    /// byte, unless the session was evicted in between.
+    Repeated {
+        /// The operation.
+        operation: u64,
+        /// Who asked.
+        process: u64,
+        /// The group it asked.
+        group: GroupId,
+        /// What it asked.
+        command: &'a Command,
+        /// What it heard first.
+        first: &'a Answer,
+        /// What it heard now. Always [`Answer::Committed`].
+        answer: &'a Answer,
+    },
     /// The client gave up: the operation may have taken effect, may still do so, or never.
     Abandoned {
         /// The operation.
