@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod net;
 pub mod oracle;
 pub mod random;
 pub mod time;
