@@ -120,7 +120,13 @@ pub type Outgoing = Option<(NodeId, Request)>;
 
 impl Session {
     /// A session that has not registered. Its first request comes within a think time.
-    pub fn new(client: u32, group: usize, init: &GroupInit, model: &ClientModel, randomness: Randomness) -> Self {
+    pub fn new(
+        client: u32,
+        group: usize,
+        init: &GroupInit,
+        model: &ClientModel,
+        randomness: Randomness,
+    ) -> Self {
         let mut session = Self {
             client,
             group,
@@ -261,7 +267,8 @@ impl Session {
     }
 
     fn settle(&mut self, now: WorldTime, model: &ClientModel, answer: Answer, notes: &mut Vec<Note>) {
-        let Doing::Asking(Open { operation, command, first, .. }) = std::mem::replace(&mut self.doing, Doing::Nothing)
+        let Doing::Asking(Open { operation, command, first, .. }) =
+            std::mem::replace(&mut self.doing, Doing::Nothing)
         else {
             return;
         };
@@ -286,7 +293,8 @@ impl Session {
         }
         let mut draw = self.draw(&[THINK]);
         // Most requests follow soon; the mean is made up by longer breaks.
-        let think = if draw.below(4) > 0 { draw.below(20 * MILLISECOND) } else { draw.below(8 * model.think_ns + 1) };
+        let think =
+            if draw.below(4) > 0 { draw.below(20 * MILLISECOND) } else { draw.below(8 * model.think_ns + 1) };
         let think = if self.plan == Plan::GoOn { think } else { MILLISECOND };
         self.wake_at = (self.plan != Plan::Stop).then(|| now.after(think));
     }
@@ -310,7 +318,8 @@ impl Session {
         };
         *operations += 1;
         notes.push(Note::Invoke { operation: *operations, command: command.clone() });
-        self.doing = Doing::Asking(Open { operation: *operations, command, attempts: 0, since: now, first: None });
+        self.doing =
+            Doing::Asking(Open { operation: *operations, command, attempts: 0, since: now, first: None });
     }
 
     fn repeat(&mut self, last: Settled, now: WorldTime) {

@@ -4,6 +4,8 @@
 //! on what other messages exist. Delays have long tails, so messages overtake each other. Faults change links for a
 //! while: cut, lossy, clogged; and rules drop messages of one kind.
 
+use std::fmt;
+
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Message, Reply, Request};
 use chronon_core::types::NodeId;
@@ -29,6 +31,15 @@ pub enum Endpoint {
     Node(NodeId),
     /// A client, counted from 1.
     Client(u32),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "{node}"),
+            Self::Client(client) => write!(f, "c{client}"),
+        }
+    }
 }
 
 /// The kinds of messages, nodes' and clients', in the words of the one notation.

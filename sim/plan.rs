@@ -128,9 +128,45 @@ impl FaultKind {
     ];
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.at, self.what)
+        let word = self.word();
+        match self {
+            Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", span(*down_ns)),
+            Self::CrashAtDiskOp { node, nth, down_ns } => {
+                write!(f, "{word} node {node}, op {nth} from now, down {}", span(*down_ns))
+            }
+            Self::PowerLoss { down_ns, apart_ns } => {
+                write!(f, "{word} down {}, back {} apart", span(*down_ns), span(*apart_ns))
+            }
+            Self::Pause { node, for_ns } | Self::DiskStall { node, for_ns } => {
+                write!(f, "{word} node {node} for {}", span(*for_ns))
+            }
+            Self::Cut { links, for_ns } | Self::Clog { links, for_ns } => {
+                write!(f, "{word}{} for {}", Links(links), span(*for_ns))
+            }
+            Self::Lossy { links, loss_ppm, for_ns } => {
+                write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), span(*for_ns))
+            }
+            Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", span(*for_ns)),
+            Self::ClockJump { node, by_ns } => write!(f, "{word} node {node} by {by_ns} ns"),
+        }
+    }
+}
+
+/// A span for people.
+fn span(ns: u64) -> String {
+    format!("{}.{:03} s", ns / SECOND, ns % SECOND / MILLISECOND)
+}
+
+struct Links<'a>(&'a [(Endpoint, Endpoint)]);
+
+impl fmt::Display for Links<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (from, to) in self.0 {
+            write!(f, " {from}>{to}")?;
+        }
+        Ok(())
     }
 }
 

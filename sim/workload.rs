@@ -88,7 +88,12 @@ impl Workload<Builtin> for BuiltinWorkload {
         }
     }
 
-    fn converged(&self, group: &GroupInit, application: &Builtin, state: &BuiltinState) -> Result<(), String> {
+    fn converged(
+        &self,
+        group: &GroupInit,
+        application: &Builtin,
+        state: &BuiltinState,
+    ) -> Result<(), String> {
         if group.kind != "bank" {
             return Ok(());
         }
@@ -123,12 +128,16 @@ impl BuiltinWorkload {
     }
 
     fn hear_register(&mut self, group: GroupId, body: &[u8], answer: &[u8]) -> Result<(), String> {
-        let command: RegisterCommand = codec::decode(body).map_err(|error| format!("own command: {error}"))?;
-        let answer: RegisterAnswer = codec::decode(answer).map_err(|error| format!("register answer: {error}"))?;
+        let command: RegisterCommand =
+            codec::decode(body).map_err(|error| format!("own command: {error}"))?;
+        let answer: RegisterAnswer =
+            codec::decode(answer).map_err(|error| format!("register answer: {error}"))?;
         let (key, value) = match (command, answer) {
             (RegisterCommand::Read { key }, RegisterAnswer::Value(found)) => (key, found),
             (RegisterCommand::Write { key, value }, RegisterAnswer::Written) => (key, Some(value)),
-            (RegisterCommand::CompareAndSet { key, value, .. }, RegisterAnswer::Swapped) => (key, Some(value)),
+            (RegisterCommand::CompareAndSet { key, value, .. }, RegisterAnswer::Swapped) => {
+                (key, Some(value))
+            }
             (RegisterCommand::CompareAndSet { key, .. }, RegisterAnswer::Mismatch { found }) => (key, found),
             (command, answer) => return Err(format!("{command:?} was answered with {answer:?}")),
         };

@@ -25,7 +25,8 @@ impl Oracle for OnePrimary {
             self.compared += 1;
             let leader = *self.leaders.entry(status.group).or_default().entry(status.view).or_insert(*node);
             if leader != *node {
-                let what = format!("view {} is led by node {node}, and was led by node {leader}", status.view);
+                let what =
+                    format!("view {} is led by node {node}, and was led by node {leader}", status.view);
                 found.push(Violation::new("OnePrimary", what).at(*node).of(status.group));
             }
         }
@@ -72,7 +73,8 @@ impl AckedSurvives {
     }
 
     fn repeated(&mut self, group: GroupId, first: &Answer, answer: &Answer) -> Option<Violation> {
-        let (Answer::Committed { op: first_op, outcome: was }, Answer::Committed { op, outcome: is }) = (first, answer)
+        let (Answer::Committed { op: first_op, outcome: was }, Answer::Committed { op, outcome: is }) =
+            (first, answer)
         else {
             return None;
         };
@@ -81,7 +83,9 @@ impl AckedSurvives {
         }
         self.same += 1;
         if first_op != op {
-            let what = format!("a command acknowledged at op {first_op} was executed again, or lost, and is at op {op}");
+            let what = format!(
+                "a command acknowledged at op {first_op} was executed again, or lost, and is at op {op}"
+            );
             return Some(Violation::new("AckedSurvives", what).of(group));
         }
         (was != is).then(|| {
@@ -95,7 +99,8 @@ impl AckedSurvives {
         let acked = self.groups.get(&group)?;
         (acked.sessions <= acked.sessions_max / 4).then(|| {
             let Acked { sessions, sessions_max, .. } = acked;
-            let what = format!("a session is gone, although only {sessions} of {sessions_max} were acknowledged");
+            let what =
+                format!("a session is gone, although only {sessions} of {sessions_max} were acknowledged");
             Violation::new("AckedSurvives", what).of(group)
         })
     }
@@ -107,7 +112,9 @@ impl AckedSurvives {
                 let applied = self.applied.get(&(*group, *voter)).copied().unwrap_or(Op::GENESIS);
                 if applied < acked.highest {
                     let highest = acked.highest;
-                    let what = format!("applied up to op {applied}, and a client was told that op {highest} is committed");
+                    let what = format!(
+                        "applied up to op {applied}, and a client was told that op {highest} is committed"
+                    );
                     found.push(Violation::new("AckedSurvives", what).at(*voter).of(*group));
                 }
             }
@@ -131,7 +138,9 @@ impl Oracle for AckedSurvives {
                 }
             }
             Observed::Return { group, answer, .. } => self.acknowledged(*group, answer),
-            Observed::Repeated { group, first, answer, .. } => found.extend(self.repeated(*group, first, answer)),
+            Observed::Repeated { group, first, answer, .. } => {
+                found.extend(self.repeated(*group, first, answer))
+            }
             Observed::End { converged: true } => self.judge_the_end(found),
             _ => {}
         }
@@ -171,7 +180,9 @@ impl Bounded {
             VsrMessage::Prepare { entry, .. } => {
                 self.compared += 1;
                 let (bytes, max) = (entry.payload().len() as u64, u64::from(self.limits.batch_bytes_max));
-                (bytes > max).then(|| format!("op {}: an entry of {bytes} bytes; at most {max} are allowed", entry.op()))
+                (bytes > max).then(|| {
+                    format!("op {}: an entry of {bytes} bytes; at most {max} are allowed", entry.op())
+                })
             }
             VsrMessage::Entries { entries, .. } => {
                 self.compared += 1;
@@ -181,7 +192,8 @@ impl Bounded {
                 }
                 let bytes: u64 = entries.iter().map(|entry| entry.payload().len() as u64).sum();
                 let max = u64::from(self.limits.repair_bytes_max);
-                (count > 1 && bytes > max).then(|| format!("an answer of {bytes} bytes; at most {max} are allowed"))
+                (count > 1 && bytes > max)
+                    .then(|| format!("an answer of {bytes} bytes; at most {max} are allowed"))
             }
             _ => None,
         }
@@ -194,7 +206,8 @@ impl Oracle for Bounded {
             Observed::Begin { limits, .. } => self.limits = **limits,
             Observed::Step { node, effects, .. } => {
                 if effects.len() > EFFECTS_MAX {
-                    let what = format!("{} effects in one step; at most {EFFECTS_MAX} are sane", effects.len());
+                    let what =
+                        format!("{} effects in one step; at most {EFFECTS_MAX} are sane", effects.len());
                     found.push(Violation::new("Bounded", what).at(*node));
                 }
                 for effect in *effects {
