@@ -5,7 +5,8 @@ mod door;
 mod heartbeat;
 mod status;
 
-pub use config::{Limits, NodeConfig, Timeouts};
+pub use config::NodeConfig;
+pub use crate::consensus::{Limits, Timeouts};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 pub use heartbeat::{GroupBeat, Heartbeat};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
