@@ -117,7 +117,9 @@ impl LogReader {
             return if at == limit {
                 Ok(())
             } else {
-                Err(format!("journal segment {slot}: flush at offset {at} is rotten; the segment reached {end}"))
+                Err(format!(
+                    "journal segment {slot}: flush at offset {at} is rotten; the segment reached {end}"
+                ))
             };
         }
         let expected = self.expected();
@@ -143,7 +145,8 @@ impl LogReader {
         match footer {
             Some(footer) => {
                 let lines = footer.groups.iter();
-                let names: Vec<String> = lines.map(|(g, op, _, _)| format!("group {g} up to op {op}")).collect();
+                let names: Vec<String> =
+                    lines.map(|(g, op, _, _)| format!("group {g} up to op {op}")).collect();
                 format!("the segment held {}", names.join(", "))
             }
             None => format!("flush {} proves that it was durable", proof.number),

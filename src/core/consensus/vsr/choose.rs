@@ -83,7 +83,9 @@ impl DoViewChange {
             [below, above] => chains(&below.header, &above.header),
             _ => true,
         });
-        links && self.suffix.first().is_some_and(|slot| slot.header.op() == self.commit) && self.log_view <= self.view
+        links
+            && self.suffix.first().is_some_and(|slot| slot.header.op() == self.commit)
+            && self.log_view <= self.view
     }
 }
 

@@ -65,7 +65,9 @@ pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recov
                 log.append_durable(entry);
             }
             (_, Some(header), _) if chains(header) => log.append_header(*header),
-            (_, None, Some((_, entry))) if below_promise && chains(entry.header()) => log.append_durable(entry),
+            (_, None, Some((_, entry))) if below_promise && chains(entry.header()) => {
+                log.append_durable(entry)
+            }
             _ => break,
         }
     }

@@ -42,7 +42,8 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Hash, Monotonic, NodeId, Op, Ordinal, Quorums, View, u64_of,
+    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Hash, Monotonic, NodeId, Op, Ordinal, Quorums, View,
+    u64_of,
 };
 
 /// A replica of one group.
@@ -205,7 +206,12 @@ impl VsrNode {
     ///
     /// # Errors
     /// [`Discard`] when the message was dropped; it has changed nothing then.
-    pub fn on_message(&mut self, turn: &mut Turn<'_>, from: NodeId, message: VsrMessage) -> Result<(), Discard> {
+    pub fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        message: VsrMessage,
+    ) -> Result<(), Discard> {
         let from = self.init.voters.iter().position(|voter| *voter == from).ok_or(Discard::Stranger)?;
         match message {
             VsrMessage::Prepare { view, commit, entry } => self.on_prepare(turn, from, view, commit, entry),
@@ -252,7 +258,9 @@ impl VsrNode {
         while let Some(write) = self.writes.front() {
             match *write {
                 Write::Entry(ordinal, op, hash) if ordinal <= durable => self.log.mark_durable(op, hash),
-                Write::Promise(ordinal, view, log_view) if ordinal <= durable => self.durable = (view, log_view),
+                Write::Promise(ordinal, view, log_view) if ordinal <= durable => {
+                    self.durable = (view, log_view)
+                }
                 Write::Entry(..) | Write::Promise(..) => break,
             }
             self.writes.pop_front();
@@ -397,11 +405,6 @@ impl VsrNode {
         }
     }
 
-    /// Entries in the pipeline at most, as a span of ops.
-    fn pipeline_max(turn: &Turn<'_>) -> u64 {
-        u64::from(turn.limits.pipeline_entries_max)
-    }
-
     fn waiting(&self) -> u64 {
         match &self.status {
             Status::Primary(primary) => u64_of(primary.tracker.waiting()),
@@ -425,6 +428,12 @@ pub struct Beat {
 
 impl Backup {
     fn new(now: Monotonic) -> Self {
-        Self { early: BTreeMap::new(), acknowledged: Op::GENESIS, prepared: Op::GENESIS, led: false, last_word: now }
+        Self {
+            early: BTreeMap::new(),
+            acknowledged: Op::GENESIS,
+            prepared: Op::GENESIS,
+            led: false,
+            last_word: now,
+        }
     }
 }

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::{Backup, Status, VsrNode};
-use crate::consensus::{Discard, Turn, VsrMessage};
+use crate::consensus::{Discard, Limits, Turn, VsrMessage};
 use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
 
 impl VsrNode {
     /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, and the pipeline has room.
-    pub fn can_propose(&self, turn: &Turn<'_>) -> bool {
-        self.leads() && self.waiting() < Self::pipeline_max(turn)
+    pub fn can_propose(&self, limits: &Limits) -> bool {
+        self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max)
     }
 
     /// Makes `payload` the next entry, and sends it to the backups; its op.
@@ -17,7 +17,7 @@ impl VsrNode {
     /// # Panics
     /// When [`VsrNode::can_propose`] says no.
     pub fn propose(&mut self, turn: &mut Turn<'_>, kind: EntryKind, payload: Bytes) -> Op {
-        assert!(self.can_propose(turn), "only a primary with room in its pipeline proposes");
+        assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
         let head = *self.log.head();
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
         let timestamp = head.timestamp().next().max(wall);
@@ -58,7 +58,7 @@ impl VsrNode {
         let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
         backup.hear(turn, entry.op());
         if entry.op() > head.next() {
-            let bound = Self::pipeline_max(turn) * 2;
+            let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
             if entry.op().above(head) <= bound {
                 backup.early.insert(entry.op(), entry);
             }

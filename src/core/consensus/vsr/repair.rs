@@ -130,7 +130,11 @@ impl VsrNode {
         let contradicts = op <= self.log.head_op() && !self.log.contains(op, entry.hash());
         if contradicts {
             assert!(op > self.commit, "two entries are committed at op {op}");
-            assert!(self.log_view < self.view, "the log of view {} contradicts the commit at op {op}", self.view);
+            assert!(
+                self.log_view < self.view,
+                "the log of view {} contradicts the commit at op {op}",
+                self.view
+            );
             let below = op.previous().unwrap_or(Op::GENESIS);
             if !self.log.contains(below, entry.header().parent()) {
                 return Ok(false);

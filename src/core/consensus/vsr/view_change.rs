@@ -17,7 +17,8 @@ impl VsrNode {
                 }
             }
             Status::Backup(backup) => {
-                let pair = turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
+                let pair =
+                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
                 let last = pair.max(backup.last_word);
                 if now.since(last) >= turn.timeouts.primary_silence {
                     self.wish(turn);
@@ -35,7 +36,8 @@ impl VsrNode {
             Status::Primary(_) if self.waiting() == 0 => None,
             Status::Primary(primary) => Some(primary.waiting_since.after(turn.timeouts.abdicate).max(now)),
             Status::Backup(backup) => {
-                let pair = turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
+                let pair =
+                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
                 let span = turn.timeouts.primary_silence;
                 let due = pair.max(backup.last_word).after(span);
                 let due = if due > now { due } else { now.after(span) };
@@ -130,7 +132,12 @@ impl VsrNode {
             // What is not durable was never acknowledged, and will not be in an earlier view.
             SuffixEntry { header, present, nack: !present }
         });
-        DoViewChange { view: self.view, log_view: self.log_view, commit: self.commit, suffix: suffix.collect() }
+        DoViewChange {
+            view: self.view,
+            log_view: self.log_view,
+            commit: self.commit,
+            suffix: suffix.collect(),
+        }
     }
 
     /// Does what the phase of the view change allows, once view and log view are durable or something was repaired.
@@ -182,7 +189,8 @@ impl VsrNode {
         if self.primary_of(self.view) != self.me {
             return Err(Discard::OutOfPlace);
         }
-        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status else {
+        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status
+        else {
             return Err(Discard::OutOfPlace);
         };
         messages[from] = Some(message);
@@ -193,7 +201,9 @@ impl VsrNode {
     /// On the primary of the view: takes the log as soon as the messages tell which. Its own message counts once it
     /// is durable.
     fn choose_log(&mut self, turn: &mut Turn<'_>) {
-        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else { return };
+        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
+            return;
+        };
         if messages[self.me].is_none() {
             return;
         }
@@ -236,7 +246,9 @@ impl VsrNode {
     /// Adopts the known log of the view once it joins onto what is committed here; until then asks for the entries
     /// between. Nothing of the old log is cut before the new one is there to replace it.
     fn try_adopt(&mut self, turn: &mut Turn<'_>) {
-        let Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) = &self.status else { return };
+        let Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) = &self.status else {
+            return;
+        };
         let Some(joint) = self.joint(chosen) else {
             self.ask(turn);
             return;
@@ -271,7 +283,12 @@ impl VsrNode {
     fn adopt(&mut self, headers: &[EntryHeader], joint: Op) -> Option<Op> {
         let cut = (self.log.head_op() > joint).then_some(joint);
         if cut.is_some() {
-            assert!(joint >= self.commit, "the log of view {} drops the commit at {}", self.view, self.commit);
+            assert!(
+                joint >= self.commit,
+                "the log of view {} drops the commit at {}",
+                self.view,
+                self.commit
+            );
             self.log.truncate_above(joint);
         }
         for header in headers.iter().filter(|header| header.op() > joint) {
@@ -343,4 +360,3 @@ impl ChosenLog {
         links && self.anchor().is_some_and(|anchor| anchor <= self.commit) && head >= Some(self.commit)
     }
 }
-
