@@ -93,7 +93,8 @@ pub(in crate::engine) fn flush_bytes_bound(
     body: usize,
     doubled: usize,
 ) -> usize {
-    let head = HEAD_FIXED_BYTES + commits * COMMIT_BYTES + (2 * records + previous_records) * DIRECTORY_ENTRY_BYTES;
+    let head =
+        HEAD_FIXED_BYTES + commits * COMMIT_BYTES + (2 * records + previous_records) * DIRECTORY_ENTRY_BYTES;
     (head + body + doubled + BLOCK_BYTES).next_multiple_of(BLOCK_BYTES)
 }
 
@@ -122,7 +123,11 @@ pub(in crate::engine) fn build(plan: &FlushPlan<'_>) -> BuiltFlush {
 }
 
 /// Appends the records, then the second copies of hard states in blocks of their own; the directory of it all.
-fn put_body(records: &[(Ordinal, Record)], head_bytes: usize, writer: &mut ByteWriter) -> Vec<DirectoryEntry> {
+fn put_body(
+    records: &[(Ordinal, Record)],
+    head_bytes: usize,
+    writer: &mut ByteWriter,
+) -> Vec<DirectoryEntry> {
     let mut directory = Vec::with_capacity(records.len());
     let mut put = |ordinal: Ordinal, record: &Record, writer: &mut ByteWriter| {
         let offset = writer.as_slice().len() - head_bytes;
@@ -159,13 +164,20 @@ fn put_body(records: &[(Ordinal, Record)], head_bytes: usize, writer: &mut ByteW
 }
 
 /// The head, its hash still zero.
-fn lay_out_head(plan: &FlushPlan<'_>, lengths: [usize; 3], checksum: u32, directory: &[DirectoryEntry]) -> Vec<u8> {
+fn lay_out_head(
+    plan: &FlushPlan<'_>,
+    lengths: [usize; 3],
+    checksum: u32,
+    directory: &[DirectoryEntry],
+) -> Vec<u8> {
     let [flush_bytes, head_bytes, body_bytes] = lengths;
     let mut head = ByteWriter::with_capacity(head_bytes);
     head.put(&MAGIC).u64(plan.generation).zeros(32);
     head.u64(plan.generation).u64(plan.number).put(plan.previous.as_bytes()).u64(plan.barrier);
     head.u32(length(flush_bytes)).u32(length(head_bytes)).u32(length(body_bytes)).u32(checksum);
-    head.u32(length(plan.commits.len())).u32(length(directory.len())).u32(length(plan.previous_directory.len()));
+    head.u32(length(plan.commits.len()))
+        .u32(length(directory.len()))
+        .u32(length(plan.previous_directory.len()));
     head.u32(0);
     for (group, commit) in plan.commits {
         head.u32(group.get()).u32(0).u64(commit.to_layout());
@@ -251,7 +263,9 @@ pub(in crate::engine) fn read_head(bytes: &[u8], generation: u64) -> Result<Flus
         flush_bytes,
         commits: (0..commits).map(|_| read_commit(&mut reader)).collect::<Result<_, _>>()?,
         directory: (0..records).map(|_| read_directory(&mut reader)).collect::<Result<_, _>>()?,
-        previous_directory: (0..previous_records).map(|_| read_directory(&mut reader)).collect::<Result<_, _>>()?,
+        previous_directory: (0..previous_records)
+            .map(|_| read_directory(&mut reader))
+            .collect::<Result<_, _>>()?,
         body_at: head_bytes,
         body_bytes,
         body_checksum,
@@ -291,8 +305,8 @@ impl FlushHead {
         let mut records: Vec<(Ordinal, Record)> = Vec::with_capacity(self.directory.len());
         for line in &self.directory {
             // The directory lists first copies before second ones.
-            let second_copy =
-                line.kind == RecordKind::HardState && records.iter().any(|(ordinal, _)| *ordinal == line.ordinal);
+            let second_copy = line.kind == RecordKind::HardState
+                && records.iter().any(|(ordinal, _)| *ordinal == line.ordinal);
             if !second_copy {
                 records.push((line.ordinal, line.record(&body)?));
             }
@@ -395,6 +409,12 @@ impl Footer {
             groups.push((group, op, ordinal, Hash::from_bytes(reader.array().ok()?)));
         }
         let used = hashed.len() - reader.rest().len();
-        (Hash::of(&hashed[..used]) == hash).then_some(Self { generation, last_number, last_hash, end, groups })
+        (Hash::of(&hashed[..used]) == hash).then_some(Self {
+            generation,
+            last_number,
+            last_hash,
+            end,
+            groups,
+        })
     }
 }

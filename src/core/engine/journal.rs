@@ -9,13 +9,13 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::engine::EngineConfig;
 use crate::engine::disk::{DiskOp, DiskOpId, FileId};
 use crate::engine::flush::{DirectoryEntry, FlushPlan, Footer, build, flush_bytes_bound, footer_bytes};
 use crate::engine::log_reader::Tail;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
-use crate::engine::EngineConfig;
 use crate::types::{Blob, GroupId, Hash, Monotonic, Op, Ordinal, u64_of, usize_of};
 
 /// The open end of the journal.
@@ -210,12 +210,21 @@ impl Journal {
             last_number: self.number,
             last_hash: self.hash,
             end: self.segment.at,
-            groups: self.segment.last.iter().map(|(group, (op, ordinal, hash))| (*group, *op, *ordinal, *hash)).collect(),
+            groups: self
+                .segment
+                .last
+                .iter()
+                .map(|(group, (op, ordinal, hash))| (*group, *op, *ordinal, *hash))
+                .collect(),
         };
-        let (file, data) = (FileId::Segment(self.segment.meta.slot), Blob::from(footer.to_layout(copy_bytes)));
+        let (file, data) =
+            (FileId::Segment(self.segment.meta.slot), Blob::from(footer.to_layout(copy_bytes)));
         out.push(DiskOp::Write { id: ids(), file, offset: footers_at, data });
         self.segment = OpenSegment::fresh(spare);
-        assert!(bytes <= spare.bytes - u64_of(2 * copy_bytes), "the configuration was checked: a flush fits a segment");
+        assert!(
+            bytes <= spare.bytes - u64_of(2 * copy_bytes),
+            "the configuration was checked: a flush fits a segment"
+        );
         true
     }
 }
@@ -233,4 +242,3 @@ impl OpenSegment {
         }
     }
 }
-

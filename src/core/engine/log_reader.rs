@@ -43,10 +43,10 @@ pub(in crate::engine) struct Tail {
 /// What the journal held for one group.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RecoveredLog {
-    /// The last promise recorded.
-    pub hard_state: Option<Bytes>,
-    /// The newest record of every op that was not truncated.
-    pub entries: BTreeMap<Op, Entry>,
+    /// The last promise recorded, and when.
+    pub hard_state: Option<(Ordinal, Bytes)>,
+    /// The newest record of every op that was not truncated, and when it was recorded.
+    pub entries: BTreeMap<Op, (Ordinal, Entry)>,
     /// At least this much is committed.
     pub commit: CommitIndex,
 }
@@ -117,7 +117,9 @@ impl LogReader {
             return if at == limit {
                 Ok(())
             } else {
-                Err(format!("journal segment {slot}: flush at offset {at} is rotten; the segment reached {end}"))
+                Err(format!(
+                    "journal segment {slot}: flush at offset {at} is rotten; the segment reached {end}"
+                ))
             };
         }
         let expected = self.expected();
@@ -143,7 +145,8 @@ impl LogReader {
         match footer {
             Some(footer) => {
                 let lines = footer.groups.iter();
-                let names: Vec<String> = lines.map(|(g, op, _, _)| format!("group {g} up to op {op}")).collect();
+                let names: Vec<String> =
+                    lines.map(|(g, op, _, _)| format!("group {g} up to op {op}")).collect();
                 format!("the segment held {}", names.join(", "))
             }
             None => format!("flush {} proves that it was durable", proof.number),
@@ -161,16 +164,16 @@ fn fold(
     for (group, commit) in commits {
         groups.entry(group).or_default().commit = commit;
     }
-    for (_, record) in records {
+    for (ordinal, record) in records {
         let log = groups.entry(record.group()).or_default();
         match record {
             Record::Entry(entry) => {
-                log.entries.insert(entry.op(), entry);
+                log.entries.insert(entry.op(), (ordinal, entry));
             }
             Record::Truncation { above, .. } => {
                 log.entries.split_off(&above.next());
             }
-            Record::HardState { state, .. } => log.hard_state = Some(state),
+            Record::HardState { state, .. } => log.hard_state = Some((ordinal, state)),
         }
     }
     groups

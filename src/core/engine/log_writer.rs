@@ -88,7 +88,10 @@ impl LogWriter {
     }
 
     pub(in crate::engine) fn mark_durable(&mut self, through: Ordinal) {
-        assert!(through >= self.durable && through < self.next, "durability only grows, and only over what was taken");
+        assert!(
+            through >= self.durable && through < self.next,
+            "durability only grows, and only over what was taken"
+        );
         self.durable = through;
     }
 
@@ -117,7 +120,8 @@ impl LogWriter {
             if staged.joined {
                 continue;
             }
-            let bytes = HEAD_FIXED_BYTES + so_far.body + so_far.doubled + 2 * so_far.records * DIRECTORY_ENTRY_BYTES;
+            let bytes =
+                HEAD_FIXED_BYTES + so_far.body + so_far.doubled + 2 * so_far.records * DIRECTORY_ENTRY_BYTES;
             if best.records > 0 && bytes > bytes_max {
                 break;
             }

@@ -72,7 +72,8 @@ impl Manifest {
     /// The manifest of a directory that was just formatted.
     pub(in crate::engine) fn first(identity: Identity) -> Self {
         let incarnation = Incarnation::new(0);
-        let body = ManifestBody { identity, incarnation, next_generation: 1, first_flush: 1, segments: Vec::new() };
+        let body =
+            ManifestBody { identity, incarnation, next_generation: 1, first_flush: 1, segments: Vec::new() };
         Self { sequence: 1, body }
     }
 
@@ -89,7 +90,10 @@ impl Manifest {
         let body = codec::encode(&self.body);
         let body_bytes = u32::try_from(body.len()).ok().filter(|_| HEAD_BYTES + body.len() <= COPY_BYTES);
         let Some(body_bytes) = body_bytes else {
-            return Err(format!("the manifest needs {} bytes; a copy holds {COPY_BYTES}", HEAD_BYTES + body.len()));
+            return Err(format!(
+                "the manifest needs {} bytes; a copy holds {COPY_BYTES}",
+                HEAD_BYTES + body.len()
+            ));
         };
         let mut hashed = ByteWriter::with_capacity(16 + body.len());
         hashed.u32(FORMAT_VERSION).u32(body_bytes).u64(self.sequence).put(&body);
@@ -115,7 +119,9 @@ impl Manifest {
         };
         if newest.version != FORMAT_VERSION {
             let found = newest.version;
-            return Err(format!("the directory has format version {found}; this build reads {FORMAT_VERSION}"));
+            return Err(format!(
+                "the directory has format version {found}; this build reads {FORMAT_VERSION}"
+            ));
         }
         match codec::decode(newest.body) {
             Ok(body) => Ok(Self { sequence: newest.sequence, body }),

@@ -184,7 +184,9 @@ impl Engine {
         match &mut self.phase {
             EnginePhase::Halted => Ok(None),
             EnginePhase::Opening(opening) => {
-                let Some((opened, mut running)) = opening.on_done(done, &mut ids, out)? else { return Ok(None) };
+                let Some((opened, mut running)) = opening.on_done(done, &mut ids, out)? else {
+                    return Ok(None);
+                };
                 running.prepare_spare(self.config.segment_bytes, ids, out)?;
                 self.phase = EnginePhase::Running(running);
                 Ok(Some(EngineEvent::Opened(opened)))
@@ -258,7 +260,9 @@ impl Running {
 fn fail_stop(done: &DiskDone) -> Result<(), EngineError> {
     match done.outcome {
         DiskOutcome::Done | DiskOutcome::Read(_) => Ok(()),
-        DiskOutcome::Missing => Err(EngineError::Disk(format!("operation {}: the file is missing", done.id.0))),
+        DiskOutcome::Missing => {
+            Err(EngineError::Disk(format!("operation {}: the file is missing", done.id.0)))
+        }
         DiskOutcome::Full => Err(EngineError::Disk(format!("operation {}: no space is left", done.id.0))),
         DiskOutcome::Failed => Err(EngineError::Disk(format!("operation {} failed", done.id.0))),
     }

@@ -30,13 +30,27 @@ enum Step {
     /// Nothing was asked yet.
     Idle,
     /// What the last process wrote and no barrier covered must not be read now and lost later.
-    Barrier { id: DiskOpId, owner: (ClusterId, NodeId) },
-    Manifest { id: DiskOpId, owner: (ClusterId, NodeId) },
+    Barrier {
+        id: DiskOpId,
+        owner: (ClusterId, NodeId),
+    },
+    Manifest {
+        id: DiskOpId,
+        owner: (ClusterId, NodeId),
+    },
     Segments(ReadingSegments),
     /// The fresh segment's file.
-    Allocating { id: DiskOpId, manifest: ManifestStore, body: ManifestBody, log: ReadLog },
+    Allocating {
+        id: DiskOpId,
+        manifest: ManifestStore,
+        body: ManifestBody,
+        log: ReadLog,
+    },
     /// The manifest that tells where the old tail ended and names the fresh segment.
-    Recording { manifest: ManifestStore, log: ReadLog },
+    Recording {
+        manifest: ManifestStore,
+        log: ReadLog,
+    },
     Over,
 }
 
@@ -199,7 +213,10 @@ pub(in crate::engine) fn free_slot(segments: &[SegmentMeta]) -> u32 {
     (0..).find(|slot| segments.iter().all(|meta| meta.slot != *slot)).unwrap_or(u32::MAX)
 }
 
-fn open_manifest(outcome: DiskOutcome, (cluster, node): (ClusterId, NodeId)) -> Result<Manifest, EngineError> {
+fn open_manifest(
+    outcome: DiskOutcome,
+    (cluster, node): (ClusterId, NodeId),
+) -> Result<Manifest, EngineError> {
     let storage = |what: String| Err(EngineError::Storage(what));
     let bytes = match outcome {
         DiskOutcome::Read(bytes) => bytes,
@@ -211,7 +228,11 @@ fn open_manifest(outcome: DiskOutcome, (cluster, node): (ClusterId, NodeId)) -> 
     let manifest = Manifest::open(bytes.as_slice()).map_err(EngineError::Storage)?;
     let owner = &manifest.body.identity;
     if owner.cluster != cluster {
-        return storage(format!("it belongs to cluster {:032x}, not to {:032x}", owner.cluster.get(), cluster.get()));
+        return storage(format!(
+            "it belongs to cluster {:032x}, not to {:032x}",
+            owner.cluster.get(),
+            cluster.get()
+        ));
     }
     if owner.node != node {
         return storage(format!("it belongs to node {}, not to {node}", owner.node));
