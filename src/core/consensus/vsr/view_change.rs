@@ -307,7 +307,7 @@ impl VsrNode {
             return;
         }
         let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-        self.status = Status::Primary(Primary { tracker, waiting_since: turn.now.monotonic });
+        self.status = Status::Primary(Primary::new(tracker, self.init.voters.len(), turn.now.monotonic));
         self.wishes.fill(View::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {
