@@ -57,7 +57,7 @@ pub struct Engine {
 
 #[derive(Clone, Debug)]
 enum EnginePhase {
-    Opening(Opening),
+    Opening(Box<Opening>),
     Running(Box<Running>),
     Halted,
 }
@@ -98,7 +98,7 @@ pub enum EngineError {
 impl Engine {
     /// An engine that has not read anything yet.
     pub fn new(config: EngineConfig) -> Self {
-        Self { ids: 0, phase: EnginePhase::Opening(Opening::new(config)) }
+        Self { ids: 0, phase: EnginePhase::Opening(Box::new(Opening::new(config))) }
     }
 
     /// Begins to read the disk, which must hold the data of this node.

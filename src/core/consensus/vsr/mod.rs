@@ -64,6 +64,8 @@ pub struct VsrNode {
     floor: Op,
     /// The highest view that each replica has wished for.
     wishes: Vec<View>,
+    /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
+    last_beat: Option<Beat>,
     /// Records on their way to the disk, in order.
     writes: VecDeque<Write>,
     timers: Timers,
@@ -170,6 +172,7 @@ impl VsrNode {
             applied: base.op(),
             floor: base.op(),
             wishes: vec![View::default(); voters],
+            last_beat: None,
             writes: VecDeque::new(),
             timers: Timers::default(),
             attempts: 0,
@@ -247,6 +250,9 @@ impl VsrNode {
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
+        if beat.leads {
+            self.last_beat = Some(beat);
+        }
         if beat.leads && beat.view > self.view {
             self.enter(turn, beat.view);
         } else if beat.leads && beat.view == self.view && self.primary_of(self.view) == from {

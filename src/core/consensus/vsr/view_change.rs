@@ -269,6 +269,9 @@ impl VsrNode {
             self.status = Status::Backup(backup);
             self.wishes.fill(View::default());
             self.ask(turn);
+            if let Some(beat) = self.last_beat.filter(|beat| beat.view == self.view) {
+                self.on_primary_beat(turn, beat);
+            }
         }
         self.arm_patience(turn);
     }
