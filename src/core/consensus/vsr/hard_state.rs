@@ -8,7 +8,7 @@ use super::log::Log;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
 use crate::engine::RecoveredLog;
-use crate::types::{EntryHeader, GroupInit, Op, Ordinal, View};
+use crate::types::{EntryHeader, Op, Ordinal, View};
 
 /// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -37,12 +37,12 @@ impl HardState {
     }
 }
 
-/// Puts promise and records together. Where the header suffix and an older record differ, the suffix is right: it was
+/// Puts promise and records together, on top of `base`: the last entry that a snapshot covers, or the genesis. Where the header suffix and an older record differ, the suffix is right: it was
 /// promised after that record was written. A record newer than the promise is right in its turn.
 ///
 /// # Errors
 /// When the promise is unreadable although its checksum held: another build wrote it.
-pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recovered, CodecError> {
+pub(super) fn recover(base: EntryHeader, recovered: RecoveredLog) -> Result<Recovered, CodecError> {
     let promise: Option<(Ordinal, HardState)> = match recovered.hard_state {
         Some((ordinal, bytes)) => Some((ordinal, codec::decode(&bytes)?)),
         None => None,
@@ -51,7 +51,7 @@ pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recov
     let suffix: &[EntryHeader] = promise.as_ref().map_or(&[], |(_, state)| &state.suffix);
     let first_promised = suffix.first().map(|header| header.op());
 
-    let mut log = Log::new(init.genesis());
+    let mut log = Log::new(base);
     loop {
         let op = log.head_op().next();
         let record = recovered.entries.get(&op);
@@ -72,6 +72,6 @@ pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recov
         }
     }
     let promised_commit = promise.as_ref().map_or(Op::GENESIS, |(_, state)| state.commit);
-    let commit = promised_commit.max(recovered.commit.op_or_genesis()).min(log.head_op());
+    let commit = promised_commit.max(recovered.commit.op_or_genesis()).max(base.op()).min(log.head_op());
     Ok(Recovered { promise: promise.map(|(_, state)| (state.view, state.log_view)), log, commit })
 }

@@ -133,6 +133,14 @@ impl Log {
         self.durable_to = self.durable_to.min(op);
     }
 
+    /// Forgets the slots up to `op`, which becomes the base.
+    pub(super) fn forget_to(&mut self, op: Op) {
+        while self.base.op() < op {
+            let Some(slot) = self.slots.pop_front() else { break };
+            self.base = slot.header;
+        }
+    }
+
     fn push(&mut self, header: EntryHeader, body: Body) {
         let head = self.head();
         assert!(header.op() == head.op().next(), "a log has no gaps: {} after {}", header.op(), head.op());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Backup, Status, VsrNode};
+use super::{Backup, Beat, Status, VsrNode};
 use crate::consensus::{Discard, Limits, Turn, VsrMessage};
 use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
 
@@ -118,6 +118,9 @@ impl VsrNode {
         }
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(from, first, to);
+            if self.log.contains(to, hash) {
+                primary.held[from] = primary.held[from].max(to);
+            }
         }
         self.advance_commit(turn);
         Ok(())
@@ -128,6 +131,7 @@ impl VsrNode {
         let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(me, first, to);
+            primary.held[me] = to;
         }
         self.advance_commit(turn);
     }
@@ -135,6 +139,7 @@ impl VsrNode {
     fn advance_commit(&mut self, turn: &mut Turn<'_>) {
         let Status::Primary(primary) = &mut self.status else { return };
         let commit = primary.tracker.advance(self.quorums);
+        self.floor = primary.held.iter().copied().min().unwrap_or_default().min(commit).max(self.floor);
         if commit > self.commit {
             primary.waiting_since = turn.now.monotonic;
             self.commit_up_to(turn, commit);
@@ -159,17 +164,18 @@ impl VsrNode {
     }
 
     /// The primary of this view says how far it is: repeats what it may not have heard, asks for what is missing.
-    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, commit: CommitIndex, head: Op) {
+    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, beat: Beat) {
         let Status::Backup(backup) = &mut self.status else { return };
-        backup.hear(turn, head);
+        backup.hear(turn, beat.head);
         self.wishes.fill(View::default());
         let acknowledged = backup.acknowledged;
-        self.commit_up_to(turn, commit.op_or_genesis());
+        self.commit_up_to(turn, beat.commit.op_or_genesis());
+        self.floor = beat.floor.min(self.commit).max(self.floor);
         let unheard = self.commit.next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
             self.send_prepare_ok(turn, unheard, acknowledged);
         }
-        if head > self.log.head_op() {
+        if beat.head > self.log.head_op() {
             self.ask_later(turn);
         }
     }
