@@ -155,8 +155,8 @@ impl VsrNode {
         self.timers.resend = None;
         match &self.status {
             Status::ViewChange(_) => self.go_on_with_view_change(turn),
-            Status::Backup(_) if self.log.first_missing_above(self.applied).is_some() => self.ask(turn),
-            Status::Backup(_) | Status::Primary(_) => {}
+            Status::Backup(_) => self.ask(turn),
+            Status::Primary(_) => {}
         }
     }
 }
