@@ -48,6 +48,11 @@ impl Log {
         self.head().op()
     }
 
+    /// The op below the lowest slot.
+    pub(super) fn base_op(&self) -> Op {
+        self.base.op()
+    }
+
     /// Every slot up to this one is durable.
     pub(super) fn durable_to(&self) -> Op {
         self.durable_to

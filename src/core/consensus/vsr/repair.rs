@@ -33,9 +33,10 @@ impl VsrNode {
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
         match &self.status {
             Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
-                let to = chosen.anchor()?;
-                let from = self.commit.next();
-                (from <= to).then(|| (from, to.min(from.plus(most))))
+                // Peers may have forgotten the first of these, which every voter holds: whoever answers begins with
+                // what it has, and bounds the answer itself.
+                let (from, to) = (self.commit.next(), chosen.anchor()?);
+                (from <= to).then_some((from, to))
             }
             Status::Primary(_) | Status::ViewChange(_) => self.wanted_payloads(most),
             Status::Backup(backup) => self.wanted_payloads(most).or_else(|| {
@@ -66,7 +67,7 @@ impl VsrNode {
         let mut entries = Vec::new();
         let mut bytes = 0_u64;
         let most = usize_of(u64::from(turn.limits.repair_entries_max));
-        let mut op = first.max(Op::GENESIS.next());
+        let mut op = first.max(self.log.base_op().next());
         while op <= to.min(self.log.head_op()) && entries.len() < most {
             if let Some(entry) = self.log.entry(op) {
                 bytes += u64_of(entry.payload().len());
