@@ -238,7 +238,7 @@ impl<A: ChrApplication> Node<A> {
             None => (Executor::new(application, init.clone()), init.genesis()),
         };
         let replica =
-            VsrNode::recover(init.clone(), self.config.node, base, log).map_err(|error| named(&error))?;
+            VsrNode::recover(init.clone(), self.config.node, base, &log).map_err(|error| named(&error))?;
         Ok(Group::new(replica, executor))
     }
 

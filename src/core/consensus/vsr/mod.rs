@@ -100,6 +100,8 @@ struct Backup {
     prepared: Op,
     /// The primary said that it leads, and has not taken it back.
     led: bool,
+    /// What the primary said is committed, in this view; it may lie above the head.
+    told: Op,
     /// When the primary last spoke of this group itself.
     last_word: Monotonic,
 }
@@ -138,8 +140,8 @@ struct Timers {
 }
 
 impl VsrNode {
-    /// The replica of node `me` with what its journal held above `base`: the last entry that a snapshot covers, or the
-    /// genesis.
+    /// The replica of node `me` with what its journal held and the last entry that its snapshot
+    /// covers, or the genesis.
     ///
     /// # Errors
     /// When the journal's promise is not readable.
@@ -149,10 +151,10 @@ impl VsrNode {
     pub fn recover(
         init: GroupInit,
         me: NodeId,
-        base: EntryHeader,
-        recovered: RecoveredLog,
+        snapshot: EntryHeader,
+        recovered: &RecoveredLog,
     ) -> Result<Self, CodecError> {
-        let recovered = hard_state::recover(base, recovered)?;
+        let recovered = hard_state::recover(snapshot, recovered)?;
         let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
             panic!("node {me} is not a voter of group {}", init.group);
         };
@@ -167,10 +169,11 @@ impl VsrNode {
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
+            // What the journal holds no more was freed because every voter held it.
+            floor: recovered.log.base_op(),
             log: recovered.log,
             commit: recovered.commit,
-            applied: base.op(),
-            floor: base.op(),
+            applied: snapshot.op(),
             wishes: vec![View::default(); voters],
             last_beat: None,
             writes: VecDeque::new(),
@@ -490,6 +493,7 @@ impl Backup {
             early: BTreeMap::new(),
             acknowledged: Op::GENESIS,
             prepared: Op::GENESIS,
+            told: Op::GENESIS,
             led: false,
             last_word: now,
         }

@@ -18,7 +18,9 @@ impl VsrNode {
     /// When [`VsrNode::can_propose`] says no.
     pub fn propose(&mut self, turn: &mut Turn<'_>, kind: EntryKind, payload: Bytes) -> Op {
         assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
-        let head = *self.log.head();
+        let Some(head) = self.log.header(self.log.head_op()).copied() else {
+            panic!("a primary knows the header of its head");
+        };
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
         let timestamp = head.timestamp().next().max(wall);
         let entry = Entry::next(&head, kind, self.view, timestamp, payload);
@@ -56,7 +58,7 @@ impl VsrNode {
         }
         let head = self.log.head_op();
         let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
-        backup.hear(turn, entry.op());
+        backup.hear(turn, entry.op(), commit);
         if entry.op() > head.next() {
             let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
             if entry.op().above(head) <= bound {
@@ -66,8 +68,15 @@ impl VsrNode {
         } else {
             self.take_prepared(turn, entry)?;
         }
-        self.commit_up_to(turn, commit.op_or_genesis());
+        self.commit_as_told(turn);
         Ok(())
+    }
+
+    /// Commits what the primary of this view said is committed, as far as the log goes.
+    pub(super) fn commit_as_told(&mut self, turn: &mut Turn<'_>) {
+        if let Status::Backup(backup) = &self.status {
+            self.commit_up_to(turn, backup.told);
+        }
     }
 
     /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
@@ -84,9 +93,8 @@ impl VsrNode {
 
     /// Appends an entry that follows the head, or gives a slot its payload.
     pub(super) fn extend_or_fill(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
-        let head = self.log.head();
-        if entry.op() == head.op().next() {
-            if entry.header().parent() != head.hash() || entry.header().timestamp() <= head.timestamp() {
+        if entry.op() == self.log.head_op().next() {
+            if !self.log.can_follow(entry.header()) {
                 return Err(Discard::Inconsistent);
             }
             self.log.append(&entry);
@@ -166,10 +174,10 @@ impl VsrNode {
     /// The primary of this view says how far it is: repeats what it may not have heard, asks for what is missing.
     pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, beat: Beat) {
         let Status::Backup(backup) = &mut self.status else { return };
-        backup.hear(turn, beat.head);
+        backup.hear(turn, beat.head, beat.commit);
         self.wishes.fill(View::default());
         let acknowledged = backup.acknowledged;
-        self.commit_up_to(turn, beat.commit.op_or_genesis());
+        self.commit_as_told(turn);
         self.floor = beat.floor.min(self.commit).max(self.floor);
         let unheard = self.commit.next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
@@ -191,7 +199,8 @@ impl VsrNode {
 }
 
 impl Backup {
-    fn hear(&mut self, turn: &Turn<'_>, prepared: Op) {
+    fn hear(&mut self, turn: &Turn<'_>, prepared: Op, commit: CommitIndex) {
+        self.told = self.told.max(commit.op_or_genesis());
         self.prepared = self.prepared.max(prepared);
         self.led = true;
         self.last_word = turn.now.monotonic;

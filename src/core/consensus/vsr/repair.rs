@@ -111,9 +111,7 @@ impl VsrNode {
                 self.extend_or_fill(turn, entry)?;
             }
         }
-        if self.follows() && same_log {
-            self.commit_up_to(turn, commit.op_or_genesis());
-        }
+        self.commit_as_told(turn);
         if useful {
             self.go_on_after_repair(turn);
         }
@@ -124,6 +122,9 @@ impl VsrNode {
     /// lies there was never committed, and never will be.
     fn take_committed(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<bool, Discard> {
         let op = entry.op();
+        if op <= self.log.base_op() {
+            return Ok(false);
+        }
         let news = !self.log.contains(op, entry.hash()) || self.log.is_missing(op);
         if op > self.log.head_op().next() {
             return Ok(false);
@@ -143,7 +144,7 @@ impl VsrNode {
             self.log.truncate_above(below);
             turn.journal.append(Record::Truncation { group: self.init.group, above: below });
         }
-        if op == self.log.head_op().next() && entry.header().parent() != self.log.head().hash() {
+        if op == self.log.head_op().next() && !self.log.can_follow(entry.header()) {
             return Ok(false);
         }
         self.extend_or_fill(turn, entry)?;
