@@ -1,1 +1,7 @@
-//! The simulator.
+//! The simulated driver: a cluster of real [`chronon_core::node::Node`]s in one thread, from one seed.
+
+pub mod clock;
+pub mod disk;
+pub mod oracle;
+pub mod random;
+pub mod time;
