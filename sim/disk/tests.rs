@@ -126,18 +126,3 @@ fn reads_see_what_completed_and_name_what_is_missing() {
     assert_eq!(run(&mut disk, read(5, FILE, 16 * BLOCK as u64)), DiskOutcome::Failed);
     assert!(disk.complete(DiskOpId(5)).is_none(), "an operation completes once");
 }
-
-#[test]
-fn what_a_crash_keeps_does_not_depend_on_other_disks_or_on_other_writes() {
-    let survivors = |extra: bool| {
-        let mut disk = disk(3, 512);
-        run(&mut disk, write(2, 0, 7, 2));
-        if extra {
-            disk.submit(WorldTime::ZERO, DiskOp::Barrier { id: DiskOpId(3) });
-        }
-        let survivors: Vec<bool> =
-            (0..16).map(|unit| disk.crash_draw(&[2, super::UNIT, unit]).chance(500_000)).collect();
-        survivors
-    };
-    assert_eq!(survivors(false), survivors(true));
-}

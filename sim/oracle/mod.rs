@@ -5,12 +5,16 @@
 //! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
+mod simple;
+
 use std::collections::BTreeMap;
 
 use chronon_core::engine::{DiskDone, DiskOp};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
+
+pub use simple::{AckedSurvives, Bounded, OnePrimary};
 
 use crate::disk::DiskImage;
 use crate::time::WorldTime;
@@ -210,4 +214,48 @@ pub trait Oracle: Send {
 
     /// A copy, for a clone of the world: `Box::new(self.clone())`.
     fn fork(&self) -> Box<dyn Oracle>;
+}
+
+/// Every oracle there is.
+pub fn all() -> Vec<Box<dyn Oracle>> {
+    vec![Box::<OnePrimary>::default(), Box::<AckedSurvives>::default(), Box::<Bounded>::default()]
+}
+
+/// The oracles of one run, and what they found.
+pub(crate) struct Judges {
+    oracles: Vec<Box<dyn Oracle>>,
+    found: Vec<Violation>,
+}
+
+impl Clone for Judges {
+    fn clone(&self) -> Self {
+        Self { oracles: self.oracles.iter().map(|oracle| oracle.fork()).collect(), found: self.found.clone() }
+    }
+}
+
+impl Judges {
+    pub(crate) fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
+        Self { oracles, found: Vec::new() }
+    }
+
+    pub(crate) fn see(&mut self, at: WorldTime, seen: &Observed<'_>) {
+        for oracle in &mut self.oracles {
+            oracle.observe(at, seen, &mut self.found);
+        }
+    }
+
+    /// Takes what the world itself found.
+    pub(crate) fn report(&mut self, violation: Violation) {
+        self.found.push(violation);
+    }
+
+    pub(crate) fn first_found(&self) -> Option<Violation> {
+        self.found.first().cloned()
+    }
+
+    pub(crate) fn count(&self, counts: &mut Counts) {
+        for oracle in &self.oracles {
+            oracle.count(counts);
+        }
+    }
 }
