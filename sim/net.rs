@@ -57,8 +57,6 @@ pub enum MessageKind {
     DoViewChange,
     /// The start of a view.
     StartView,
-    /// A question for the start of a view.
-    RequestStartView,
     /// A question for entries.
     RequestEntries,
     /// Entries that were asked for.
@@ -71,14 +69,13 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// Every kind and its word.
-    pub const WORDS: [(Self, &'static str); 11] = [
+    pub const WORDS: [(Self, &'static str); 10] = [
         (Self::Heartbeat, "heartbeat"),
         (Self::Prepare, "prepare"),
         (Self::PrepareOk, "prepare-ok"),
         (Self::StartViewChange, "start-view-change"),
         (Self::DoViewChange, "do-view-change"),
         (Self::StartView, "start-view"),
-        (Self::RequestStartView, "request-start-view"),
         (Self::RequestEntries, "request-entries"),
         (Self::Entries, "entries"),
         (Self::Request, "request"),
@@ -125,9 +122,6 @@ impl Subject {
                 (Kind::DoViewChange, message.view.get(), message.commit.get(), 0)
             }
             VsrMessage::StartView { view, commit, .. } => (Kind::StartView, view.get(), commit.get(), 0),
-            VsrMessage::RequestStartView { view, nonce } => {
-                (Kind::RequestStartView, view.get(), nonce.get(), 0)
-            }
             VsrMessage::RequestEntries { from, to } => (Kind::RequestEntries, from.get(), to.get(), 0),
             VsrMessage::Entries { log_view, entries, .. } => {
                 let first = entries.first().map_or(0, |entry| entry.op().get());

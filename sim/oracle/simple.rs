@@ -78,7 +78,9 @@ impl AckedSurvives {
         else {
             return None;
         };
-        if *is == Outcome::Evicted {
+        // A registration asked for again after an eviction opens another session.
+        let anew = matches!(is, Outcome::Registered { .. }) && first_op != op;
+        if *is == Outcome::Evicted || anew {
             return self.evicted(group);
         }
         self.same += 1;

@@ -22,11 +22,6 @@ impl<T> Default for Agenda<T> {
 }
 
 impl<T> Agenda<T> {
-    /// How many things are to come.
-    pub fn len(&self) -> usize {
-        self.heap.len()
-    }
-
     /// Puts `item` at `at`.
     pub fn put(&mut self, at: WorldTime, item: T) {
         let slot = match self.free.pop() {
@@ -69,6 +64,5 @@ mod tests {
             }
         }
         assert_eq!(order, ["a", "b", "c", "d", "e", "f"]);
-        assert_eq!(agenda.len(), 0);
     }
 }

@@ -24,7 +24,7 @@ use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Effect, Effects, GroupStatus, Input, Message, Reply, Request, Role, Route};
 use chronon_core::types::{GroupId, GroupInit, Hash, NodeId, View};
 
-pub use agenda::Agenda;
+use agenda::Agenda;
 use machine::{Machine, Process};
 use settle::Stage;
 pub use tally::Tally;
