@@ -5,6 +5,7 @@
 //! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
+mod linearizability;
 mod simple;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
 
+pub use linearizability::Linearizable;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
 
 use crate::disk::DiskImage;
@@ -218,7 +220,12 @@ pub trait Oracle: Send {
 
 /// Every oracle there is.
 pub fn all() -> Vec<Box<dyn Oracle>> {
-    vec![Box::<OnePrimary>::default(), Box::<AckedSurvives>::default(), Box::<Bounded>::default()]
+    vec![
+        Box::<OnePrimary>::default(),
+        Box::<AckedSurvives>::default(),
+        Box::<Bounded>::default(),
+        Box::<Linearizable>::default(),
+    ]
 }
 
 /// The oracles of one run, and what they found.
