@@ -5,7 +5,13 @@
 //! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
+mod journal;
 mod linearizability;
+mod replication;
+mod replication_claims;
+mod replication_commits;
+mod sessions;
+mod shadow;
 mod simple;
 
 use std::collections::BTreeMap;
@@ -16,6 +22,7 @@ use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus}
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
 
 pub use linearizability::Linearizable;
+pub use replication::Replication;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
 
 use crate::disk::DiskImage;
@@ -225,6 +232,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
         Box::<Linearizable>::default(),
+        Box::<Replication>::default(),
     ]
 }
 
