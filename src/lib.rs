@@ -1,1 +1,5 @@
-//! The production driver of Chronon.
+//! The production driver of Chronon: real disks, sockets and threads around the pure node, the command line, and a
+//! client library.
+
+pub mod client;
+pub mod server;
