@@ -92,12 +92,12 @@ pub type Settings = BTreeMap<&'static str, Given>;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("configuration file {}: {source}", .path.display())]
+    #[error("configuration file {}: {cause}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{}:{line}:{column}: {what}", .path.display())]
@@ -160,7 +160,7 @@ pub fn variable(key: &str) -> String {
 /// [`ConfigError`] naming file, line and column.
 pub fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     let text =
-        fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        fs::read_to_string(path).map_err(|cause| ConfigError::File { path: path.to_owned(), cause })?;
     let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> = toml::from_str(&text).map_err(|error| {
         let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
         ConfigError::Syntax { path: path.to_owned(), line, column, what: error.message().to_owned() }

@@ -52,14 +52,14 @@ pub enum DirectoryError {
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("data directory {}: cannot {what}: {source}", .path.display())]
+    #[error("data directory {}: cannot {what}: {cause}", .path.display())]
     Io {
         /// The directory.
         path: PathBuf,
         /// What was being done.
         what: &'static str,
         /// The system's word.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -77,7 +77,7 @@ impl DataDirectory {
     /// # Errors
     /// [`DirectoryError`], in particular when anything is there already.
     pub fn create(path: &Path) -> Result<Self, DirectoryError> {
-        let io = |what| move |source| DirectoryError::Io { path: path.to_owned(), what, source };
+        let io = |what| move |cause| DirectoryError::Io { path: path.to_owned(), what, cause };
         fs::create_dir_all(path).map_err(io("create it"))?;
         let lock = lock(path)?;
         let mut entries = fs::read_dir(path).map_err(io("list it"))?;
@@ -176,19 +176,19 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(DirectoryError::Missing { path });
         }
-        Err(source) => return Err(DirectoryError::Io { path, what: "open it", source }),
+        Err(cause) => return Err(DirectoryError::Io { path, what: "open it", cause }),
     };
     if !metadata.is_dir() {
         return Err(DirectoryError::NotADirectory { path });
     }
     let directory = match File::open(&path) {
         Ok(directory) => directory,
-        Err(source) => return Err(DirectoryError::Io { path, what: "open it", source }),
+        Err(cause) => return Err(DirectoryError::Io { path, what: "open it", cause }),
     };
     match directory.try_lock() {
         Ok(()) => Ok(directory),
         Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path }),
-        Err(TryLockError::Error(source)) => Err(DirectoryError::Io { path, what: "lock it", source }),
+        Err(TryLockError::Error(cause)) => Err(DirectoryError::Io { path, what: "lock it", cause }),
     }
 }
 

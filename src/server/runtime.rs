@@ -56,12 +56,12 @@ pub enum RuntimeError {
     #[error("the node has halted: {0}")]
     Halted(HaltWords),
     /// The operating system failed us.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {cause}")]
     Io {
         /// What was being done.
         what: &'static str,
         /// The system's word.
-        source: io::Error,
+        cause: io::Error,
     },
     /// There is no randomness to be had.
     #[error("the operating system gives no random bytes: {0}")]
@@ -122,7 +122,7 @@ impl Runtime {
         listeners: Listeners,
         status: StatusCell,
     ) -> Result<Self, RuntimeError> {
-        let io = |what| move |source| RuntimeError::Io { what, source };
+        let io = |what| move |cause| RuntimeError::Io { what, cause };
         let poll = Poll::new().map_err(io("make an event queue"))?;
         let waker = Arc::new(Waker::new(poll.registry(), DISK).map_err(io("make an event queue"))?);
         let wake = move || {
@@ -191,7 +191,7 @@ impl Runtime {
         match self.poll.poll(&mut events, patience) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(RuntimeError::Io { what: "wait for events", source }),
+            Err(cause) => return Err(RuntimeError::Io { what: "wait for events", cause }),
         }
         for event in &events {
             match event.token() {
@@ -326,7 +326,7 @@ fn nanos(span: Duration) -> u64 {
 }
 
 fn listen(listener: StdListener, token: Token, poll: &Poll) -> Result<TcpListener, RuntimeError> {
-    let io = |what| move |source| RuntimeError::Io { what, source };
+    let io = |what| move |cause| RuntimeError::Io { what, cause };
     listener.set_nonblocking(true).map_err(io("listen"))?;
     let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, token, Interest::READABLE).map_err(io("listen"))?;

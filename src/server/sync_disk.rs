@@ -10,11 +10,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use chronon_core::engine::{DiskDone, DiskOp, DiskOutcome, Identity, VirtualDisk};
+use chronon_core::engine::{self, DiskDone, DiskOp, DiskOutcome, Identity, VirtualDisk};
 
 use super::disk::{DataDirectory, DirectoryError};
 use super::durability_worker::{DurabilityWorker, OpenFiles, Wake};
@@ -28,9 +29,12 @@ pub enum FormatError {
     /// The directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// Nobody can be what the identity says.
+    #[error(transparent)]
+    Identity(#[from] engine::FormatError),
     /// No thread could be started.
     #[error("cannot start the disk's thread: {0}")]
-    Thread(#[from] io::Error),
+    Thread(io::Error),
     /// The disk did not do as it was told.
     #[error(
         "data directory {directory}: formatting stopped at `{operation}`: {outcome}; remove the directory before trying again"
@@ -109,21 +113,23 @@ impl VirtualDisk for SyncDisk {
     }
 }
 
-/// Makes an empty directory the first data directory of `identity`.
+/// Makes `path` the first data directory of `identity`. It must be empty, or not exist yet.
 ///
 /// # Errors
 /// [`FormatError`]; what was written by then is no data directory, and no node starts from it.
-pub fn format(directory: DataDirectory, identity: &Identity) -> Result<(), FormatError> {
-    let name = directory.path().display().to_string();
-    let mut disk = SyncDisk::start(directory, Arc::new(|| ()))?;
-    for op in chronon_core::engine::format(identity) {
+pub fn format(path: &Path, identity: &Identity) -> Result<(), FormatError> {
+    let ops = engine::format(identity)?;
+    let mut disk =
+        SyncDisk::start(DataDirectory::create(path)?, Arc::new(|| ())).map_err(FormatError::Thread)?;
+    for op in ops {
         let operation = op.to_string();
         disk.submit(op);
         let outcome = disk.done.recv().map_or(DiskOutcome::Failed, |done| done.outcome);
         disk.completed();
         if !matches!(outcome, DiskOutcome::Done | DiskOutcome::Read(_)) {
             let operation = operation.chars().take(80).collect();
-            return Err(FormatError::Disk { directory: name, operation, outcome: outcome.to_string() });
+            let directory = path.display().to_string();
+            return Err(FormatError::Disk { directory, operation, outcome: outcome.to_string() });
         }
     }
     Ok(())
