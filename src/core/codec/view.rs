@@ -115,6 +115,12 @@ impl ByteWriter {
         self.put(&value.to_le_bytes())
     }
 
+    /// Appends `count` zeros.
+    pub fn zeros(&mut self, count: usize) -> &mut Self {
+        self.bytes.resize(self.bytes.len() + count, 0);
+        self
+    }
+
     /// Bytes written so far.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::{CommitIndex, Entry, EntryHeader, Hash, Nonce, Op, View};
+use crate::types::{CommitIndex, Entry, EntryHeader, Hash, Op, View};
 
 /// A message of one group. The words are VRR's; the contract in [`crate::consensus`] says what each is to Raft.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -44,15 +44,6 @@ pub enum VsrMessage {
         commit: Op,
         /// The headers from `commit` to the head, ascending.
         headers: Vec<EntryHeader>,
-        /// The nonce of the request this answers; zero when it answers none.
-        nonce: Nonce,
-    },
-    /// Replica to the primary of `view`: send me its start.
-    RequestStartView {
-        /// The view asked about.
-        view: View,
-        /// Comes back in the answer.
-        nonce: Nonce,
     },
     /// Replica to any other: send me the entries `from..=to` that you hold.
     RequestEntries {
@@ -77,8 +68,7 @@ notation_enum!(VsrMessage {
     "prepare-ok" => PrepareOk { view, from, to, hash },
     "start-view-change" => StartViewChange { view },
     "do-view-change" => DoViewChange(message),
-    "start-view" => StartView { view, commit, headers, nonce },
-    "request-start-view" => RequestStartView { view, nonce },
+    "start-view" => StartView { view, commit, headers },
     "request-entries" => RequestEntries { from, to },
     "entries" => Entries { log_view, commit, entries },
 });

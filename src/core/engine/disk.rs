@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::types::notation::{Notation, NotationError, Scanner};
 use crate::types::Blob;
+use crate::types::notation::{Notation, NotationError, Scanner};
 
 /// The unit of alignment: every write begins and ends on a multiple of this many bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -88,7 +88,10 @@ impl DiskOp {
     /// What ties the completion to this operation.
     pub fn id(&self) -> DiskOpId {
         match self {
-            Self::Allocate { id, .. } | Self::Write { id, .. } | Self::Barrier { id } | Self::Read { id, .. } => *id,
+            Self::Allocate { id, .. }
+            | Self::Write { id, .. }
+            | Self::Barrier { id }
+            | Self::Read { id, .. } => *id,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Whose data directory this is, and how its first bytes come to be.
 
+use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::engine::DiskOp;
-use crate::types::{ClusterId, GroupInit, Nanos, NodeId};
+use crate::engine::disk::{BLOCK_BYTES, DiskOp, DiskOpId, FileId};
+use crate::engine::flush::footer_bytes;
+use crate::engine::manifest::{FILE_BYTES, Manifest};
+use crate::types::{Blob, ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
 
 /// Bounds and paces of the engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +46,89 @@ pub struct Identity {
     pub groups: Vec<GroupInit>,
 }
 
+/// Why a data directory cannot be formatted, or an engine not be configured so.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FormatError {
+    /// A group cannot be founded.
+    #[error(transparent)]
+    Group(#[from] GroupInitError),
+    /// The list of groups is not strictly ascending.
+    #[error("groups must be listed once each, in ascending order")]
+    GroupOrder,
+    /// A group is founded for another cluster.
+    #[error("group {group} is founded for another cluster")]
+    OtherCluster {
+        /// The group.
+        group: u32,
+    },
+    /// A group does not name the node as a voter.
+    #[error("group {group} does not name node {node} among its voters")]
+    NotAVoter {
+        /// The group.
+        group: u32,
+        /// The node.
+        node: u64,
+    },
+    /// The manifest cannot hold so much.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Segments are too small for the largest flush.
+    #[error("segment_bytes is {segment_bytes}; it must be a multiple of {BLOCK_BYTES} and at least {least}")]
+    Segment {
+        /// What was asked for.
+        segment_bytes: u64,
+        /// The least that works.
+        least: u64,
+    },
+}
+
 /// The operations that make an empty directory the first data directory of `identity`, to be done one by one.
-pub fn format(_identity: &Identity) -> Vec<DiskOp> {
-    Vec::new()
+///
+/// # Errors
+/// [`FormatError`] naming what is wrong with the identity.
+pub fn format(identity: &Identity) -> Result<Vec<DiskOp>, FormatError> {
+    identity.validate()?;
+    let manifest = Manifest::first(identity.clone());
+    let area = manifest.to_area().map_err(FormatError::TooLarge)?;
+    let file = FileId::Manifest;
+    Ok(vec![
+        DiskOp::Allocate { id: DiskOpId(1), file, bytes: u64_of(FILE_BYTES) },
+        DiskOp::Write { id: DiskOpId(2), file, offset: manifest.offset(), data: Blob::from(area) },
+        DiskOp::Barrier { id: DiskOpId(3) },
+    ])
+}
+
+impl Identity {
+    fn validate(&self) -> Result<(), FormatError> {
+        if !self.groups.is_sorted_by(|a, b| a.group < b.group) {
+            return Err(FormatError::GroupOrder);
+        }
+        for init in &self.groups {
+            init.validate()?;
+            let group = init.group.get();
+            if init.cluster != self.cluster {
+                return Err(FormatError::OtherCluster { group });
+            }
+            if !init.voters.contains(&self.node) {
+                return Err(FormatError::NotAVoter { group, node: self.node.get() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EngineConfig {
+    /// Checks the bounds against each other, on a node with `groups` groups.
+    ///
+    /// # Errors
+    /// [`FormatError::Segment`] when the largest flush would not fit a segment.
+    pub fn validate(&self, groups: usize) -> Result<(), FormatError> {
+        let block = u64_of(BLOCK_BYTES);
+        let largest = u64::from(self.flush_bytes_max).next_multiple_of(block) + block;
+        let least = largest + 2 * u64_of(footer_bytes(groups));
+        if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(block) {
+            return Err(FormatError::Segment { segment_bytes: self.segment_bytes, least });
+        }
+        Ok(())
+    }
 }

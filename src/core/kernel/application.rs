@@ -60,7 +60,12 @@ pub trait ChrApplication: Clone {
     ) -> Result<Bytes, Self::Error>;
 
     /// Answers a question about the state without changing it.
-    fn query(&self, state: &Self::State, request: Self::QueryRequest, ctx: &mut QueryContext) -> Self::QueryResponse;
+    fn query(
+        &self,
+        state: &Self::State,
+        request: Self::QueryRequest,
+        ctx: &mut QueryContext,
+    ) -> Self::QueryResponse;
 
     /// Appends the slice at `from` to `out`; the cursor of the next slice, `None` after the last. Equal states give
     /// equal bytes.

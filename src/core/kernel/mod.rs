@@ -2,6 +2,10 @@
 
 mod application;
 mod command;
+mod executor;
+mod sessions;
 
 pub use application::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 pub use command::{Batch, COMMAND_OVERHEAD_BYTES, Command, Outcome, commands};
+pub use executor::{Executed, Executor};
+pub use sessions::SessionMap;

@@ -1,7 +1,8 @@
 //! What a node is told when it is made.
 
+use crate::consensus::{Limits, Timeouts};
 use crate::engine::EngineConfig;
-use crate::types::{ClusterId, Nanos, NodeId};
+use crate::types::{ClusterId, NodeId};
 
 /// A node's configuration. The founding facts of its groups are not here: they are in its manifest, where formatting
 /// put them.
@@ -17,64 +18,4 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Spans of the timers.
     pub timeouts: Timeouts,
-}
-
-/// Bounds of queues and messages, per group unless said otherwise.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// Entries prepared and not yet committed.
-    pub pipeline_entries_max: u32,
-    /// Commands in an entry.
-    pub batch_commands_max: u32,
-    /// Bytes of an entry's payload.
-    pub batch_bytes_max: u32,
-    /// Bytes of a command's body.
-    pub command_bytes_max: u32,
-    /// Requests that wait for a place in an entry.
-    pub queue_requests_max: u32,
-    /// Entries in one answer to a repair request.
-    pub repair_entries_max: u32,
-    /// Bytes in one answer to a repair request; one entry is always sent.
-    pub repair_bytes_max: u32,
-}
-
-/// Spans of the timers. Where several nodes would act at once, each adds jitter of up to half the span.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Timeouts {
-    /// Between two heartbeats of a node pair.
-    pub heartbeat: Nanos,
-    /// Silence of a primary after which its backups would leave the view.
-    pub primary_silence: Nanos,
-    /// Without progress in a view change, the next view is tried.
-    pub view_change: Nanos,
-    /// Between repetitions of a message that was not answered.
-    pub resend: Nanos,
-    /// A primary whose oldest entry is not committed for this long gives the view up.
-    pub abdicate: Nanos,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            pipeline_entries_max: 16,
-            batch_commands_max: 4096,
-            batch_bytes_max: 1 << 20,
-            command_bytes_max: 256 << 10,
-            queue_requests_max: 16_384,
-            repair_entries_max: 256,
-            repair_bytes_max: 1 << 20,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            heartbeat: Nanos::from_millis(100),
-            primary_silence: Nanos::from_millis(600),
-            view_change: Nanos::from_millis(800),
-            resend: Nanos::from_millis(150),
-            abdicate: Nanos::from_millis(2500),
-        }
-    }
 }

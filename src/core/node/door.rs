@@ -179,17 +179,11 @@ pub enum HaltReason {
         /// What is wrong with it.
         what: String,
     },
-    /// An invariant of our own broke.
-    Invariant {
-        /// Which.
-        what: String,
-    },
 }
 
 notation_enum!(HaltReason {
     "disk" => Disk { what },
     "storage" => Storage { what },
-    "invariant" => Invariant { what },
 });
 
 /// The effects of steps, in order. A driver reuses the buffer.

@@ -1,46 +1,337 @@
 //! Composition: the one door, and the routing between the rooms below.
+//!
+//! Whatever an input leads to is done in its step, with two exceptions that wait for the end of a burst: preparing
+//! entries and flushing the journal. For these the node sets its deadline to the present, and does both at the next
+//! [`Input::Timeout`]. A driver that first hands over every input it has, and only then a due timeout, gets one flush
+//! for all of them; a driver that does not gets the same answers, later.
 
 mod config;
 mod door;
+mod group;
 mod heartbeat;
 mod status;
+#[cfg(test)]
+mod tests;
 
-pub use config::{Limits, NodeConfig, Timeouts};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+pub use config::NodeConfig;
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
+use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
+use heartbeat::{Heard, Heartbeats};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
 
+use crate::consensus::vsr::{Beat, VsrNode};
+pub use crate::consensus::{Discard, Limits, Timeouts};
+use crate::consensus::{Turn, VsrMessage};
+use crate::engine::{DiskDone, DiskOp, Engine, EngineError, EngineEvent, Opened};
 use crate::kernel::ChrApplication;
-use crate::types::{GroupId, Monotonic, Now};
+use crate::types::{GroupId, Incarnation, Monotonic, Nanos, NodeId, Now, Op, Prng, Timestamp};
 
 /// A whole node.
 #[derive(Clone)]
 pub struct Node<A: ChrApplication> {
+    config: NodeConfig,
     application: A,
+    engine: Engine,
+    prng: Prng,
+    life: Life<A>,
+    now: Now,
+    disk_ops: Vec<DiskOp>,
+    outgoing: Vec<(NodeId, VsrMessage)>,
+}
+
+#[derive(Clone)]
+enum Life<A: ChrApplication> {
+    /// Nothing was asked of the disk yet.
+    Unborn,
+    /// The disk is being read.
+    Recovering,
+    Running(Running<A>),
+    Halted(Incarnation),
+}
+
+#[derive(Clone)]
+struct Running<A: ChrApplication> {
+    incarnation: Incarnation,
+    /// Ascending by group.
+    groups: Vec<Group<A>>,
+    heartbeats: Heartbeats,
+    next_beat: Monotonic,
 }
 
 impl<A: ChrApplication> Node<A> {
     /// A node that has not read its disk yet: its first deadline is at once. `entropy` must be fresh at each start.
-    pub fn new(_config: NodeConfig, application: A, _entropy: [u8; 32]) -> Self {
-        Self { application }
+    pub fn new(config: NodeConfig, application: A, entropy: [u8; 32]) -> Self {
+        let engine = Engine::new(config.engine);
+        Self {
+            config,
+            application,
+            engine,
+            prng: Prng::from_key(entropy),
+            life: Life::Unborn,
+            now: Now::default(),
+            disk_ops: Vec::new(),
+            outgoing: Vec::new(),
+        }
     }
 
     /// Takes `input` at `now` and appends what follows from it to `effects`.
-    pub fn step(&mut self, _now: Now, _input: Input, _effects: &mut Effects) {}
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        self.now = now;
+        match input {
+            Input::Timeout => self.on_timeout(effects),
+            Input::Message { from, message: Message::Heartbeat(beat) } => {
+                self.on_heartbeat(from, &beat, effects)
+            }
+            Input::Message { from, message: Message::Group { group, body } } => {
+                self.with_group(group, effects, |group, turn| {
+                    if let Err(discard) = group.replica.on_message(turn, from, body) {
+                        group.discard(discard);
+                    }
+                });
+            }
+            Input::Disk(done) => self.on_disk(done, effects),
+            Input::Client { route, request } => self.on_request(route, request, effects),
+        }
+    }
 
     /// When `step(Input::Timeout)` is due. Never before; any lateness is allowed.
     pub fn deadline(&self) -> Option<Monotonic> {
-        None
+        match &self.life {
+            Life::Unborn => Some(Monotonic::default()),
+            Life::Recovering | Life::Halted(_) => None,
+            Life::Running(running) if self.wants_to_pump(running) => Some(self.now.monotonic),
+            Life::Running(running) => {
+                let replicas = running.groups.iter().filter_map(|group| group.replica.deadline());
+                let wakeups = running.groups.iter().filter_map(|group| self.wakeup_deadline(group));
+                replicas.chain(wakeups).chain(self.engine.deadline()).chain([running.next_beat]).min()
+            }
+        }
     }
 
     /// What the node would tell an operator.
     pub fn status(&self) -> NodeStatus {
-        NodeStatus::default()
+        let (phase, incarnation) = match &self.life {
+            Life::Unborn | Life::Recovering => (Phase::Recovering, Incarnation::default()),
+            Life::Running(running) => (Phase::Running, running.incarnation),
+            Life::Halted(incarnation) => (Phase::Halted, *incarnation),
+        };
+        NodeStatus { phase, incarnation, groups: self.groups().iter().map(Group::status).collect() }
+    }
+
+    /// What the node would tell an operator about one group, once it runs.
+    pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
+        self.group(group).map(Group::status)
     }
 
     /// The state of a group's application, once the node runs.
-    pub fn state(&self, _group: GroupId) -> Option<&A::State> {
-        let _ = &self.application;
-        None
+    pub fn state(&self, group: GroupId) -> Option<&A::State> {
+        self.group(group).map(|group| group.executor().state())
+    }
+
+    /// Asks a group's state as this replica has it, which may be behind; with the op that it reflects.
+    pub fn query_stale(&self, group: GroupId, request: A::QueryRequest) -> Option<(Op, A::QueryResponse)> {
+        self.group(group).map(|group| (group.executor().applied(), group.executor().query(request)))
+    }
+
+    /// Messages that the replicas of this node dropped, by reason.
+    pub fn discards(&self) -> impl Iterator<Item = (GroupId, Discard, u64)> {
+        let of = |group: &Group<A>| {
+            let id = group.id();
+            group.discards().iter().map(move |(discard, count)| (id, *discard, *count)).collect::<Vec<_>>()
+        };
+        self.groups().iter().flat_map(of)
+    }
+
+    fn groups(&self) -> &[Group<A>] {
+        match &self.life {
+            Life::Running(running) => &running.groups,
+            Life::Unborn | Life::Recovering | Life::Halted(_) => &[],
+        }
+    }
+
+    fn group(&self, id: GroupId) -> Option<&Group<A>> {
+        let groups = self.groups();
+        groups.binary_search_by_key(&id, Group::id).ok().map(|index| &groups[index])
+    }
+
+    fn on_timeout(&mut self, effects: &mut Effects) {
+        match &self.life {
+            Life::Unborn => {
+                self.life = Life::Recovering;
+                self.engine.start(self.config.cluster, self.config.node, &mut self.disk_ops);
+                self.emit_disk_ops(effects);
+            }
+            Life::Recovering | Life::Halted(_) => {}
+            Life::Running(running) => {
+                let beats = running.next_beat <= self.now.monotonic;
+                let now = self.now.monotonic;
+                self.for_each_group(effects, |group, turn| {
+                    if group.replica.deadline().is_some_and(|at| at <= now) {
+                        group.replica.on_timeout(turn);
+                    }
+                });
+                if beats {
+                    self.send_heartbeats(effects);
+                }
+                self.pump(effects);
+            }
+        }
+    }
+
+    fn on_disk(&mut self, done: DiskDone, effects: &mut Effects) {
+        if matches!(self.life, Life::Halted(_)) {
+            return;
+        }
+        let event = self.engine.on_done(self.now.monotonic, done, &mut self.disk_ops);
+        self.emit_disk_ops(effects);
+        match event {
+            Ok(Some(EngineEvent::Opened(opened))) => self.run(opened, effects),
+            Ok(Some(EngineEvent::Durable(_))) => {
+                self.for_each_group(effects, |group, turn| group.replica.on_durable(turn))
+            }
+            Ok(None) => {}
+            Err(EngineError::Disk(what)) => self.halt(HaltReason::Disk { what }, effects),
+            Err(EngineError::Storage(what)) => self.halt(HaltReason::Storage { what }, effects),
+        }
+    }
+
+    /// The disk was read: the node takes part from here on.
+    fn run(&mut self, mut opened: Opened, effects: &mut Effects) {
+        let me = self.config.node;
+        let mut groups = Vec::new();
+        let mut peers = Vec::new();
+        for init in opened.identity.groups {
+            peers.extend(init.voters.iter().copied().filter(|voter| *voter != me));
+            let log = opened.logs.remove(&init.group).unwrap_or_default();
+            match VsrNode::recover(init, me, log) {
+                Ok(replica) => groups.push(Group::new(replica, self.application.clone())),
+                Err(error) => return self.halt(HaltReason::Storage { what: error.to_string() }, effects),
+            }
+        }
+        let incarnation = opened.incarnation;
+        let heartbeats = Heartbeats::new(incarnation, peers.into_iter());
+        self.life = Life::Running(Running { incarnation, groups, heartbeats, next_beat: self.now.monotonic });
+        self.for_each_group(effects, |group, turn| group.replica.begin(turn));
+    }
+
+    fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
+        let incarnation = match &self.life {
+            Life::Running(running) => running.incarnation,
+            Life::Unborn | Life::Recovering | Life::Halted(_) => Incarnation::default(),
+        };
+        self.life = Life::Halted(incarnation);
+        effects.push(Effect::Halt(reason));
+    }
+
+    fn on_request(&mut self, route: Route, request: Request, effects: &mut Effects) {
+        let refused = |request: &Request, answer: Answer| {
+            let (client, number) = (request.command.client, request.command.number);
+            Effect::Reply { route, reply: Reply { group: request.group, client, number, answer } }
+        };
+        match &mut self.life {
+            Life::Halted(_) => {}
+            Life::Unborn | Life::Recovering => effects.push(refused(&request, Answer::Busy)),
+            Life::Running(running) => {
+                let Ok(index) = running.groups.binary_search_by_key(&request.group, Group::id) else {
+                    effects.push(refused(&request, Answer::UnknownGroup));
+                    return;
+                };
+                let reply = running.groups[index].request(route, request, &self.config.limits);
+                effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
+            }
+        }
+    }
+
+    fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        match running.heartbeats.hear(self.now.monotonic, from, beat) {
+            Heard::Stale => return,
+            Heard::GoesOn => {}
+            Heard::Restarted => {
+                self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
+            }
+        }
+        for GroupBeat { group, view, leads, commit, head } in beat.groups.iter().copied() {
+            self.with_group(group, effects, |group, turn| {
+                group.replica.on_beat(turn, from, Beat { view, leads, commit, head });
+            });
+        }
+    }
+
+    fn send_heartbeats(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        running.next_beat = self.now.monotonic.after(self.config.timeouts.heartbeat);
+        let Running { groups, heartbeats, .. } = running;
+        for to in heartbeats.peers() {
+            let shared = groups.iter().filter(|group| group.replica.init().voters.contains(&to));
+            let beat = heartbeats.beat(to, shared.map(Group::beat));
+            effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
+        }
+    }
+
+    /// Whether an entry could be prepared or a flush be started at once.
+    fn wants_to_pump(&self, running: &Running<A>) -> bool {
+        let wall = Timestamp::from_nanos(self.now.wall.as_nanos());
+        let limits = &self.config.limits;
+        self.engine.wants_flush()
+            || (self.engine.is_flush_slot_free()
+                && running.groups.iter().any(|group| group.wants_to_propose(limits, wall)))
+    }
+
+    /// Prepares entries from what is queued and flushes what is staged. While a flush is on its way and no other may
+    /// be, requests wait: the next flush takes them all.
+    fn pump(&mut self, effects: &mut Effects) {
+        if self.engine.is_flush_slot_free() {
+            self.for_each_group(effects, |group, turn| group.propose(turn));
+        }
+        self.engine.flush(self.now.monotonic, &mut self.disk_ops);
+        self.emit_disk_ops(effects);
+    }
+
+    /// The monotonic time at which the wall clock reaches the group's next wake-up, if it does not jump.
+    fn wakeup_deadline(&self, group: &Group<A>) -> Option<Monotonic> {
+        let at = group.wakeup()?;
+        let wait = at.as_nanos().saturating_sub(self.now.wall.as_nanos());
+        Some(self.now.monotonic.after(Nanos::from_nanos(wait)))
+    }
+
+    fn emit_disk_ops(&mut self, effects: &mut Effects) {
+        effects.extend(self.disk_ops.drain(..).map(Effect::Disk));
+    }
+
+    fn with_group(
+        &mut self,
+        id: GroupId,
+        effects: &mut Effects,
+        act: impl FnOnce(&mut Group<A>, &mut Turn<'_>),
+    ) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Ok(index) = running.groups.binary_search_by_key(&id, Group::id) else { return };
+        let Some(journal) = self.engine.writer() else { return };
+        let mut turn = Turn {
+            now: self.now,
+            journal,
+            prng: &mut self.prng,
+            heard: running.heartbeats.heard(),
+            limits: &self.config.limits,
+            timeouts: &self.config.timeouts,
+            out: &mut self.outgoing,
+        };
+        let group = &mut running.groups[index];
+        act(group, &mut turn);
+        let send = |(to, body)| Effect::Send { to, message: Message::Group { group: id, body } };
+        effects.extend(self.outgoing.drain(..).map(send));
+        group.settle(effects);
+    }
+
+    fn for_each_group(&mut self, effects: &mut Effects, mut act: impl FnMut(&mut Group<A>, &mut Turn<'_>)) {
+        for index in 0..self.groups().len() {
+            let id = self.groups()[index].id();
+            self.with_group(id, effects, &mut act);
+        }
     }
 }

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::notation::{Notation, NotationError, Scanner};
 use crate::types::Op;
+use crate::types::notation::{Notation, NotationError, Scanner};
 
 /// The highest op known to be committed. `None` (nothing is known yet, not even that the group exists) is not the
 /// same as `At(0)` (the genesis is committed, nothing above it is known to be).

@@ -179,7 +179,10 @@ impl EntryHeader {
     }
 
     /// A header with its hash computed.
-    #[expect(clippy::too_many_arguments, reason = "one argument a field of the layout; every caller is in this room")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one argument a field of the layout; every caller is in this room"
+    )]
     pub(in crate::types) fn seal(
         group: GroupId,
         kind: EntryKind,
@@ -220,7 +223,13 @@ impl Entry {
     ///
     /// # Panics
     /// When the payload is longer than u32 tells; callers bound it far below.
-    pub fn next(parent: &EntryHeader, kind: EntryKind, view: View, timestamp: Timestamp, payload: Bytes) -> Self {
+    pub fn next(
+        parent: &EntryHeader,
+        kind: EntryKind,
+        view: View,
+        timestamp: Timestamp,
+        payload: Bytes,
+    ) -> Self {
         let payload_bytes = match u32::try_from(payload.len()) {
             Ok(bytes) => bytes,
             Err(_) => panic!("a payload is bounded far below 4 GiB"),
@@ -239,6 +248,11 @@ impl Entry {
             return Err(EntryError::PayloadHash);
         }
         Ok(Self { header, payload })
+    }
+
+    /// The entry with this header, its payload known to be the one that the header names.
+    pub(crate) fn trusted(header: EntryHeader, payload: Bytes) -> Self {
+        Self { header, payload }
     }
 
     /// Reads an entry as it lies in the journal: header, then payload, nothing after it.

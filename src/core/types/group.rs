@@ -93,6 +93,15 @@ impl GroupInit {
 
 impl EntryHeader {
     fn genesis(group: GroupId, founding: Hash) -> Self {
-        Self::seal(group, EntryKind::Genesis, View::new(0), Op::GENESIS, Timestamp::default(), founding, Hash::ZERO, 0)
+        Self::seal(
+            group,
+            EntryKind::Genesis,
+            View::new(0),
+            Op::GENESIS,
+            Timestamp::default(),
+            founding,
+            Hash::ZERO,
+            0,
+        )
     }
 }

@@ -19,7 +19,8 @@ pub use group::{GroupInit, GroupInitError, VOTERS_MAX};
 pub use hash::Hash;
 pub use notation::{Notation, NotationError, Scanner};
 pub use numbers::{
-    ClientId, ClusterId, GroupId, Incarnation, NodeId, Nonce, Op, Ordinal, RequestNumber, SessionId, View, u64_of, usize_of,
+    ClientId, ClusterId, GroupId, Incarnation, NodeId, Op, Ordinal, RequestNumber, SessionId, View, u64_of,
+    usize_of,
 };
 pub use prng::Prng;
 pub use quorum::{Quorums, ReplicaSet};

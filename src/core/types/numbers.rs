@@ -119,12 +119,8 @@ number!(
     /// How many times a node has started, from its manifest.
     Incarnation(u64)
 );
-number!(
-    /// A number that ties an answer to its question; never used twice by a node.
-    Nonce(u64)
-);
 
-counter!(RequestNumber, View, Op, Ordinal, Incarnation, Nonce);
+counter!(RequestNumber, View, Op, Ordinal, Incarnation);
 
 impl Op {
     /// The genesis of a group's log.

@@ -1,0 +1,77 @@
+//! What a replica has promised, as the journal keeps it, and the log that follows from it after a start.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::log::Log;
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::{self, CodecError};
+use crate::engine::RecoveredLog;
+use crate::types::{EntryHeader, GroupInit, Op, Ordinal, View};
+
+/// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(super) struct HardState {
+    pub view: View,
+    pub log_view: View,
+    /// Every op up to here was known to be committed.
+    pub commit: Op,
+    /// The header at `commit`, and all above it, ascending.
+    pub suffix: Vec<EntryHeader>,
+}
+
+/// What a replica knows after a start.
+#[derive(Clone, Debug)]
+pub(super) struct Recovered {
+    /// `None` when the replica never promised anything: it has never said a word.
+    pub promise: Option<(View, View)>,
+    pub log: Log,
+    pub commit: Op,
+}
+
+impl HardState {
+    pub(super) fn to_bytes(&self) -> Bytes {
+        Bytes::from(codec::encode(self))
+    }
+}
+
+/// Puts promise and records together. Where the header suffix and an older record differ, the suffix is right: it was
+/// promised after that record was written. A record newer than the promise is right in its turn.
+///
+/// # Errors
+/// When the promise is unreadable although its checksum held: another build wrote it.
+pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recovered, CodecError> {
+    let promise: Option<(Ordinal, HardState)> = match recovered.hard_state {
+        Some((ordinal, bytes)) => Some((ordinal, codec::decode(&bytes)?)),
+        None => None,
+    };
+    let promised_at = promise.as_ref().map_or(Ordinal::new(0), |(ordinal, _)| *ordinal);
+    let suffix: &[EntryHeader] = promise.as_ref().map_or(&[], |(_, state)| &state.suffix);
+    let first_promised = suffix.first().map(|header| header.op());
+
+    let mut log = Log::new(init.genesis());
+    loop {
+        let op = log.head_op().next();
+        let record = recovered.entries.get(&op);
+        let newer = record.filter(|(ordinal, _)| *ordinal > promised_at);
+        let promised = suffix.iter().find(|header| header.op() == op);
+        let below_promise = first_promised.is_none_or(|first| op < first);
+        let chains = |header: &EntryHeader| header.parent() == log.head().hash();
+        match (newer, promised, record) {
+            (Some((_, entry)), _, _) if chains(entry.header()) => log.append_durable(entry),
+            (_, Some(header), Some((_, entry))) if chains(header) && entry.hash() == header.hash() => {
+                log.append_durable(entry);
+            }
+            (_, Some(header), _) if chains(header) => log.append_header(*header),
+            (_, None, Some((_, entry))) if below_promise && chains(entry.header()) => {
+                log.append_durable(entry)
+            }
+            _ => break,
+        }
+    }
+    let promised_commit = promise.as_ref().map_or(Op::GENESIS, |(_, state)| state.commit);
+    let commit = promised_commit.max(recovered.commit.op_or_genesis()).min(log.head_op());
+    Ok(Recovered { promise: promise.map(|(_, state)| (state.view, state.log_view)), log, commit })
+}

@@ -1,0 +1,439 @@
+//! Viewstamped Replication Revisited (Liskov, Cowling 2012), with logs that live on disks and view changes that ask
+//! what the disks still hold (Alagappan et al., FAST'18).
+//!
+//! ```text
+//! normal      client    primary            backups
+//!             request ->  | entry, Prepare ->|
+//!                         | <- PrepareOk     |  once durable in the current view
+//!             <- reply    | commit at a quorum of durable copies
+//!
+//! view change   every replica: silence -> StartViewChange(v), a wish; at a quorum of wishes:
+//!               view := v, durable -> DoViewChange(log) to the primary of v
+//!               primary: quorum -> choose, log view := v, durable; repair -> StartView(log) to all
+//!               backups: adopt, log view := v, durable -> PrepareOk
+//! ```
+//!
+//! Invariants:
+//! * Log view <= view; equal while normal. Nothing authored in a view leaves before that view is durable, and no
+//!   `PrepareOk`, `DoViewChange` or `StartView` before the log view is.
+//! * The log has no gaps and is a chain. It changes in three ways: the primary of the view extends it, a view's start
+//!   replaces its uncommitted end, committed entries of peers replace what contradicts them.
+//! * commit <= head; applied <= commit; none of them goes back.
+//! * A primary that restarts or gives up never leads the same view again.
+
+mod choose;
+mod hard_state;
+mod log;
+mod normal;
+mod quorum_tracker;
+mod repair;
+mod view_change;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use choose::ChosenLog;
+use hard_state::HardState;
+use log::Log;
+pub use quorum_tracker::QuorumTracker;
+
+use crate::codec::CodecError;
+use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
+use crate::engine::{Record, RecoveredLog};
+use crate::types::{
+    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Hash, Monotonic, NodeId, Op, Ordinal, Quorums, View,
+    u64_of,
+};
+
+/// A replica of one group.
+#[derive(Clone, Debug)]
+pub struct VsrNode {
+    init: GroupInit,
+    me: usize,
+    quorums: Quorums,
+    view: View,
+    log_view: View,
+    /// View and log view that a restart would find.
+    durable: (View, View),
+    status: Status,
+    log: Log,
+    commit: Op,
+    applied: Op,
+    /// The highest view that each replica has wished for.
+    wishes: Vec<View>,
+    /// Records on their way to the disk, in order.
+    writes: VecDeque<Write>,
+    timers: Timers,
+    /// Counts repair requests, so that they go round the peers.
+    attempts: usize,
+}
+
+/// What the replica is doing in its view.
+#[derive(Clone, Debug)]
+enum Status {
+    Primary(Primary),
+    Backup(Backup),
+    ViewChange(ViewChange),
+}
+
+#[derive(Clone, Debug)]
+struct Primary {
+    tracker: QuorumTracker,
+    /// When the oldest uncommitted entry began to wait.
+    waiting_since: Monotonic,
+}
+
+#[derive(Clone, Debug)]
+struct Backup {
+    /// Prepares that came before the one they follow.
+    early: BTreeMap<Op, Entry>,
+    /// The highest op acknowledged in this view.
+    acknowledged: Op,
+    /// The highest op that the primary is known to have prepared.
+    prepared: Op,
+    /// The primary said that it leads, and has not taken it back.
+    led: bool,
+    /// When the primary last spoke of this group itself.
+    last_word: Monotonic,
+}
+
+#[derive(Clone, Debug)]
+struct ViewChange {
+    /// The message of this view, made when the view was entered: a repetition says the same.
+    message: DoViewChange,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// The view is not durable, or its log is not chosen yet. One slot a replica, filled on its primary alone.
+    Collecting(Vec<Option<DoViewChange>>),
+    /// The log is known; committed entries below it are missing here.
+    CatchingUp(ChosenLog),
+    /// On the new primary: the log is adopted; payloads are missing, or the log view is not durable yet.
+    Repairing,
+    /// The former primary of this very view, after a restart or after giving up: it waits for the next one.
+    Resigned,
+}
+
+#[derive(Clone, Debug)]
+enum Write {
+    Entry(Ordinal, Op, Hash),
+    Promise(Ordinal, View, View),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Timers {
+    /// Backup: the primary has been silent. View change: it takes too long. Primary: an entry waits too long.
+    patience: Option<Monotonic>,
+    /// Something was asked for and has not come.
+    resend: Option<Monotonic>,
+}
+
+impl VsrNode {
+    /// The replica of node `me` with what its journal held.
+    ///
+    /// # Errors
+    /// When the journal's promise is not readable.
+    ///
+    /// # Panics
+    /// When `me` is not a voter: formatting refuses such a directory.
+    pub fn recover(init: GroupInit, me: NodeId, recovered: RecoveredLog) -> Result<Self, CodecError> {
+        let recovered = hard_state::recover(&init, recovered)?;
+        let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
+            panic!("node {me} is not a voter of group {}", init.group);
+        };
+        let fresh = (init.first_view(), init.first_view());
+        let (view, log_view) = recovered.promise.unwrap_or(fresh);
+        let durable = recovered.promise.unwrap_or_default();
+        let voters = init.voters.len();
+        let mut replica = Self {
+            me,
+            quorums: Quorums::of(voters),
+            view,
+            log_view,
+            durable,
+            status: Status::Backup(Backup::new(Monotonic::default())),
+            log: recovered.log,
+            commit: recovered.commit,
+            applied: Op::GENESIS,
+            wishes: vec![View::default(); voters],
+            writes: VecDeque::new(),
+            timers: Timers::default(),
+            attempts: 0,
+            init,
+        };
+        replica.status = replica.status_after_start();
+        Ok(replica)
+    }
+
+    /// A backup goes on in its view. A primary never does (rule 10), unless it never promised anything at all: then it
+    /// has never said a word either.
+    fn status_after_start(&self) -> Status {
+        let fresh = self.durable == (View::default(), View::default());
+        let leads = self.primary_of(self.view) == self.me;
+        if self.log_view < self.view {
+            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: self.collecting() })
+        } else if leads && fresh {
+            let tracker = QuorumTracker::new(self.commit, self.log.head_op());
+            Status::Primary(Primary { tracker, waiting_since: Monotonic::default() })
+        } else if leads {
+            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: Phase::Resigned })
+        } else {
+            Status::Backup(Backup::new(Monotonic::default()))
+        }
+    }
+
+    /// The first input: the disk was read, the node takes part.
+    pub fn begin(&mut self, turn: &mut Turn<'_>) {
+        if self.durable != (self.view, self.log_view) {
+            self.promise(turn, None);
+        }
+        match &mut self.status {
+            Status::Backup(backup) => backup.last_word = turn.now.monotonic,
+            Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
+            Status::ViewChange(_) => {}
+        }
+        if let Status::ViewChange(ViewChange { phase: Phase::Resigned, .. }) = self.status {
+            self.wish(turn);
+        }
+        self.arm_patience(turn);
+        self.on_durable(turn);
+    }
+
+    /// Takes what `from` says.
+    ///
+    /// # Errors
+    /// [`Discard`] when the message was dropped; it has changed nothing then.
+    pub fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        message: VsrMessage,
+    ) -> Result<(), Discard> {
+        let from = self.init.voters.iter().position(|voter| *voter == from).ok_or(Discard::Stranger)?;
+        match message {
+            VsrMessage::Prepare { view, commit, entry } => self.on_prepare(turn, from, view, commit, entry),
+            VsrMessage::PrepareOk { view, from: first, to, hash } => {
+                self.on_prepare_ok(turn, from, view, (first, to, hash))
+            }
+            VsrMessage::StartViewChange { view } => self.on_start_view_change(turn, from, view),
+            VsrMessage::DoViewChange(message) => self.on_do_view_change(turn, from, message),
+            VsrMessage::StartView { view, commit, headers } => {
+                self.on_start_view(turn, from, view, ChosenLog { commit, headers, source: from })
+            }
+            VsrMessage::RequestEntries { from: first, to } => {
+                self.on_request_entries(turn, from, first, to);
+                Ok(())
+            }
+            VsrMessage::Entries { log_view, commit, entries } => {
+                self.on_entries(turn, from, log_view, commit, entries)
+            }
+        }
+    }
+
+    /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
+    pub fn on_beat(&mut self, turn: &mut Turn<'_>, from: NodeId, beat: Beat) {
+        let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
+        if beat.leads && beat.view > self.view {
+            self.enter(turn, beat.view);
+        } else if beat.leads && beat.view == self.view && self.primary_of(self.view) == from {
+            self.on_primary_beat(turn, beat.commit, beat.head);
+        } else if !beat.leads && self.primary_of(self.view) == from {
+            self.on_primary_lost(turn);
+        }
+    }
+
+    /// The node of replica `from` has restarted: it leads nothing of what it led.
+    pub fn on_peer_restarted(&mut self, turn: &mut Turn<'_>, from: NodeId) {
+        if self.init.voters.get(self.primary_of(self.view)) == Some(&from) {
+            self.on_primary_lost(turn);
+        }
+    }
+
+    /// The journal's durable ordinal may have grown.
+    pub fn on_durable(&mut self, turn: &mut Turn<'_>) {
+        let durable = turn.journal.durable();
+        while let Some(write) = self.writes.front() {
+            match *write {
+                Write::Entry(ordinal, op, hash) if ordinal <= durable => self.log.mark_durable(op, hash),
+                Write::Promise(ordinal, view, log_view) if ordinal <= durable => {
+                    self.durable = (view, log_view)
+                }
+                Write::Entry(..) | Write::Promise(..) => break,
+            }
+            self.writes.pop_front();
+        }
+        if self.durable != (self.view, self.log_view) {
+            return;
+        }
+        match &self.status {
+            Status::Primary(_) => self.acknowledge_own(turn),
+            Status::Backup(_) => self.acknowledge(turn),
+            Status::ViewChange(_) => self.go_on_with_view_change(turn),
+        }
+    }
+
+    /// The deadline has passed.
+    pub fn on_timeout(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.monotonic;
+        if self.timers.patience.is_some_and(|at| at <= now) {
+            self.timers.patience = None;
+            self.lose_patience(turn);
+        }
+        if self.timers.resend.is_some_and(|at| at <= now) {
+            self.timers.resend = None;
+            self.resend(turn);
+        }
+    }
+
+    /// When [`VsrNode::on_timeout`] is due.
+    pub fn deadline(&self) -> Option<Monotonic> {
+        [self.timers.patience, self.timers.resend].into_iter().flatten().min()
+    }
+
+    /// The next committed entry to be applied, when its payload is here.
+    pub fn next_to_apply(&self) -> Option<Entry> {
+        let op = self.applied.next();
+        if op <= self.commit { self.log.entry(op) } else { None }
+    }
+
+    /// The entry that [`VsrNode::next_to_apply`] gave was applied.
+    pub fn mark_applied(&mut self) {
+        self.applied = self.applied.next();
+        assert!(self.applied <= self.commit, "nothing is applied before it is committed");
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.init.group
+    }
+
+    /// The group's founding facts.
+    pub fn init(&self) -> &GroupInit {
+        &self.init
+    }
+
+    /// The view, and the view whose log the replica holds.
+    pub fn views(&self) -> (View, View) {
+        (self.view, self.log_view)
+    }
+
+    /// Whether the replica leads its view, durably.
+    pub fn leads(&self) -> bool {
+        matches!(self.status, Status::Primary(_)) && self.durable == (self.view, self.log_view)
+    }
+
+    /// Whether the replica follows a view that has started.
+    pub fn follows(&self) -> bool {
+        matches!(self.status, Status::Backup(_))
+    }
+
+    /// The primary of the present view.
+    pub fn primary(&self) -> NodeId {
+        self.init.primary_of(self.view)
+    }
+
+    /// What is known to be committed.
+    pub fn commit(&self) -> CommitIndex {
+        CommitIndex::At(self.commit)
+    }
+
+    /// The highest op of the log.
+    pub fn head(&self) -> Op {
+        self.log.head_op()
+    }
+
+    /// The highest op applied.
+    pub fn applied(&self) -> Op {
+        self.applied
+    }
+
+    fn primary_of(&self, view: View) -> usize {
+        let primary = self.init.primary_of(view);
+        self.init.voters.iter().position(|voter| *voter == primary).unwrap_or(self.me)
+    }
+
+    fn collecting(&self) -> Phase {
+        Phase::Collecting(vec![None; self.init.voters.len()])
+    }
+
+    /// Records view, log view and header suffix; together with the cut that they follow from.
+    fn promise(&mut self, turn: &mut Turn<'_>, cut_above: Option<Op>) {
+        let suffix = self.suffix_headers();
+        let state = HardState { view: self.view, log_view: self.log_view, commit: self.commit, suffix };
+        let group = self.init.group;
+        let mut records = Vec::with_capacity(2);
+        records.extend(cut_above.map(|above| Record::Truncation { group, above }));
+        records.push(Record::HardState { group, state: state.to_bytes() });
+        let ordinal = turn.journal.append_together(records);
+        self.writes.push_back(Write::Promise(ordinal, self.view, self.log_view));
+    }
+
+    /// Records an entry that is in the log.
+    fn record(&mut self, turn: &mut Turn<'_>, entry: Entry) {
+        let (op, hash) = (entry.op(), entry.hash());
+        let ordinal = turn.journal.append(Record::Entry(entry));
+        self.writes.push_back(Write::Entry(ordinal, op, hash));
+    }
+
+    /// The header at the commit, and all above it.
+    fn suffix_headers(&self) -> Vec<EntryHeader> {
+        let ops = self.commit.get()..=self.log.head_op().get();
+        ops.filter_map(|op| self.log.header(Op::new(op)).copied()).collect()
+    }
+
+    /// Raises the commit; no higher than the log goes.
+    fn commit_up_to(&mut self, turn: &mut Turn<'_>, op: Op) {
+        let op = op.min(self.log.head_op());
+        if op > self.commit {
+            self.commit = op;
+            turn.journal.note_commit(self.init.group, CommitIndex::At(op));
+        }
+    }
+
+    fn send(&self, turn: &mut Turn<'_>, to: usize, message: VsrMessage) {
+        turn.out.push((self.init.voters[to], message));
+    }
+
+    fn send_to_others(&self, turn: &mut Turn<'_>, message: &VsrMessage) {
+        for (index, voter) in self.init.voters.iter().enumerate() {
+            if index != self.me {
+                turn.out.push((*voter, message.clone()));
+            }
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        match &self.status {
+            Status::Primary(primary) => u64_of(primary.tracker.waiting()),
+            Status::Backup(_) | Status::ViewChange(_) => 0,
+        }
+    }
+}
+
+/// What a heartbeat says of one group.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// The sender's view.
+    pub view: View,
+    /// Whether the sender leads it.
+    pub leads: bool,
+    /// What the sender knows to be committed.
+    pub commit: CommitIndex,
+    /// The highest op of the sender's log.
+    pub head: Op,
+}
+
+impl Backup {
+    fn new(now: Monotonic) -> Self {
+        Self {
+            early: BTreeMap::new(),
+            acknowledged: Op::GENESIS,
+            prepared: Op::GENESIS,
+            led: false,
+            last_word: now,
+        }
+    }
+}

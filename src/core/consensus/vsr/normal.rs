@@ -1,0 +1,193 @@
+//! Normal operation: the primary prepares, backups hold, a quorum of durable copies commits (VRR 4.1).
+
+use bytes::Bytes;
+
+use super::{Backup, Status, VsrNode};
+use crate::consensus::{Discard, Limits, Turn, VsrMessage};
+use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
+
+impl VsrNode {
+    /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, and the pipeline has room.
+    pub fn can_propose(&self, limits: &Limits) -> bool {
+        self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max)
+    }
+
+    /// Makes `payload` the next entry, and sends it to the backups; its op.
+    ///
+    /// # Panics
+    /// When [`VsrNode::can_propose`] says no.
+    pub fn propose(&mut self, turn: &mut Turn<'_>, kind: EntryKind, payload: Bytes) -> Op {
+        assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
+        let head = *self.log.head();
+        let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
+        let timestamp = head.timestamp().next().max(wall);
+        let entry = Entry::next(&head, kind, self.view, timestamp, payload);
+        self.log.append(&entry);
+        if let Status::Primary(primary) = &mut self.status {
+            if primary.tracker.waiting() == 0 {
+                primary.waiting_since = turn.now.monotonic;
+                self.timers.patience = Some(turn.now.monotonic.after(turn.timeouts.abdicate));
+            }
+            primary.tracker.push();
+        }
+        let (view, commit) = (self.view, self.commit());
+        self.send_to_others(turn, &VsrMessage::Prepare { view, commit, entry: entry.clone() });
+        self.record(turn, entry);
+        self.log.head_op()
+    }
+
+    pub(super) fn on_prepare(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        view: View,
+        commit: CommitIndex,
+        entry: Entry,
+    ) -> Result<(), Discard> {
+        if view < self.view {
+            return Err(Discard::OldView);
+        }
+        if self.primary_of(view) != from {
+            return Err(Discard::NotFromPrimary);
+        }
+        if view > self.view {
+            self.enter(turn, view);
+            return Ok(());
+        }
+        let head = self.log.head_op();
+        let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
+        backup.hear(turn, entry.op());
+        if entry.op() > head.next() {
+            let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
+            if entry.op().above(head) <= bound {
+                backup.early.insert(entry.op(), entry);
+            }
+            self.ask_later(turn);
+        } else {
+            self.take_prepared(turn, entry)?;
+        }
+        self.commit_up_to(turn, commit.op_or_genesis());
+        Ok(())
+    }
+
+    /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
+    fn take_prepared(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
+        self.extend_or_fill(turn, entry)?;
+        loop {
+            let next = self.log.head_op().next();
+            let Status::Backup(backup) = &mut self.status else { return Ok(()) };
+            backup.early = backup.early.split_off(&next);
+            let Some(entry) = backup.early.remove(&next) else { return Ok(()) };
+            self.extend_or_fill(turn, entry)?;
+        }
+    }
+
+    /// Appends an entry that follows the head, or gives a slot its payload.
+    pub(super) fn extend_or_fill(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
+        let head = self.log.head();
+        if entry.op() == head.op().next() {
+            if entry.header().parent() != head.hash() || entry.header().timestamp() <= head.timestamp() {
+                return Err(Discard::Inconsistent);
+            }
+            self.log.append(&entry);
+            self.record(turn, entry);
+        } else if self.log.fill(&entry) {
+            self.record(turn, entry);
+        } else if !self.log.contains(entry.op(), entry.hash()) {
+            return Err(Discard::Inconsistent);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_prepare_ok(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        view: View,
+        (first, to, hash): (Op, Op, Hash),
+    ) -> Result<(), Discard> {
+        if view < self.view {
+            return Err(Discard::OldView);
+        }
+        if view > self.view || !self.leads() {
+            return Err(Discard::OutOfPlace);
+        }
+        // Hashes chain: an equal hash at `to` names every op below it.
+        if first > to || !(self.log.contains(to, hash) || to < self.commit) {
+            return Err(Discard::Inconsistent);
+        }
+        if let Status::Primary(primary) = &mut self.status {
+            primary.tracker.acknowledge(from, first, to);
+        }
+        self.advance_commit(turn);
+        Ok(())
+    }
+
+    /// The primary counts itself once its own record is durable.
+    pub(super) fn acknowledge_own(&mut self, turn: &mut Turn<'_>) {
+        let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
+        if let Status::Primary(primary) = &mut self.status {
+            primary.tracker.acknowledge(me, first, to);
+        }
+        self.advance_commit(turn);
+    }
+
+    fn advance_commit(&mut self, turn: &mut Turn<'_>) {
+        let Status::Primary(primary) = &mut self.status else { return };
+        let commit = primary.tracker.advance(self.quorums);
+        if commit > self.commit {
+            primary.waiting_since = turn.now.monotonic;
+            self.commit_up_to(turn, commit);
+        }
+    }
+
+    /// A backup tells the primary what has become durable since the last time.
+    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>) {
+        let to = self.log.durable_to();
+        let Status::Backup(backup) = &mut self.status else { return };
+        let first = backup.acknowledged.max(self.commit).next();
+        if to >= first {
+            backup.acknowledged = to;
+            self.send_prepare_ok(turn, first, to);
+        }
+    }
+
+    fn send_prepare_ok(&self, turn: &mut Turn<'_>, from: Op, to: Op) {
+        let Some(hash) = self.log.header(to).map(|header| header.hash()) else { return };
+        let message = VsrMessage::PrepareOk { view: self.view, from, to, hash };
+        self.send(turn, self.primary_of(self.view), message);
+    }
+
+    /// The primary of this view says how far it is: repeats what it may not have heard, asks for what is missing.
+    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, commit: CommitIndex, head: Op) {
+        let Status::Backup(backup) = &mut self.status else { return };
+        backup.hear(turn, head);
+        self.wishes.fill(View::default());
+        let acknowledged = backup.acknowledged;
+        self.commit_up_to(turn, commit.op_or_genesis());
+        let unheard = self.commit.next();
+        if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
+            self.send_prepare_ok(turn, unheard, acknowledged);
+        }
+        if head > self.log.head_op() {
+            self.ask_later(turn);
+        }
+    }
+
+    /// The primary of this view leads it no more.
+    pub(super) fn on_primary_lost(&mut self, turn: &mut Turn<'_>) {
+        let Status::Backup(backup) = &mut self.status else { return };
+        if core::mem::take(&mut backup.led) {
+            let span = turn.timeouts.resend;
+            self.timers.patience = Some(turn.jittered(span));
+        }
+    }
+}
+
+impl Backup {
+    fn hear(&mut self, turn: &Turn<'_>, prepared: Op) {
+        self.prepared = self.prepared.max(prepared);
+        self.led = true;
+        self.last_word = turn.now.monotonic;
+    }
+}

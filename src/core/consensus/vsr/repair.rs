@@ -1,0 +1,162 @@
+//! Repair: asking peers for entries, and taking what they send.
+//!
+//! Two kinds of entries are safe to take: those of the log that the replica has adopted (their hash is known, or the
+//! sender is in the same log view), and those that the sender knows to be committed.
+
+use alloc::vec::Vec;
+
+use super::{Phase, Status, ViewChange, VsrNode};
+use crate::consensus::{Discard, Turn, VsrMessage};
+use crate::engine::Record;
+use crate::types::{CommitIndex, Entry, Op, View, u64_of, usize_of};
+
+impl VsrNode {
+    /// Arms the timer of repetitions, if it is not armed: what is missing may still be on its way.
+    pub(super) fn ask_later(&mut self, turn: &mut Turn<'_>) {
+        if self.timers.resend.is_none() {
+            let span = turn.timeouts.resend;
+            self.timers.resend = Some(turn.jittered(span));
+        }
+    }
+
+    /// Asks for what is missing, now, and again later.
+    pub(super) fn ask(&mut self, turn: &mut Turn<'_>) {
+        let Some((from, to)) = self.wanted(turn) else { return };
+        let peer = self.next_peer();
+        self.send(turn, peer, VsrMessage::RequestEntries { from, to });
+        let span = turn.timeouts.resend;
+        self.timers.resend = Some(turn.jittered(span));
+    }
+
+    /// The ops to ask for: payloads of the log first, then what lies above it.
+    fn wanted(&self, turn: &Turn<'_>) -> Option<(Op, Op)> {
+        let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
+        match &self.status {
+            Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
+                let to = chosen.anchor()?;
+                let from = self.commit.next();
+                (from <= to).then(|| (from, to.min(from.plus(most))))
+            }
+            Status::Primary(_) | Status::ViewChange(_) => self.wanted_payloads(most),
+            Status::Backup(backup) => self.wanted_payloads(most).or_else(|| {
+                let from = self.log.head_op().next();
+                (from <= backup.prepared).then(|| (from, backup.prepared.min(from.plus(most))))
+            }),
+        }
+    }
+
+    fn wanted_payloads(&self, most: u64) -> Option<(Op, Op)> {
+        let missing = self.log.first_missing_above(self.applied)?;
+        Some((missing, self.log.head_op().min(missing.plus(most))))
+    }
+
+    /// A backup asks its primary, and every other time somebody else; a replica in a view change goes round.
+    fn next_peer(&mut self) -> usize {
+        self.attempts += 1;
+        let primary = self.primary_of(self.view);
+        if primary != self.me && !self.attempts.is_multiple_of(2) {
+            return primary;
+        }
+        let voters = self.init.voters.len();
+        let peer = self.attempts / 2 % voters;
+        if peer == self.me { (peer + 1) % voters } else { peer }
+    }
+
+    pub(super) fn on_request_entries(&mut self, turn: &mut Turn<'_>, from: usize, first: Op, to: Op) {
+        let mut entries = Vec::new();
+        let mut bytes = 0_u64;
+        let most = usize_of(u64::from(turn.limits.repair_entries_max));
+        let mut op = first.max(Op::GENESIS.next());
+        while op <= to.min(self.log.head_op()) && entries.len() < most {
+            if let Some(entry) = self.log.entry(op) {
+                bytes += u64_of(entry.payload().len());
+                if !entries.is_empty() && bytes > u64::from(turn.limits.repair_bytes_max) {
+                    break;
+                }
+                entries.push(entry);
+            }
+            op = op.next();
+        }
+        if entries.is_empty() || from == self.me {
+            return;
+        }
+        // A log that was adopted but is not durable yet speaks for no view: only what is committed counts then.
+        let (_, durable_log_view) = self.durable;
+        let log_view = if durable_log_view == self.log_view { self.log_view } else { View::default() };
+        self.send(turn, from, VsrMessage::Entries { log_view, commit: self.commit(), entries });
+    }
+
+    pub(super) fn on_entries(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        log_view: View,
+        commit: CommitIndex,
+        entries: Vec<Entry>,
+    ) -> Result<(), Discard> {
+        // While messages of a view change are being collected, the log stays as this replica's own message tells it.
+        let frozen = |change: &ViewChange| matches!(change.phase, Phase::Collecting(_) | Phase::Resigned);
+        if from == self.me || matches!(&self.status, Status::ViewChange(change) if frozen(change)) {
+            return Err(Discard::OutOfPlace);
+        }
+        let same_log = self.follows() && log_view == self.log_view;
+        let mut useful = false;
+        for entry in entries {
+            let op = entry.op();
+            if commit.covers(op) {
+                useful |= self.take_committed(turn, entry)?;
+            } else if self.log.contains(op, entry.hash()) || (same_log && op == self.log.head_op().next()) {
+                useful |= self.log.is_missing(op) || op > self.log.head_op();
+                self.extend_or_fill(turn, entry)?;
+            }
+        }
+        if self.follows() && same_log {
+            self.commit_up_to(turn, commit.op_or_genesis());
+        }
+        if useful {
+            self.go_on_after_repair(turn);
+        }
+        Ok(())
+    }
+
+    /// Takes an entry that is known to be committed; whether it was news. It replaces whatever contradicts it: what
+    /// lies there was never committed, and never will be.
+    fn take_committed(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<bool, Discard> {
+        let op = entry.op();
+        let news = !self.log.contains(op, entry.hash()) || self.log.is_missing(op);
+        if op > self.log.head_op().next() {
+            return Ok(false);
+        }
+        let contradicts = op <= self.log.head_op() && !self.log.contains(op, entry.hash());
+        if contradicts {
+            assert!(op > self.commit, "two entries are committed at op {op}");
+            assert!(
+                self.log_view < self.view,
+                "the log of view {} contradicts the commit at op {op}",
+                self.view
+            );
+            let below = op.previous().unwrap_or(Op::GENESIS);
+            if !self.log.contains(below, entry.header().parent()) {
+                return Ok(false);
+            }
+            self.log.truncate_above(below);
+            turn.journal.append(Record::Truncation { group: self.init.group, above: below });
+        }
+        if op == self.log.head_op().next() && entry.header().parent() != self.log.head().hash() {
+            return Ok(false);
+        }
+        self.extend_or_fill(turn, entry)?;
+        self.commit_up_to(turn, op);
+        Ok(news)
+    }
+
+    /// Something that was missing is here.
+    fn go_on_after_repair(&mut self, turn: &mut Turn<'_>) {
+        self.timers.resend = None;
+        match &self.status {
+            Status::ViewChange(_) => self.go_on_with_view_change(turn),
+            Status::Backup(_) if self.log.first_missing_above(self.applied).is_some() => self.ask(turn),
+            Status::Backup(_) | Status::Primary(_) => {}
+        }
+    }
+}

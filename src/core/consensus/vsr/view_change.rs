@@ -1,0 +1,362 @@
+//! View changes (VRR 4.2): wishing for a view, entering it, choosing its log, starting it.
+
+use super::choose::{Choice, ChosenLog, chains, choose};
+use super::{Backup, Phase, Primary, QuorumTracker, Status, ViewChange, VsrNode};
+use crate::consensus::{Discard, DoViewChange, SuffixEntry, Turn, VsrMessage};
+use crate::types::{EntryHeader, Op, View};
+
+impl VsrNode {
+    /// The patience timer has fired.
+    pub(super) fn lose_patience(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.monotonic;
+        match &self.status {
+            Status::Primary(primary) => {
+                let waits = self.waiting() > 0;
+                if waits && now >= primary.waiting_since.after(turn.timeouts.abdicate) {
+                    self.resign(turn);
+                }
+            }
+            Status::Backup(backup) => {
+                let pair =
+                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
+                let last = pair.max(backup.last_word);
+                if now.since(last) >= turn.timeouts.primary_silence {
+                    self.wish(turn);
+                }
+            }
+            Status::ViewChange(_) => self.wish(turn),
+        }
+        self.arm_patience(turn);
+    }
+
+    /// Arms the patience timer for what the replica is doing.
+    pub(super) fn arm_patience(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.monotonic;
+        self.timers.patience = match &self.status {
+            Status::Primary(_) if self.waiting() == 0 => None,
+            Status::Primary(primary) => Some(primary.waiting_since.after(turn.timeouts.abdicate).max(now)),
+            Status::Backup(backup) => {
+                let pair =
+                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
+                let span = turn.timeouts.primary_silence;
+                let due = pair.max(backup.last_word).after(span);
+                let due = if due > now { due } else { now.after(span) };
+                Some(due.after(turn.jitter(span)))
+            }
+            Status::ViewChange(_) => {
+                let span = turn.timeouts.view_change;
+                Some(turn.jittered(span))
+            }
+        };
+    }
+
+    /// A primary whose entries do not get committed gives its view up.
+    fn resign(&mut self, turn: &mut Turn<'_>) {
+        let message = self.view_change_message();
+        self.status = Status::ViewChange(ViewChange { message, phase: Phase::Resigned });
+        self.wish(turn);
+    }
+
+    /// Wishes for the next view, and says so until it comes or the primary speaks.
+    pub(super) fn wish(&mut self, turn: &mut Turn<'_>) {
+        self.wishes[self.me] = self.view.next();
+        self.ask_later(turn);
+        if self.count_wishes(turn) {
+            return;
+        }
+        self.say_wish(turn);
+    }
+
+    /// A wish for view v + 1 says that view v exists: it waits until v is durable here.
+    fn say_wish(&self, turn: &mut Turn<'_>) {
+        let (durable_view, _) = self.durable;
+        let view = self.wishes[self.me];
+        if durable_view == self.view && view > self.view {
+            self.send_to_others(turn, &VsrMessage::StartViewChange { view });
+        }
+    }
+
+    pub(super) fn on_start_view_change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        view: View,
+    ) -> Result<(), Discard> {
+        if view <= self.view {
+            // The sender may not know that this view has started.
+            if self.leads() {
+                self.send_start_view(turn, from);
+            }
+            return Err(Discard::OldView);
+        }
+        if let Some(below) = view.previous().filter(|below| *below > self.view) {
+            self.enter(turn, below);
+        }
+        self.wishes[from] = view;
+        let abdicates = self.primary_of(self.view) == from;
+        if abdicates && self.follows() {
+            self.wish(turn);
+        } else {
+            self.count_wishes(turn);
+        }
+        Ok(())
+    }
+
+    /// Enters the highest view that a quorum wishes for.
+    fn count_wishes(&mut self, turn: &mut Turn<'_>) -> bool {
+        let mut wishes = self.wishes.clone();
+        wishes.sort_unstable_by(|a, b| b.cmp(a));
+        let quorum = usize::try_from(self.quorums.view_change()).unwrap_or(usize::MAX);
+        let wished = wishes.get(quorum - 1).copied().filter(|view| *view > self.view);
+        if let Some(view) = wished {
+            self.enter(turn, view);
+        }
+        wished.is_some()
+    }
+
+    /// Leaves all views below `view`. Its log goes out once that is durable.
+    pub(super) fn enter(&mut self, turn: &mut Turn<'_>, view: View) {
+        assert!(view > self.view, "views only grow");
+        self.view = view;
+        let message = self.view_change_message();
+        self.status = Status::ViewChange(ViewChange { message, phase: self.collecting() });
+        self.promise(turn, None);
+        self.timers.resend = None;
+        self.arm_patience(turn);
+    }
+
+    /// The view-change message of this view.
+    pub(super) fn view_change_message(&self) -> DoViewChange {
+        let suffix = self.suffix_headers().into_iter().map(|header| {
+            let present = self.log.is_durable(header.op());
+            // What is not durable was never acknowledged, and will not be in an earlier view.
+            SuffixEntry { header, present, nack: !present }
+        });
+        DoViewChange {
+            view: self.view,
+            log_view: self.log_view,
+            commit: self.commit,
+            suffix: suffix.collect(),
+        }
+    }
+
+    /// Does what the phase of the view change allows, once view and log view are durable or something was repaired.
+    pub(super) fn go_on_with_view_change(&mut self, turn: &mut Turn<'_>) {
+        let durable = self.durable == (self.view, self.log_view);
+        let leads = self.primary_of(self.view) == self.me;
+        let Status::ViewChange(change) = &mut self.status else { return };
+        match &mut change.phase {
+            Phase::Resigned => self.say_wish(turn),
+            Phase::Collecting(messages) if durable => {
+                for slot in &mut change.message.suffix {
+                    slot.present |= self.log.contains(slot.header.op(), slot.header.hash())
+                        && self.log.is_durable(slot.header.op());
+                }
+                let message = change.message.clone();
+                if leads {
+                    messages[self.me] = Some(message);
+                    self.choose_log(turn);
+                } else {
+                    let primary = self.primary_of(self.view);
+                    self.send(turn, primary, VsrMessage::DoViewChange(message));
+                    self.ask_later(turn);
+                }
+            }
+            Phase::Collecting(_) => {}
+            Phase::CatchingUp(_) => self.try_adopt(turn),
+            Phase::Repairing => self.try_start(turn, durable),
+        }
+    }
+
+    pub(super) fn on_do_view_change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        message: DoViewChange,
+    ) -> Result<(), Discard> {
+        if message.view < self.view || (message.view == self.view && self.leads()) {
+            if self.leads() {
+                self.send_start_view(turn, from);
+            }
+            return Err(Discard::OldView);
+        }
+        if !message.is_consistent() {
+            return Err(Discard::Inconsistent);
+        }
+        if message.view > self.view {
+            self.enter(turn, message.view);
+        }
+        if self.primary_of(self.view) != self.me {
+            return Err(Discard::OutOfPlace);
+        }
+        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status
+        else {
+            return Err(Discard::OutOfPlace);
+        };
+        messages[from] = Some(message);
+        self.choose_log(turn);
+        Ok(())
+    }
+
+    /// On the primary of the view: takes the log as soon as the messages tell which. Its own message counts once it
+    /// is durable.
+    fn choose_log(&mut self, turn: &mut Turn<'_>) {
+        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
+            return;
+        };
+        if messages[self.me].is_none() {
+            return;
+        }
+        if let Choice::Log(chosen) = choose(messages, self.quorums) {
+            self.set_phase(Phase::CatchingUp(chosen));
+            self.try_adopt(turn);
+        }
+    }
+
+    pub(super) fn on_start_view(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: usize,
+        view: View,
+        start: ChosenLog,
+    ) -> Result<(), Discard> {
+        if view < self.view || (view == self.view && self.log_view == view) {
+            return Err(Discard::OldView);
+        }
+        if self.primary_of(view) != from || from == self.me {
+            return Err(Discard::NotFromPrimary);
+        }
+        if !start.is_consistent() {
+            return Err(Discard::Inconsistent);
+        }
+        if view > self.view {
+            self.enter(turn, view);
+        }
+        self.set_phase(Phase::CatchingUp(start));
+        self.try_adopt(turn);
+        Ok(())
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        if let Status::ViewChange(change) = &mut self.status {
+            change.phase = phase;
+        }
+    }
+
+    /// Adopts the known log of the view once it joins onto what is committed here; until then asks for the entries
+    /// between. Nothing of the old log is cut before the new one is there to replace it.
+    fn try_adopt(&mut self, turn: &mut Turn<'_>) {
+        let Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) = &self.status else {
+            return;
+        };
+        let Some(joint) = self.joint(chosen) else {
+            self.ask(turn);
+            return;
+        };
+        let (headers, commit) = (chosen.headers.clone(), chosen.commit);
+        let cut = self.adopt(&headers, joint);
+        self.log_view = self.view;
+        self.commit_up_to(turn, commit);
+        self.promise(turn, cut);
+        self.timers.resend = None;
+        if self.primary_of(self.view) == self.me {
+            self.set_phase(Phase::Repairing);
+            self.go_on_with_view_change(turn);
+        } else {
+            let mut backup = Backup::new(turn.now.monotonic);
+            backup.led = true;
+            backup.acknowledged = self.commit;
+            self.status = Status::Backup(backup);
+            self.wishes.fill(View::default());
+            self.ask(turn);
+        }
+        self.arm_patience(turn);
+    }
+
+    /// The highest op at which this replica's log and the chosen one are known to be the same.
+    fn joint(&self, chosen: &ChosenLog) -> Option<Op> {
+        let same = |header: &&EntryHeader| self.log.contains(header.op(), header.hash());
+        chosen.headers.iter().rev().find(same).map(|header| header.op())
+    }
+
+    /// Replaces everything above `joint` by the headers above it; the op above which something was cut.
+    fn adopt(&mut self, headers: &[EntryHeader], joint: Op) -> Option<Op> {
+        let cut = (self.log.head_op() > joint).then_some(joint);
+        if cut.is_some() {
+            assert!(
+                joint >= self.commit,
+                "the log of view {} drops the commit at {}",
+                self.view,
+                self.commit
+            );
+            self.log.truncate_above(joint);
+        }
+        for header in headers.iter().filter(|header| header.op() > joint) {
+            self.log.append_header(*header);
+        }
+        cut
+    }
+
+    /// The new primary starts its view once its log is whole and its log view durable.
+    fn try_start(&mut self, turn: &mut Turn<'_>, durable: bool) {
+        if self.log.first_missing_above(self.applied).is_some() {
+            self.ask(turn);
+            return;
+        }
+        if !durable {
+            return;
+        }
+        let tracker = QuorumTracker::new(self.commit, self.log.head_op());
+        self.status = Status::Primary(Primary { tracker, waiting_since: turn.now.monotonic });
+        self.wishes.fill(View::default());
+        self.timers.resend = None;
+        for to in 0..self.init.voters.len() {
+            if to != self.me {
+                self.send_start_view(turn, to);
+            }
+        }
+        self.acknowledge_own(turn);
+        self.arm_patience(turn);
+    }
+
+    fn send_start_view(&self, turn: &mut Turn<'_>, to: usize) {
+        let (view, commit, headers) = (self.view, self.commit, self.suffix_headers());
+        self.send(turn, to, VsrMessage::StartView { view, commit, headers });
+    }
+
+    /// What was asked for has not come: asks again.
+    pub(super) fn resend(&mut self, turn: &mut Turn<'_>) {
+        self.say_wish(turn);
+        match &self.status {
+            Status::Primary(_) => {}
+            Status::Backup(_) => {
+                let wished = self.wishes[self.me] > self.view;
+                if wished {
+                    self.ask_later(turn);
+                }
+                self.ask(turn);
+            }
+            Status::ViewChange(_) => {
+                self.go_on_with_view_change(turn);
+                self.ask_later(turn);
+            }
+        }
+    }
+}
+
+impl ChosenLog {
+    /// The lowest op described: it is committed.
+    pub(super) fn anchor(&self) -> Option<Op> {
+        self.headers.first().map(|header| header.op())
+    }
+
+    /// Whether the headers begin at or below the commit and are a chain.
+    fn is_consistent(&self) -> bool {
+        let links = self.headers.windows(2).all(|pair| match pair {
+            [below, above] => chains(below, above),
+            _ => true,
+        });
+        let head = self.headers.last().map(|header| header.op());
+        links && self.anchor().is_some_and(|anchor| anchor <= self.commit) && head >= Some(self.commit)
+    }
+}

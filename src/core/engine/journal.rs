@@ -1,0 +1,244 @@
+//! The journal while the node runs: group commit into segments that roll.
+//!
+//! ```text
+//! staged records -> flush (write, barrier) -> durable, in journal order
+//!                     |
+//!                     +- does not fit: footer, on to the spare segment, which was made ahead of time
+//! ```
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::engine::EngineConfig;
+use crate::engine::disk::{DiskOp, DiskOpId, FileId};
+use crate::engine::flush::{DirectoryEntry, FlushPlan, Footer, build, flush_bytes_bound, footer_bytes};
+use crate::engine::log_reader::Tail;
+use crate::engine::log_writer::{LogWriter, Measure};
+use crate::engine::manifest::SegmentMeta;
+use crate::engine::record::Record;
+use crate::types::{Blob, GroupId, Hash, Monotonic, Op, Ordinal, u64_of, usize_of};
+
+/// The open end of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Journal {
+    config: EngineConfig,
+    groups: usize,
+    segment: OpenSegment,
+    spare: Option<SegmentMeta>,
+    /// The last flush built.
+    number: u64,
+    hash: Hash,
+    directory: Vec<DirectoryEntry>,
+    /// Every flush up to this one is durable.
+    barrier: u64,
+    in_flight: VecDeque<InFlight>,
+    /// When the journal fell idle behind a flush of records that no barrier mark follows yet.
+    idle_since: Option<Monotonic>,
+    /// The next flush does not fit the segment, and no spare one is there.
+    blocked: bool,
+}
+
+#[derive(Clone, Debug)]
+struct OpenSegment {
+    meta: SegmentMeta,
+    at: u64,
+    last: BTreeMap<GroupId, (Op, Ordinal, Hash)>,
+    fresh: bool,
+}
+
+#[derive(Clone, Debug)]
+struct InFlight {
+    number: u64,
+    last_ordinal: Option<Ordinal>,
+    write: DiskOpId,
+    barrier: DiskOpId,
+    written: bool,
+    synced: bool,
+}
+
+impl Journal {
+    /// A journal that goes on after `tail` in the fresh segment `meta`.
+    pub(in crate::engine) fn open(
+        config: EngineConfig,
+        groups: usize,
+        tail: Option<Tail>,
+        first: u64,
+        meta: SegmentMeta,
+    ) -> Self {
+        let (number, hash, directory) = match tail {
+            Some(tail) => (tail.number, tail.hash, tail.directory),
+            None => (first - 1, Hash::ZERO, Vec::new()),
+        };
+        Self {
+            config,
+            groups,
+            segment: OpenSegment::fresh(meta),
+            spare: None,
+            number,
+            hash,
+            directory,
+            barrier: number,
+            in_flight: VecDeque::new(),
+            idle_since: None,
+            blocked: false,
+        }
+    }
+
+    /// Whether a flush of what `writer` holds could start now.
+    pub(in crate::engine) fn wants_flush(&self, writer: &LogWriter) -> bool {
+        !writer.is_empty() && self.is_slot_free()
+    }
+
+    /// Whether a flush could start now if there were anything to flush.
+    pub(in crate::engine) fn is_slot_free(&self) -> bool {
+        self.has_room_in_flight() && !self.blocked
+    }
+
+    /// When the idle journal wants its barrier mark.
+    pub(in crate::engine) fn mark_due(&self) -> Option<Monotonic> {
+        self.idle_since.map(|since| since.after(self.config.idle_mark_after))
+    }
+
+    /// Whether a spare segment is wanted.
+    pub(in crate::engine) fn wants_spare(&self) -> bool {
+        self.spare.is_none()
+    }
+
+    pub(in crate::engine) fn add_spare(&mut self, meta: SegmentMeta) {
+        self.spare = Some(meta);
+        self.blocked = false;
+    }
+
+    /// Starts as many flushes as may be in flight; a barrier mark when the journal has been idle for long enough.
+    pub(in crate::engine) fn flush(
+        &mut self,
+        now: Monotonic,
+        writer: &mut LogWriter,
+        mut ids: impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        let mark = writer.is_empty() && self.mark_due().is_some_and(|due| due <= now);
+        if mark && self.has_room_in_flight() {
+            self.idle_since = None;
+            self.start(Measure::default(), writer, &mut ids, out);
+        }
+        while self.wants_flush(writer) {
+            self.idle_since = None;
+            let measure = writer.measure(usize_of(u64::from(self.config.flush_bytes_max)));
+            self.start(measure, writer, &mut ids, out);
+        }
+    }
+
+    /// Takes a completed write or barrier; the ordinal up to which all is durable, if that grew.
+    pub(in crate::engine) fn on_done(&mut self, now: Monotonic, id: DiskOpId) -> Option<Ordinal> {
+        for flush in &mut self.in_flight {
+            flush.written |= flush.write == id;
+            flush.synced |= flush.barrier == id;
+        }
+        let mut through = None;
+        while self.in_flight.front().is_some_and(|flush| flush.written && flush.synced) {
+            let Some(flush) = self.in_flight.pop_front() else { break };
+            self.barrier = flush.number;
+            through = flush.last_ordinal.or(through);
+            let idle = self.in_flight.is_empty() && flush.last_ordinal.is_some();
+            self.idle_since = idle.then_some(now);
+        }
+        through
+    }
+
+    fn has_room_in_flight(&self) -> bool {
+        u64_of(self.in_flight.len()) < u64::from(self.config.flushes_in_flight_max)
+    }
+
+    fn start(
+        &mut self,
+        measure: Measure,
+        writer: &mut LogWriter,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        let (commits, previous) = (writer.commits_known(), self.directory.len());
+        let bound = flush_bytes_bound(commits, measure.records, previous, measure.body, measure.doubled);
+        if !self.make_room(u64_of(bound), ids, out) {
+            return;
+        }
+        let commits = writer.take_commits(self.segment.fresh);
+        let records = writer.take(measure.records);
+        let plan = FlushPlan {
+            generation: self.segment.meta.generation,
+            number: self.number + 1,
+            previous: self.hash,
+            barrier: self.barrier,
+            commits: &commits,
+            records: &records,
+            previous_directory: &self.directory,
+        };
+        let built = build(&plan);
+        let (write, barrier) = (ids(), ids());
+        self.number = plan.number;
+        self.in_flight.push_back(InFlight {
+            number: self.number,
+            last_ordinal: records.last().map(|(ordinal, _)| *ordinal),
+            write,
+            barrier,
+            written: false,
+            synced: false,
+        });
+        self.segment.note(&records);
+        let (file, offset) = (FileId::Segment(self.segment.meta.slot), self.segment.at);
+        self.segment.at += u64_of(built.bytes.len());
+        self.segment.fresh = false;
+        self.hash = built.hash;
+        self.directory = built.directory;
+        out.push(DiskOp::Write { id: write, file, offset, data: Blob::from(built.bytes) });
+        out.push(DiskOp::Barrier { id: barrier });
+    }
+
+    /// Rolls to the spare segment when `bytes` do not fit; false when there is none.
+    fn make_room(&mut self, bytes: u64, ids: &mut impl FnMut() -> DiskOpId, out: &mut Vec<DiskOp>) -> bool {
+        let copy_bytes = footer_bytes(self.groups);
+        let footers_at = self.segment.meta.bytes - u64_of(2 * copy_bytes);
+        if self.segment.at + bytes <= footers_at {
+            return true;
+        }
+        let Some(spare) = self.spare.take() else {
+            self.blocked = true;
+            return false;
+        };
+        let footer = Footer {
+            generation: self.segment.meta.generation,
+            last_number: self.number,
+            last_hash: self.hash,
+            end: self.segment.at,
+            groups: self
+                .segment
+                .last
+                .iter()
+                .map(|(group, (op, ordinal, hash))| (*group, *op, *ordinal, *hash))
+                .collect(),
+        };
+        let (file, data) =
+            (FileId::Segment(self.segment.meta.slot), Blob::from(footer.to_layout(copy_bytes)));
+        out.push(DiskOp::Write { id: ids(), file, offset: footers_at, data });
+        self.segment = OpenSegment::fresh(spare);
+        assert!(
+            bytes <= spare.bytes - u64_of(2 * copy_bytes),
+            "the configuration was checked: a flush fits a segment"
+        );
+        true
+    }
+}
+
+impl OpenSegment {
+    fn fresh(meta: SegmentMeta) -> Self {
+        Self { meta, at: 0, last: BTreeMap::new(), fresh: true }
+    }
+
+    fn note(&mut self, records: &[(Ordinal, Record)]) {
+        for (ordinal, record) in records {
+            if let Record::Entry(entry) = record {
+                self.last.insert(entry.header().group(), (entry.op(), *ordinal, entry.hash()));
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The manifest: whose directory this is, which segments the journal has, how often the node has started.
+//!
+//! Two areas of four copies. Sequence n goes to area n mod 2, all four copies in one write under one barrier, and is
+//! read back; the other area still holds n - 1. The manifest is opened at the highest sequence that has two equal
+//! copies, so that neither a torn write nor one stray copy decides.
+//!
+//! ```text
+//! 0    magic "CHRNMANI"        8
+//! 8    format version          u32
+//! 12   body length             u32
+//! 16   sequence                u64
+//! 24   hash                    32   blake3 of bytes 8..24 and the body
+//! 56   body                    the encoding of ManifestBody
+//! ..   zeros up to COPY_BYTES
+//! ```
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::{self, ByteReader, ByteWriter};
+use crate::engine::identity::Identity;
+use crate::types::{Hash, Incarnation, usize_of};
+
+/// Bytes of one copy.
+pub(in crate::engine) const COPY_BYTES: usize = 16 << 10;
+/// Bytes of one area: four copies.
+pub(in crate::engine) const AREA_BYTES: usize = 4 * COPY_BYTES;
+/// Bytes of the file.
+pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
+/// The version of everything on disk.
+pub(in crate::engine) const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"CHRNMANI";
+const HEAD_BYTES: usize = 56;
+
+/// A segment of the journal, oldest first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::engine) struct SegmentMeta {
+    /// The file.
+    pub slot: u32,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Which use of the file this is: flushes of other generations in it are ghosts.
+    pub generation: u64,
+    /// Where recovery found its end; nothing behind it is ever read. `None` while it may still grow.
+    pub end: Option<u64>,
+}
+
+/// What the manifest says.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::engine) struct ManifestBody {
+    pub identity: Identity,
+    pub incarnation: Incarnation,
+    pub next_generation: u64,
+    /// The number of the oldest flush that is kept.
+    pub first_flush: u64,
+    pub segments: Vec<SegmentMeta>,
+}
+
+/// One version of the manifest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Manifest {
+    pub(in crate::engine) sequence: u64,
+    pub(in crate::engine) body: ManifestBody,
+}
+
+impl Manifest {
+    /// The manifest of a directory that was just formatted.
+    pub(in crate::engine) fn first(identity: Identity) -> Self {
+        let incarnation = Incarnation::new(0);
+        let body =
+            ManifestBody { identity, incarnation, next_generation: 1, first_flush: 1, segments: Vec::new() };
+        Self { sequence: 1, body }
+    }
+
+    /// Where this version goes in the file.
+    pub(in crate::engine) fn offset(&self) -> u64 {
+        self.sequence % 2 * crate::types::u64_of(AREA_BYTES)
+    }
+
+    /// The four copies of an area.
+    ///
+    /// # Errors
+    /// When the body does not fit a copy; says how large it is.
+    pub(in crate::engine) fn to_area(&self) -> Result<Vec<u8>, String> {
+        let body = codec::encode(&self.body);
+        let body_bytes = u32::try_from(body.len()).ok().filter(|_| HEAD_BYTES + body.len() <= COPY_BYTES);
+        let Some(body_bytes) = body_bytes else {
+            return Err(format!(
+                "the manifest needs {} bytes; a copy holds {COPY_BYTES}",
+                HEAD_BYTES + body.len()
+            ));
+        };
+        let mut hashed = ByteWriter::with_capacity(16 + body.len());
+        hashed.u32(FORMAT_VERSION).u32(body_bytes).u64(self.sequence).put(&body);
+        let hash = Hash::of(hashed.as_slice());
+        let mut area = ByteWriter::with_capacity(AREA_BYTES);
+        for _ in 0..4 {
+            area.put(&MAGIC).put(&hashed.as_slice()[..16]).put(hash.as_bytes()).put(&body);
+            area.pad_to(COPY_BYTES);
+        }
+        Ok(area.finish())
+    }
+
+    /// Opens the highest sequence that has two equal copies.
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is none, or when another version of the format wrote it.
+    pub(in crate::engine) fn open(file: &[u8]) -> Result<Self, String> {
+        let copies: Vec<Copy> = file.chunks(COPY_BYTES).filter_map(read_copy).collect();
+        let twice = copies.iter().filter(|a| copies.iter().filter(|b| a == b).count() >= 2);
+        let Some(newest) = twice.max_by_key(|copy| copy.sequence) else {
+            let found = copies.len();
+            return Err(format!("no two equal copies of the manifest ({found} of 8 copies are readable)"));
+        };
+        if newest.version != FORMAT_VERSION {
+            let found = newest.version;
+            return Err(format!(
+                "the directory has format version {found}; this build reads {FORMAT_VERSION}"
+            ));
+        }
+        match codec::decode(newest.body) {
+            Ok(body) => Ok(Self { sequence: newest.sequence, body }),
+            Err(error) => Err(format!("the manifest's copies are whole but say nothing readable: {error}")),
+        }
+    }
+}
+
+#[derive(Debug, Eq, PartialEq)]
+struct Copy<'a> {
+    version: u32,
+    sequence: u64,
+    body: &'a [u8],
+}
+
+fn read_copy(bytes: &[u8]) -> Option<Copy<'_>> {
+    let mut reader = ByteReader::new(bytes);
+    if reader.array().ok()? != MAGIC {
+        return None;
+    }
+    let fixed = reader.rest();
+    let version = reader.u32().ok()?;
+    let body_bytes = reader.u32().ok()?;
+    let sequence = reader.u64().ok()?;
+    let hash = Hash::from_bytes(reader.array().ok()?);
+    let body = reader.take(usize_of(u64::from(body_bytes))).ok()?;
+    (Hash::of_pieces(&[&fixed[..16], body]) == hash).then_some(Copy { version, sequence, body })
+}

@@ -1,0 +1,250 @@
+//! From a start to a running engine: read everything, then record that it was read.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use crate::engine::journal::Journal;
+use crate::engine::log_reader::{LogReader, ReadLog};
+use crate::engine::log_writer::LogWriter;
+use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
+use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
+use crate::engine::{EngineConfig, EngineError, Opened, Running, SparePhase};
+use crate::types::{ClusterId, NodeId, u64_of, usize_of};
+
+/// One read asks for at most this many bytes.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// An engine that is being opened.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Opening {
+    config: EngineConfig,
+    step: Step,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Nothing was asked yet.
+    Idle,
+    /// What the last process wrote and no barrier covered must not be read now and lost later.
+    Barrier {
+        id: DiskOpId,
+        owner: (ClusterId, NodeId),
+    },
+    Manifest {
+        id: DiskOpId,
+        owner: (ClusterId, NodeId),
+    },
+    Segments(ReadingSegments),
+    /// The fresh segment's file.
+    Allocating {
+        id: DiskOpId,
+        manifest: ManifestStore,
+        body: ManifestBody,
+        log: ReadLog,
+    },
+    /// The manifest that tells where the old tail ended and names the fresh segment.
+    Recording {
+        manifest: ManifestStore,
+        log: ReadLog,
+    },
+    Over,
+}
+
+#[derive(Clone, Debug)]
+struct ReadingSegments {
+    id: DiskOpId,
+    manifest: Manifest,
+    reader: LogReader,
+    /// The segment being read, and what of it has come in.
+    index: usize,
+    bytes: BytesMut,
+    /// Where the segments read so far end.
+    ends: Vec<u64>,
+}
+
+impl Opening {
+    pub(in crate::engine) fn new(config: EngineConfig) -> Self {
+        Self { config, step: Step::Idle }
+    }
+
+    pub(in crate::engine) fn start(
+        &mut self,
+        cluster: ClusterId,
+        node: NodeId,
+        mut ids: impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        let id = ids();
+        out.push(DiskOp::Barrier { id });
+        self.step = Step::Barrier { id, owner: (cluster, node) };
+    }
+
+    /// Takes a completion; the running engine once all is read and recorded.
+    pub(in crate::engine) fn on_done(
+        &mut self,
+        done: DiskDone,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<Option<(Opened, Running)>, EngineError> {
+        match core::mem::replace(&mut self.step, Step::Over) {
+            Step::Barrier { id, owner } if id == done.id => {
+                expect_done(&done, "barrier before reading")?;
+                let id = ids();
+                let bytes = u32::try_from(FILE_BYTES).unwrap_or(u32::MAX);
+                out.push(DiskOp::Read { id, file: FileId::Manifest, offset: 0, bytes });
+                self.step = Step::Manifest { id, owner };
+            }
+            Step::Manifest { id, owner } if id == done.id => {
+                let manifest = open_manifest(done.outcome, owner)?;
+                let groups = manifest.body.identity.groups.len();
+                self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
+                let reader = LogReader::new(groups, self.window(), manifest.body.first_flush);
+                let (index, bytes, ends) = (0, BytesMut::new(), Vec::new());
+                self.read_on(ReadingSegments { id, manifest, reader, index, bytes, ends }, ids, out);
+            }
+            Step::Segments(mut reading) if reading.id == done.id => {
+                reading.take(done.outcome)?;
+                self.read_on(reading, ids, out);
+            }
+            Step::Allocating { id, mut manifest, body, log } if id == done.id => {
+                expect_done(&done, "making a fresh journal segment")?;
+                manifest.write(body, ids, out).map_err(EngineError::Storage)?;
+                self.step = Step::Recording { manifest, log };
+            }
+            Step::Recording { mut manifest, log } => {
+                if !matches!(done.outcome, DiskOutcome::Done | DiskOutcome::Read(_)) {
+                    expect_done(&done, "writing the manifest")?;
+                }
+                if manifest.on_done(&done, out).map_err(EngineError::Storage)? == ManifestEvent::Installed {
+                    return Ok(Some(self.running(manifest, log)));
+                }
+                self.step = Step::Recording { manifest, log };
+            }
+            other => self.step = other,
+        }
+        Ok(None)
+    }
+
+    /// As far past the chain's end as flushes can have been in flight, twice the largest each.
+    fn window(&self) -> usize {
+        let flush = 2 * u64::from(self.config.flush_bytes_max);
+        usize_of(flush * (u64::from(self.config.flushes_in_flight_max) + 1))
+    }
+
+    /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
+    fn read_on(
+        &mut self,
+        mut reading: ReadingSegments,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        let id = ids();
+        if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
+            let offset = u64_of(reading.bytes.len());
+            let bytes = u32::try_from((meta.bytes - offset).min(READ_BYTES_MAX)).unwrap_or(u32::MAX);
+            out.push(DiskOp::Read { id, file: FileId::Segment(meta.slot), offset, bytes });
+            reading.id = id;
+            self.step = Step::Segments(reading);
+            return;
+        }
+        let meta = SegmentMeta {
+            slot: free_slot(&reading.manifest.body.segments),
+            bytes: self.config.segment_bytes,
+            generation: reading.manifest.body.next_generation,
+            end: None,
+        };
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
+        let body = sealed(&reading, meta);
+        let manifest = ManifestStore::opened(reading.manifest);
+        self.step = Step::Allocating { id, manifest, body, log: reading.reader.finish() };
+    }
+
+    fn running(&self, manifest: ManifestStore, log: ReadLog) -> (Opened, Running) {
+        let body = manifest.body();
+        let opened =
+            Opened { identity: body.identity.clone(), incarnation: body.incarnation, logs: log.groups };
+        let Some(fresh) = body.segments.last().copied() else {
+            panic!("the fresh segment was just recorded");
+        };
+        let groups = body.identity.groups.len();
+        let journal = Journal::open(self.config, groups, log.tail, body.first_flush, fresh);
+        let writer = LogWriter::after(log.last_ordinal);
+        (opened, Running { manifest, journal, writer, spare: SparePhase::None })
+    }
+}
+
+impl ReadingSegments {
+    /// Adds a piece; at the end of the segment, follows its flushes.
+    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
+        let meta = self.manifest.body.segments[self.index];
+        let DiskOutcome::Read(piece) = outcome else {
+            let what = format!("journal segment {}: {outcome}", meta.slot);
+            return Err(EngineError::Storage(what));
+        };
+        self.bytes.extend_from_slice(piece.as_slice());
+        if u64_of(self.bytes.len()) < meta.bytes {
+            return Ok(());
+        }
+        let bytes: Bytes = core::mem::take(&mut self.bytes).freeze();
+        let end = self.reader.segment(&meta, &bytes).map_err(EngineError::Storage)?;
+        self.ends.push(end);
+        self.index += 1;
+        Ok(())
+    }
+}
+
+/// The manifest of this start: old segments end where they were found to end, empty ones are let go.
+fn sealed(reading: &ReadingSegments, fresh: SegmentMeta) -> ManifestBody {
+    let mut body = reading.manifest.body.clone();
+    let segments = body.segments.iter().zip(&reading.ends).filter(|(_, end)| **end > 0);
+    body.segments = segments.map(|(meta, end)| SegmentMeta { end: Some(*end), ..*meta }).collect();
+    body.segments.push(fresh);
+    body.next_generation = fresh.generation + 1;
+    body.incarnation = body.incarnation.next();
+    body
+}
+
+/// The lowest slot that the manifest in force does not name: files let go are used again.
+pub(in crate::engine) fn free_slot(segments: &[SegmentMeta]) -> u32 {
+    (0..).find(|slot| segments.iter().all(|meta| meta.slot != *slot)).unwrap_or(u32::MAX)
+}
+
+fn open_manifest(
+    outcome: DiskOutcome,
+    (cluster, node): (ClusterId, NodeId),
+) -> Result<Manifest, EngineError> {
+    let storage = |what: String| Err(EngineError::Storage(what));
+    let bytes = match outcome {
+        DiskOutcome::Read(bytes) => bytes,
+        DiskOutcome::Missing => return storage("it has no manifest: it was never formatted".to_string()),
+        DiskOutcome::Done | DiskOutcome::Full | DiskOutcome::Failed => {
+            return storage("the manifest cannot be read".to_string());
+        }
+    };
+    let manifest = Manifest::open(bytes.as_slice()).map_err(EngineError::Storage)?;
+    let owner = &manifest.body.identity;
+    if owner.cluster != cluster {
+        return storage(format!(
+            "it belongs to cluster {:032x}, not to {:032x}",
+            owner.cluster.get(),
+            cluster.get()
+        ));
+    }
+    if owner.node != node {
+        return storage(format!("it belongs to node {}, not to {node}", owner.node));
+    }
+    Ok(manifest)
+}
+
+fn expect_done(done: &DiskDone, what: &str) -> Result<(), EngineError> {
+    match done.outcome {
+        DiskOutcome::Done => Ok(()),
+        DiskOutcome::Read(_) | DiskOutcome::Missing | DiskOutcome::Full | DiskOutcome::Failed => {
+            Err(EngineError::Disk(format!("{what}: {}", done.outcome)))
+        }
+    }
+}

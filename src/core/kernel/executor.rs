@@ -1,0 +1,151 @@
+//! Applies committed entries, one after the other, in op order.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::kernel::application::{ApplyContext, ChrApplication, Event, QueryContext};
+use crate::kernel::command::{Command, Outcome, commands};
+use crate::kernel::sessions::{Admission, SessionMap};
+use crate::types::{Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Op, RequestNumber, Timestamp};
+
+/// A group's application, its sessions, and the digest of all that was applied.
+#[derive(Clone)]
+pub struct Executor<A: ChrApplication> {
+    application: A,
+    init: GroupInit,
+    state: A::State,
+    sessions: SessionMap,
+    applied: Op,
+    digest: Hash,
+}
+
+/// A command that was applied, and what became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Executed {
+    /// Who asked.
+    pub client: ClientId,
+    /// The request.
+    pub number: RequestNumber,
+    /// The op at which it was first applied.
+    pub op: Op,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl<A: ChrApplication> Executor<A> {
+    /// An executor that has applied nothing.
+    pub fn new(application: A, init: GroupInit) -> Self {
+        let state = application.genesis(&init);
+        let sessions = SessionMap::new(init.sessions_max);
+        let digest = init.genesis().hash();
+        Self { application, init, state, sessions, applied: Op::GENESIS, digest }
+    }
+
+    /// Applies the next entry; appends what became of its commands to `executed`.
+    ///
+    /// # Panics
+    /// When the entry is not the next, or its payload is not a batch: whoever proposed it was wrong, and a replica
+    /// that went on would differ from the others.
+    pub fn apply(&mut self, entry: &Entry, executed: &mut Vec<Executed>) {
+        let (op, timestamp) = (entry.op(), entry.header().timestamp());
+        assert!(op == self.applied.next(), "entries are applied in order: {op} after {}", self.applied);
+        self.applied = op;
+        let first = executed.len();
+        match entry.header().kind() {
+            EntryKind::Commands => self.apply_commands(op, timestamp, entry.payload(), executed),
+            EntryKind::Wakeup => {
+                // Whatever the application answers to a wake-up, nobody waits for it; its state is what counts.
+                let _answer = self.execute(Event::Wakeup, op, 0, timestamp);
+            }
+            EntryKind::Genesis => panic!("the genesis has no slot"),
+        }
+        self.extend_digest(op, &executed[first..]);
+    }
+
+    /// The answer to a command that was executed before and is its session's last.
+    pub fn answered(&self, command: &Command) -> Option<(Op, Outcome)> {
+        match self.sessions.admit(command) {
+            Admission::Answered(op, outcome) => Some((op, outcome)),
+            Admission::Execute | Admission::Refused(_) => None,
+        }
+    }
+
+    /// Asks the state as it is.
+    pub fn query(&self, request: A::QueryRequest) -> A::QueryResponse {
+        self.application.query(&self.state, request, &mut QueryContext { op: self.applied })
+    }
+
+    /// When the application wants to be woken, in consensus time.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.application.next_wakeup(&self.state)
+    }
+
+    /// The application's state.
+    pub fn state(&self) -> &A::State {
+        &self.state
+    }
+
+    /// The highest op applied.
+    pub fn applied(&self) -> Op {
+        self.applied
+    }
+
+    /// Chained hash of (op, outcomes) over all that was applied.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    fn apply_commands(
+        &mut self,
+        op: Op,
+        timestamp: Timestamp,
+        payload: &Bytes,
+        executed: &mut Vec<Executed>,
+    ) {
+        let commands = match commands(payload) {
+            Ok(commands) => commands,
+            Err(error) => panic!("group {} op {op} is not a batch of commands: {error}", self.init.group),
+        };
+        for (index, command) in (0_u32..).zip(commands) {
+            let (op, outcome) = match self.sessions.admit(&command) {
+                Admission::Answered(first, outcome) => (first, outcome),
+                Admission::Refused(outcome) => (op, outcome),
+                Admission::Execute if command.number == RequestNumber::default() => {
+                    (op, self.sessions.register(command.client, op, index))
+                }
+                Admission::Execute => {
+                    let outcome = self.execute(Event::Command(command.body.as_slice()), op, index, timestamp);
+                    self.sessions.record(&command, op, index, outcome.clone());
+                    (op, outcome)
+                }
+            };
+            executed.push(Executed { client: command.client, number: command.number, op, outcome });
+        }
+    }
+
+    fn execute(&mut self, event: Event<'_>, op: Op, index: u32, timestamp: Timestamp) -> Outcome {
+        let mut ctx = ApplyContext { group: &self.init, op, index, timestamp, schema: A::SCHEMA };
+        match self.application.apply(&mut self.state, event, &mut ctx) {
+            Ok(answer) => Outcome::Done(Blob(answer)),
+            Err(error) => Outcome::Refused(Blob::from(codec::encode(&error))),
+        }
+    }
+
+    fn extend_digest(&mut self, op: Op, executed: &[Executed]) {
+        let mut writer = codec::ByteWriter::with_capacity(64 + executed.len() * 64);
+        writer.put(self.digest.as_bytes()).u64(op.get());
+        for Executed { client, number, op, outcome } in executed {
+            writer.u128(client.get()).u64(number.get()).u64(op.get());
+            match outcome {
+                Outcome::Registered { session } => writer.u8(0).u64(session.get()),
+                Outcome::Done(body) => writer.u8(1).put(body.as_slice()),
+                Outcome::Refused(body) => writer.u8(2).put(body.as_slice()),
+                Outcome::Evicted => writer.u8(3),
+                Outcome::OutOfOrder { expected } => writer.u8(4).u64(expected.get()),
+            };
+        }
+        self.digest = Hash::of(writer.as_slice());
+    }
+}

@@ -1,0 +1,223 @@
+//! One group on a node: its replica, its application, and the clients that wait for it.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::consensus::vsr::VsrNode;
+use crate::consensus::{Discard, Limits, Turn};
+use crate::kernel::{Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor};
+use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
+use crate::node::heartbeat::GroupBeat;
+use crate::node::status::{GroupStatus, Role};
+use crate::types::{
+    ClientId, CommitIndex, EntryKind, GroupId, Op, RequestNumber, Timestamp, u64_of, usize_of,
+};
+
+/// A group's replica with everything that belongs to it alone.
+#[derive(Clone)]
+pub(in crate::node) struct Group<A: ChrApplication> {
+    pub replica: VsrNode,
+    executor: Executor<A>,
+    /// Requests that no entry holds yet.
+    queue: VecDeque<Command>,
+    /// Where the reply to each client's present request goes; queued or prepared.
+    waiting: BTreeMap<ClientId, (RequestNumber, Route)>,
+    /// The wake-up that is prepared and not applied yet.
+    waking: Option<Op>,
+    led: bool,
+    discards: BTreeMap<Discard, u64>,
+    executed: Vec<Executed>,
+}
+
+impl<A: ChrApplication> Group<A> {
+    pub(in crate::node) fn new(replica: VsrNode, application: A) -> Self {
+        let executor = Executor::new(application, replica.init().clone());
+        Self {
+            replica,
+            executor,
+            queue: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            waking: None,
+            led: false,
+            discards: BTreeMap::new(),
+            executed: Vec::new(),
+        }
+    }
+
+    pub(in crate::node) fn id(&self) -> GroupId {
+        self.replica.group()
+    }
+
+    pub(in crate::node) fn executor(&self) -> &Executor<A> {
+        &self.executor
+    }
+
+    pub(in crate::node) fn discard(&mut self, discard: Discard) {
+        *self.discards.entry(discard).or_default() += 1;
+    }
+
+    /// Takes a client's request, or answers it at once.
+    pub(in crate::node) fn request(
+        &mut self,
+        route: Route,
+        request: Request,
+        limits: &Limits,
+    ) -> Option<Reply> {
+        let command = request.command;
+        let answer = self.admit(route, &command, limits);
+        match answer {
+            Some(answer) => Some(self.reply(command.client, command.number, answer)),
+            None => {
+                self.queue.push_back(command);
+                None
+            }
+        }
+    }
+
+    /// The answer that can be given now; `None` when the command is to be queued, or already on its way.
+    fn admit(&mut self, route: Route, command: &Command, limits: &Limits) -> Option<Answer> {
+        if u64_of(command.body.as_slice().len()) > u64::from(limits.command_bytes_max) {
+            return Some(Answer::TooLong { max: limits.command_bytes_max });
+        }
+        if !self.replica.leads() {
+            return Some(self.not_primary());
+        }
+        if let Some((op, outcome)) = self.executor.answered(command) {
+            return Some(Answer::Committed { op, outcome });
+        }
+        if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
+            return Some(Answer::Busy);
+        }
+        self.waiting.insert(command.client, (command.number, route));
+        None
+    }
+
+    fn not_primary(&self) -> Answer {
+        let (view, _) = self.replica.views();
+        Answer::NotPrimary { view, primary: self.replica.primary() }
+    }
+
+    fn reply(&self, client: ClientId, number: RequestNumber, answer: Answer) -> Reply {
+        Reply { group: self.id(), client, number, answer }
+    }
+
+    /// Whether [`Group::propose`] would do anything.
+    pub(in crate::node) fn wants_to_propose(&self, limits: &Limits, wall: Timestamp) -> bool {
+        let wakes = self.wakeup().is_some_and(|at| at <= wall);
+        (wakes || !self.queue.is_empty()) && self.replica.can_propose(limits)
+    }
+
+    /// When this primary is to prepare a wake-up.
+    pub(in crate::node) fn wakeup(&self) -> Option<Timestamp> {
+        if self.waking.is_none() && self.replica.leads() { self.executor.next_wakeup() } else { None }
+    }
+
+    /// Prepares a due wake-up, or one entry of what is queued.
+    pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_>) {
+        if !self.replica.can_propose(turn.limits) {
+            return;
+        }
+        let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
+        if self.wakeup().is_some_and(|at| at <= wall) {
+            self.waking = Some(self.replica.propose(turn, EntryKind::Wakeup, bytes::Bytes::new()));
+            return;
+        }
+        let mut batch = Batch::default();
+        while let Some(command) = self.queue.front() {
+            let bytes = batch.bytes() + COMMAND_OVERHEAD_BYTES + command.body.as_slice().len();
+            let full = batch.commands() >= turn.limits.batch_commands_max
+                || bytes > usize_of(u64::from(turn.limits.batch_bytes_max));
+            if full && batch.commands() > 0 {
+                break;
+            }
+            batch.push(command);
+            self.queue.pop_front();
+        }
+        if batch.commands() > 0 {
+            self.replica.propose(turn, EntryKind::Commands, batch.finish());
+        }
+    }
+
+    /// Applies what is committed and answers the clients that wait for it; turns them away when the group is led
+    /// elsewhere by now.
+    pub(in crate::node) fn settle(&mut self, effects: &mut Effects) {
+        while let Some(entry) = self.replica.next_to_apply() {
+            self.executor.apply(&entry, &mut self.executed);
+            self.replica.mark_applied();
+            let mut executed = core::mem::take(&mut self.executed);
+            for done in executed.drain(..) {
+                self.answer(done, effects);
+            }
+            self.executed = executed;
+        }
+        if self.waking.is_some_and(|op| op <= self.replica.applied()) {
+            self.waking = None;
+        }
+        let leads = self.replica.leads();
+        if self.led && !leads {
+            self.turn_clients_away(effects);
+        }
+        self.led = leads;
+    }
+
+    fn answer(&mut self, done: Executed, effects: &mut Effects) {
+        let Executed { client, number, op, outcome } = done;
+        if let Some((waits_for, route)) = self.waiting.get(&client).copied()
+            && waits_for == number
+        {
+            self.waiting.remove(&client);
+            let reply = self.reply(client, number, Answer::Committed { op, outcome });
+            effects.push(Effect::Reply { route, reply });
+        }
+    }
+
+    /// What is queued was never prepared: its clients may go elsewhere at once. The fate of what was prepared is
+    /// open: its clients hear nothing and ask again.
+    fn turn_clients_away(&mut self, effects: &mut Effects) {
+        let answer = self.not_primary();
+        for command in core::mem::take(&mut self.queue) {
+            if let Some((number, route)) = self.waiting.remove(&command.client) {
+                let reply = self.reply(command.client, number, answer.clone());
+                effects.push(Effect::Reply { route, reply });
+            }
+        }
+        self.waiting.clear();
+        self.waking = None;
+    }
+
+    pub(in crate::node) fn beat(&self) -> GroupBeat {
+        let (view, _) = self.replica.views();
+        if self.replica.leads() {
+            let (commit, head) = (self.replica.commit(), self.replica.head());
+            GroupBeat { group: self.id(), view, leads: true, commit, head }
+        } else {
+            GroupBeat { group: self.id(), view, leads: false, commit: CommitIndex::None, head: Op::GENESIS }
+        }
+    }
+
+    pub(in crate::node) fn status(&self) -> GroupStatus {
+        let (view, log_view) = self.replica.views();
+        let role = if self.replica.leads() {
+            Role::Primary
+        } else if self.replica.follows() {
+            Role::Backup
+        } else {
+            Role::ViewChange
+        };
+        GroupStatus {
+            group: self.id(),
+            role,
+            view,
+            log_view,
+            commit: self.replica.commit(),
+            head: self.replica.head(),
+            applied: self.replica.applied(),
+            applied_digest: self.executor.digest(),
+        }
+    }
+
+    /// Messages dropped, by reason.
+    pub(in crate::node) fn discards(&self) -> &BTreeMap<Discard, u64> {
+        &self.discards
+    }
+}

@@ -1,0 +1,311 @@
+//! A few nodes on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
+//! that goes wrong is the simulator's.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
+use crate::builtin::Builtin;
+use crate::codec;
+use crate::engine::{DiskDone, DiskOp, DiskOutcome, EngineConfig, FileId, Identity, format};
+use crate::kernel::{Command, Outcome};
+use crate::register::{RegisterAnswer, RegisterCommand};
+use crate::types::{
+    Blob, ClientId, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, RequestNumber, SessionId, Wall,
+    usize_of,
+};
+
+const CLUSTER: ClusterId = ClusterId::new(7);
+const GROUP: GroupId = GroupId::new(0);
+
+#[derive(Default)]
+struct Disk(BTreeMap<FileId, Vec<u8>>);
+
+impl Disk {
+    fn run(&mut self, op: DiskOp) -> DiskDone {
+        let id = op.id();
+        let outcome = match op {
+            DiskOp::Allocate { file, bytes, .. } => {
+                self.0.insert(file, vec![0; usize_of(bytes)]);
+                DiskOutcome::Done
+            }
+            DiskOp::Write { file, offset, data, .. } => {
+                let at = usize_of(offset);
+                let bytes = data.as_slice();
+                self.0.get_mut(&file).expect("the file was made")[at..at + bytes.len()]
+                    .copy_from_slice(bytes);
+                DiskOutcome::Done
+            }
+            DiskOp::Barrier { .. } => DiskOutcome::Done,
+            DiskOp::Read { file, offset, bytes, .. } => match self.0.get(&file) {
+                Some(content) => {
+                    let at = usize_of(offset);
+                    let to = at + usize_of(u64::from(bytes));
+                    DiskOutcome::Read(Blob::from(content[at..to].to_vec()))
+                }
+                None => DiskOutcome::Missing,
+            },
+        };
+        DiskDone { id, outcome }
+    }
+}
+
+struct Cluster {
+    now: Now,
+    nodes: Vec<Option<Node<Builtin>>>,
+    disks: Vec<Disk>,
+    inputs: VecDeque<(usize, Input)>,
+    replies: Vec<Reply>,
+    starts: u8,
+}
+
+impl Cluster {
+    fn new(count: u64) -> Self {
+        let voters: Vec<NodeId> = (1..=count).map(NodeId::new).collect();
+        let init = GroupInit {
+            cluster: CLUSTER,
+            group: GROUP,
+            kind: "register".to_string(),
+            voters: voters.clone(),
+            sessions_max: 2,
+        };
+        let mut disks = Vec::new();
+        for node in &voters {
+            let identity = Identity { cluster: CLUSTER, node: *node, groups: vec![init.clone()] };
+            let mut disk = Disk::default();
+            for op in format(&identity).expect("the identity is right") {
+                disk.run(op);
+            }
+            disks.push(disk);
+        }
+        let now = Now { monotonic: Monotonic::from_nanos(0), wall: Wall::from_nanos(1_000_000_000) };
+        let nodes = voters.iter().map(|_| None).collect();
+        let mut cluster = Self { now, nodes, disks, inputs: VecDeque::new(), replies: Vec::new(), starts: 0 };
+        for index in 0..cluster.nodes.len() {
+            cluster.start(index);
+        }
+        cluster
+    }
+
+    fn start(&mut self, index: usize) {
+        self.starts += 1;
+        let config = NodeConfig {
+            cluster: CLUSTER,
+            node: NodeId::new(crate::types::u64_of(index) + 1),
+            engine: EngineConfig {
+                segment_bytes: 64 << 10,
+                flush_bytes_max: 16 << 10,
+                ..EngineConfig::default()
+            },
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        };
+        self.nodes[index] = Some(Node::new(config, Builtin, [self.starts; 32]));
+    }
+
+    fn stop(&mut self, index: usize) {
+        self.nodes[index] = None;
+        self.inputs.retain(|(to, _)| *to != index);
+    }
+
+    fn step(&mut self, index: usize, input: Input) {
+        let Some(node) = &mut self.nodes[index] else { return };
+        let mut effects = Vec::new();
+        node.step(self.now, input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Send { to, message } => {
+                    let from = NodeId::new(crate::types::u64_of(index) + 1);
+                    self.inputs.push_back((usize_of(to.get()) - 1, Input::Message { from, message }));
+                }
+                Effect::Disk(op) => {
+                    let done = self.disks[index].run(op);
+                    self.inputs.push_back((index, Input::Disk(done)));
+                }
+                Effect::Reply { reply, .. } => self.replies.push(reply),
+                Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
+            }
+        }
+    }
+
+    /// Runs for `ms` milliseconds.
+    fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            let ns = self.now.monotonic.as_nanos() + 1_000_000;
+            self.now =
+                Now { monotonic: Monotonic::from_nanos(ns), wall: Wall::from_nanos(1_000_000_000 + ns) };
+            for round in 0.. {
+                assert!(round < 10_000, "the nodes never come to rest");
+                if let Some((to, input)) = self.inputs.pop_front() {
+                    self.step(to, input);
+                    continue;
+                }
+                let due = |node: &Option<Node<Builtin>>| {
+                    node.as_ref().and_then(Node::deadline).is_some_and(|at| at <= self.now.monotonic)
+                };
+                match self.nodes.iter().position(due) {
+                    Some(index) => self.step(index, Input::Timeout),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn primary(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| {
+            node.as_ref().and_then(|n| n.group_status(GROUP)).is_some_and(|s| s.role == Role::Primary)
+        })
+    }
+
+    /// Asks the primary, and gives the answer.
+    fn ask(&mut self, command: Command) -> Answer {
+        let primary = self.primary().expect("there is a primary");
+        let request = Request { group: GROUP, command };
+        self.replies.clear();
+        self.step(primary, Input::Client { route: Route(1), request });
+        self.run(50);
+        assert_eq!(self.replies.len(), 1, "one answer to one request");
+        self.replies[0].answer.clone()
+    }
+
+    fn register(&mut self, client: u128) -> SessionId {
+        match self.ask(Command::register(ClientId::new(client))) {
+            Answer::Committed { outcome: Outcome::Registered { session }, .. } => session,
+            other => panic!("not registered: {other}"),
+        }
+    }
+}
+
+fn command(client: u128, session: SessionId, number: u64, body: &RegisterCommand) -> Command {
+    let (client, number) = (ClientId::new(client), RequestNumber::new(number));
+    Command { client, session, number, body: Blob::from(codec::encode(body)) }
+}
+
+fn write(value: &str) -> RegisterCommand {
+    RegisterCommand::Write { key: text("k"), value: text(value) }
+}
+
+fn read() -> RegisterCommand {
+    RegisterCommand::Read { key: text("k") }
+}
+
+fn text(text: &str) -> Blob {
+    Blob(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn done(answer: &Answer) -> RegisterAnswer {
+    match answer {
+        Answer::Committed { outcome: Outcome::Done(body), .. } => {
+            codec::decode(body.as_slice()).expect("an answer")
+        }
+        other => panic!("not done: {other}"),
+    }
+}
+
+#[test]
+fn one_node_serves_and_remembers_over_a_restart() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let session = cluster.register(9);
+    assert_eq!(done(&cluster.ask(command(9, session, 1, &write("a")))), RegisterAnswer::Written);
+    let (before, _) =
+        cluster.nodes[0].as_ref().unwrap().group_status(GROUP).map(|s| (s.view, s.head)).unwrap();
+    cluster.stop(0);
+    cluster.start(0);
+    cluster.run(2000);
+    let status = cluster.nodes[0].as_ref().unwrap().group_status(GROUP).unwrap();
+    assert!(status.view > before, "a restarted primary never resumes its view");
+    assert_eq!(done(&cluster.ask(command(9, session, 2, &read()))), RegisterAnswer::Value(Some(text("a"))));
+}
+
+#[test]
+fn a_retried_request_gets_the_first_answer_and_is_not_executed_again() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let session = cluster.register(9);
+    let swap = RegisterCommand::CompareAndSet { key: text("k"), expected: None, value: text("a") };
+    let first = cluster.ask(command(9, session, 1, &swap));
+    assert_eq!(done(&first), RegisterAnswer::Swapped);
+    assert_eq!(cluster.ask(command(9, session, 1, &swap)), first);
+}
+
+#[test]
+fn the_session_used_least_recently_makes_room() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let (first, second) = (cluster.register(1), cluster.register(2));
+    cluster.ask(command(1, first, 1, &read()));
+    cluster.register(3);
+    let answer = cluster.ask(command(2, second, 1, &read()));
+    assert!(matches!(answer, Answer::Committed { outcome: Outcome::Evicted, .. }), "{answer}");
+    assert_eq!(done(&cluster.ask(command(1, first, 2, &read()))), RegisterAnswer::Value(None));
+}
+
+#[test]
+fn three_nodes_survive_the_loss_of_their_primary() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(300);
+    let session = cluster.register(9);
+    cluster.ask(command(9, session, 1, &write("a")));
+    let old = cluster.primary().expect("there is a primary");
+    cluster.stop(old);
+    cluster.run(5000);
+    assert_ne!(cluster.primary(), Some(old));
+    assert_eq!(done(&cluster.ask(command(9, session, 2, &read()))), RegisterAnswer::Value(Some(text("a"))));
+    cluster.ask(command(9, session, 3, &write("b")));
+    cluster.start(old);
+    cluster.run(3000);
+    let statuses = cluster.nodes.iter().map(|n| n.as_ref().unwrap().group_status(GROUP).unwrap());
+    let states: Vec<_> = statuses.map(|s| (s.view, s.applied, s.applied_digest)).collect();
+    assert_eq!(states[0], states[1]);
+    assert_eq!(states[1], states[2]);
+}
+
+#[test]
+fn a_cluster_that_lost_power_everywhere_serves_again() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(300);
+    let session = cluster.register(9);
+    for (number, value) in (1..).zip(["a", "b", "c"]) {
+        cluster.ask(command(9, session, number, &write(value)));
+        for node in 0..3 {
+            cluster.stop(node);
+        }
+        for node in 0..3 {
+            cluster.start(node);
+        }
+        cluster.run(5000);
+    }
+    assert_eq!(done(&cluster.ask(command(9, session, 4, &read()))), RegisterAnswer::Value(Some(text("c"))));
+}
+
+#[test]
+fn the_journal_rolls_over_its_segments() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let session = cluster.register(9);
+    for number in 1..=60 {
+        cluster.ask(command(9, session, number, &write(&number.to_string())));
+    }
+    assert!(cluster.disks[0].0.len() > 3, "manifest and several segments");
+    cluster.stop(0);
+    cluster.start(0);
+    cluster.run(3000);
+    assert_eq!(done(&cluster.ask(command(9, session, 61, &read()))), RegisterAnswer::Value(Some(text("60"))));
+}
+
+#[test]
+fn a_backup_sends_clients_to_the_primary() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(300);
+    let primary = cluster.primary().expect("there is a primary");
+    let request = Request { group: GROUP, command: Command::register(ClientId::new(1)) };
+    cluster.step((primary + 1) % 3, Input::Client { route: Route(4), request });
+    let answer = &cluster.replies[0].answer;
+    let expected = NodeId::new(crate::types::u64_of(primary) + 1);
+    assert!(matches!(answer, Answer::NotPrimary { primary, .. } if *primary == expected), "{answer}");
+}
