@@ -77,7 +77,6 @@ impl std::fmt::Display for HaltWords {
         match &self.0 {
             HaltReason::Disk { what } => write!(f, "a disk operation failed: {what}"),
             HaltReason::Storage { what } => write!(f, "the data directory cannot be used: {what}"),
-            HaltReason::Invariant { what } => write!(f, "an invariant broke: {what}"),
         }
     }
 }
