@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,11 @@ impl LocalCluster {
         self.nodes[index].http
     }
 
+    /// Where a node, counted from 0, keeps its data.
+    pub fn data_dir(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("node-{}", index + 1))
+    }
+
     /// The process of a node, counted from 0, if it runs.
     pub fn process(&self, index: usize) -> Option<u32> {
         self.nodes[index].process.as_ref().map(Child::id)
@@ -160,6 +166,11 @@ impl LocalCluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// How a node, counted from 0, has ended by itself; `None` while it runs or when it was never started or was killed.
+    pub fn ended(&mut self, index: usize) -> Option<ExitStatus> {
+        self.nodes[index].process.as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
     /// Waits until all nodes say that they are ready.
@@ -224,20 +235,27 @@ impl Drop for LocalCluster {
     }
 }
 
-/// Ports that are free and follow each other, below the range from which the system takes ports for outgoing
-/// connections: a node that is down for a while finds its own free again. Somebody may take one all the same; the node
-/// says so then and ends.
+/// The first of `count` free ports that follow each other, below the range from which the system takes ports for
+/// outgoing connections: a node that is down for a while finds its own free again. This process is never given the same
+/// ones twice; should another take one all the same, the node says so and ends.
 pub(super) fn adjacent_ports(count: u16) -> Result<u16, LocalClusterError> {
     let io = |cause| LocalClusterError::Io { what: "find free ports".to_owned(), cause };
-    let mut random = [0; 2];
-    getrandom::fill(&mut random).map_err(|error| io(io::Error::other(error)))?;
-    let middle = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start - count);
+    let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
+    if *next == 0 {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| io(io::Error::other(error)))?;
+        *next = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start);
+    }
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut firsts = (middle..PORTS.end - count).chain(PORTS.start..middle);
-    firsts
-        .find(|first| (*first..first + count).all(is_free))
-        .ok_or_else(|| io(io::ErrorKind::AddrNotAvailable.into()))
+    let mut firsts = (*next..PORTS.end - count).chain(PORTS.start..*next);
+    let first = firsts.find(|first| (*first..first + count).all(is_free));
+    let first = first.ok_or_else(|| io(io::ErrorKind::AddrNotAvailable.into()))?;
+    *next = first + count;
+    Ok(first)
 }
+
+/// Where the next search begins; 0 before the first.
+static NEXT_PORT: Mutex<u16> = Mutex::new(0);
 
 /// Where ports are looked for.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;

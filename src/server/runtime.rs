@@ -347,4 +347,4 @@ const FIRST_CONNECTION: usize = 16;
 /// Events taken from the operating system at once.
 const EVENTS_MAX: usize = 256;
 /// How old the published status may be.
-const STATUS_EVERY: Duration = Duration::from_millis(200);
+const STATUS_EVERY: Duration = Duration::from_millis(100);
