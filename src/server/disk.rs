@@ -9,11 +9,11 @@
 //! The directory itself is locked for as long as a process uses it: two nodes on one journal would destroy it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use chronon_core::engine::FileId;
+use chronon_core::engine::{BLOCK_BYTES, FileId};
 use rustix::fs::OFlags;
 
 /// Why a data directory cannot be used.
@@ -153,20 +153,29 @@ impl DataDirectory {
     }
 }
 
-/// Writes `bytes` zeros to a new file and syncs it, a piece at a time so that the flushes of the journal beside it
-/// never wait behind one long burst.
+/// Writes `bytes` zeros to a new file and syncs it. Past the page cache, which would copy every one of them, and a piece
+/// at a time, so that the flushes of the journal beside it never wait behind one long burst.
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
-    use io::Write as _;
-    let mut file = File::create(path)?;
-    let zeros = vec![0_u8; ZEROS_BYTES];
+    let mut file = create_for_zeros(path)?;
+    let room = vec![0_u8; ZEROS_BYTES + BLOCK_BYTES];
+    let start = room.as_ptr().align_offset(BLOCK_BYTES);
+    let zeros = &room[start..start + ZEROS_BYTES];
     let mut left = bytes;
     while left > 0 {
         let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS_BYTES);
         file.write_all(&zeros[..piece])?;
-        file.sync_data()?;
         left -= piece as u64;
     }
     file.sync_all()
+}
+
+fn create_for_zeros(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    match options.clone().custom_flags(flags(OFlags::DIRECT)).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
+        other => other,
+    }
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {
@@ -204,8 +213,8 @@ fn flags(flags: OFlags) -> i32 {
 const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
 
-/// Bytes of zeros written and synced at a time.
-const ZEROS_BYTES: usize = 1 << 20;
+/// Bytes of zeros written at a time.
+const ZEROS_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

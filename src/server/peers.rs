@@ -36,6 +36,7 @@ struct Link {
     /// Whether the present outage was told to the operator.
     outage_told: bool,
     messages: VecDeque<Message>,
+    packer: Packer,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Peers {
                 pause: PAUSE_MIN,
                 outage_told: false,
                 messages: VecDeque::new(),
+                packer: Packer::new(MESSAGES),
             };
             (*peer, link)
         });
@@ -328,12 +330,11 @@ impl Link {
     }
 
     fn flush(&mut self) -> Result<(), ConnectionError> {
-        let messages = &mut self.messages;
+        let (messages, packer) = (&mut self.messages, &mut self.packer);
         match &mut self.state {
             LinkState::Down { .. } => Ok(()),
             LinkState::Dialling { connection, .. } => connection.flush(),
             LinkState::Up { connection } => {
-                let mut packer = Packer::new(MESSAGES);
                 while connection.backlog() + packer.bytes() < OUTGOING_BYTES_MAX {
                     let Some(message) = messages.pop_front() else { break };
                     if !packer.push(&message, &mut connection.outgoing) {
