@@ -159,8 +159,10 @@ impl VsrNode {
             panic!("node {me} is not a voter of group {}", init.group);
         };
         let promise = recovered.promise;
-        let durable = promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
-        let (view, log_view) = if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
+        let durable =
+            promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
+        let (view, log_view) =
+            if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
         let mut replica = Self {
             me,

@@ -165,7 +165,9 @@ impl VsrNode {
         if primary != self.me {
             self.send(turn, primary, VsrMessage::DoViewChange(message));
             self.ask_later(turn);
-        } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status {
+        } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) =
+            &mut self.status
+        {
             messages[self.me] = Some(message);
             self.choose_log(turn);
         }
