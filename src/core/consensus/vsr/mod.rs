@@ -27,6 +27,8 @@ mod log;
 mod normal;
 mod quorum_tracker;
 mod repair;
+#[cfg(test)]
+mod tests;
 mod view_change;
 
 use alloc::collections::{BTreeMap, VecDeque};

@@ -145,9 +145,8 @@ impl VsrNode {
         let durable = self.durable == (self.view, self.log_view);
         let Status::ViewChange(change) = &self.status else { return };
         match &change.phase {
-            Phase::Resigned => self.say_wish(turn),
             Phase::Collecting(_) if durable => self.tell_log(turn),
-            Phase::Collecting(_) => {}
+            Phase::Collecting(_) | Phase::Resigned => {}
             Phase::CatchingUp(_) => self.try_adopt(turn),
             Phase::Repairing => self.try_start(turn, durable),
         }
