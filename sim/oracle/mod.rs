@@ -5,6 +5,13 @@
 //! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
+mod journal;
+mod linearizability;
+mod replication;
+mod replication_claims;
+mod replication_commits;
+mod sessions;
+mod shadow;
 mod simple;
 
 use std::collections::BTreeMap;
@@ -14,6 +21,8 @@ use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
 
+pub use linearizability::Linearizable;
+pub use replication::Replication;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
 
 use crate::disk::DiskImage;
@@ -218,7 +227,13 @@ pub trait Oracle: Send {
 
 /// Every oracle there is.
 pub fn all() -> Vec<Box<dyn Oracle>> {
-    vec![Box::<OnePrimary>::default(), Box::<AckedSurvives>::default(), Box::<Bounded>::default()]
+    vec![
+        Box::<OnePrimary>::default(),
+        Box::<AckedSurvives>::default(),
+        Box::<Bounded>::default(),
+        Box::<Linearizable>::default(),
+        Box::<Replication>::default(),
+    ]
 }
 
 /// The oracles of one run, and what they found.
