@@ -1,1 +1,21 @@
-//! The simulator.
+//! The simulated driver: a cluster of real [`chronon_core::node::Node`]s in one thread, from one seed.
+
+pub mod checker;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod net;
+pub mod oracle;
+pub mod panics;
+pub mod plan;
+pub mod random;
+pub mod run;
+pub mod scenario;
+pub mod swarm;
+pub mod time;
+pub mod trace;
+pub mod units;
+pub mod workload;
+pub mod world;

@@ -1,2 +1,7 @@
 //! The `chronon-sim` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chronon_sim::cli::main()
+}

@@ -269,6 +269,9 @@ impl VsrNode {
             self.status = Status::Backup(backup);
             self.wishes.fill(View::default());
             self.ask(turn);
+            if let Some(beat) = self.last_beat.filter(|beat| beat.view == self.view) {
+                self.on_primary_beat(turn, beat);
+            }
         }
         self.arm_patience(turn);
     }
@@ -307,7 +310,7 @@ impl VsrNode {
             return;
         }
         let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-        self.status = Status::Primary(Primary { tracker, waiting_since: turn.now.monotonic });
+        self.status = Status::Primary(Primary::new(tracker, self.init.voters.len(), turn.now.monotonic));
         self.wishes.fill(View::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {

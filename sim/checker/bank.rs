@@ -1,0 +1,182 @@
+//! A bank: accounts, and transfers between them that never overdraw.
+
+use super::model::Model;
+
+/// An account, by its place in a list of the caller's.
+pub type Account = usize;
+
+/// A call on a bank with its answer.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum BankOp {
+    /// The account was opened with this balance.
+    Open(Account, u64),
+    /// The amount went from the first account to the second.
+    Transfer(Account, Account, u64),
+    /// The account held this.
+    Balance(Account, u64),
+    /// The account was not open.
+    Missing(Account),
+    /// The account was open.
+    Present(Account),
+    /// There were so many accounts, with so much in all.
+    Audit(u64, u64),
+    /// These accounts held these balances, all at once.
+    Read(Vec<(Account, u64)>),
+    /// An answer that no bank gives.
+    Impossible,
+}
+
+/// What is known of the books.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum Books {
+    /// The balance of each account; `None` where it is not open.
+    Known(Vec<Option<u128>>),
+    /// Nobody has looked yet, and every balance is possible.
+    Unseen,
+}
+
+/// A bank.
+#[derive(Clone, Copy, Debug)]
+pub struct Bank {
+    accounts: usize,
+    opens: bool,
+}
+
+impl Bank {
+    /// A bank in which all accounts are opened by [`BankOp::Open`].
+    pub fn closed(accounts: usize) -> Self {
+        Self { accounts, opens: true }
+    }
+
+    /// A bank whose accounts were all open before the history began, with balances that the first [`BankOp::Read`]
+    /// tells.
+    pub fn founded(accounts: usize) -> Self {
+        Self { accounts, opens: false }
+    }
+}
+
+impl Model for Bank {
+    type State = Books;
+    type Op = BankOp;
+
+    fn initial(&self) -> Books {
+        if self.opens { Books::Known(vec![None; self.accounts]) } else { Books::Unseen }
+    }
+
+    fn step(&self, state: &Books, op: &BankOp) -> Option<Books> {
+        match state {
+            Books::Known(balances) => step_known(balances, op),
+            Books::Unseen => step_unseen(self.accounts, op),
+        }
+    }
+
+    fn is_pure(&self, op: &BankOp) -> bool {
+        match op {
+            BankOp::Open(..) | BankOp::Transfer(..) => false,
+            // The first look at a founded bank settles what its balances are.
+            BankOp::Read(_) => self.opens,
+            BankOp::Balance(..)
+            | BankOp::Missing(_)
+            | BankOp::Present(_)
+            | BankOp::Audit(..)
+            | BankOp::Impossible => true,
+        }
+    }
+
+    fn matters_before(&self, first: &BankOp, owed: bool, then: &BankOp) -> bool {
+        match (first, then) {
+            // Two transfers commute, except that the second may need what the first brings.
+            (BankOp::Transfer(_, to, _), BankOp::Transfer(from, _, _)) => to == from,
+            (BankOp::Transfer(..), BankOp::Audit(..)) | (BankOp::Audit(..), BankOp::Transfer(..)) => false,
+            (BankOp::Open(..), BankOp::Audit(..)) => true,
+            (BankOp::Audit(..), BankOp::Open(..)) => owed,
+            (changes, looks) if !self.is_pure(changes) => share_an_account(changes, looks),
+            (looks, changes) if !self.is_pure(changes) => owed && share_an_account(looks, changes),
+            _ => false,
+        }
+    }
+}
+
+fn step_known(balances: &[Option<u128>], op: &BankOp) -> Option<Books> {
+    let same = || Some(Books::Known(balances.to_vec()));
+    match op {
+        BankOp::Open(account, balance) => {
+            let mut balances = balances.to_vec();
+            let place = balances.get_mut(*account)?;
+            if place.is_some() {
+                return None;
+            }
+            *place = Some(u128::from(*balance));
+            Some(Books::Known(balances))
+        }
+        BankOp::Transfer(from, to, amount) => transfer(balances, *from, *to, *amount),
+        BankOp::Balance(account, balance) => {
+            (balances.get(*account)? == &Some(u128::from(*balance))).then(same)?
+        }
+        BankOp::Missing(account) => balances.get(*account)?.is_none().then(same)?,
+        BankOp::Present(account) => balances.get(*account)?.is_some().then(same)?,
+        BankOp::Audit(accounts, total) => {
+            let open = balances.iter().flatten();
+            let sum: u128 = open.clone().sum();
+            (open.count() as u64 == *accounts && sum == u128::from(*total)).then(same)?
+        }
+        BankOp::Read(seen) => {
+            let holds = |(account, balance): &(Account, u64)| {
+                balances.get(*account) == Some(&Some(u128::from(*balance)))
+            };
+            seen.iter().all(holds).then(same)?
+        }
+        BankOp::Impossible => None,
+    }
+}
+
+fn transfer(balances: &[Option<u128>], from: Account, to: Account, amount: u64) -> Option<Books> {
+    let amount = u128::from(amount);
+    let left = balances.get(from).copied()??.checked_sub(amount)?;
+    let received = balances.get(to).copied()??;
+    let mut balances = balances.to_vec();
+    if from != to {
+        balances[from] = Some(left);
+        balances[to] = Some(received.checked_add(amount)?);
+    }
+    Some(Books::Known(balances))
+}
+
+fn step_unseen(accounts: usize, op: &BankOp) -> Option<Books> {
+    match op {
+        // What was moved before the first look is in what it saw.
+        BankOp::Transfer(..) => Some(Books::Unseen),
+        BankOp::Read(seen) => {
+            let mut balances = vec![None; accounts];
+            for (account, balance) in seen {
+                *balances.get_mut(*account)? = Some(u128::from(*balance));
+            }
+            Some(Books::Known(balances))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `changes` moves an account that `looks` says something about.
+fn share_an_account(one: &BankOp, other: &BankOp) -> bool {
+    match (accounts_of(one), accounts_of(other)) {
+        (Some(one), Some(other)) => {
+            one.iter().flatten().any(|account| other.iter().flatten().any(|o| o == account))
+        }
+        // One of them is about all accounts.
+        _ => true,
+    }
+}
+
+/// The accounts an operation is about; `None` for all of them.
+fn accounts_of(op: &BankOp) -> Option<[Option<Account>; 2]> {
+    match op {
+        BankOp::Open(account, _)
+        | BankOp::Balance(account, _)
+        | BankOp::Missing(account)
+        | BankOp::Present(account) => Some([Some(*account), None]),
+        BankOp::Transfer(from, to, _) => Some([Some(*from), Some(*to)]),
+        BankOp::Impossible => Some([None, None]),
+        BankOp::Audit(..) | BankOp::Read(_) => None,
+    }
+}

@@ -1,0 +1,38 @@
+//! Linearizability of histories, from anywhere.
+//!
+//! [`History`] puts operations together from what processes asked and heard, or reads them from JSON Lines; [`check`]
+//! judges it by a model's name; [`judge`] judges typed operations of one object by any [`Model`], a user's own too.
+//!
+//! An operation that was answered took effect between its invocation and its answer. One that failed did not take
+//! effect at all, except that a `cas` refused for a mismatch is an answer and binds. One that nobody heard of again may
+//! take effect at any later moment, or never. A search that reaches its limits says so: it never passes for a proof.
+
+mod bank;
+mod bits;
+mod history;
+mod json;
+mod judge;
+mod log;
+mod model;
+mod mutex;
+mod named;
+mod queue;
+mod register;
+mod search;
+mod text;
+mod value;
+
+pub use bank::{Account, Bank, BankOp, Books};
+pub use history::{End, Event, EventKind, History, HistoryError, Operation, ReadError};
+pub use judge::{Evidence, Judged, judge};
+pub use log::{Log, LogOp};
+pub use model::{Limits, Model, Timed, Wants};
+pub use mutex::{Mutex, MutexOp};
+pub use named::{CheckError, MODELS, Verdict, Violation, check};
+pub use queue::{Queue, QueueOp};
+pub use register::{Register, RegisterOp, UNSET};
+pub use text::{Text, TextOp};
+pub use value::Value;
+
+#[cfg(test)]
+mod tests;

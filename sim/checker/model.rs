@@ -1,0 +1,92 @@
+//! What a sequential object is to the search: states, operations with their answers, and what their order is worth.
+
+/// A sequential object. An operation here carries its answer, so that a step is legal or it is not.
+///
+/// Every method with a default prunes the search. A default is always right and prunes nothing; a model that overrides
+/// one promises what its documentation says, for every state.
+pub trait Model {
+    /// The state of the object. Equal states answer alike for ever.
+    type State: Clone + Ord + std::fmt::Debug;
+    /// A call with its answer; of a call that was never answered, what it does if it takes effect.
+    type Op: Clone + Ord + std::fmt::Debug;
+
+    /// The state before the first operation.
+    fn initial(&self) -> Self::State;
+
+    /// The state after `op`; `None` when the object in `state` would have answered otherwise.
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// `op` never changes the state.
+    fn is_pure(&self, op: &Self::Op) -> bool;
+
+    /// `op` is legal in every state: its answer tells nothing.
+    fn is_blind(&self, _op: &Self::Op) -> bool {
+        false
+    }
+
+    /// `op` is legal in every state and leaves a state that does not depend on the one before.
+    fn overwrites(&self, _op: &Self::Op) -> bool {
+        false
+    }
+
+    /// False promises: wherever `first` and right after it `then` are legal, either `then`, `first` is legal too and
+    /// leaves the same state; or `then` alone is legal and leaves the same state, and either `first` is not `owed`
+    /// (nobody waits for it to take effect) or `first` is blind and `then` overwrites.
+    fn matters_before(&self, _first: &Self::Op, _owed: bool, _then: &Self::Op) -> bool {
+        true
+    }
+
+    /// What `op` leaves behind, for [`Model::wants`] of others to name; `None` when no one value tells.
+    fn leaves(&self, _op: &Self::Op) -> Option<u32> {
+        None
+    }
+
+    /// Whose effect `op` may want: promises that [`Model::matters_before`] of an operation that is not owed is false
+    /// for all others.
+    fn wants(&self, _op: &Self::Op) -> Wants {
+        Wants::Anything
+    }
+
+    /// The values that `op` ties together. Promises: a history that is linearizable stays so when all operations of
+    /// some values, and of all values tied to them, are left out. Used to tell a violation in few operations.
+    fn family(&self, _op: &Self::Op) -> Option<[u32; 2]> {
+        None
+    }
+}
+
+/// Whose effect an operation may want.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wants {
+    /// Nobody's.
+    Nothing,
+    /// Of those that leave this value, or no one value.
+    Value(u32),
+    /// Anybody's.
+    Anything,
+}
+
+/// An operation and when it was open: places in the order of all events of its history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Timed<O> {
+    /// The call and its answer.
+    pub op: O,
+    /// When it was invoked.
+    pub invoked: u64,
+    /// When it was answered; `None` when it never was: it may take effect at any moment after `invoked`, or never.
+    pub returned: Option<u64>,
+}
+
+/// How much a search may hold and do. Both bounds are counts, so that a verdict is the same on every machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Configurations held at once, of all states.
+    pub configurations_max: usize,
+    /// Steps of the model, in all.
+    pub steps_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { configurations_max: 1_000_000, steps_max: 200_000_000 }
+    }
+}

@@ -1,0 +1,64 @@
+//! A queue: first in, first out.
+
+use super::model::Model;
+
+/// A call on a queue with its answer. Values are numbers of the caller's choice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum QueueOp {
+    /// The value went in at the end.
+    Enqueue(u32),
+    /// The value came out at the front.
+    Dequeue(u32),
+    /// Whatever was at the front came out; nobody heard what.
+    DequeueAny,
+    /// The queue was empty.
+    Empty,
+}
+
+/// A queue, at first empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queue;
+
+impl Model for Queue {
+    /// The values, front first.
+    type State = Vec<u32>;
+    type Op = QueueOp;
+
+    fn initial(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn step(&self, state: &Vec<u32>, op: &QueueOp) -> Option<Vec<u32>> {
+        match (op, state.split_first()) {
+            (QueueOp::Enqueue(value), _) => Some(state.iter().copied().chain([*value]).collect()),
+            (QueueOp::Dequeue(value), Some((front, rest))) if front == value => Some(rest.to_vec()),
+            (QueueOp::DequeueAny, Some((_, rest))) => Some(rest.to_vec()),
+            (QueueOp::Empty, None) => Some(Vec::new()),
+            _ => None,
+        }
+    }
+
+    fn is_pure(&self, op: &QueueOp) -> bool {
+        matches!(op, QueueOp::Empty)
+    }
+
+    fn is_blind(&self, op: &QueueOp) -> bool {
+        matches!(op, QueueOp::Enqueue(_))
+    }
+
+    fn matters_before(&self, first: &QueueOp, owed: bool, then: &QueueOp) -> bool {
+        use QueueOp::{Dequeue, DequeueAny, Empty, Enqueue};
+        match (first, then) {
+            (Enqueue(one), Enqueue(other)) => one != other,
+            // Unless the queue held nothing else, the front is another value, and there before and after.
+            (Enqueue(one), Dequeue(other)) => one == other,
+            (Enqueue(_), DequeueAny) => true,
+            (Dequeue(_) | DequeueAny, Enqueue(_)) => false,
+            (Dequeue(one), Dequeue(other)) => one != other,
+            (Dequeue(_) | DequeueAny, Dequeue(_) | DequeueAny | Empty) => true,
+            (Empty, Enqueue(_)) => owed,
+            // Never legal one after the other, or both look and change nothing.
+            (Enqueue(_), Empty) | (Empty, Dequeue(_) | DequeueAny | Empty) => false,
+        }
+    }
+}

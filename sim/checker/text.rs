@@ -1,0 +1,64 @@
+//! A text that grows: the object of the `kv-append` model.
+
+use super::model::Model;
+
+/// A call on a text with its answer.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum TextOp {
+    /// It was this.
+    Get(String),
+    /// It is this now.
+    Put(String),
+    /// It ends in this now.
+    Append(String),
+}
+
+/// A text, at first empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text;
+
+impl Model for Text {
+    type State = String;
+    type Op = TextOp;
+
+    fn initial(&self) -> String {
+        String::new()
+    }
+
+    fn step(&self, state: &String, op: &TextOp) -> Option<String> {
+        match op {
+            TextOp::Get(text) => (state == text).then(|| state.clone()),
+            TextOp::Put(text) => Some(text.clone()),
+            TextOp::Append(end) => Some(format!("{state}{end}")),
+        }
+    }
+
+    fn is_pure(&self, op: &TextOp) -> bool {
+        match op {
+            TextOp::Get(_) => true,
+            TextOp::Append(end) => end.is_empty(),
+            TextOp::Put(_) => false,
+        }
+    }
+
+    fn is_blind(&self, op: &TextOp) -> bool {
+        matches!(op, TextOp::Put(_) | TextOp::Append(_))
+    }
+
+    fn overwrites(&self, op: &TextOp) -> bool {
+        matches!(op, TextOp::Put(_))
+    }
+
+    fn matters_before(&self, first: &TextOp, owed: bool, then: &TextOp) -> bool {
+        use TextOp::{Append, Get, Put};
+        match (first, then) {
+            (Put(left), Get(found)) => left == found,
+            (Append(end), Get(found)) => found.ends_with(end.as_str()),
+            (Put(_) | Append(_), Put(_)) | (Get(_), Get(_)) => false,
+            (Put(_), Append(_)) => true,
+            (Append(one), Append(other)) => one != other,
+            (Get(found), Put(left)) => owed && found != left,
+            (Get(_), Append(end)) => owed && !end.is_empty(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `chronon-sim bench`: how fast the simulator is, on three nodes at 100 requests a simulated second, all oracles on.
+
+use std::time::Instant;
+
+use crate::config::WorldConfig;
+use crate::run::{ALL_HELD, Report};
+use crate::scenario::quiet_config;
+use crate::time::SECOND;
+use crate::world::Progress;
+
+/// Runs and prints the figures; the exit status.
+pub(super) fn run(seconds: u64, json: bool) -> u8 {
+    let config = bench_config(seconds);
+    let simulation = super::simulation();
+    let report = simulation.run(config.clone(), None);
+    let forks = forks_a_second(&config);
+    let Report { steps, simulated, tally, wall, .. } = &report;
+    let wall = wall.as_secs_f64().max(1e-9);
+    let (steps_rate, time_rate) = (*steps as f64 / wall, simulated.as_secs_f64() / wall);
+    let requests = tally.committed as f64 / simulated.as_secs_f64();
+    let memory = peak_memory_mib();
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "type": "bench",
+                "steps": steps,
+                "steps_per_sec": steps_rate,
+                "simulated_secs_per_sec": time_rate,
+                "requests_per_simulated_sec": requests,
+                "forks_per_sec": forks,
+                "peak_memory_mib": memory,
+                "exit": report.exit_code(),
+            })
+        );
+    } else {
+        println!(
+            "{steps_rate:.0} steps a second, {time_rate:.0} simulated seconds a second, {forks:.0} forks a second"
+        );
+        println!("{steps} steps, {requests:.0} requests a simulated second, all oracles on");
+        match memory {
+            Some(mib) => println!("{mib} MiB of memory at most"),
+            None => println!("memory: this system does not tell"),
+        }
+    }
+    if let Some(cause) = &report.cause {
+        println!("FAILED: {cause}");
+        return report.exit_code();
+    }
+    ALL_HELD
+}
+
+fn bench_config(seconds: u64) -> WorldConfig {
+    let mut config = quiet_config(3, &["register"]);
+    config.faults_ns = seconds.max(1) * SECOND;
+    config.clients.count = 8;
+    config.clients.think_ns = 80 * crate::time::MILLISECOND;
+    config.steps_max = u64::MAX;
+    config
+}
+
+/// How often a world in the middle of its run can be cloned.
+fn forks_a_second(config: &WorldConfig) -> f64 {
+    let Ok(mut world) = super::simulation().world(config.clone(), false) else { return 0.0 };
+    while world.now().as_nanos() < 10 * SECOND && world.step() == Progress::GoesOn {}
+    let began = Instant::now();
+    let mut steps = 0;
+    for _ in 0..FORKS {
+        let mut fork = world.clone();
+        fork.step();
+        steps += fork.steps();
+    }
+    assert!(steps >= world.steps(), "a fork goes on from where it was made");
+    f64::from(FORKS) / began.elapsed().as_secs_f64()
+}
+
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024)
+}
+
+const FORKS: u32 = 1000;

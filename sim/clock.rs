@@ -1,0 +1,107 @@
+//! The clocks of one node: both run at the node's own speed; the wall clock is off and may jump.
+
+use chronon_core::types::{Monotonic, Now, Wall};
+
+use crate::time::WorldTime;
+
+/// The clocks of one node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SimClock {
+    drift_ppm: i32,
+    monotonic_origin: u64,
+    wall_offset_ns: i64,
+}
+
+/// What the wall clocks show when a run begins, before any offset: 2026-01-01T00:00:00Z.
+const WALL_EPOCH_NS: i128 = 1_767_225_600_000_000_000;
+const MILLION: i128 = 1_000_000;
+
+impl SimClock {
+    /// Clocks that gain `drift_ppm` microseconds a second, a wall clock off by `wall_offset_ns`, and a monotonic clock
+    /// that shows `monotonic_origin` when the run begins.
+    pub fn new(drift_ppm: i32, monotonic_origin: u64, wall_offset_ns: i64) -> Self {
+        Self { drift_ppm, monotonic_origin, wall_offset_ns }
+    }
+
+    /// What the clocks show at `at`.
+    pub fn now(&self, at: WorldTime) -> Now {
+        let elapsed = self.elapsed(at);
+        let wall = WALL_EPOCH_NS + elapsed + i128::from(self.wall_offset_ns);
+        Now {
+            monotonic: Monotonic::from_nanos(self.monotonic_origin.saturating_add(clamp(elapsed))),
+            wall: Wall::from_nanos(clamp(wall)),
+        }
+    }
+
+    /// The first moment at which the monotonic clock shows `deadline` or more.
+    pub fn when(&self, deadline: Monotonic) -> WorldTime {
+        let elapsed = i128::from(deadline.as_nanos()) - i128::from(self.monotonic_origin);
+        if elapsed <= 0 {
+            return WorldTime::ZERO;
+        }
+        let speed = MILLION + i128::from(self.drift_ppm);
+        // Rounded up: a deadline is never met early.
+        WorldTime::from_nanos(clamp((elapsed * MILLION + speed - 1) / speed))
+    }
+
+    /// The wall clock jumps by `by_ns`, forward or back. The monotonic one does not.
+    pub fn jump(&mut self, by_ns: i64) {
+        self.wall_offset_ns = self.wall_offset_ns.saturating_add(by_ns);
+    }
+
+    /// Nanoseconds that the node's own oscillator counted since the run began.
+    fn elapsed(&self, at: WorldTime) -> i128 {
+        let at = i128::from(at.as_nanos());
+        at * (MILLION + i128::from(self.drift_ppm)) / MILLION
+    }
+}
+
+fn clamp(ns: i128) -> u64 {
+    u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use chronon_core::types::Monotonic;
+
+    use super::SimClock;
+    use crate::time::{SECOND, WorldTime};
+
+    #[test]
+    fn a_deadline_is_met_exactly_and_never_early() {
+        for drift in [-500, -1, 0, 1, 137, 500] {
+            let clock = SimClock::new(drift, 5 * SECOND, 0);
+            for ns in [1, 999, 1_000_001, 7 * SECOND + 3, 3600 * SECOND + 1] {
+                let deadline = Monotonic::from_nanos(5 * SECOND + ns);
+                let due = clock.when(deadline);
+                assert!(clock.now(due).monotonic >= deadline, "drift {drift}, {ns} ns: too early");
+                let before = WorldTime::from_nanos(due.as_nanos() - 1);
+                assert!(clock.now(before).monotonic < deadline, "drift {drift}, {ns} ns: too late");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_moves_the_wall_and_not_the_monotonic_clock() {
+        let mut clock = SimClock::new(0, 0, 0);
+        let at = WorldTime::from_nanos(10 * SECOND);
+        let before = clock.now(at);
+        clock.jump(-(3 * SECOND as i64));
+        let after = clock.now(at);
+        assert_eq!(after.monotonic, before.monotonic);
+        assert_eq!(before.wall.as_nanos() - after.wall.as_nanos(), 3 * SECOND);
+    }
+
+    #[test]
+    fn drift_adds_up() {
+        let at = WorldTime::from_nanos(1000 * SECOND);
+        let fast = SimClock::new(500, 0, 0).now(at).wall.as_nanos();
+        let right = SimClock::new(0, 0, 0).now(at).wall.as_nanos();
+        assert_eq!(fast - right, SECOND / 2);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_due_at_once() {
+        assert_eq!(SimClock::new(0, 100, 0).when(Monotonic::from_nanos(7)), WorldTime::ZERO);
+    }
+}

@@ -1,0 +1,233 @@
+//! What one run is made of. A seed draws its own; a scenario file writes it down.
+
+use chronon_core::engine::EngineConfig;
+use chronon_core::node::{Limits, Timeouts};
+use chronon_core::types::{ClusterId, GroupId, GroupInit, Nanos, NodeId};
+
+use crate::disk::DiskModel;
+use crate::net::NetModel;
+use crate::plan::{Fault, PlanShape, draw_plan};
+use crate::random::{Draw, Purpose, Randomness};
+use crate::time::{MICROSECOND, MILLISECOND, SECOND};
+
+/// A run has at most this many nodes.
+pub const NODES_MAX: u32 = 7;
+/// A run has at most this many groups.
+pub const GROUPS_MAX: u32 = 8;
+/// A run has at most this many clients.
+pub const CLIENTS_MAX: u32 = 16;
+
+/// One run, before it begins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WorldConfig {
+    /// Keys every draw.
+    pub seed: u64,
+    /// Tells the futures of one forked world apart.
+    pub branch: u64,
+    /// Nodes, with ids from 1.
+    pub nodes: u32,
+    /// The groups, ascending.
+    pub groups: Vec<GroupInit>,
+    /// Every node's engine.
+    pub engine: EngineConfig,
+    /// Every node's bounds.
+    pub limits: Limits,
+    /// Every node's timers.
+    pub timeouts: Timeouts,
+    /// Every node's disk.
+    pub disk: DiskModel,
+    /// Every link.
+    pub net: NetModel,
+    /// Every node's clocks.
+    pub clocks: ClockModel,
+    /// The clients.
+    pub clients: ClientModel,
+    /// Messages between nodes go through the codec as bytes, not as values.
+    pub bytes_on_the_wire: bool,
+    /// How long the first phase lasts; the faults are in it.
+    pub faults_ns: u64,
+    /// How long the healed world may take to converge.
+    pub heal_ns: u64,
+    /// What goes wrong.
+    pub plan: Vec<Fault>,
+    /// A run that takes more steps is a failure: something loops.
+    pub steps_max: u64,
+}
+
+/// How clocks differ.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClockModel {
+    /// Drift at most, either way, in parts per million.
+    pub drift_ppm: u32,
+    /// Offset of a wall clock at most, either way.
+    pub offset_ns: u64,
+}
+
+/// How clients behave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientModel {
+    /// How many. Each holds one session in every group, and each session has one open request at most.
+    pub count: u32,
+    /// Between an answer and the next request of a session, typically.
+    pub think_ns: u64,
+    /// Before an unanswered request is sent again, to another node.
+    pub resend_ns: u64,
+    /// Before a client gives a request up and begins again under another name.
+    pub give_up_ns: u64,
+    /// The share of answered requests that are sent once more, in parts per million.
+    pub repeat_ppm: u32,
+}
+
+impl WorldConfig {
+    /// The configuration of `seed`, for a workload that runs on groups of `kinds`.
+    ///
+    /// # Panics
+    /// When there are no kinds.
+    pub fn of_seed(seed: u64, kinds: &[&str]) -> Self {
+        let randomness = Randomness::new(seed, 0);
+        let mut draw = randomness.draw(Purpose::Config, 0, &[]);
+        let nodes = *draw.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
+        let group_count = if draw.below(10) < 4 { 1 } else { draw.between(2, u64::from(GROUPS_MAX)) as u32 };
+        let cluster = ClusterId::new(u128::from(draw.word()));
+        let groups =
+            (1..=group_count).map(|group| draw_group(&mut draw, cluster, group, nodes, kinds)).collect();
+        let faults_ns = draw.between(60 * SECOND, 75 * SECOND);
+        let clients = draw_clients(&mut draw, group_count, faults_ns);
+        let shape = PlanShape { nodes, clients: clients.count, until_ns: faults_ns };
+        Self {
+            seed,
+            branch: 0,
+            nodes,
+            groups,
+            engine: draw_engine(&mut draw),
+            limits: draw_limits(&mut draw),
+            timeouts: draw_timeouts(&mut draw),
+            disk: draw_disk(&mut draw),
+            net: draw_net(&mut draw),
+            clocks: draw_clocks(&mut draw),
+            clients,
+            bytes_on_the_wire: draw.coin(),
+            faults_ns,
+            heal_ns: 60 * SECOND,
+            plan: draw_plan(&randomness, shape),
+            steps_max: 3_000_000,
+        }
+    }
+}
+
+fn draw_group(draw: &mut Draw, cluster: ClusterId, group: u32, nodes: u32, kinds: &[&str]) -> GroupInit {
+    let mut voters: Vec<NodeId> = (1..=u64::from(nodes)).map(NodeId::new).collect();
+    if draw.below(4) == 0 {
+        draw.shuffle(&mut voters);
+        voters.truncate(draw.between(1, u64::from(nodes)) as usize);
+        voters.sort_unstable();
+    }
+    let sessions_max = *draw.pick(&[4, 32, 256, 256]);
+    GroupInit {
+        cluster,
+        group: GroupId::new(group),
+        kind: (*draw.pick(kinds)).to_owned(),
+        voters,
+        sessions_max,
+    }
+}
+
+fn draw_clients(draw: &mut Draw, groups: u32, faults_ns: u64) -> ClientModel {
+    let count = draw.between(2, 8) as u32;
+    let requests = draw.between(500, 1400);
+    ClientModel {
+        count,
+        think_ns: faults_ns * u64::from(count) * u64::from(groups) / requests,
+        resend_ns: draw.between(100 * MILLISECOND, 800 * MILLISECOND),
+        give_up_ns: draw.between(3 * SECOND, 20 * SECOND),
+        repeat_ppm: if draw.coin() { draw.between(10_000, 200_000) as u32 } else { 0 },
+    }
+}
+
+fn draw_engine(draw: &mut Draw) -> EngineConfig {
+    EngineConfig {
+        segment_bytes: *draw.pick(&[144 << 10, 256 << 10, 512 << 10, 1 << 20]),
+        flush_bytes_max: *draw.pick(&[32 << 10, 64 << 10, 128 << 10]),
+        flushes_in_flight_max: draw.between(1, 4) as u32,
+        sealed_segments_target: draw.between(1, 4) as u32,
+        idle_mark_after: Nanos::from_millis(draw.between(1, 40)),
+    }
+}
+
+fn draw_limits(draw: &mut Draw) -> Limits {
+    Limits {
+        pipeline_entries_max: *draw.pick(&[1, 2, 4, 8, 16, 32]),
+        batch_commands_max: *draw.pick(&[1, 2, 8, 64, 4096]),
+        batch_bytes_max: *draw.pick(&[2 << 10, 8 << 10, 16 << 10]),
+        command_bytes_max: 1 << 10,
+        queue_requests_max: *draw.pick(&[1, 4, 64, 1024]),
+        repair_entries_max: *draw.pick(&[1, 4, 32, 256]),
+        repair_bytes_max: *draw.pick(&[4 << 10, 16 << 10]),
+    }
+}
+
+fn draw_timeouts(draw: &mut Draw) -> Timeouts {
+    // The spans keep their proportions; some clusters are quick and some slow.
+    let unit = draw.between(MILLISECOND, 3 * MILLISECOND);
+    let span = |draw: &mut Draw, low: u64, high: u64| Nanos::from_nanos(unit * draw.between(low, high));
+    Timeouts {
+        heartbeat: span(draw, 60, 110),
+        primary_silence: span(draw, 350, 700),
+        view_change: span(draw, 400, 900),
+        resend: span(draw, 80, 200),
+        abdicate: span(draw, 1500, 3000),
+    }
+}
+
+fn draw_disk(draw: &mut Draw) -> DiskModel {
+    DiskModel {
+        atomic_unit: if draw.coin() { 512 } else { 4096 },
+        write_ns: draw.between(20 * MICROSECOND, 400 * MICROSECOND),
+        read_ns: draw.between(20 * MICROSECOND, 400 * MICROSECOND),
+        barrier_ns: draw.between(50 * MICROSECOND, 3 * MILLISECOND),
+    }
+}
+
+fn draw_net(draw: &mut Draw) -> NetModel {
+    let mut share = |low: u64, high: u64| if draw.coin() { draw.between(low, high) as u32 } else { 0 };
+    let (loss_ppm, duplicate_ppm) = (share(1_000, 40_000), share(1_000, 60_000));
+    NetModel { delay_ns: draw.between(50 * MICROSECOND, 5 * MILLISECOND), loss_ppm, duplicate_ppm }
+}
+
+fn draw_clocks(draw: &mut Draw) -> ClockModel {
+    ClockModel {
+        drift_ppm: if draw.coin() { draw.between(1, 500) as u32 } else { 0 },
+        offset_ns: if draw.coin() { draw.tailed(500 * MILLISECOND) } else { 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CLIENTS_MAX, GROUPS_MAX, NODES_MAX, WorldConfig};
+
+    #[test]
+    fn seeds_differ_and_stay_within_what_is_promised() {
+        let configs: Vec<_> =
+            (0..400).map(|seed| WorldConfig::of_seed(seed, &["bank", "register"])).collect();
+        for config in &configs {
+            assert!((1..=NODES_MAX).contains(&config.nodes));
+            assert!((1..=GROUPS_MAX as usize).contains(&config.groups.len()));
+            assert!((2..=CLIENTS_MAX).contains(&config.clients.count));
+            for group in &config.groups {
+                assert_eq!(group.validate(), Ok(()));
+            }
+            assert!(u64::from(config.engine.flush_bytes_max) * 2 <= config.engine.segment_bytes);
+        }
+        let several = configs.iter().filter(|config| config.groups.len() > 1).count();
+        assert!(several >= 200, "{several} of 400 seeds have several groups");
+        assert!(
+            configs.iter().any(|config| config.nodes == 1) && configs.iter().any(|config| config.nodes == 7)
+        );
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_configuration_every_time() {
+        let config = || WorldConfig::of_seed(42, &["bank", "register"]);
+        assert_eq!(config(), config());
+    }
+}

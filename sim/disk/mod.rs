@@ -1,0 +1,248 @@
+//! The simulated disk: blocks under a volatile cache.
+//!
+//! * A write lands in the volatile layer when it completes, and in the durable one when a barrier that was submitted
+//!   after it completes. Reads see the volatile layer.
+//! * At a crash each write that no barrier covered keeps any subset of its atomic units, whether it had completed or
+//!   not, and in any order: the disk may have written any of its cache back, or none.
+//! * Operations complete in any order, except that a barrier completes after every write submitted before it.
+//!
+//! The disk knows no agenda: [`SimDisk::submit`] says when the operation will be due, and whoever keeps the time calls
+//! [`SimDisk::complete`] then, or later when the disk stalls.
+
+mod image;
+
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use chronon_core::types::Blob;
+
+pub use image::DiskImage;
+use image::{Block, cut};
+
+use crate::random::{Draw, Purpose, Randomness};
+use crate::time::{MICROSECOND, WorldTime};
+
+/// How a disk behaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DiskModel {
+    /// Bytes that a crash keeps or loses together: 512 or 4096.
+    pub atomic_unit: usize,
+    /// A typical write, in nanoseconds. The tail reaches 64 times this.
+    pub write_ns: u64,
+    /// A typical read, in nanoseconds.
+    pub read_ns: u64,
+    /// A typical flush of the cache once its writes have completed, in nanoseconds.
+    pub barrier_ns: u64,
+}
+
+impl Default for DiskModel {
+    fn default() -> Self {
+        Self {
+            atomic_unit: 4096,
+            write_ns: 80 * MICROSECOND,
+            read_ns: 80 * MICROSECOND,
+            barrier_ns: 120 * MICROSECOND,
+        }
+    }
+}
+
+/// A disk with a volatile cache.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    entity: u64,
+    model: DiskModel,
+    randomness: Randomness,
+    durable: DiskImage,
+    volatile: DiskImage,
+    /// Counts submissions since the disk was made; keys every draw about an operation.
+    serial: u64,
+    flying: Vec<Flying>,
+    /// Writes that no barrier covers yet, in the order in which they reached the volatile layer.
+    unbarriered: Vec<Write>,
+}
+
+/// An operation that has not completed.
+#[derive(Clone, Debug)]
+struct Flying {
+    serial: u64,
+    due: WorldTime,
+    op: DiskOp,
+}
+
+#[derive(Clone, Debug)]
+struct Write {
+    serial: u64,
+    file: FileId,
+    offset: u64,
+    data: Blob,
+    blocks: Vec<Block>,
+}
+
+impl SimDisk {
+    /// An empty disk. `entity` keys its draws.
+    pub fn new(entity: u64, model: DiskModel, randomness: Randomness) -> Self {
+        let (durable, volatile) = (DiskImage::default(), DiskImage::default());
+        Self {
+            entity,
+            model,
+            randomness,
+            durable,
+            volatile,
+            serial: 0,
+            flying: Vec::new(),
+            unbarriered: Vec::new(),
+        }
+    }
+
+    /// Operations that have not completed.
+    pub fn in_flight(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Operations ever submitted.
+    pub fn submitted(&self) -> u64 {
+        self.serial
+    }
+
+    /// What a crash is sure to leave.
+    pub fn durable(&self) -> &DiskImage {
+        &self.durable
+    }
+
+    /// Takes an operation, and says when it is due unless the disk stalls.
+    pub fn submit(&mut self, now: WorldTime, op: DiskOp) -> WorldTime {
+        self.serial += 1;
+        let mut draw = self.randomness.draw(Purpose::DiskLatency, self.entity, &[self.serial]);
+        let due = match &op {
+            DiskOp::Write { data, .. } => {
+                now.after(draw.tailed(self.model.write_ns) + transfer_ns(data.as_slice().len()))
+            }
+            DiskOp::Read { bytes, .. } => {
+                now.after(draw.tailed(self.model.read_ns) + transfer_ns(*bytes as usize))
+            }
+            DiskOp::Allocate { bytes, .. } => {
+                now.after(draw.tailed(self.model.barrier_ns) + transfer_ns(*bytes as usize))
+            }
+            DiskOp::Barrier { .. } => {
+                let writes = self.flying.iter().filter(|flying| matches!(flying.op, DiskOp::Write { .. }));
+                let last = writes.map(|flying| flying.due).max().unwrap_or(now).max(now);
+                last.after(draw.tailed(self.model.barrier_ns))
+            }
+        };
+        self.flying.push(Flying { serial: self.serial, due, op });
+        due
+    }
+
+    /// Completes the operation with this id; `None` when there is no such operation in flight.
+    pub fn complete(&mut self, id: DiskOpId) -> Option<DiskDone> {
+        let index = self.flying.iter().position(|flying| flying.op.id() == id)?;
+        let Flying { serial, op, .. } = self.flying.swap_remove(index);
+        let outcome = match op {
+            DiskOp::Allocate { file, bytes, .. } => {
+                self.unbarriered.retain(|write| write.file != file);
+                self.volatile.allocate(file, bytes);
+                self.durable.allocate(file, bytes);
+                DiskOutcome::Done
+            }
+            DiskOp::Write { file, offset, data, .. } => match cut(data.as_slice()) {
+                _ if self.volatile.length(file).is_none() => DiskOutcome::Missing,
+                Some(blocks) if self.volatile.put(file, offset, &blocks) => {
+                    self.unbarriered.push(Write { serial, file, offset, data, blocks });
+                    DiskOutcome::Done
+                }
+                _ => DiskOutcome::Failed,
+            },
+            DiskOp::Barrier { .. } => {
+                self.cover_writes_before(serial);
+                DiskOutcome::Done
+            }
+            DiskOp::Read { file, offset, bytes, .. } => match self.volatile.length(file) {
+                None => DiskOutcome::Missing,
+                Some(_) => match self.volatile.read(file, offset, bytes as usize) {
+                    Some(bytes) => DiskOutcome::Read(Blob::from(bytes)),
+                    None => DiskOutcome::Failed,
+                },
+            },
+        };
+        Some(DiskDone { id, outcome })
+    }
+
+    /// The power fails, or the process dies and the kernel forgets: what no barrier covered survives in part.
+    pub fn crash(&mut self) {
+        let flying = std::mem::take(&mut self.flying);
+        let mut writes = std::mem::take(&mut self.unbarriered);
+        for Flying { serial, op, .. } in flying {
+            match op {
+                DiskOp::Write { file, offset, data, .. } => {
+                    writes.push(Write { serial, file, offset, data, blocks: Vec::new() });
+                }
+                DiskOp::Allocate { file, bytes, .. } => self.leave_allocation(serial, file, bytes),
+                DiskOp::Barrier { .. } | DiskOp::Read { .. } => {}
+            }
+        }
+        let survival = self.survival();
+        writes.sort_by_key(|write| self.crash_draw(&[write.serial, ORDER]).word());
+        for write in &writes {
+            self.leave_units(write, survival);
+        }
+        self.volatile = self.durable.clone();
+        // Serials go on, so that no draw of the next process repeats one of this.
+        self.serial += 1;
+    }
+
+    /// Moves the writes submitted before the barrier `serial` to the durable layer.
+    fn cover_writes_before(&mut self, serial: u64) {
+        let durable = &mut self.durable;
+        self.unbarriered.retain(|write| {
+            let covered = write.serial < serial;
+            if covered {
+                durable.put(write.file, write.offset, &write.blocks);
+            }
+            !covered
+        });
+    }
+
+    /// An allocation cut short leaves the file away, as it was, or zeroed.
+    fn leave_allocation(&mut self, serial: u64, file: FileId, bytes: u64) {
+        match self.crash_draw(&[serial, ALLOCATION]).below(3) {
+            0 => self.durable.remove(file),
+            1 => {}
+            _ => self.durable.allocate(file, bytes),
+        }
+    }
+
+    /// Parts per million of the units that this crash keeps. Crashes differ: nothing written back, all of it, any mix.
+    fn survival(&self) -> u32 {
+        let mut draw = self.crash_draw(&[self.serial, MIX]);
+        match draw.below(4) {
+            0 => 0,
+            1 => 1_000_000,
+            _ => draw.below(1_000_000) as u32,
+        }
+    }
+
+    fn leave_units(&mut self, write: &Write, survival: u32) {
+        let unit = self.model.atomic_unit;
+        for (index, data) in write.data.as_slice().chunks(unit).enumerate() {
+            let kept = self.crash_draw(&[write.serial, UNIT, index as u64]).chance(survival);
+            if kept {
+                self.durable.write_within_block(write.file, write.offset + (index * unit) as u64, data);
+            }
+        }
+    }
+
+    fn crash_draw(&self, about: &[u64]) -> Draw {
+        self.randomness.draw(Purpose::DiskCrash, self.entity, about)
+    }
+}
+
+/// A disk moves about a gigabyte a second.
+fn transfer_ns(bytes: usize) -> u64 {
+    bytes as u64
+}
+
+const ORDER: u64 = 1;
+const ALLOCATION: u64 = 2;
+const MIX: u64 = 3;
+const UNIT: u64 = 4;
+
+#[cfg(test)]
+mod tests;

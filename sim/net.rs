@@ -1,0 +1,365 @@
+//! The simulated network: every link from one endpoint to another on its own.
+//!
+//! What happens to a message is a keyed draw about its link, kind, group, view, op and attempt, so it does not depend
+//! on what other messages exist. Delays have long tails, so messages overtake each other. Faults change links for a
+//! while: cut, lossy, clogged; and rules drop messages of one kind.
+
+use std::fmt;
+
+use chronon_core::consensus::VsrMessage;
+use chronon_core::node::{Message, Reply, Request};
+use chronon_core::types::NodeId;
+
+use crate::random::{Purpose, Randomness};
+use crate::time::WorldTime;
+
+/// How links behave when no fault is at work on them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NetModel {
+    /// A typical delay, in nanoseconds. Each link has its own, up to twice this; the tail reaches 64 times it.
+    pub delay_ns: u64,
+    /// Messages lost, in parts per million.
+    pub loss_ppm: u32,
+    /// Messages that arrive twice, in parts per million.
+    pub duplicate_ppm: u32,
+}
+
+/// What a link connects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum Endpoint {
+    /// A node.
+    Node(NodeId),
+    /// A client, counted from 1.
+    Client(u32),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "{node}"),
+            Self::Client(client) => write!(f, "c{client}"),
+        }
+    }
+}
+
+/// The kinds of messages, nodes' and clients', in the words of the one notation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum MessageKind {
+    /// A heartbeat of a node pair.
+    Heartbeat,
+    /// An entry to be held.
+    Prepare,
+    /// An acknowledgement of entries.
+    PrepareOk,
+    /// A wish to leave a view.
+    StartViewChange,
+    /// A log for a view change.
+    DoViewChange,
+    /// The start of a view.
+    StartView,
+    /// A question for entries.
+    RequestEntries,
+    /// Entries that were asked for.
+    Entries,
+    /// A client's request.
+    Request,
+    /// The answer to it.
+    Reply,
+}
+
+impl MessageKind {
+    /// Every kind and its word.
+    pub const WORDS: [(Self, &'static str); 10] = [
+        (Self::Heartbeat, "heartbeat"),
+        (Self::Prepare, "prepare"),
+        (Self::PrepareOk, "prepare-ok"),
+        (Self::StartViewChange, "start-view-change"),
+        (Self::DoViewChange, "do-view-change"),
+        (Self::StartView, "start-view"),
+        (Self::RequestEntries, "request-entries"),
+        (Self::Entries, "entries"),
+        (Self::Request, "request"),
+        (Self::Reply, "reply"),
+    ];
+}
+
+/// What a message is about, for the draws and for the rules that drop messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Subject {
+    /// Its kind.
+    pub kind: MessageKind,
+    /// Its group; zero in a heartbeat.
+    pub group: u32,
+    /// Its view, or the low half of the client's id.
+    pub view: u64,
+    /// Its op, its request number, or a heartbeat's sequence.
+    pub op: u64,
+    /// Bytes of the payloads it carries.
+    pub bytes: u64,
+}
+
+impl Subject {
+    /// What a message between nodes is about.
+    pub fn of_message(message: &Message) -> Self {
+        match message {
+            Message::Heartbeat(beat) => {
+                let view = beat.incarnation.get();
+                Self { kind: MessageKind::Heartbeat, group: 0, view, op: beat.sequence, bytes: 0 }
+            }
+            Message::Group { group, body } => Self { group: group.get(), ..Self::of_body(body) },
+        }
+    }
+
+    fn of_body(body: &VsrMessage) -> Self {
+        use MessageKind as Kind;
+        let (kind, view, op, bytes) = match body {
+            VsrMessage::Prepare { view, entry, .. } => {
+                (Kind::Prepare, view.get(), entry.op().get(), entry.payload().len())
+            }
+            VsrMessage::PrepareOk { view, to, .. } => (Kind::PrepareOk, view.get(), to.get(), 0),
+            VsrMessage::StartViewChange { view } => (Kind::StartViewChange, view.get(), 0, 0),
+            VsrMessage::DoViewChange(message) => {
+                (Kind::DoViewChange, message.view.get(), message.commit.get(), 0)
+            }
+            VsrMessage::StartView { view, commit, .. } => (Kind::StartView, view.get(), commit.get(), 0),
+            VsrMessage::RequestEntries { from, to } => (Kind::RequestEntries, from.get(), to.get(), 0),
+            VsrMessage::Entries { log_view, entries, .. } => {
+                let first = entries.first().map_or(0, |entry| entry.op().get());
+                let bytes = entries.iter().map(|entry| entry.payload().len()).sum();
+                (Kind::Entries, log_view.get(), first, bytes)
+            }
+        };
+        Self { kind, group: 0, view, op, bytes: bytes as u64 }
+    }
+
+    /// What a client's request is about.
+    pub fn of_request(request: &Request) -> Self {
+        let command = &request.command;
+        Self {
+            kind: MessageKind::Request,
+            group: request.group.get(),
+            view: command.client.get() as u64,
+            op: command.number.get(),
+            bytes: command.body.as_slice().len() as u64,
+        }
+    }
+
+    /// What the answer to a client is about.
+    pub fn of_reply(reply: &Reply) -> Self {
+        Self {
+            kind: MessageKind::Reply,
+            group: reply.group.get(),
+            view: reply.client.get() as u64,
+            op: reply.number.get(),
+            bytes: 0,
+        }
+    }
+}
+
+/// Drops messages of one kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DropRule {
+    /// The kind; every kind when there is none.
+    pub kind: Option<MessageKind>,
+    /// Who sends them; anyone when there is none.
+    pub from: Option<Endpoint>,
+    /// Who should receive them; anyone when there is none.
+    pub to: Option<Endpoint>,
+    /// Only so many sendings of the same message on the same link; later ones pass.
+    pub attempts: u32,
+    /// Only messages that carry at least so many bytes of payload.
+    pub bytes_min: u64,
+    /// Only so many messages in all; later ones pass.
+    pub count: u32,
+}
+
+/// When the copies of a message arrive: none, one or two.
+pub type Fate = [Option<WorldTime>; 2];
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct SimNet {
+    model: NetModel,
+    randomness: Randomness,
+    nodes: usize,
+    endpoints: usize,
+    links: Vec<Link>,
+    attempts: Vec<Attempts>,
+    rules: Vec<(u64, DropRule)>,
+    lost: u64,
+    duplicated: u64,
+}
+
+/// Faults at work on one link.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    cuts: u32,
+    loss_ppm: u32,
+    clogged_until: WorldTime,
+}
+
+/// How often one message was sent lately. A slot that another message takes starts again at zero: then a resent
+/// message meets the fate of its first sending once more, which no protocol may depend on either.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    message: u64,
+    count: u32,
+}
+
+/// Messages whose attempts are remembered.
+const ATTEMPT_SLOTS: usize = 4096;
+
+impl SimNet {
+    /// A network of `nodes` nodes (ids from 1) and `clients` clients.
+    pub fn new(nodes: usize, clients: usize, model: NetModel, randomness: Randomness) -> Self {
+        let endpoints = nodes + clients;
+        Self {
+            model,
+            randomness,
+            nodes,
+            endpoints,
+            links: vec![Link::default(); endpoints * endpoints],
+            attempts: vec![Attempts::default(); ATTEMPT_SLOTS],
+            rules: Vec::new(),
+            lost: 0,
+            duplicated: 0,
+        }
+    }
+
+    /// Messages lost and messages doubled so far.
+    pub fn losses_and_duplicates(&self) -> (u64, u64) {
+        (self.lost, self.duplicated)
+    }
+
+    /// Decides what happens to a message sent now.
+    pub fn fate(&mut self, now: WorldTime, from: Endpoint, to: Endpoint, subject: Subject) -> Fate {
+        let link_index = self.link_index(from, to);
+        let link = self.links[link_index];
+        let (message, attempt) = self.attempt(link_index, subject);
+        let mut draw = self.randomness.draw(Purpose::Message, message, &[u64::from(attempt)]);
+        let lost = draw.chance(self.model.loss_ppm.saturating_add(link.loss_ppm));
+        if link.cuts > 0 || lost || self.dropped_by_rule(from, to, subject, attempt) {
+            self.lost += 1;
+            return [None, None];
+        }
+        let typical = self.typical_delay(link_index);
+        let mut arrival = |typical| {
+            let delayed = now.after(draw.tailed(typical));
+            // What was stuck in a clogged link comes out soon after it clears, in any order.
+            delayed.max(link.clogged_until.after(if link.clogged_until > now {
+                draw.below(typical + 1)
+            } else {
+                0
+            }))
+        };
+        let first = arrival(typical);
+        let second = arrival(typical * 4);
+        let doubled = draw.chance(self.model.duplicate_ppm);
+        self.duplicated += u64::from(doubled);
+        [Some(first), doubled.then_some(second)]
+    }
+
+    /// Whether the link carries nothing at present.
+    pub fn is_cut(&self, from: Endpoint, to: Endpoint) -> bool {
+        self.links[self.link_index(from, to)].cuts > 0
+    }
+
+    /// Cuts one direction; cuts add up.
+    pub fn cut(&mut self, from: Endpoint, to: Endpoint) {
+        let index = self.link_index(from, to);
+        self.links[index].cuts += 1;
+    }
+
+    /// Takes one cut of one direction back.
+    pub fn mend(&mut self, from: Endpoint, to: Endpoint) {
+        let index = self.link_index(from, to);
+        self.links[index].cuts = self.links[index].cuts.saturating_sub(1);
+    }
+
+    /// Makes one direction lose this share of its messages, beside what the model loses.
+    pub fn set_loss(&mut self, from: Endpoint, to: Endpoint, loss_ppm: u32) {
+        let index = self.link_index(from, to);
+        self.links[index].loss_ppm = loss_ppm;
+    }
+
+    /// Holds what is sent in one direction until a moment.
+    pub fn clog(&mut self, from: Endpoint, to: Endpoint, until: WorldTime) {
+        let index = self.link_index(from, to);
+        self.links[index].clogged_until = self.links[index].clogged_until.max(until);
+    }
+
+    /// Adds a rule under a name of the caller's.
+    pub fn add_rule(&mut self, name: u64, rule: DropRule) {
+        self.rules.push((name, rule));
+    }
+
+    /// Takes a rule back.
+    pub fn remove_rule(&mut self, name: u64) {
+        self.rules.retain(|(of, _)| *of != name);
+    }
+
+    /// Ends every fault, those of the model included.
+    pub fn heal(&mut self) {
+        self.links.fill(Link::default());
+        self.rules.clear();
+        self.model.loss_ppm = 0;
+        self.model.duplicate_ppm = 0;
+    }
+
+    /// All endpoints: nodes, then clients.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> + use<> {
+        let clients = (self.endpoints - self.nodes) as u32;
+        (1..=self.nodes as u64)
+            .map(|n| Endpoint::Node(NodeId::new(n)))
+            .chain((1..=clients).map(Endpoint::Client))
+    }
+
+    fn index(&self, endpoint: Endpoint) -> usize {
+        match endpoint {
+            Endpoint::Node(node) => node.get() as usize - 1,
+            Endpoint::Client(client) => self.nodes + client as usize - 1,
+        }
+    }
+
+    fn link_index(&self, from: Endpoint, to: Endpoint) -> usize {
+        self.index(from) * self.endpoints + self.index(to)
+    }
+
+    fn typical_delay(&self, link_index: usize) -> u64 {
+        let own =
+            self.randomness.draw(Purpose::Message, link_index as u64, &[]).below(self.model.delay_ns + 1);
+        self.model.delay_ns / 2 + own
+    }
+
+    /// The message's key, and how often it was sent before.
+    fn attempt(&mut self, link_index: usize, subject: Subject) -> (u64, u32) {
+        let Subject { kind, group, view, op, bytes: _ } = subject;
+        let about = [kind as u64, u64::from(group), view, op];
+        let message = self.randomness.draw(Purpose::Message, link_index as u64, &about).word();
+        let slot = &mut self.attempts[message as usize % ATTEMPT_SLOTS];
+        if slot.message != message {
+            *slot = Attempts { message, count: 0 };
+        }
+        slot.count = slot.count.saturating_add(1);
+        (message, slot.count - 1)
+    }
+
+    fn dropped_by_rule(&mut self, from: Endpoint, to: Endpoint, subject: Subject, attempt: u32) -> bool {
+        for (_, rule) in &mut self.rules {
+            let hit = rule.kind.is_none_or(|kind| kind == subject.kind)
+                && rule.from.is_none_or(|endpoint| endpoint == from)
+                && rule.to.is_none_or(|endpoint| endpoint == to)
+                && subject.bytes >= rule.bytes_min
+                && attempt < rule.attempts
+                && rule.count > 0;
+            if hit {
+                rule.count -= 1;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

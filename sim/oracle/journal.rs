@@ -1,0 +1,220 @@
+//! A decoder of the journal, written from the page on its layout at the top of the engine's `flush.rs` and from
+//! nothing else of the engine's: what the engine writes is judged by what the page says.
+
+use bytes::Bytes;
+use chronon_core::types::{GroupId, Hash};
+
+/// A flush as it lies on a disk.
+#[derive(Clone, Debug)]
+pub(super) struct Flush {
+    pub generation: u64,
+    pub number: u64,
+    pub hash: Hash,
+    pub previous: Hash,
+    /// The flush says that every one up to this number was durable when it was built.
+    pub barrier: u64,
+    /// In the order of the directory; a hard state's second copy is left out.
+    pub records: Vec<Record>,
+}
+
+/// A record of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub group: GroupId,
+    pub ordinal: u64,
+    pub kind: RecordKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RecordKind {
+    Entry(EntryRecord),
+    /// Everything above this op left the log.
+    Truncation(u64),
+    /// View and log view were promised.
+    Promise(Promise),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct EntryRecord {
+    pub op: u64,
+    pub hash: Hash,
+    pub parent: Hash,
+    pub payload: Payload,
+}
+
+/// What an entry holds.
+#[derive(Clone, Debug)]
+pub(super) struct Payload {
+    /// Whether it is a batch of commands.
+    pub is_commands: bool,
+    pub bytes: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Promise {
+    pub view: u64,
+    pub log_view: u64,
+}
+
+/// Reads what was written into a segment: a flush, or the footer of a sealed segment (`None`).
+///
+/// # Errors
+/// What of the page it breaks.
+pub(super) fn read(data: &Bytes) -> Result<Option<Flush>, String> {
+    let head = Reader { bytes: data };
+    match head.array::<8>(0)? {
+        b"CHRNSEAL" => return Ok(None),
+        b"CHRNFLSH" => {}
+        other => return Err(format!("it begins with {:?}", String::from_utf8_lossy(other))),
+    }
+    let generation = head.u64(8)?;
+    let hash = head.hash(16)?;
+    let (length, head_bytes, body_bytes) = (head.usize(104)?, head.usize(108)?, head.usize(112)?);
+    if length != data.len() || !length.is_multiple_of(BLOCK) {
+        return Err(format!("it says that it has {length} bytes, and has {}", data.len()));
+    }
+    if !(FIXED..=length).contains(&head_bytes) || body_bytes > length - head_bytes {
+        return Err(format!("a head of {head_bytes} and a body of {body_bytes} bytes do not fit {length}"));
+    }
+    if blake3::hash(&data[HASHED_FROM..head_bytes]).as_bytes() != hash.as_bytes() {
+        return Err("its hash is wrong".to_owned());
+    }
+    if head.u64(48)? != generation {
+        return Err("its two generations differ".to_owned());
+    }
+    let body = data.slice(head_bytes..head_bytes + body_bytes);
+    if crc32c::crc32c(&body) != head.u32(116)? {
+        return Err("its body's checksum is wrong".to_owned());
+    }
+    let (commits, records) = (head.usize(120)?, head.usize(124)?);
+    let directory = FIXED + commits * COMMIT;
+    let mut flush = Flush {
+        generation,
+        number: head.u64(56)?,
+        hash,
+        previous: head.hash(64)?,
+        barrier: head.u64(96)?,
+        records: Vec::with_capacity(records),
+    };
+    for line in 0..records {
+        if let Some(record) = read_line(&head, directory + line * LINE, &body, &flush.records)? {
+            flush.records.push(record);
+        }
+    }
+    Ok(Some(flush))
+}
+
+/// The record that the directory's line at `at` describes; `None` for the second copy of one that was read.
+fn read_line(
+    head: &Reader<'_>,
+    at: usize,
+    body: &Bytes,
+    before: &[Record],
+) -> Result<Option<Record>, String> {
+    let ordinal = head.u64(at + 16)?;
+    let (offset, length) = (head.usize(at + 24)?, head.usize(at + 28)?);
+    let hash = head.hash(at + 32)?;
+    let Some(bytes) = offset.checked_add(length).and_then(|end| body.get(offset..end)) else {
+        return Err(format!("the record with ordinal {ordinal} lies outside the body"));
+    };
+    let kind = match head.u32(at)? {
+        1 => {
+            let entry = read_entry(&body.slice(offset..offset + length))?;
+            if entry.hash != hash || entry.op != head.u64(at + 8)? {
+                return Err(format!("the directory calls the entry of op {} something else", entry.op));
+            }
+            RecordKind::Entry(entry)
+        }
+        2 => RecordKind::Truncation(head.u64(at + 8)?),
+        3 => {
+            if blake3::hash(bytes).as_bytes() != hash.as_bytes() {
+                return Err(format!("the hard state with ordinal {ordinal} has another hash"));
+            }
+            if before.iter().any(|record| record.ordinal == ordinal) {
+                return Ok(None);
+            }
+            let state = Reader { bytes };
+            RecordKind::Promise(Promise { view: state.u64(0)?, log_view: state.u64(8)? })
+        }
+        other => return Err(format!("the record with ordinal {ordinal} is of kind {other}")),
+    };
+    Ok(Some(Record { group: GroupId::new(head.u32(at + 4)?), ordinal, kind }))
+}
+
+/// An entry: its header of 176 bytes, then its payload.
+fn read_entry(bytes: &Bytes) -> Result<EntryRecord, String> {
+    let header = Reader { bytes };
+    let (hash, parent, payload_hash) = (header.hash(0)?, header.hash(32)?, header.hash(64)?);
+    let op = header.u64(136)?;
+    let payload_bytes = header.usize(156)?;
+    let is_commands = header.array::<1>(160)? == &[COMMANDS];
+    if bytes.len() != ENTRY_HEADER + payload_bytes {
+        return Err(format!("the entry of op {op} says {payload_bytes} bytes, and has {}", bytes.len()));
+    }
+    let payload = bytes.slice(ENTRY_HEADER..);
+    if blake3::hash(&bytes[32..ENTRY_HEADER]).as_bytes() != hash.as_bytes()
+        || blake3::hash(&payload).as_bytes() != payload_hash.as_bytes()
+    {
+        return Err(format!("the entry of op {op} does not hash to what it says"));
+    }
+    Ok(EntryRecord { op, hash, parent, payload: Payload { is_commands, bytes: payload } })
+}
+
+/// A command of a batch: whose, and which.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct CommandId {
+    pub client: u128,
+    pub session: u64,
+    pub number: u64,
+}
+
+/// The commands of a payload, in order; `None` when it is not a batch.
+pub(super) fn commands(payload: &[u8]) -> Option<Vec<CommandId>> {
+    let batch = Reader { bytes: payload };
+    let mut commands = Vec::new();
+    let mut at = 0;
+    while at < payload.len() {
+        let client = u128::from_le_bytes(*batch.array(at).ok()?);
+        let (session, number) = (batch.u64(at + 16).ok()?, batch.u64(at + 24).ok()?);
+        commands.push(CommandId { client, session, number });
+        at += COMMAND + batch.usize(at + 32).ok()?;
+    }
+    (at == payload.len()).then_some(commands)
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&self, at: usize) -> Result<&'a [u8; N], String> {
+        let rest = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
+        rest.ok_or_else(|| format!("it ends before byte {}", at + N))
+    }
+
+    fn u32(&self, at: usize) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(*self.array(at)?))
+    }
+
+    fn u64(&self, at: usize) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(*self.array(at)?))
+    }
+
+    fn usize(&self, at: usize) -> Result<usize, String> {
+        Ok(self.u32(at)? as usize)
+    }
+
+    fn hash(&self, at: usize) -> Result<Hash, String> {
+        Ok(Hash::from_bytes(*self.array(at)?))
+    }
+}
+
+const BLOCK: usize = 4096;
+const FIXED: usize = 136;
+const HASHED_FROM: usize = 48;
+const COMMIT: usize = 16;
+const LINE: usize = 64;
+const ENTRY_HEADER: usize = 176;
+const COMMAND: usize = 36;
+/// The code of an entry that holds a batch of commands.
+const COMMANDS: u8 = 1;

@@ -1,0 +1,276 @@
+//! Oracles: what judges a run, from outside.
+//!
+//! An oracle is shown everything that crosses a border of the world (inputs, effects, disk operations, what survives
+//! a crash, what clients ask and hear) in the order in which it happens, and says which invariant of the design broke.
+//! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
+//! decoders of its own. Oracles are part of the world: they are cloned with it.
+
+mod journal;
+mod linearizability;
+mod replication;
+mod replication_claims;
+mod replication_commits;
+mod sessions;
+mod shadow;
+mod simple;
+
+use std::collections::BTreeMap;
+
+use chronon_core::engine::{DiskDone, DiskOp};
+use chronon_core::kernel::Command;
+use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
+use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
+
+pub use linearizability::Linearizable;
+pub use replication::Replication;
+pub use simple::{AckedSurvives, Bounded, OnePrimary};
+
+use crate::disk::DiskImage;
+use crate::time::WorldTime;
+
+/// One thing that happened in the world.
+#[derive(Debug)]
+pub enum Observed<'a> {
+    /// The first thing shown, once.
+    Begin {
+        /// Every node, ascending.
+        nodes: &'a [NodeId],
+        /// Every group, ascending.
+        groups: &'a [GroupInit],
+        /// The bounds that all nodes run with.
+        limits: &'a Limits,
+    },
+    /// A process starts on the disk that its last one left. Shown before its first step.
+    Start {
+        /// The node.
+        node: NodeId,
+        /// Counts its processes, from 1.
+        boot: u64,
+    },
+    /// A node took an input. Shown after the step and before any effect of it happens; the disk operations among the
+    /// effects are then shown once more, each as [`Observed::DiskSubmitted`].
+    Step {
+        /// The node.
+        node: NodeId,
+        /// Its process.
+        boot: u64,
+        /// What its clocks said.
+        now: Now,
+        /// What it took.
+        input: &'a Input,
+        /// What it wants done, in order.
+        effects: &'a [Effect],
+        /// What it is now, all of it.
+        status: &'a NodeStatus,
+        /// The replicas whose status is not what it was after the step before, as they are now.
+        changed: &'a [GroupStatus],
+    },
+    /// A disk takes an operation: of a node, or of the formatting that made the data directory.
+    DiskSubmitted {
+        /// The node.
+        node: NodeId,
+        /// The operation.
+        op: &'a DiskOp,
+    },
+    /// A disk completed an operation. From here on a barrier's writes survive any crash, whether or not the node
+    /// lives to hear of it; the node hears of it in a later [`Observed::Step`], or never.
+    DiskCompleted {
+        /// The node.
+        node: NodeId,
+        /// Which operation, and how.
+        done: &'a DiskDone,
+    },
+    /// A process dies. Operations that did not complete never will.
+    Crash {
+        /// The node.
+        node: NodeId,
+        /// The process that died.
+        boot: u64,
+        /// What its disk holds from now on: what a barrier covered, and whatever survived of the rest. A clone of it
+        /// is cheap.
+        disk: &'a DiskImage,
+    },
+    /// A client asks. Shown once an operation, however often the client sends it again.
+    Invoke {
+        /// Counts all operations of all clients, from 1.
+        operation: u64,
+        /// Who asks. A process has one open operation, and never asks again after one that it abandoned.
+        process: u64,
+        /// The group it asks.
+        group: GroupId,
+        /// What it asks.
+        command: &'a Command,
+    },
+    /// The client hears the first answer that settles an operation.
+    Return {
+        /// The operation.
+        operation: u64,
+        /// Who asked.
+        process: u64,
+        /// The group it asked.
+        group: GroupId,
+        /// What it asked.
+        command: &'a Command,
+        /// Always [`Answer::Committed`].
+        answer: &'a Answer,
+    },
+    /// A client that had its answer sent the same request again, and heard this. It must be the first answer, byte for
+    /// byte, unless the session was evicted in between.
+    Repeated {
+        /// The operation.
+        operation: u64,
+        /// Who asked.
+        process: u64,
+        /// The group it asked.
+        group: GroupId,
+        /// What it asked.
+        command: &'a Command,
+        /// What it heard first.
+        first: &'a Answer,
+        /// What it heard now. Always [`Answer::Committed`].
+        answer: &'a Answer,
+    },
+    /// The client gave up: the operation may have taken effect, may still do so, or never.
+    Abandoned {
+        /// The operation.
+        operation: u64,
+        /// Who asked.
+        process: u64,
+    },
+    /// All faults are over: every node is up or starting, every link works.
+    Healed,
+    /// The run is over. What can be judged only as a whole is judged now.
+    End {
+        /// True when the healed world converged; false when the run was cut short.
+        converged: bool,
+    },
+}
+
+/// A broken invariant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// Its name in the list of invariants, such as `AckedSurvives`.
+    pub invariant: &'static str,
+    /// The node that broke it, if one did.
+    pub node: Option<NodeId>,
+    /// The group in which it broke, if in one.
+    pub group: Option<GroupId>,
+    /// What was seen and what was demanded, in a sentence.
+    pub what: String,
+}
+
+impl Violation {
+    /// A violation that belongs to no node or group in particular.
+    pub fn new(invariant: &'static str, what: String) -> Self {
+        Self { invariant, node: None, group: None, what }
+    }
+
+    /// The same, at `node`.
+    #[must_use]
+    pub fn at(mut self, node: NodeId) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// The same, in `group`.
+    #[must_use]
+    pub fn of(mut self, group: GroupId) -> Self {
+        self.group = Some(group);
+        self
+    }
+}
+
+/// How often each invariant was held against something, by its name. A run that compared nothing is a failure.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// Adds `count` comparisons under `invariant`.
+    pub fn add(&mut self, invariant: &'static str, count: u64) {
+        *self.0.entry(invariant).or_default() += count;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (invariant, count) in other.iter() {
+            self.add(invariant, count);
+        }
+    }
+
+    /// Every invariant that reported, by name, and its comparisons.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(invariant, count)| (*invariant, *count))
+    }
+
+    /// All comparisons.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// What judges a run.
+///
+/// `observe` runs at every step of every world: it must not allocate or hash where nothing of its concern happened.
+pub trait Oracle: Send {
+    /// Takes note of `seen`, and appends what broke to `found`. The run ends at the first violation.
+    fn observe(&mut self, at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>);
+
+    /// The invariants it asserts, by their names in the list.
+    fn invariants(&self) -> &'static [&'static str];
+
+    /// Adds how much it compared so far.
+    fn count(&self, counts: &mut Counts);
+
+    /// A copy, for a clone of the world: `Box::new(self.clone())`.
+    fn fork(&self) -> Box<dyn Oracle>;
+}
+
+/// Every oracle there is.
+pub fn all() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::<OnePrimary>::default(),
+        Box::<AckedSurvives>::default(),
+        Box::<Bounded>::default(),
+        Box::<Linearizable>::default(),
+        Box::<Replication>::default(),
+    ]
+}
+
+/// The oracles of one run, and what they found.
+pub(crate) struct Judges {
+    oracles: Vec<Box<dyn Oracle>>,
+    found: Vec<Violation>,
+}
+
+impl Clone for Judges {
+    fn clone(&self) -> Self {
+        Self { oracles: self.oracles.iter().map(|oracle| oracle.fork()).collect(), found: self.found.clone() }
+    }
+}
+
+impl Judges {
+    pub(crate) fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
+        Self { oracles, found: Vec::new() }
+    }
+
+    pub(crate) fn see(&mut self, at: WorldTime, seen: &Observed<'_>) {
+        for oracle in &mut self.oracles {
+            oracle.observe(at, seen, &mut self.found);
+        }
+    }
+
+    /// Takes what the world itself found.
+    pub(crate) fn report(&mut self, violation: Violation) {
+        self.found.push(violation);
+    }
+
+    pub(crate) fn first_found(&self) -> Option<Violation> {
+        self.found.first().cloned()
+    }
+
+    pub(crate) fn count(&self, counts: &mut Counts) {
+        for oracle in &self.oracles {
+            oracle.count(counts);
+        }
+    }
+}

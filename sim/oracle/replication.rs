@@ -1,0 +1,302 @@
+//! Replication, told from disks and messages: what is durable where, what is committed, and what every message claims.
+//!
+//! ```text
+//! disk ops -> shadow (what is durable) -+-> claims    what a message says, its sender had made durable
+//!                                       +-> commits   a quorum held it, it never changes, every view keeps it
+//! messages, statuses -------------------+             '-> sessions   a command is applied at one op
+//! ```
+
+use std::collections::BTreeMap;
+
+use chronon_core::consensus::VsrMessage;
+use chronon_core::node::{Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
+use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
+
+use super::journal::{Payload, Record, RecordKind};
+use super::replication_claims::{self as claims, Said};
+use super::replication_commits::Group;
+use super::sessions::Sessions;
+use super::shadow::{Broken, DiskShadow};
+use super::{Counts, Observed, Oracle, Violation};
+use crate::time::WorldTime;
+
+/// The oracle of replication and sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Replication {
+    disks: BTreeMap<NodeId, DiskShadow>,
+    groups: BTreeMap<GroupId, Facts>,
+    /// Nodes whose process has not shown its replicas yet.
+    starting: BTreeMap<NodeId, bool>,
+    broken: Vec<Broken>,
+    ordinal_wins: u64,
+    log_view: u64,
+    state_safety: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Facts {
+    group: Group,
+    sessions: Sessions,
+    said: BTreeMap<NodeId, Said>,
+    /// By op: the digest that the first replica to stop there showed.
+    digests: BTreeMap<u64, Hash>,
+}
+
+impl Replication {
+    fn step(&mut self, node: NodeId, effects: &[Effect], status: &NodeStatus, changed: &[GroupStatus]) {
+        if !changed.is_empty() {
+            self.judge_start(node, status);
+        }
+        for status in changed {
+            self.judge_status(node, status);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Send { message: Message::Group { group, body }, .. } => self.sent(node, *group, body),
+                Effect::Send { message: Message::Heartbeat(beat), .. } => {
+                    for beat in claims::led(beat) {
+                        let durable = self.disks.get(&node).and_then(|disk| disk.log(beat.group));
+                        let judged = claims::judge_beat(beat, durable).and_then(|()| {
+                            self.groups.get(&beat.group).map_or(Ok(()), |f| f.claims(beat.commit))
+                        });
+                        self.broken.extend(judged.err().map(|broken| broken.of(beat.group)));
+                    }
+                }
+                Effect::Reply { reply, .. } => {
+                    if let Some(facts) = self.groups.get_mut(&reply.group) {
+                        let judged = facts.sessions.reply(reply, facts.group.commit());
+                        self.broken.extend(judged.err().map(|broken| broken.of(reply.group)));
+                    }
+                }
+                Effect::Disk(_) | Effect::Halt(_) => {}
+            }
+        }
+    }
+
+    /// A process that has read its disk goes on where the newest durable promise says (35b).
+    fn judge_start(&mut self, node: NodeId, status: &NodeStatus) {
+        let Some(starting) = self.starting.get_mut(&node).filter(|_| status.phase == Phase::Running) else {
+            return;
+        };
+        if !std::mem::take(starting) {
+            return;
+        }
+        let Some(disk) = self.disks.get(&node) else { return };
+        for status in &status.groups {
+            let Some(promise) = disk.log(status.group).and_then(|log| log.promise) else { continue };
+            self.ordinal_wins += 1;
+            if status.view.get() < promise.view || status.log_view.get() != promise.log_view {
+                let what = format!(
+                    "a start finds view {} with log view {}, and the newest durable promise is {promise}",
+                    status.view, status.log_view
+                );
+                self.broken.push(Broken::new("OrdinalWins", what).of(status.group));
+            }
+        }
+    }
+
+    fn judge_status(&mut self, node: NodeId, status: &GroupStatus) {
+        let Some(facts) = self.groups.get_mut(&status.group) else { return };
+        self.log_view += 1;
+        let normal = status.role != Role::ViewChange;
+        if status.log_view > status.view || (normal && status.log_view != status.view) {
+            let (view, log_view, role) = (status.view, status.log_view, status.role);
+            let what = format!("view {view} with log view {log_view} as {role:?}");
+            self.broken.push(Broken::new("LogView", what).of(status.group));
+        }
+        let commit = status.commit.op_or_genesis().get();
+        let judged = if status.role == Role::Primary {
+            let own = self.disks.get(&node).and_then(|disk| disk.log(status.group));
+            let alone = facts.group.is_alone();
+            let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
+            let (sessions, broken) = (&mut facts.sessions, &mut self.broken);
+            facts.group.raise(status.view.get(), commit, own, |commit| {
+                let judged = commit.payload.map_or(Ok(()), |payload| sessions.commit(commit.op, &payload));
+                broken.extend(judged.err().map(|broken| broken.of(status.group)));
+            })
+        } else {
+            facts.group.known(commit)
+        };
+        self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+        self.state_safety += u64::from(facts.digests.contains_key(&status.applied.get()));
+        let judged = facts.judge_digest(status);
+        self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+    }
+
+    fn sent(&mut self, node: NodeId, group: GroupId, message: &VsrMessage) {
+        let Some(facts) = self.groups.get_mut(&group) else { return };
+        let durable = self.disks.get(&node).and_then(|disk| disk.log(group));
+        let judged = claims::judge(message, durable, facts.said.entry(node).or_default());
+        let judged = judged.and_then(|()| facts.judge_message(node, message));
+        self.broken.extend(judged.err().map(|broken| broken.of(group)));
+    }
+
+    fn submitted(&mut self, node: NodeId, op: &chronon_core::engine::DiskOp) {
+        let disk = self.disks.entry(node).or_default();
+        let Some(flush) = disk.submit(op, &mut self.broken) else { return };
+        for record in &flush.records {
+            if let (RecordKind::Entry(entry), Some(facts)) =
+                (&record.kind, self.groups.get_mut(&record.group))
+            {
+                facts.group.see_entry(entry.op, entry.hash, entry.parent, || entry.payload.clone());
+            }
+        }
+    }
+
+    /// Records of `node` became durable.
+    fn became_durable(groups: &mut BTreeMap<GroupId, Facts>, node: NodeId, record: &Record) {
+        if let (RecordKind::Entry(entry), Some(facts)) = (&record.kind, groups.get_mut(&record.group)) {
+            facts.group.hold(node, entry.op, entry.hash);
+        }
+    }
+}
+
+impl Facts {
+    fn claims(&self, commit: CommitIndex) -> Result<(), Broken> {
+        self.group.known(commit.op_or_genesis().get())
+    }
+
+    fn judge_message(&mut self, node: NodeId, message: &VsrMessage) -> Result<(), Broken> {
+        match message {
+            VsrMessage::Prepare { view, commit, entry } => {
+                let header = entry.header();
+                let (op, hash) = (header.op().get(), header.hash());
+                self.group.see_entry(op, hash, header.parent(), || Payload {
+                    is_commands: header.kind() == EntryKind::Commands,
+                    bytes: entry.payload().clone(),
+                });
+                self.group.lead(view.get(), op, hash)?;
+                self.claims(*commit)
+            }
+            VsrMessage::StartView { view, commit, headers, .. } => {
+                self.group.known(commit.get())?;
+                self.group.start(node, view.get(), headers)
+            }
+            VsrMessage::DoViewChange(message) => self.group.known(message.commit.get()),
+            VsrMessage::Entries { commit, entries, .. } => {
+                self.claims(*commit)?;
+                let mut told = entries.iter().filter(|entry| commit.covers(entry.op()));
+                told.try_for_each(|entry| self.group.told(entry.op().get(), entry.hash()))
+            }
+            VsrMessage::PrepareOk { .. }
+            | VsrMessage::StartViewChange { .. }
+            | VsrMessage::RequestEntries { .. } => Ok(()),
+        }
+    }
+
+    /// Equal applied op means equal digest of all that was applied (1).
+    fn judge_digest(&mut self, status: &GroupStatus) -> Result<(), Broken> {
+        let op = status.applied.get();
+        let digest = *self.digests.entry(op).or_insert(status.applied_digest);
+        if digest == status.applied_digest {
+            return Ok(());
+        }
+        let what = format!(
+            "applied up to op {op} with digest {:?}, and another replica had {digest:?} there",
+            status.applied_digest
+        );
+        Err(Broken::new("StateSafety", what))
+    }
+}
+
+impl Oracle for Replication {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        let node = match seen {
+            Observed::Begin { groups, .. } => {
+                for init in *groups {
+                    let (sessions, said) = (Sessions::default(), BTreeMap::new());
+                    let facts = Facts { group: Group::new(init), sessions, said, digests: BTreeMap::new() };
+                    self.groups.insert(init.group, facts);
+                }
+                return;
+            }
+            Observed::Start { node, .. } => {
+                self.starting.insert(*node, true);
+                return;
+            }
+            Observed::Step { node, input, effects, status, changed, .. } => {
+                if let Input::Message { from, message: Message::Group { group, body } } = input
+                    && let VsrMessage::DoViewChange(message) = body
+                    && let Some(facts) = self.groups.get_mut(group)
+                {
+                    facts.group.leave(*from, message.view.get());
+                }
+                if effects.is_empty() && changed.is_empty() {
+                    return;
+                }
+                self.step(*node, effects, status, changed);
+                node
+            }
+            Observed::DiskSubmitted { node, op } => {
+                self.submitted(*node, op);
+                node
+            }
+            Observed::DiskCompleted { node, done } => {
+                let Self { disks, groups, broken, .. } = self;
+                let disk = disks.entry(*node).or_default();
+                disk.complete(done, broken, &mut |record| Self::became_durable(groups, *node, record));
+                node
+            }
+            Observed::Crash { node, disk, .. } => {
+                let Self { disks, groups, broken, .. } = self;
+                let shadow = disks.entry(*node).or_default();
+                shadow.crash(disk, broken, &mut |record| Self::became_durable(groups, *node, record));
+                node
+            }
+            _ => return,
+        };
+        for Broken { invariant, group, what } in self.broken.drain(..) {
+            found.push(Violation { invariant, node: Some(*node), group, what });
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &[
+            "StateSafety",
+            "CommittedImmutable",
+            "CommittedOnQuorum",
+            "LeaderComplete",
+            "ChainMatch",
+            "DurableMonotone",
+            "SendImpliesDurable",
+            "Intersect",
+            "LogView",
+            "ViewChangeStable",
+            "NoStraddle",
+            "FlushPrefix",
+            "OrdinalWins",
+            "ApplyOnce",
+            "SameReply",
+            "ReplyOnlyCommitted",
+        ]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("OrdinalWins", self.ordinal_wins);
+        counts.add("LogView", self.log_view);
+        counts.add("StateSafety", self.state_safety);
+        for disk in self.disks.values() {
+            counts.add("FlushPrefix", disk.compared.flush_prefix);
+            counts.add("DurableMonotone", disk.compared.durable_monotone);
+        }
+        for Facts { group, sessions, said, .. } in self.groups.values() {
+            counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);
+            counts.add("CommittedImmutable", group.compared.committed_immutable);
+            counts.add("LeaderComplete", group.compared.leader_complete);
+            counts.add("ChainMatch", group.compared.chain_match);
+            counts.add("Intersect", group.compared.intersect);
+            counts.add("ApplyOnce", sessions.compared.apply_once);
+            counts.add("SameReply", sessions.compared.same_reply);
+            counts.add("ReplyOnlyCommitted", sessions.compared.reply_only_committed);
+            for said in said.values() {
+                counts.add("SendImpliesDurable", said.compared.send_implies_durable);
+                counts.add("ViewChangeStable", said.compared.view_change_stable);
+                counts.add("NoStraddle", said.compared.no_straddle);
+            }
+        }
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,185 @@
+//! What a message claims, its sender had made durable: SendImpliesDurable (9), ViewChangeStable (16), NoStraddle (17).
+
+use chronon_core::consensus::{DoViewChange, VsrMessage};
+use chronon_core::node::{GroupBeat, Heartbeat};
+use chronon_core::types::Hash;
+
+use super::journal::Promise;
+use super::shadow::{Broken, DurableLog};
+
+/// What one replica has said so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    /// Its last view-change message.
+    left: Option<Left>,
+    pub compared: Compared,
+}
+
+/// How often each invariant was held against something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compared {
+    pub send_implies_durable: u64,
+    pub view_change_stable: u64,
+    pub no_straddle: u64,
+}
+
+/// A view-change message: the view gone to, and of every op above the commit the hash and whether it was there.
+#[derive(Clone, Debug)]
+struct Left {
+    view: u64,
+    log_view: u64,
+    slots: Vec<(u64, Hash, bool)>,
+}
+
+/// Judges what a replica says by what is durable at it; `durable` is `None` while nothing is.
+pub(super) fn judge(
+    message: &VsrMessage,
+    durable: Option<&DurableLog>,
+    said: &mut Said,
+) -> Result<(), Broken> {
+    let promised = durable.map(DurableLog::promised).unwrap_or_default();
+    said.compared.send_implies_durable += 1;
+    match message {
+        VsrMessage::Prepare { view, entry, .. } => {
+            leads(promised, view.get(), &format!("prepare of op {}", entry.op()))
+        }
+        VsrMessage::StartView { view, .. } => leads(promised, view.get(), "start-view"),
+        VsrMessage::StartViewChange { view } if view.get() > promised.view + 1 => {
+            Err(early(&format!("start-view-change to view {view}"), promised))
+        }
+        VsrMessage::PrepareOk { view, from, to, hash } => {
+            said.compared.no_straddle += 1;
+            if let Some(left) = said.left.as_ref().filter(|left| left.view > view.get()) {
+                let what = format!(
+                    "a prepare-ok in view {view}, after a view-change message for view {}",
+                    left.view
+                );
+                return Err(Broken::new("NoStraddle", what));
+            }
+            leads(promised, view.get(), "prepare-ok")?;
+            holds(durable, from.get(), to.get(), *hash)
+        }
+        VsrMessage::DoViewChange(message) => {
+            judge_view_change(message, promised, durable)?;
+            said.leave(message)
+        }
+        VsrMessage::Entries { log_view, .. } if log_view.get() > promised.log_view => {
+            Err(early(&format!("entries under log view {log_view}"), promised))
+        }
+        VsrMessage::StartViewChange { .. }
+        | VsrMessage::Entries { .. }
+        | VsrMessage::RequestEntries { .. } => Ok(()),
+    }
+}
+
+/// Judges what a heartbeat says of one group.
+pub(super) fn judge_beat(beat: &GroupBeat, durable: Option<&DurableLog>) -> Result<(), Broken> {
+    if !beat.leads {
+        return Ok(());
+    }
+    leads(durable.map(DurableLog::promised).unwrap_or_default(), beat.view.get(), "a heartbeat that leads")
+}
+
+/// The groups that a heartbeat claims to lead.
+pub(super) fn led(beat: &Heartbeat) -> impl Iterator<Item = &GroupBeat> {
+    beat.groups.iter().filter(|group| group.leads)
+}
+
+/// What only a replica says that is normal in `view`: view and log view are durable there.
+fn leads(promised: Promise, view: u64, message: &str) -> Result<(), Broken> {
+    if promised == (Promise { view, log_view: view }) {
+        return Ok(());
+    }
+    Err(early(&format!("{message} in view {view}"), promised))
+}
+
+fn early(message: &str, promised: Promise) -> Broken {
+    Broken::new("SendImpliesDurable", format!("{message}, while {promised} is durable"))
+}
+
+/// The entries `from..=to` of the log that ends in `hash` are durable.
+fn holds(durable: Option<&DurableLog>, from: u64, to: u64, hash: Hash) -> Result<(), Broken> {
+    let mut wanted = hash;
+    let mut op = to;
+    while op >= from.max(1) {
+        let entry = durable.and_then(|log| log.entry(op)).filter(|entry| entry.hash == wanted);
+        let Some(entry) = entry else {
+            let what =
+                format!("a prepare-ok of ops {from} to {to}, while op {op} ({wanted:?}) is not durable");
+            return Err(Broken::new("SendImpliesDurable", what));
+        };
+        wanted = entry.parent;
+        op -= 1;
+    }
+    Ok(())
+}
+
+fn judge_view_change(
+    message: &DoViewChange,
+    promised: Promise,
+    durable: Option<&DurableLog>,
+) -> Result<(), Broken> {
+    let claimed = Promise { view: message.view.get(), log_view: message.log_view.get() };
+    if promised != claimed {
+        return Err(early(&format!("do-view-change with {claimed}"), promised));
+    }
+    for slot in message.suffix.iter().filter(|slot| slot.present && slot.header.op().get() > 0) {
+        let (op, hash) = (slot.header.op().get(), slot.header.hash());
+        let is_there = durable.and_then(|log| log.entry(op)).is_some_and(|entry| entry.hash == hash);
+        if !is_there {
+            let what = format!(
+                "a do-view-change for view {} calls op {op} ({hash:?}) present, which is not durable",
+                message.view
+            );
+            return Err(Broken::new("SendImpliesDurable", what));
+        }
+    }
+    Ok(())
+}
+
+impl Said {
+    /// All view-change messages for one view carry the same headers, and what was present stays so.
+    fn leave(&mut self, message: &DoViewChange) -> Result<(), Broken> {
+        let slots =
+            message.suffix.iter().map(|slot| (slot.header.op().get(), slot.header.hash(), slot.present));
+        let now = Left { view: message.view.get(), log_view: message.log_view.get(), slots: slots.collect() };
+        let Some(before) = self.left.replace(now.clone()) else { return Ok(()) };
+        if before.view != now.view {
+            return if before.view < now.view {
+                Ok(())
+            } else {
+                let what = format!(
+                    "a view-change message for view {}, after one for view {}",
+                    now.view, before.view
+                );
+                Err(Broken::new("NoStraddle", what))
+            };
+        }
+        self.compared.view_change_stable += 1;
+        let unstable = |what: String| {
+            Err(Broken::new(
+                "ViewChangeStable",
+                format!("two view-change messages for view {}: {what}", now.view),
+            ))
+        };
+        if before.log_view != now.log_view {
+            return unstable(format!("log view {}, then {}", before.log_view, now.log_view));
+        }
+        let head = |left: &Left| left.slots.last().map(|(op, hash, _)| (*op, *hash));
+        if head(&before) != head(&now) {
+            return unstable(format!("head {:?}, then {:?}", head(&before), head(&now)));
+        }
+        for (op, hash, present) in &now.slots {
+            let Some((_, hash_before, present_before)) = before.slots.iter().find(|slot| slot.0 == *op)
+            else {
+                continue;
+            };
+            if hash_before != hash || (*present_before && !*present) {
+                return unstable(format!(
+                    "op {op} is {hash_before:?} present {present_before}, then {hash:?} present {present}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}

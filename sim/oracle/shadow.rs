@@ -1,0 +1,259 @@
+//! The shadow of every node's journal: what was written, and what of it is durable.
+//!
+//! It sees the disk operations and nothing else. A flush is durable once a barrier completes that was submitted after
+//! it, or once it survives a crash whole with all before it; from then on its records count, in the order of their
+//! ordinals: of two records of an op the higher ordinal is the log's, and a truncation takes away what is below it.
+//!
+//! Asserts what can be told of a disk alone: FlushPrefix (35a), DurableMonotone (8), and that ordinals only rise, on
+//! which OrdinalWins (35b) rests.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use chronon_core::types::{GroupId, Hash};
+
+use super::journal::{self, Flush, Promise, Record, RecordKind};
+use crate::disk::DiskImage;
+
+/// A broken invariant, before it is known at which node it broke.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    pub invariant: &'static str,
+    pub group: Option<GroupId>,
+    pub what: String,
+}
+
+impl Broken {
+    pub(super) fn new(invariant: &'static str, what: String) -> Self {
+        Self { invariant, group: None, what }
+    }
+
+    pub(super) fn of(mut self, group: GroupId) -> Self {
+        self.group = Some(group);
+        self
+    }
+}
+
+/// The shadow of one node's disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DiskShadow {
+    /// Counts what was submitted.
+    submitted: u64,
+    /// Barriers in flight, and how much was submitted before each.
+    barriers: Vec<(DiskOpId, u64)>,
+    /// Flushes that are not durable yet, in the order of their numbers.
+    pending: VecDeque<Pending>,
+    /// Where the last flush in each segment file ended, since the file was made.
+    ends: BTreeMap<FileId, u64>,
+    /// Number and hash of the last flush written, durable or not; `None` after a start, until one is written.
+    last: Option<(u64, Hash)>,
+    durable: Option<(u64, Hash)>,
+    last_ordinal: u64,
+    durable_ordinal: u64,
+    logs: BTreeMap<GroupId, DurableLog>,
+    pub compared: Compared,
+}
+
+/// How often each invariant was held against something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compared {
+    pub flush_prefix: u64,
+    pub durable_monotone: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    submitted: u64,
+    file: FileId,
+    offset: u64,
+    data: Bytes,
+    flush: Flush,
+}
+
+/// What is durable of one group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DurableLog {
+    /// `None` while nothing was ever promised.
+    pub promise: Option<Promise>,
+    /// By op, from op 1.
+    entries: Vec<Option<Durable>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Durable {
+    pub hash: Hash,
+    pub parent: Hash,
+}
+
+impl DurableLog {
+    /// The durable entry of an op.
+    pub(super) fn entry(&self, op: u64) -> Option<&Durable> {
+        self.entries.get(usize::try_from(op.checked_sub(1)?).ok()?)?.as_ref()
+    }
+
+    /// View and log view that a restart finds.
+    pub(super) fn promised(&self) -> Promise {
+        self.promise.unwrap_or_default()
+    }
+
+    fn put(&mut self, op: u64, durable: Durable) {
+        let Some(place) = op.checked_sub(1).and_then(|place| usize::try_from(place).ok()) else { return };
+        if self.entries.len() <= place {
+            self.entries.resize(place + 1, None);
+        }
+        self.entries[place] = Some(durable);
+    }
+
+    fn cut_above(&mut self, op: u64) {
+        self.entries.truncate(usize::try_from(op).unwrap_or(usize::MAX));
+    }
+}
+
+impl DiskShadow {
+    /// What is durable of `group`.
+    pub(super) fn log(&self, group: GroupId) -> Option<&DurableLog> {
+        self.logs.get(&group)
+    }
+
+    /// A disk operation is submitted; the flush that it writes, if it writes one.
+    pub(super) fn submit(&mut self, op: &DiskOp, broken: &mut Vec<Broken>) -> Option<&Flush> {
+        self.submitted += 1;
+        match op {
+            DiskOp::Barrier { id } => self.barriers.push((*id, self.submitted)),
+            DiskOp::Allocate { file, .. } => {
+                self.ends.remove(file);
+            }
+            DiskOp::Write { file: file @ FileId::Segment(_), offset, data, .. } => {
+                return self.write(*file, *offset, &data.0, broken);
+            }
+            DiskOp::Write { .. } | DiskOp::Read { .. } => {}
+        }
+        None
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, data: &Bytes, broken: &mut Vec<Broken>) -> Option<&Flush> {
+        let end = self.ends.entry(file).or_default();
+        if offset < *end {
+            let what = format!("{file}: a write at {offset} goes over blocks that were written up to {end}");
+            broken.push(Broken::new("FlushPrefix", what));
+        }
+        *end = offset + data.len() as u64;
+        let flush = match journal::read(data) {
+            Ok(flush) => flush?,
+            Err(what) => {
+                let what = format!("{file}: what was written at {offset} is no flush: {what}");
+                broken.push(Broken::new("FlushPrefix", what));
+                return None;
+            }
+        };
+        self.judge_flush(&flush, broken);
+        self.last = Some((flush.number, flush.hash));
+        for record in &flush.records {
+            self.last_ordinal = self.last_ordinal.max(record.ordinal);
+        }
+        let submitted = self.submitted;
+        self.pending.push_back(Pending { submitted, file, offset, data: data.clone(), flush });
+        self.pending.back().map(|pending| &pending.flush)
+    }
+
+    /// A flush continues the one before it, claims no more than is durable, and its ordinals rise.
+    fn judge_flush(&mut self, flush: &Flush, broken: &mut Vec<Broken>) {
+        self.compared.flush_prefix += 1;
+        let number = flush.number;
+        let (last, hash) = self.last.or(self.durable).unwrap_or((0, Hash::ZERO));
+        if number != last + 1 || flush.previous != hash {
+            let what = format!("flush {number} follows flush {last}, and does not continue it");
+            broken.push(Broken::new("FlushPrefix", what));
+        }
+        let durable = self.durable.map_or(0, |(number, _)| number);
+        if flush.barrier > durable {
+            let (barrier, generation) = (flush.barrier, flush.generation);
+            let what = format!(
+                "flush {number} of generation {generation} says that flush {barrier} is durable, and only {durable} is"
+            );
+            broken.push(Broken::new("FlushPrefix", what));
+        }
+        let mut last = self.last_ordinal;
+        for Record { group, ordinal, .. } in &flush.records {
+            if *ordinal <= last {
+                let what = format!("flush {number} has ordinal {ordinal} after ordinal {last}");
+                broken.push(Broken::new("OrdinalWins", what).of(*group));
+            }
+            last = *ordinal;
+        }
+    }
+
+    /// A disk operation completed. Hands every record that became durable to `became`.
+    pub(super) fn complete(
+        &mut self,
+        done: &DiskDone,
+        broken: &mut Vec<Broken>,
+        became: &mut impl FnMut(&Record),
+    ) {
+        let Some(index) = self.barriers.iter().position(|(id, _)| *id == done.id) else { return };
+        let (_, covers) = self.barriers.swap_remove(index);
+        if done.outcome != DiskOutcome::Done {
+            return;
+        }
+        while self.pending.front().is_some_and(|pending| pending.submitted < covers) {
+            if let Some(pending) = self.pending.pop_front() {
+                self.fold(&pending.flush, broken, became);
+            }
+        }
+    }
+
+    /// The process died, and its disk holds `disk`. Flushes that survived whole, up to the first that did not, are
+    /// durable; whatever lies behind that is never read again.
+    pub(super) fn crash(
+        &mut self,
+        disk: &DiskImage,
+        broken: &mut Vec<Broken>,
+        became: &mut impl FnMut(&Record),
+    ) {
+        for Pending { file, offset, data, flush, .. } in std::mem::take(&mut self.pending) {
+            if disk.read(file, offset, data.len()).is_none_or(|found| found != data) {
+                break;
+            }
+            self.fold(&flush, broken, became);
+        }
+        self.barriers.clear();
+        self.last = None;
+        // Ordinals of records that nobody will ever read are free again.
+        self.last_ordinal = self.durable_ordinal;
+    }
+
+    fn fold(&mut self, flush: &Flush, broken: &mut Vec<Broken>, became: &mut impl FnMut(&Record)) {
+        self.durable = Some((flush.number, flush.hash));
+        for record in &flush.records {
+            self.durable_ordinal = self.durable_ordinal.max(record.ordinal);
+            let log = self.logs.entry(record.group).or_default();
+            match &record.kind {
+                RecordKind::Entry(entry) => {
+                    log.put(entry.op, Durable { hash: entry.hash, parent: entry.parent });
+                }
+                RecordKind::Truncation(above) => log.cut_above(*above),
+                RecordKind::Promise(promise) => {
+                    self.compared.durable_monotone += 1;
+                    let before = log.promised();
+                    if promise.view < before.view || promise.log_view < before.log_view {
+                        let what = format!("{before} was durable, and is overwritten by {promise}");
+                        broken.push(Broken::new("DurableMonotone", what).of(record.group));
+                    }
+                    if promise.log_view > promise.view {
+                        let what = format!("{promise} was made durable");
+                        broken.push(Broken::new("LogView", what).of(record.group));
+                    }
+                    log.promise = Some(*promise);
+                }
+            }
+            became(record);
+        }
+    }
+}
+
+impl std::fmt::Display for Promise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "view {} with log view {}", self.view, self.log_view)
+    }
+}

@@ -1,0 +1,254 @@
+//! The oracles that need no more than answers and statuses: OnePrimary, AckedSurvives, SameReply, Bounded.
+
+use std::collections::BTreeMap;
+
+use chronon_core::consensus::VsrMessage;
+use chronon_core::kernel::Outcome;
+use chronon_core::node::{Answer, Effect, GroupStatus, Limits, Message, Role};
+use chronon_core::types::{GroupId, NodeId, Op, View};
+
+use super::{Counts, Observed, Oracle, Violation};
+use crate::time::WorldTime;
+
+/// At most one node ever leads a view.
+#[derive(Clone, Debug, Default)]
+pub struct OnePrimary {
+    /// Of each group, who led which views. Views below the highest are kept: a late claim to one breaks the rule too.
+    leaders: BTreeMap<GroupId, BTreeMap<View, NodeId>>,
+    compared: u64,
+}
+
+impl Oracle for OnePrimary {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        let Observed::Step { node, changed, .. } = seen else { return };
+        for status in changed.iter().filter(|status| status.role == Role::Primary) {
+            self.compared += 1;
+            let leader = *self.leaders.entry(status.group).or_default().entry(status.view).or_insert(*node);
+            if leader != *node {
+                let what =
+                    format!("view {} is led by node {node}, and was led by node {leader}", status.view);
+                found.push(Violation::new("OnePrimary", what).at(*node).of(status.group));
+            }
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["OnePrimary"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("OnePrimary", self.compared);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
+
+/// What a client was told is committed stays so: the same question gets the same answer, and once the world has
+/// converged every replica has applied all that was acknowledged.
+#[derive(Clone, Debug, Default)]
+pub struct AckedSurvives {
+    groups: BTreeMap<GroupId, Acked>,
+    applied: BTreeMap<(GroupId, NodeId), Op>,
+    survived: u64,
+    same: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Acked {
+    sessions_max: u64,
+    sessions: u64,
+    voters: Vec<NodeId>,
+    highest: Op,
+}
+
+impl AckedSurvives {
+    fn acknowledged(&mut self, group: GroupId, answer: &Answer) {
+        let Answer::Committed { op, outcome } = answer else { return };
+        if let Some(acked) = self.groups.get_mut(&group) {
+            acked.highest = acked.highest.max(*op);
+            acked.sessions += u64::from(matches!(outcome, Outcome::Registered { .. }));
+        }
+    }
+
+    fn repeated(&mut self, group: GroupId, first: &Answer, answer: &Answer) -> Option<Violation> {
+        let (Answer::Committed { op: first_op, outcome: was }, Answer::Committed { op, outcome: is }) =
+            (first, answer)
+        else {
+            return None;
+        };
+        // A registration asked for again after an eviction opens another session.
+        let anew = matches!(is, Outcome::Registered { .. }) && first_op != op;
+        if *is == Outcome::Evicted || anew {
+            return self.evicted(group);
+        }
+        self.same += 1;
+        if first_op != op {
+            let what = format!(
+                "a command acknowledged at op {first_op} was executed again, or lost, and is at op {op}"
+            );
+            return Some(Violation::new("AckedSurvives", what).of(group));
+        }
+        (was != is).then(|| {
+            let what = format!("op {op}: a retry was answered {is}, and the first answer was {was}");
+            Violation::new("SameReply", what).of(group)
+        })
+    }
+
+    /// An eviction forgets a session; with fewer sessions than the group holds, only a lost log does.
+    fn evicted(&self, group: GroupId) -> Option<Violation> {
+        let acked = self.groups.get(&group)?;
+        (acked.sessions <= acked.sessions_max / 4).then(|| {
+            let Acked { sessions, sessions_max, .. } = acked;
+            let what =
+                format!("a session is gone, although only {sessions} of {sessions_max} were acknowledged");
+            Violation::new("AckedSurvives", what).of(group)
+        })
+    }
+
+    fn judge_the_end(&mut self, found: &mut Vec<Violation>) {
+        for (group, acked) in &self.groups {
+            for voter in &acked.voters {
+                self.survived += 1;
+                let applied = self.applied.get(&(*group, *voter)).copied().unwrap_or(Op::GENESIS);
+                if applied < acked.highest {
+                    let highest = acked.highest;
+                    let what = format!(
+                        "applied up to op {applied}, and a client was told that op {highest} is committed"
+                    );
+                    found.push(Violation::new("AckedSurvives", what).at(*voter).of(*group));
+                }
+            }
+        }
+    }
+}
+
+impl Oracle for AckedSurvives {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Begin { groups, .. } => {
+                for init in *groups {
+                    let (voters, sessions_max) = (init.voters.clone(), u64::from(init.sessions_max));
+                    let acked = Acked { sessions_max, sessions: 0, voters, highest: Op::GENESIS };
+                    self.groups.insert(init.group, acked);
+                }
+            }
+            Observed::Step { node, changed, .. } => {
+                for GroupStatus { group, applied, .. } in *changed {
+                    self.applied.insert((*group, *node), *applied);
+                }
+            }
+            Observed::Return { group, answer, .. } => self.acknowledged(*group, answer),
+            Observed::Repeated { group, first, answer, .. } => {
+                found.extend(self.repeated(*group, first, answer))
+            }
+            Observed::End { converged: true } => self.judge_the_end(found),
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["AckedSurvives", "SameReply"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("AckedSurvives", self.survived);
+        counts.add("SameReply", self.same);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
+
+/// What leaves a node stays within the limits that it was given.
+#[derive(Clone, Debug, Default)]
+pub struct Bounded {
+    limits: Limits,
+    disk_ops: BTreeMap<NodeId, u64>,
+    compared: u64,
+}
+
+/// A node has at most this many disk operations in flight.
+const DISK_OPS_MAX: u64 = 1024;
+/// A step has at most this many effects.
+const EFFECTS_MAX: usize = 65_536;
+
+impl Bounded {
+    fn message(&mut self, message: &Message) -> Option<String> {
+        let Message::Group { body, .. } = message else { return None };
+        match body {
+            VsrMessage::Prepare { entry, .. } => {
+                self.compared += 1;
+                let (bytes, max) = (entry.payload().len() as u64, u64::from(self.limits.batch_bytes_max));
+                (bytes > max).then(|| {
+                    format!("op {}: an entry of {bytes} bytes; at most {max} are allowed", entry.op())
+                })
+            }
+            VsrMessage::Entries { entries, .. } => {
+                self.compared += 1;
+                let (count, max) = (entries.len() as u64, u64::from(self.limits.repair_entries_max));
+                if count > max {
+                    return Some(format!("an answer with {count} entries; at most {max} are allowed"));
+                }
+                let bytes: u64 = entries.iter().map(|entry| entry.payload().len() as u64).sum();
+                let max = u64::from(self.limits.repair_bytes_max);
+                (count > 1 && bytes > max)
+                    .then(|| format!("an answer of {bytes} bytes; at most {max} are allowed"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Oracle for Bounded {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Begin { limits, .. } => self.limits = **limits,
+            Observed::Step { node, effects, .. } => {
+                if effects.len() > EFFECTS_MAX {
+                    let what =
+                        format!("{} effects in one step; at most {EFFECTS_MAX} are sane", effects.len());
+                    found.push(Violation::new("Bounded", what).at(*node));
+                }
+                for effect in *effects {
+                    if let Effect::Send { message, .. } = effect
+                        && let Some(what) = self.message(message)
+                    {
+                        found.push(Violation::new("Bounded", what).at(*node));
+                    }
+                }
+            }
+            Observed::DiskSubmitted { node, .. } => {
+                let count = self.disk_ops.entry(*node).or_default();
+                *count += 1;
+                self.compared += 1;
+                if *count > DISK_OPS_MAX {
+                    let what = format!("{count} disk operations in flight; at most {DISK_OPS_MAX} are sane");
+                    found.push(Violation::new("Bounded", what).at(*node));
+                }
+            }
+            Observed::DiskCompleted { node, .. } => {
+                let count = self.disk_ops.entry(*node).or_default();
+                *count = count.saturating_sub(1);
+            }
+            Observed::Crash { node, .. } => {
+                self.disk_ops.insert(*node, 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["Bounded"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("Bounded", self.compared);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,342 @@
+//! The fault plan: what goes wrong, with whom, when, for how long and how much. Data, laid out before the run.
+
+use std::fmt;
+
+use chronon_core::types::NodeId;
+
+use crate::net::{DropRule, Endpoint};
+use crate::random::{Draw, Purpose, Randomness};
+use crate::time::{MILLISECOND, SECOND, WorldTime};
+
+/// One fault.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// When it begins.
+    pub at: WorldTime,
+    /// What it is.
+    pub what: FaultKind,
+}
+
+/// What can go wrong. Spans are in nanoseconds of world time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FaultKind {
+    /// A process dies, and comes back on what its disk kept.
+    Crash {
+        /// Whose.
+        node: NodeId,
+        /// How long it is away.
+        down_ns: u64,
+    },
+    /// A process dies right after it submits one disk operation, before whatever else its step wanted done.
+    CrashAtDiskOp {
+        /// Whose.
+        node: NodeId,
+        /// The operation, counted from 1 from when the fault begins.
+        nth: u64,
+        /// How long it is away.
+        down_ns: u64,
+    },
+    /// Every process dies at once.
+    PowerLoss {
+        /// When the first is back.
+        down_ns: u64,
+        /// Between one and the next.
+        apart_ns: u64,
+    },
+    /// A process does not run for a while; what reaches it waits, and it then runs with everything late.
+    Pause {
+        /// Whose.
+        node: NodeId,
+        /// How long.
+        for_ns: u64,
+    },
+    /// Links carry nothing.
+    Cut {
+        /// Which, each from one endpoint to another.
+        links: Vec<(Endpoint, Endpoint)>,
+        /// How long.
+        for_ns: u64,
+    },
+    /// Links lose more than the network's model says.
+    Lossy {
+        /// Which, each from one endpoint to another.
+        links: Vec<(Endpoint, Endpoint)>,
+        /// The share, in parts per million.
+        loss_ppm: u32,
+        /// How long.
+        for_ns: u64,
+    },
+    /// Links hold everything back, and then deliver it.
+    Clog {
+        /// Which, each from one endpoint to another.
+        links: Vec<(Endpoint, Endpoint)>,
+        /// How long.
+        for_ns: u64,
+    },
+    /// Messages of one kind are dropped.
+    Drop {
+        /// Which.
+        rule: DropRule,
+        /// How long.
+        for_ns: u64,
+    },
+    /// A disk completes nothing for a while.
+    DiskStall {
+        /// Whose.
+        node: NodeId,
+        /// How long.
+        for_ns: u64,
+    },
+    /// A wall clock jumps.
+    ClockJump {
+        /// Whose.
+        node: NodeId,
+        /// How far, in nanoseconds; negative is back.
+        by_ns: i64,
+    },
+}
+
+impl FaultKind {
+    /// The word for it in scenarios and summaries.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::CrashAtDiskOp { .. } => "crash_at_disk_op",
+            Self::PowerLoss { .. } => "power_loss",
+            Self::Pause { .. } => "pause",
+            Self::Cut { .. } => "cut",
+            Self::Lossy { .. } => "lossy",
+            Self::Clog { .. } => "clog",
+            Self::Drop { .. } => "drop",
+            Self::DiskStall { .. } => "disk_stall",
+            Self::ClockJump { .. } => "clock_jump",
+        }
+    }
+
+    /// Every word, and what it stands for.
+    pub const WORDS: [(&'static str, &'static str); 10] = [
+        ("crash", "a process dies and restarts on what its disk kept"),
+        ("crash_at_disk_op", "a process dies between two given disk operations"),
+        ("power_loss", "every process dies at once"),
+        ("pause", "a process stands still, then runs with everything late"),
+        ("cut", "links carry nothing: symmetric, one-way or partial partitions, clients included"),
+        ("lossy", "links lose a share of their messages"),
+        ("clog", "links hold messages back, then deliver them"),
+        ("drop", "messages of one kind are dropped"),
+        ("disk_stall", "a disk completes nothing for a while"),
+        ("clock_jump", "a wall clock jumps forward or back"),
+    ];
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word();
+        match self {
+            Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", span(*down_ns)),
+            Self::CrashAtDiskOp { node, nth, down_ns } => {
+                write!(f, "{word} node {node}, op {nth} from now, down {}", span(*down_ns))
+            }
+            Self::PowerLoss { down_ns, apart_ns } => {
+                write!(f, "{word} down {}, back {} apart", span(*down_ns), span(*apart_ns))
+            }
+            Self::Pause { node, for_ns } | Self::DiskStall { node, for_ns } => {
+                write!(f, "{word} node {node} for {}", span(*for_ns))
+            }
+            Self::Cut { links, for_ns } | Self::Clog { links, for_ns } => {
+                write!(f, "{word}{} for {}", Links(links), span(*for_ns))
+            }
+            Self::Lossy { links, loss_ppm, for_ns } => {
+                write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), span(*for_ns))
+            }
+            Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", span(*for_ns)),
+            Self::ClockJump { node, by_ns } => write!(f, "{word} node {node} by {by_ns} ns"),
+        }
+    }
+}
+
+/// A span for people.
+fn span(ns: u64) -> String {
+    format!("{}.{:03} s", ns / SECOND, ns % SECOND / MILLISECOND)
+}
+
+struct Links<'a>(&'a [(Endpoint, Endpoint)]);
+
+impl fmt::Display for Links<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (from, to) in self.0 {
+            write!(f, " {from}>{to}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the faults of a seed are drawn for.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanShape {
+    /// Nodes, with ids from 1.
+    pub nodes: u32,
+    /// Clients, counted from 1.
+    pub clients: u32,
+    /// No fault begins after this.
+    pub until_ns: u64,
+}
+
+/// Draws the fault plan of a seed: each kind exists in about half of all seeds, at a rate of its own.
+pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
+    let mut plan = Vec::new();
+    for (kind, draw_one) in KINDS.into_iter().enumerate() {
+        let kind = kind as u64;
+        let mut draw = randomness.draw(Purpose::Plan, kind, &[]);
+        if !draw.coin() {
+            continue;
+        }
+        let mean = draw.between(3 * SECOND, 25 * SECOND);
+        let mut at = 0;
+        for index in 0..FAULTS_A_KIND_MAX {
+            let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
+            at += draw.below(2 * mean) + 1;
+            if at >= shape.until_ns {
+                break;
+            }
+            plan.push(Fault { at: WorldTime::from_nanos(at), what: draw_one(&mut draw, shape) });
+        }
+    }
+    plan.sort_by_key(|fault| fault.at);
+    plan
+}
+
+/// No seed has more faults of one kind.
+const FAULTS_A_KIND_MAX: u64 = 64;
+
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 9] =
+    [crash, crash_at_disk_op, power_loss, pause, partition, lossy, clog, disk_stall, clock_jump];
+
+fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    FaultKind::Crash { node: some_node(draw, shape), down_ns: draw.tailed(400 * MILLISECOND) }
+}
+
+fn crash_at_disk_op(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let (node, nth) = (some_node(draw, shape), draw.between(1, 40));
+    FaultKind::CrashAtDiskOp { node, nth, down_ns: draw.tailed(200 * MILLISECOND) }
+}
+
+fn power_loss(draw: &mut Draw, _shape: PlanShape) -> FaultKind {
+    let down_ns = draw.tailed(300 * MILLISECOND);
+    FaultKind::PowerLoss { down_ns, apart_ns: draw.below(500 * MILLISECOND) }
+}
+
+fn pause(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    FaultKind::Pause { node: some_node(draw, shape), for_ns: draw.tailed(500 * MILLISECOND) }
+}
+
+fn partition(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let node = Endpoint::Node(some_node(draw, shape));
+    let everyone: Vec<Endpoint> = endpoints(shape).collect();
+    let others = || everyone.iter().copied().filter(move |other| *other != node);
+    let mut links = Vec::new();
+    match draw.below(6) {
+        // Two sides, clients on either.
+        0 | 1 => {
+            let side: Vec<bool> = everyone.iter().map(|_| draw.coin()).collect();
+            for (a, here) in everyone.iter().zip(&side) {
+                for (b, there) in everyone.iter().zip(&side) {
+                    if here != there {
+                        links.push((*a, *b));
+                    }
+                }
+            }
+        }
+        // One node hears nobody, or nobody hears it.
+        2 => links.extend(others().map(|other| (node, other))),
+        3 => links.extend(others().map(|other| (other, node))),
+        // One node apart from all others.
+        4 => links.extend(others().flat_map(|other| [(node, other), (other, node)])),
+        // Two nodes do not see each other, and all others see both.
+        _ => {
+            let other = Endpoint::Node(some_node(draw, shape));
+            if other != node {
+                links.extend([(node, other), (other, node)]);
+            }
+        }
+    }
+    FaultKind::Cut { links, for_ns: draw.tailed(900 * MILLISECOND) }
+}
+
+fn lossy(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let (links, loss_ppm) = (some_links(draw, shape), draw.between(20_000, 600_000) as u32);
+    FaultKind::Lossy { links, loss_ppm, for_ns: draw.tailed(2 * SECOND) }
+}
+
+fn clog(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    FaultKind::Clog { links: some_links(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
+}
+
+fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
+}
+
+fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let by_ns = draw.tailed(2 * SECOND) as i64;
+    FaultKind::ClockJump { node: some_node(draw, shape), by_ns: if draw.coin() { by_ns } else { -by_ns } }
+}
+
+fn some_node(draw: &mut Draw, shape: PlanShape) -> NodeId {
+    NodeId::new(draw.between(1, u64::from(shape.nodes)))
+}
+
+/// About a third of all links.
+fn some_links(draw: &mut Draw, shape: PlanShape) -> Vec<(Endpoint, Endpoint)> {
+    let mut links = Vec::new();
+    for a in endpoints(shape) {
+        for b in endpoints(shape) {
+            if a != b && draw.below(3) == 0 {
+                links.push((a, b));
+            }
+        }
+    }
+    links
+}
+
+fn endpoints(shape: PlanShape) -> impl Iterator<Item = Endpoint> {
+    let nodes = (1..=u64::from(shape.nodes)).map(|node| Endpoint::Node(NodeId::new(node)));
+    nodes.chain((1..=shape.clients).map(Endpoint::Client))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{FaultKind, PlanShape, draw_plan};
+    use crate::random::Randomness;
+    use crate::time::SECOND;
+
+    const SHAPE: PlanShape = PlanShape { nodes: 3, clients: 2, until_ns: 60 * SECOND };
+
+    #[test]
+    fn each_kind_exists_in_about_half_of_all_seeds() {
+        let mut seeds: BTreeMap<&str, u32> = BTreeMap::new();
+        for seed in 0..400 {
+            let mut words: Vec<_> =
+                draw_plan(&Randomness::new(seed, 0), SHAPE).iter().map(|fault| fault.what.word()).collect();
+            words.sort_unstable();
+            words.dedup();
+            for word in words {
+                *seeds.entry(word).or_default() += 1;
+            }
+        }
+        // `drop` is for scenarios.
+        assert_eq!(seeds.len(), FaultKind::WORDS.len() - 1);
+        for (word, count) in seeds {
+            assert!((140..260).contains(&count), "{word} exists in {count} of 400 seeds");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_in_order_and_ends_in_time() {
+        for seed in 0..100 {
+            let plan = draw_plan(&Randomness::new(seed, 0), SHAPE);
+            assert!(plan.is_sorted_by_key(|fault| fault.at));
+            assert!(plan.iter().all(|fault| fault.at.as_nanos() < SHAPE.until_ns));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One run from its configuration to its verdict.
+//!
+//! ```
+//! use chronon_core::builtin::Builtin;
+//! use chronon_sim::run::Simulation;
+//! use chronon_sim::workload::BuiltinWorkload;
+//!
+//! let simulation = Simulation::new(Builtin, BuiltinWorkload::default());
+//! let config = simulation.config_of_seed(17);
+//! assert_eq!(config.seed, 17);
+//! ```
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use chronon_core::engine::FormatError;
+use chronon_core::kernel::ChrApplication;
+use chronon_core::types::Hash;
+
+use crate::config::WorldConfig;
+use crate::oracle::{self, Counts, Oracle};
+use crate::panics;
+use crate::time::WorldTime;
+use crate::workload::Workload;
+use crate::world::{Failure, Progress, Tally, World};
+
+/// An application, what clients ask of it, and what judges it.
+pub struct Simulation<A, W> {
+    application: A,
+    workload: W,
+    oracles: fn() -> Vec<Box<dyn Oracle>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What went wrong.
+    pub cause: Option<Cause>,
+    /// The hash of the trace.
+    pub hash: Hash,
+    /// Steps of nodes.
+    pub steps: u64,
+    /// World time at the end.
+    pub simulated: WorldTime,
+    /// Time on the wall.
+    pub wall: Duration,
+    /// How many nodes.
+    pub nodes: u32,
+    /// How many groups.
+    pub groups: usize,
+    /// What there was of everything.
+    pub tally: Tally,
+    /// How much the oracles compared.
+    pub counts: Counts,
+}
+
+/// What was wrong with a run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// The world says so.
+    World(Failure),
+    /// Something panicked.
+    Panic {
+        /// The message, and where.
+        message: String,
+    },
+    /// The same run went another way.
+    NotDeterministic {
+        /// The first difference.
+        what: String,
+    },
+    /// No oracle had anything to compare.
+    ComparedNothing,
+    /// Something that a scenario expects did not happen.
+    Unexpected {
+        /// What.
+        what: String,
+    },
+    /// The cluster cannot be.
+    Config(FormatError),
+}
+
+/// The exit status when all held.
+pub const ALL_HELD: u8 = 0;
+/// The exit status for wrong usage and unreadable files.
+pub const WRONG_USAGE: u8 = 2;
+
+impl Cause {
+    /// The exit status of the command.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::World(Failure::Violation(violation)) if violation.invariant == "Heals" => 11,
+            Self::World(Failure::Violation(_)) | Self::Unexpected { .. } => 10,
+            Self::World(Failure::Halt { .. } | Failure::Spins { .. }) | Self::Panic { .. } => 12,
+            Self::NotDeterministic { .. } => 13,
+            Self::ComparedNothing => 14,
+            Self::World(Failure::OutOfSteps { .. }) => 15,
+            Self::Config(_) => WRONG_USAGE,
+        }
+    }
+
+    /// A word for the kind of failure, to count alike ones together.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::World(Failure::Violation(violation)) => violation.invariant,
+            Self::World(Failure::Halt { .. }) => "halt",
+            Self::World(Failure::Spins { .. }) => "spins",
+            Self::World(Failure::OutOfSteps { .. }) => "out of steps",
+            Self::Panic { .. } => "panic",
+            Self::NotDeterministic { .. } => "not deterministic",
+            Self::ComparedNothing => "compared nothing",
+            Self::Unexpected { .. } => "unexpected",
+            Self::Config(_) => "configuration",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::World(Failure::Violation(violation)) => {
+                f.write_str(violation.invariant)?;
+                if let Some(group) = violation.group {
+                    write!(f, ", group {group}")?;
+                }
+                if let Some(node) = violation.node {
+                    write!(f, ", node {node}")?;
+                }
+                write!(f, ": {}", violation.what)
+            }
+            Self::World(Failure::Halt { node, reason }) => write!(f, "node {node} halted: {reason}"),
+            Self::World(Failure::Spins { node }) => {
+                write!(f, "node {node} steps and steps, and time stands still")
+            }
+            Self::World(Failure::OutOfSteps { steps }) => write!(f, "gave up after {steps} steps"),
+            Self::Panic { message } => write!(f, "panic: {message}"),
+            Self::NotDeterministic { what } => write!(f, "not deterministic: {what}"),
+            Self::ComparedNothing => f.write_str("the run compared nothing"),
+            Self::Unexpected { what } => write!(f, "unexpected: {what}"),
+            Self::Config(error) => write!(f, "configuration: {error}"),
+        }
+    }
+}
+
+/// The gravest of several exit statuses: 10, 12, 11, 13, 14, then the rest.
+pub fn gravest(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| GRAVITY.iter().position(|other| other == code).unwrap_or(GRAVITY.len());
+    codes.into_iter().filter(|code| *code != ALL_HELD).min_by_key(rank).unwrap_or(ALL_HELD)
+}
+
+const GRAVITY: [u8; 5] = [10, 12, 11, 13, 14];
+
+impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
+    /// The application and the workload, under every oracle.
+    pub fn new(application: A, workload: W) -> Self {
+        Self { application, workload, oracles: oracle::all }
+    }
+
+    /// What `seed` draws for this workload.
+    pub fn config_of_seed(&self, seed: u64) -> WorldConfig {
+        WorldConfig::of_seed(seed, self.workload.kinds())
+    }
+
+    /// The world before its first step.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the configuration names a cluster that cannot be.
+    pub fn world(&self, config: WorldConfig, lines: bool) -> Result<World<A, W>, FormatError> {
+        World::new(config, self.application.clone(), self.workload.clone(), (self.oracles)(), lines)
+    }
+
+    /// Runs to the end, and gives each trace line to `tell` if there is one.
+    pub fn run(&self, config: WorldConfig, mut tell: Option<&mut dyn FnMut(&str)>) -> Report {
+        let began = Instant::now();
+        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let mut world = match self.world(config, tell.is_some()) {
+            Ok(world) => world,
+            Err(error) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
+        };
+        let panic = panics::catch(|| {
+            while world.step() == Progress::GoesOn {
+                if let Some(tell) = &mut tell {
+                    world.take_lines().iter().for_each(|line| tell(line));
+                }
+            }
+        });
+        if let Some(tell) = &mut tell {
+            world.take_lines().iter().for_each(|line| tell(line));
+        }
+        let mut report = Report::of_world(&world, began.elapsed());
+        if let Err(message) = panic {
+            report.cause = Some(Cause::Panic { message });
+        }
+        report
+    }
+
+    /// Runs twice, side by side, and compares what happens line by line.
+    pub fn check_determinism(&self, config: WorldConfig) -> Report {
+        let began = Instant::now();
+        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let once = self.run(config.clone(), None);
+        let again = self.run(config.clone(), None);
+        if once.hash == again.hash && once.cause == again.cause && once.counts == again.counts {
+            return Report { wall: began.elapsed(), ..once };
+        }
+        let (Ok(mut one), Ok(mut other)) = (self.world(config.clone(), true), self.world(config, true))
+        else {
+            return Report::of_nothing(seed, nodes, groups, Cause::ComparedNothing);
+        };
+        let what = first_difference(&mut one, &mut other)
+            .unwrap_or_else(|| format!("trace hashes {:?} and {:?}", once.hash, again.hash));
+        Report { cause: Some(Cause::NotDeterministic { what }), wall: began.elapsed(), ..once }
+    }
+}
+
+/// Steps two worlds side by side to the first line that differs.
+fn first_difference<A: ChrApplication, W: Workload<A>>(
+    one: &mut World<A, W>,
+    other: &mut World<A, W>,
+) -> Option<String> {
+    loop {
+        let both = catch_unwind(AssertUnwindSafe(|| (one.step(), other.step())));
+        let (mine, theirs) = (one.take_lines().join("\n"), other.take_lines().join("\n"));
+        if mine != theirs {
+            return Some(format!("step {}:\n  {mine}\n  {theirs}", one.steps()));
+        }
+        match both {
+            Ok((Progress::GoesOn, Progress::GoesOn)) => {}
+            _ => return None,
+        }
+    }
+}
+
+impl Report {
+    fn of_nothing(seed: u64, nodes: u32, groups: usize, cause: Cause) -> Self {
+        Self {
+            seed,
+            cause: Some(cause),
+            hash: Hash::ZERO,
+            steps: 0,
+            simulated: WorldTime::ZERO,
+            wall: Duration::ZERO,
+            nodes,
+            groups,
+            tally: Tally::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn of_world<A: ChrApplication, W: Workload<A>>(world: &World<A, W>, wall: Duration) -> Self {
+        let config = world.config();
+        let (tally, counts) = (world.tally(), world.counts());
+        let mut cause = world.failure().cloned().map(Cause::World);
+        if cause.is_none() && (tally.committed == 0 || counts.total() == 0) {
+            cause = Some(Cause::ComparedNothing);
+        }
+        Self {
+            seed: config.seed,
+            cause,
+            hash: world.trace_hash(),
+            steps: world.steps(),
+            simulated: world.now(),
+            wall,
+            nodes: config.nodes,
+            groups: config.groups.len(),
+            tally,
+            counts,
+        }
+    }
+
+    /// The exit status of the command, had this been the only run.
+    pub fn exit_code(&self) -> u8 {
+        self.cause.as_ref().map_or(ALL_HELD, Cause::exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gravest;
+
+    #[test]
+    fn the_gravest_failure_gives_the_exit_status() {
+        assert_eq!(gravest([0, 0]), 0);
+        assert_eq!(gravest([11, 12, 14]), 12);
+        assert_eq!(gravest([13, 11]), 11);
+        assert_eq!(gravest([15, 14, 0]), 14);
+        assert_eq!(gravest([12, 10, 11]), 10);
+        assert_eq!(gravest([]), 0);
+    }
+}

@@ -1,0 +1,126 @@
+use super::Scenario;
+use crate::net::{Endpoint, MessageKind};
+use crate::plan::FaultKind;
+use crate::time::SECOND;
+use chronon_core::types::NodeId;
+
+const HEAD: &str = "name = \"a test\"\nlength = \"20s\"\n\n[cluster]\nnodes = 3\n";
+
+fn parse(rest: &str) -> Scenario {
+    Scenario::parse(&format!("{HEAD}{rest}")).unwrap_or_else(|error| panic!("{}", error.show("a.toml", HEAD)))
+}
+
+fn refuse(text: &str) -> String {
+    match Scenario::parse(text) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(error) => error.show("a.toml", text),
+    }
+}
+
+#[test]
+fn a_scenario_becomes_the_run_it_describes() {
+    let scenario = parse(
+        "atomic_unit = 512\n[[group]]\nkind = \"bank\"\nvoters = [1, 3]\n[clients]\ncount = 2\nthink = \"5ms\"\n\
+         [[fault]]\ncrash = { at = \"10s\", node = 2, down = \"1s\" }\n\
+         [[fault]]\nclock_jump = { at = \"2s\", node = 1, by = \"-3s\" }\n",
+    );
+    let config = &scenario.config;
+    assert_eq!((config.nodes, config.clients.count, config.disk.atomic_unit), (3, 2, 512));
+    assert_eq!(config.groups[0].voters, [NodeId::new(1), NodeId::new(3)]);
+    assert_eq!(config.faults_ns, 20 * SECOND);
+    // In the order of time, not of the file.
+    assert_eq!(
+        config.plan[0].what,
+        FaultKind::ClockJump { node: NodeId::new(1), by_ns: -(3 * SECOND as i64) }
+    );
+    assert_eq!(config.plan[1].what, FaultKind::Crash { node: NodeId::new(2), down_ns: SECOND });
+}
+
+#[test]
+fn links_go_both_ways_unless_said_otherwise() {
+    let links = |fault: &str| match &parse(&format!("[[fault]]\n{fault}\n")).config.plan[0].what {
+        FaultKind::Cut { links, .. } => links.clone(),
+        other => panic!("{other}"),
+    };
+    let node = |n| Endpoint::Node(NodeId::new(n));
+    let both = links("cut = { at = \"1s\", for = \"1s\", from = [1], to = [3] }");
+    assert_eq!(both, [(node(1), node(3)), (node(3), node(1))]);
+    let one_way = links("cut = { at = \"1s\", for = \"1s\", from = [1, \"c2\"], to = [3], one_way = true }");
+    assert_eq!(one_way, [(node(1), node(3)), (Endpoint::Client(2), node(3))]);
+    // Two other nodes and three clients, both ways.
+    assert_eq!(links("cut = { at = \"1s\", for = \"1s\", from = [2] }").len(), 10);
+}
+
+#[test]
+fn messages_of_a_kind_can_be_dropped() {
+    let scenario = parse(
+        "[[fault]]\ndrop = { at = \"0s\", for = \"9s\", kind = \"start-view-change\", attempts = 1 }\n",
+    );
+    let FaultKind::Drop { rule, .. } = &scenario.config.plan[0].what else { panic!("a drop") };
+    assert_eq!((rule.kind, rule.attempts, rule.from), (Some(MessageKind::StartViewChange), 1, None));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_place_and_a_hint() {
+    let error = refuse("name = \"a\"\nlength = \"1s\"\n[cluster]\nnods = 3\n");
+    assert!(error.starts_with("a.toml:4:1: unknown field `nods`"), "{error}");
+    assert!(error.contains("did you mean `nodes`?") && error.contains("\n  nods = 3\n"), "{error}");
+}
+
+#[test]
+fn impossible_faults_are_refused_with_their_place() {
+    let cases = [
+        ("crash = { at = \"1s\", node = 4, down = \"1s\" }", "node 4: 1 to 3 are allowed"),
+        ("crash = { at = \"20s\", node = 1, down = \"1s\" }", "the scenario's length is 20"),
+        ("crash = { at = \"1s\", node = 1, down = \"1 week\" }", "`1 week` is not a span"),
+        ("crash = { at = \"1s\", node = 1 }", "missing field `down`"),
+        ("crsh = { at = \"1s\", node = 1, down = \"1s\" }", "did you mean `crash`?"),
+        ("cut = { at = \"1s\", for = \"1s\", from = [1], to = [1] }", "stands on both sides"),
+        ("cut = { at = \"1s\", for = \"1s\", from = [\"c9\"] }", "no client 9"),
+        ("cut = { at = \"1s\", for = \"1s\", from = [\"x\"] }", "a node's number"),
+        ("lossy = { at = \"1s\", for = \"1s\", from = [1], share = 1.5 }", "0.0 to 1.0"),
+        ("drop = { at = \"1s\", for = \"1s\", kind = \"prepares\" }", "did you mean `prepare`?"),
+        ("crash_at_disk_op = { at = \"1s\", node = 1, nth = 0, down = \"1s\" }", "disk operation 0"),
+        ("clock_jump = { at = \"1s\", node = 1, by = \"--1s\" }", "is not a span"),
+    ];
+    for (fault, expected) in cases {
+        let error = refuse(&format!("{HEAD}[[fault]]\n{fault}\n"));
+        assert!(error.contains(expected), "{fault}\ngives {error}");
+        assert!(error.starts_with("a.toml:7:"), "{fault}\ngives {error}");
+    }
+}
+
+#[test]
+fn broken_syntax_and_clusters_that_cannot_be_are_refused() {
+    let cases = [
+        ("name = ", "a.toml:1:8"),
+        ("name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 8\n", "nodes 8: 1 to 7 are allowed"),
+        ("name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\natomic_unit = 100\n", "512 or 4096"),
+        (
+            "name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\n[[group]]\nkind = \"bnk\"\n",
+            "unknown kind `bnk`",
+        ),
+        (
+            "name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\n[[group]]\nkind = \"bank\"\nvoters = [2, 1]\n",
+            "ascending",
+        ),
+        ("name = \"a\"\nseed = \"0xzz\"\nlength = \"1s\"\n[cluster]\nnodes = 3\n", "`0xzz` is not a seed"),
+    ];
+    for (text, expected) in cases {
+        let error = refuse(text);
+        assert!(error.contains(expected), "{text}\ngives {error}");
+    }
+}
+
+#[test]
+fn every_scenario_of_the_repository_can_be_read() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let files = super::files_of(&dir).unwrap_or_else(|error| panic!("{error}"));
+    for file in &files {
+        let scenario = Scenario::load(file).unwrap_or_else(|error| panic!("{error}"));
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let number = stem.split('-').next().unwrap_or_default();
+        assert!(scenario.name.starts_with(number), "{stem} is called {:?}", scenario.name);
+    }
+    assert!(files.len() >= 12, "{} scenarios", files.len());
+}

@@ -1,0 +1,217 @@
+//! Workloads: what clients ask of an application, and what its answers must be like.
+//!
+//! A user's own application is attacked by giving it one of these; `Simulation` runs the two together.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chronon_core::bank::{BankAnswer, BankCommand};
+use chronon_core::builtin::{Builtin, BuiltinState, KINDS};
+use chronon_core::codec;
+use chronon_core::kernel::{ChrApplication, Outcome, QueryContext};
+use chronon_core::register::{RegisterAnswer, RegisterCommand};
+use chronon_core::types::{Blob, GroupId, GroupInit, Op};
+
+use crate::random::Draw;
+
+/// What clients ask of the application `A`.
+pub trait Workload<A: ChrApplication>: Clone {
+    /// The kinds of groups it knows how to use.
+    fn kinds(&self) -> &[&'static str];
+
+    /// The body of the next command of a session: its `number`-th, of `client` (from 1), to `group`. Two calls never
+    /// have the same client, group, life and number; `unique` is different in each.
+    fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes;
+
+    /// Judges an answer.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    fn answered(&mut self, group: &GroupInit, body: &[u8], outcome: &Outcome) -> Result<(), String> {
+        let _ = (group, body, outcome);
+        Ok(())
+    }
+
+    /// Judges the state of one replica once the healed world has converged.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    fn converged(&self, group: &GroupInit, application: &A, state: &A::State) -> Result<(), String> {
+        let _ = (group, application, state);
+        Ok(())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Asking {
+    /// The client, from 1.
+    pub client: u32,
+    /// How many times it has begun again under another name.
+    pub life: u32,
+    /// The request's number in its session, from 1.
+    pub number: u64,
+}
+
+impl Asking {
+    /// A number that no other command of the group has.
+    pub fn unique(self) -> u64 {
+        u64::from(self.client) << 48 | u64::from(self.life) << 32 | self.number
+    }
+}
+
+/// Money moves between a few accounts; a few registers are read, written and swapped.
+#[derive(Clone, Debug, Default)]
+pub struct BuiltinWorkload {
+    /// The value that each register was last heard to have, so that some swaps succeed.
+    heard: BTreeMap<(GroupId, Blob), Option<Blob>>,
+}
+
+impl Workload<Builtin> for BuiltinWorkload {
+    fn kinds(&self) -> &[&'static str] {
+        &KINDS
+    }
+
+    fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {
+        let body = match group.kind.as_str() {
+            "bank" => codec::encode(&bank_command(asking, draw)),
+            _ => codec::encode(&self.register_command(group.group, asking, draw)),
+        };
+        Bytes::from(body)
+    }
+
+    fn answered(&mut self, group: &GroupInit, body: &[u8], outcome: &Outcome) -> Result<(), String> {
+        let Outcome::Done(answer) = outcome else { return Ok(()) };
+        match group.kind.as_str() {
+            "bank" => judge_bank(answer.as_slice()),
+            _ => self.hear_register(group.group, body, answer.as_slice()),
+        }
+    }
+
+    fn converged(
+        &self,
+        group: &GroupInit,
+        application: &Builtin,
+        state: &BuiltinState,
+    ) -> Result<(), String> {
+        if group.kind != "bank" {
+            return Ok(());
+        }
+        let balance = |account: u64| {
+            let question = Bytes::copy_from_slice(&account.to_le_bytes());
+            let answer = application.query(state, question, &mut QueryContext { op: Op::GENESIS })?;
+            Some(u64::from_le_bytes(answer.as_ref().try_into().ok()?))
+        };
+        let open: Vec<u64> = (1..=ACCOUNTS).filter_map(balance).collect();
+        books_balance(open.len() as u64, open.iter().sum())
+    }
+}
+
+impl BuiltinWorkload {
+    fn register_command(&self, group: GroupId, asking: Asking, draw: &mut Draw) -> RegisterCommand {
+        let key = Blob::from(format!("r{}", draw.below(REGISTERS)).into_bytes());
+        let choice = draw.below(10);
+        // A unique value tells which write a read saw; some are long, so that flushes differ in size.
+        let mut value = asking.unique().to_le_bytes().to_vec();
+        if draw.below(8) == 0 {
+            value.resize(draw.between(8, VALUE_BYTES_MAX) as usize, 0xa5);
+        }
+        let value = Blob::from(value);
+        match choice {
+            0..=3 => RegisterCommand::Read { key },
+            4..=6 => RegisterCommand::Write { key, value },
+            _ => {
+                let expected = self.heard.get(&(group, key.clone())).cloned().flatten();
+                RegisterCommand::CompareAndSet { key, expected, value }
+            }
+        }
+    }
+
+    fn hear_register(&mut self, group: GroupId, body: &[u8], answer: &[u8]) -> Result<(), String> {
+        let command: RegisterCommand =
+            codec::decode(body).map_err(|error| format!("own command: {error}"))?;
+        let answer: RegisterAnswer =
+            codec::decode(answer).map_err(|error| format!("register answer: {error}"))?;
+        let (key, value) = match (command, answer) {
+            (RegisterCommand::Read { key }, RegisterAnswer::Value(found)) => (key, found),
+            (RegisterCommand::Write { key, value }, RegisterAnswer::Written) => (key, Some(value)),
+            (RegisterCommand::CompareAndSet { key, value, .. }, RegisterAnswer::Swapped) => {
+                (key, Some(value))
+            }
+            (RegisterCommand::CompareAndSet { key, .. }, RegisterAnswer::Mismatch { found }) => (key, found),
+            (command, answer) => return Err(format!("{command:?} was answered with {answer:?}")),
+        };
+        self.heard.insert((group, key), value);
+        Ok(())
+    }
+}
+
+fn bank_command(asking: Asking, draw: &mut Draw) -> BankCommand {
+    let (from, to) = (draw.between(1, ACCOUNTS), draw.between(1, ACCOUNTS));
+    match draw.below(10) {
+        0 | 1 if asking.number <= 2 * ACCOUNTS => BankCommand::Open { account: from, balance: PAID_IN },
+        0..=6 => BankCommand::Transfer { from, to, amount: draw.between(1, PAID_IN / 3) },
+        7 | 8 => BankCommand::Balance { account: from },
+        _ => BankCommand::Audit,
+    }
+}
+
+fn judge_bank(answer: &[u8]) -> Result<(), String> {
+    match codec::decode(answer).map_err(|error| format!("bank answer: {error}"))? {
+        BankAnswer::Audit { accounts, total } => books_balance(accounts, total),
+        BankAnswer::Opened | BankAnswer::Transferred | BankAnswer::Balance(_) => Ok(()),
+    }
+}
+
+fn books_balance(accounts: u64, total: u64) -> Result<(), String> {
+    let paid_in = accounts * PAID_IN;
+    if total == paid_in {
+        return Ok(());
+    }
+    Err(format!("money was made or lost: {accounts} accounts hold {total}, and {paid_in} was paid in"))
+}
+
+const ACCOUNTS: u64 = 6;
+const PAID_IN: u64 = 1000;
+const REGISTERS: u64 = 3;
+const VALUE_BYTES_MAX: u64 = 900;
+
+#[cfg(test)]
+mod tests {
+    use chronon_core::bank::BankAnswer;
+    use chronon_core::codec;
+    use chronon_core::kernel::Outcome;
+    use chronon_core::types::{Blob, ClusterId, GroupId, GroupInit, NodeId};
+
+    use super::{Asking, BuiltinWorkload, Workload};
+    use crate::random::{Purpose, Randomness};
+
+    fn group(kind: &str) -> GroupInit {
+        let (cluster, group) = (ClusterId::new(1), GroupId::new(1));
+        GroupInit { cluster, group, kind: kind.to_owned(), voters: vec![NodeId::new(1)], sessions_max: 4 }
+    }
+
+    #[test]
+    fn an_audit_that_does_not_balance_is_refused() {
+        let mut workload = BuiltinWorkload::default();
+        let mut judge = |accounts, total| {
+            let answer = codec::encode(&BankAnswer::Audit { accounts, total });
+            workload.answered(&group("bank"), b"", &Outcome::Done(Blob::from(answer)))
+        };
+        assert_eq!(judge(2, 2000), Ok(()));
+        let error = judge(2, 1999).expect_err("a unit is missing");
+        assert!(error.contains("1999") && error.contains("2000"), "{error}");
+    }
+
+    #[test]
+    fn no_command_is_longer_than_the_limit_that_seeds_run_with() {
+        let mut workload = BuiltinWorkload::default();
+        for number in 1..500 {
+            let asking = Asking { client: 1, life: 0, number };
+            let mut draw = Randomness::new(1, 0).draw(Purpose::Workload, 1, &[number]);
+            for kind in ["bank", "register"] {
+                assert!(workload.command(&group(kind), asking, &mut draw).len() <= 1024);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A machine: a disk and clocks that outlive the processes that run on it.
+
+use chronon_core::kernel::ChrApplication;
+use chronon_core::node::{GroupStatus, Input, Message, Node, NodeConfig, NodeStatus, Phase};
+use chronon_core::types::NodeId;
+
+use crate::clock::SimClock;
+use crate::config::WorldConfig;
+use crate::disk::SimDisk;
+use crate::random::{Purpose, Randomness};
+use crate::time::{SECOND, WorldTime};
+
+/// One machine.
+#[derive(Clone)]
+pub(super) struct Machine<A: ChrApplication> {
+    pub(super) node: NodeId,
+    /// The process, while one runs.
+    pub(super) process: Option<Process<A>>,
+    /// Counts its processes.
+    pub(super) boot: u64,
+    pub(super) disk: SimDisk,
+    pub(super) clock: SimClock,
+    /// The earliest timeout on the agenda that counts.
+    pub(super) timeout_at: Option<WorldTime>,
+    /// The disk completes nothing before.
+    pub(super) stalled_until: WorldTime,
+    paused: bool,
+    held: Vec<Input>,
+    /// Dies at this many more disk operations, and stays away so long.
+    dies_in: Option<(u64, u64)>,
+}
+
+/// A process.
+#[derive(Clone)]
+pub(super) struct Process<A: ChrApplication> {
+    pub(super) node: Node<A>,
+    pub(super) status: NodeStatus,
+}
+
+/// Messages that wait for a paused process at most; sockets hold no more.
+const HELD_MAX: usize = 10_000;
+
+impl<A: ChrApplication> Machine<A> {
+    pub(super) fn new(config: &WorldConfig, node: NodeId, randomness: Randomness) -> Self {
+        let mut draw = randomness.draw(Purpose::Clock, node.get(), &[]);
+        let (drift_max, offset_max) = (u64::from(config.clocks.drift_ppm), config.clocks.offset_ns);
+        let drift = draw.between(0, 2 * drift_max) as i64 - drift_max as i64;
+        let offset = draw.between(0, 2 * offset_max) as i64 - offset_max as i64;
+        let clock = SimClock::new(drift as i32, draw.below(1_000_000 * SECOND), offset);
+        Self {
+            node,
+            process: None,
+            boot: 0,
+            disk: SimDisk::new(node.get(), config.disk, randomness),
+            clock,
+            timeout_at: None,
+            stalled_until: WorldTime::ZERO,
+            paused: false,
+            held: Vec::new(),
+            dies_in: None,
+        }
+    }
+
+    /// When the process wants its timeout.
+    pub(super) fn due(&self) -> Option<WorldTime> {
+        if self.paused {
+            return None;
+        }
+        let deadline = self.process.as_ref()?.node.deadline()?;
+        Some(self.clock.when(deadline))
+    }
+
+    pub(super) fn is_due(&self, now: WorldTime) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        self.timeout_at = None;
+    }
+
+    /// The process runs again; what waited for it is for the caller to give to it.
+    pub(super) fn resume(&mut self) -> Vec<Input> {
+        self.paused = false;
+        std::mem::take(&mut self.held)
+    }
+
+    /// Keeps what reaches a paused process.
+    pub(super) fn hold(&mut self, input: Input) {
+        if self.held.len() < HELD_MAX || matches!(input, Input::Disk(_)) {
+            self.held.push(input);
+        }
+    }
+
+    /// The process dies, and with it what its disk had not made durable.
+    pub(super) fn die(&mut self) {
+        self.process = None;
+        self.paused = false;
+        self.held.clear();
+        self.timeout_at = None;
+        self.dies_in = None;
+        self.disk.crash();
+    }
+
+    /// Arms a crash at the `nth` disk operation from now.
+    pub(super) fn die_at_disk_op(&mut self, nth: u64, down_ns: u64) {
+        self.dies_in = Some((nth, down_ns));
+    }
+
+    /// Disarms it.
+    pub(super) fn live_on(&mut self) {
+        self.dies_in = None;
+    }
+
+    /// Counts a disk operation; how long the machine stays away when this is the one it dies at.
+    pub(super) fn dies_at_this_disk_op(&mut self) -> Option<u64> {
+        let (left, down_ns) = self.dies_in.as_mut()?;
+        *left = left.saturating_sub(1);
+        (*left == 0).then_some(*down_ns)
+    }
+}
+
+impl<A: ChrApplication> Process<A> {
+    pub(super) fn new(config: &WorldConfig, application: A, node: NodeId, entropy: [u8; 32]) -> Self {
+        let config = NodeConfig {
+            cluster: config.groups[0].cluster,
+            node,
+            engine: config.engine,
+            limits: config.limits,
+            timeouts: config.timeouts,
+        };
+        Self { node: Node::new(config, application, entropy), status: NodeStatus::default() }
+    }
+
+    /// Takes the node's status anew, as far as `input` can have changed it, and appends the replicas that changed.
+    pub(super) fn refresh(&mut self, input: &Input, changed: &mut Vec<GroupStatus>) {
+        let group = match input {
+            Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
+            Input::Client { request, .. } => Some(request.group),
+            Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
+        };
+        if let Some(group) = group
+            && self.status.phase == Phase::Running
+        {
+            let Some(status) = self.node.group_status(group) else { return };
+            let known = self.status.groups.iter_mut().find(|known| known.group == group);
+            if let Some(known) = known.filter(|known| **known != status) {
+                *known = status;
+                changed.push(status);
+            }
+            return;
+        }
+        let status = self.node.status();
+        for (index, group) in status.groups.iter().enumerate() {
+            if self.status.groups.get(index) != Some(group) {
+                changed.push(*group);
+            }
+        }
+        self.status = status;
+    }
+}

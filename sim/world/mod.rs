@@ -1,0 +1,478 @@
+//! The world: a cluster of real nodes, their disks, clocks and links, and the clients, in one thread.
+//!
+//! ```text
+//!  agenda -> World::step -> Node::step -> effects -> disk, net, clients -> agenda
+//!                 |              |
+//!               trace         oracles
+//! ```
+//!
+//! One step takes one thing off the agenda. A world is cloned cheaply at any moment, and both copies go on alike. It
+//! runs in two phases: faults after the plan, then a healed world that must converge.
+
+mod agenda;
+mod clients;
+mod faults;
+mod machine;
+mod settle;
+mod tally;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronon_core::engine::{DiskOpId, FormatError, Identity, format};
+use chronon_core::kernel::ChrApplication;
+use chronon_core::node::{Effect, Effects, GroupStatus, Input, Message, Reply, Request, Role, Route};
+use chronon_core::types::{GroupId, GroupInit, Hash, NodeId, View};
+
+use agenda::Agenda;
+use machine::{Machine, Process};
+use settle::Stage;
+pub use tally::Tally;
+
+use crate::client::{Note, Session};
+use crate::config::WorldConfig;
+use crate::net::{Endpoint, SimNet, Subject};
+use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
+use crate::random::{Purpose, Randomness};
+use crate::time::{MILLISECOND, WorldTime};
+use crate::trace::Trace;
+use crate::workload::Workload;
+
+/// A whole run, at one moment of it.
+#[derive(Clone)]
+pub struct World<A: ChrApplication, W> {
+    config: Arc<WorldConfig>,
+    nodes: Arc<[NodeId]>,
+    application: A,
+    workload: W,
+    randomness: Randomness,
+    now: WorldTime,
+    steps: u64,
+    steps_now: u32,
+    agenda: Agenda<Item>,
+    machines: Vec<Machine<A>>,
+    net: SimNet,
+    sessions: Vec<Session>,
+    session_timers: Vec<Option<WorldTime>>,
+    operations: u64,
+    judges: Judges,
+    trace: Trace,
+    tally: Tally,
+    views: Vec<View>,
+    stage: Stage,
+    failure: Option<Failure>,
+    // Buffers that steps reuse.
+    effects: Effects,
+    changed: Vec<GroupStatus>,
+    notes: Vec<Note>,
+}
+
+/// What is going to happen.
+#[derive(Clone, Debug)]
+enum Item {
+    /// A node may be due.
+    Timeout { machine: usize },
+    /// A disk operation of a process is due.
+    Disk { machine: usize, boot: u64, id: DiskOpId },
+    /// A message between nodes arrives.
+    Message { from: usize, to: usize, packet: Packet },
+    /// A client's request arrives.
+    Request { session: usize, to: usize, route: Route, request: Request },
+    /// An answer arrives at a client.
+    Reply { from: usize, session: usize, reply: Reply },
+    /// A client may be due.
+    Wake { session: usize },
+    /// A process starts.
+    Start { machine: usize },
+    /// A fault of the plan begins.
+    Fault(usize),
+    /// It ends.
+    FaultEnd(usize),
+    /// The first phase ends.
+    Heal,
+    /// Has the healed world converged?
+    Check,
+}
+
+/// A message as it travels.
+#[derive(Clone, Debug)]
+enum Packet {
+    Value(Message),
+    Bytes(Bytes),
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// An invariant broke.
+    Violation(Violation),
+    /// A node stopped by itself.
+    Halt {
+        /// Which.
+        node: NodeId,
+        /// What it said.
+        reason: String,
+    },
+    /// A node takes step after step and world time stands still.
+    Spins {
+        /// Which.
+        node: NodeId,
+    },
+    /// The steps of the configuration are used up.
+    OutOfSteps {
+        /// How many there were.
+        steps: u64,
+    },
+}
+
+/// Whether there is more to come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// There is.
+    GoesOn,
+    /// The run is over: it converged, or [`World::failure`] says what went wrong.
+    Over,
+}
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    /// The world before its first step: formatted disks, processes about to start. `lines` asks for trace lines.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the configuration names a cluster that cannot be.
+    pub fn new(
+        config: WorldConfig,
+        application: A,
+        workload: W,
+        oracles: Vec<Box<dyn Oracle>>,
+        lines: bool,
+    ) -> Result<Self, FormatError> {
+        let randomness = Randomness::new(config.seed, config.branch);
+        let net = SimNet::new(config.nodes as usize, config.clients.count as usize, config.net, randomness);
+        let groups = config.groups.len();
+        let mut world = Self {
+            nodes: (1..=u64::from(config.nodes)).map(NodeId::new).collect(),
+            config: Arc::new(config),
+            application,
+            workload,
+            randomness,
+            now: WorldTime::ZERO,
+            steps: 0,
+            steps_now: 0,
+            agenda: Agenda::default(),
+            machines: Vec::new(),
+            net,
+            sessions: Vec::new(),
+            session_timers: Vec::new(),
+            operations: 0,
+            judges: Judges::new(oracles),
+            trace: Trace::new(lines),
+            tally: Tally::default(),
+            views: vec![View::new(0); groups],
+            stage: Stage::Faults,
+            failure: None,
+            effects: Vec::new(),
+            changed: Vec::new(),
+            notes: Vec::new(),
+        };
+        world.populate()?;
+        Ok(world)
+    }
+
+    /// Takes one thing off the agenda.
+    pub fn step(&mut self) -> Progress {
+        if self.failure.is_some() || self.stage == Stage::Over {
+            return Progress::Over;
+        }
+        let Some((at, item)) = self.agenda.pop() else { return Progress::Over };
+        if at > self.now {
+            self.now = at;
+            self.steps_now = 0;
+        }
+        self.happen(item);
+        if let Some(violation) = self.judges.first_found() {
+            self.failure.get_or_insert(Failure::Violation(violation));
+        }
+        if self.steps >= self.config.steps_max {
+            self.failure.get_or_insert(Failure::OutOfSteps { steps: self.steps });
+        }
+        if self.failure.is_some() { Progress::Over } else { Progress::GoesOn }
+    }
+
+    /// Steps until the run is over.
+    pub fn run(&mut self) {
+        while self.step() == Progress::GoesOn {}
+    }
+
+    /// World time.
+    pub fn now(&self) -> WorldTime {
+        self.now
+    }
+
+    /// Steps of nodes so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What went wrong.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// What the run was made of.
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// The hash of everything that happened.
+    pub fn trace_hash(&self) -> Hash {
+        self.trace.hash()
+    }
+
+    /// The trace lines since the last call.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.trace.take_lines()
+    }
+
+    /// What there was of everything.
+    pub fn tally(&self) -> Tally {
+        let (lost, duplicated) = self.net.losses_and_duplicates();
+        Tally { lost, duplicated, ..self.tally.clone() }
+    }
+
+    /// How much the oracles compared.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.judges.count(&mut counts);
+        counts.add("Heals", u64::from(self.stage == Stage::Over));
+        counts
+    }
+
+    fn populate(&mut self) -> Result<(), FormatError> {
+        let config = Arc::clone(&self.config);
+        let begin = Observed::Begin { nodes: &self.nodes, groups: &config.groups, limits: &config.limits };
+        self.judges.see(self.now, &begin);
+        for node in self.nodes.iter().copied() {
+            let own: Vec<GroupInit> =
+                config.groups.iter().filter(|init| init.voters.contains(&node)).cloned().collect();
+            config.engine.validate(own.len())?;
+            let identity = Identity { cluster: config.groups[0].cluster, node, groups: own };
+            let mut machine = Machine::new(&config, node, self.randomness);
+            for op in format(&identity)? {
+                self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+                let id = op.id();
+                machine.disk.submit(self.now, op);
+                if let Some(done) = machine.disk.complete(id) {
+                    self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
+                }
+            }
+            let start = self.randomness.draw(Purpose::Config, node.get(), &[]).below(50 * MILLISECOND);
+            self.agenda.put(WorldTime::from_nanos(start), Item::Start { machine: self.machines.len() });
+            self.machines.push(machine);
+        }
+        for client in 1..=config.clients.count {
+            for (group, init) in config.groups.iter().enumerate() {
+                self.sessions.push(Session::new(client, group, init, &config.clients, self.randomness));
+                self.session_timers.push(None);
+                self.schedule_session(self.sessions.len() - 1);
+            }
+        }
+        for (index, fault) in config.plan.iter().enumerate() {
+            self.agenda.put(fault.at, Item::Fault(index));
+        }
+        self.agenda.put(WorldTime::from_nanos(config.faults_ns), Item::Heal);
+        Ok(())
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Timeout { machine } => self.timeout(machine),
+            Item::Disk { machine, boot, id } => self.disk_due(machine, boot, id),
+            Item::Message { from, to, packet } => self.message_arrives(from, to, packet),
+            Item::Request { session, to, route, request } => {
+                self.request_arrives(session, to, route, request)
+            }
+            Item::Reply { from, session, reply } => self.reply_arrives(from, session, reply),
+            Item::Wake { session } => self.session_timer(session),
+            Item::Start { machine } => self.start(machine),
+            Item::Fault(index) => self.fault_begins(index),
+            Item::FaultEnd(index) => self.fault_ends(index),
+            Item::Heal => self.heal(),
+            Item::Check => self.check(),
+        }
+    }
+
+    /// A new process on the machine's disk, unless one runs.
+    fn start(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.process.is_some() {
+            return;
+        }
+        machine.boot += 1;
+        let (node, boot) = (machine.node, machine.boot);
+        let entropy = self.randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
+        machine.process = Some(Process::new(&self.config, self.application.clone(), node, entropy));
+        self.tally.starts += 1;
+        self.trace.note(self.now, "start", [node.get(), boot], format_args!("node {node} boot {boot}"));
+        self.judges.see(self.now, &Observed::Start { node, boot });
+        self.schedule_timeout(index);
+    }
+
+    fn timeout(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.timeout_at != Some(self.now) {
+            // An earlier item than the one that counts, or one of a process that died.
+            return;
+        }
+        machine.timeout_at = None;
+        if machine.is_paused() {
+            return;
+        }
+        if machine.is_due(self.now) {
+            self.step_node(index, Input::Timeout);
+        } else {
+            self.schedule_timeout(index);
+        }
+    }
+
+    fn disk_due(&mut self, index: usize, boot: u64, id: DiskOpId) {
+        let machine = &mut self.machines[index];
+        if machine.boot != boot || machine.process.is_none() {
+            return;
+        }
+        if machine.stalled_until > self.now {
+            // In the order in which they were due, so that a barrier stays behind its writes.
+            self.agenda.put(machine.stalled_until, Item::Disk { machine: index, boot, id });
+            return;
+        }
+        let Some(done) = machine.disk.complete(id) else { return };
+        let node = machine.node;
+        self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
+        self.step_node(index, Input::Disk(done));
+    }
+
+    fn message_arrives(&mut self, from: usize, to: usize, packet: Packet) {
+        let (from, receiver) = (self.nodes[from], self.nodes[to]);
+        if self.net.is_cut(Endpoint::Node(from), Endpoint::Node(receiver)) {
+            return;
+        }
+        let message = match packet {
+            Packet::Value(message) => message,
+            Packet::Bytes(bytes) => match chronon_core::codec::decode(&bytes) {
+                Ok(message) => message,
+                Err(error) => {
+                    let what = format!("a message does not survive its own encoding: {error}");
+                    self.judges.report(Violation::new("Codec", what).at(from));
+                    return;
+                }
+            },
+        };
+        self.step_node(to, Input::Message { from, message });
+    }
+
+    /// Gives `input` to the process, if one runs; one that is paused takes it later.
+    fn step_node(&mut self, index: usize, input: Input) {
+        let machine = &mut self.machines[index];
+        let (node, boot, paused) = (machine.node, machine.boot, machine.is_paused());
+        let Some(process) = &mut machine.process else { return };
+        if paused {
+            machine.hold(input);
+            return;
+        }
+        let now = machine.clock.now(self.now);
+        let mut effects = std::mem::take(&mut self.effects);
+        process.node.step(now, input.clone(), &mut effects);
+        self.steps += 1;
+        self.steps_now += 1;
+        if self.steps_now > STEPS_AT_ONE_MOMENT_MAX {
+            self.failure.get_or_insert(Failure::Spins { node });
+        }
+        self.changed.clear();
+        process.refresh(&input, &mut self.changed);
+        self.trace.step(self.now, node.get(), &input, &effects);
+        let (status, changed) = (&process.status, self.changed.as_slice());
+        let seen = Observed::Step { node, boot, now, input: &input, effects: &effects, status, changed };
+        self.judges.see(self.now, &seen);
+        self.note_views();
+        for effect in effects.drain(..) {
+            if self.machines[index].process.is_none() {
+                // It died right after one of its disk operations.
+                break;
+            }
+            self.carry_out(index, effect);
+        }
+        self.effects = effects;
+        self.schedule_timeout(index);
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => self.send(index, to, message),
+            Effect::Disk(op) => {
+                let machine = &mut self.machines[index];
+                let (node, boot, id) = (machine.node, machine.boot, op.id());
+                self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+                let due = machine.disk.submit(self.now, op);
+                self.agenda.put(due, Item::Disk { machine: index, boot, id });
+                self.tally.disk_ops += 1;
+                if let Some(down_ns) = self.machines[index].dies_at_this_disk_op() {
+                    self.crash(index, down_ns);
+                }
+            }
+            Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Halt(reason) => {
+                let (node, reason) = (self.machines[index].node, reason.to_string());
+                self.failure.get_or_insert(Failure::Halt { node, reason });
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, message: Message) {
+        let Some(to_index) = self.nodes.iter().position(|&node| node == to) else {
+            let what = format!("a message goes to node {to}, which does not exist");
+            self.judges.report(Violation::new("Addressed", what).at(self.nodes[from]));
+            return;
+        };
+        self.tally.messages += 1;
+        let ends = (Endpoint::Node(self.nodes[from]), Endpoint::Node(to));
+        let fate = self.net.fate(self.now, ends.0, ends.1, Subject::of_message(&message));
+        let [Some(first), second] = fate else { return };
+        let packet = if self.config.bytes_on_the_wire {
+            Packet::Bytes(Bytes::from(chronon_core::codec::encode(&message)))
+        } else {
+            Packet::Value(message)
+        };
+        if let Some(second) = second {
+            self.agenda.put(second, Item::Message { from, to: to_index, packet: packet.clone() });
+        }
+        self.agenda.put(first, Item::Message { from, to: to_index, packet });
+    }
+
+    fn schedule_timeout(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        let Some(due) = machine.due() else { return };
+        let due = due.max(self.now);
+        // A later deadline waits for the item that is on the agenda already, and is put anew then.
+        if machine.timeout_at.is_none_or(|at| due < at) {
+            machine.timeout_at = Some(due);
+            self.agenda.put(due, Item::Timeout { machine: index });
+        }
+    }
+
+    /// Counts the views that were led for the first time.
+    fn note_views(&mut self) {
+        for status in self.changed.iter().filter(|status| status.role == Role::Primary) {
+            let Some(group) = self.group_index(status.group) else { continue };
+            if status.view > self.views[group] {
+                self.tally.view_changes += u64::from(self.views[group].get() > 0);
+                self.views[group] = status.view;
+            }
+        }
+    }
+
+    fn group_index(&self, group: GroupId) -> Option<usize> {
+        self.config.groups.binary_search_by_key(&group, |init| init.group).ok()
+    }
+}
+
+/// A node that takes so many steps at one moment loops.
+const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;

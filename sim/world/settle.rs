@@ -1,0 +1,188 @@
+//! The second phase: no faults any more, and the world must converge within a bound.
+//!
+//! ```text
+//! heal -> clients finish, and ask for their last answer once more -> a fresh request a group -> replicas are equal
+//! ```
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use chronon_core::kernel::ChrApplication;
+use chronon_core::node::{GroupStatus, Phase, Role};
+use chronon_core::types::GroupInit;
+
+use super::{Item, World};
+use crate::oracle::{Observed, Violation};
+use crate::random::Purpose;
+use crate::time::{MILLISECOND, WorldTime};
+use crate::workload::Workload;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The plan is being carried out.
+    Faults,
+    /// Clients finish what is open.
+    WindingDown,
+    /// Each group is asked something fresh.
+    Probing,
+    /// Replicas become equal.
+    Converging,
+    /// They are.
+    Over,
+}
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    pub(super) fn heal(&mut self) {
+        self.trace.note(self.now, "heal", [0, 0], "");
+        self.net.heal();
+        for index in 0..self.machines.len() {
+            let machine = &mut self.machines[index];
+            machine.live_on();
+            machine.stalled_until = WorldTime::ZERO;
+            if machine.process.is_none() {
+                let soon =
+                    self.randomness.draw(Purpose::Config, machine.node.get(), &[1]).below(100 * MILLISECOND);
+                self.agenda.put(self.now.after(soon), Item::Start { machine: index });
+            }
+            self.resume(index);
+        }
+        self.judges.see(self.now, &Observed::Healed);
+        self.stage = Stage::WindingDown;
+        for index in 0..self.sessions.len() {
+            self.sessions[index].wind_down(self.now);
+            self.schedule_session(index);
+        }
+        self.agenda.put(self.now.after(CHECK_NS), Item::Check);
+    }
+
+    pub(super) fn check(&mut self) {
+        let idle = self.sessions.iter().all(|session| session.is_stopped());
+        match self.stage {
+            Stage::WindingDown if idle => self.probe(),
+            Stage::Probing if idle => self.stage = Stage::Converging,
+            Stage::Converging if self.has_converged() => {
+                self.finish();
+                return;
+            }
+            _ => {}
+        }
+        if self.now.as_nanos() > self.config.faults_ns + self.config.heal_ns {
+            let what = format!(
+                "no progress {} s after all faults ended: {}",
+                self.config.heal_ns / 1_000_000_000,
+                self.cause()
+            );
+            self.judges.report(Violation::new("Heals", what));
+        }
+        self.agenda.put(self.now.after(CHECK_NS), Item::Check);
+    }
+
+    /// The first client of each group begins again under a new name.
+    fn probe(&mut self) {
+        self.stage = Stage::Probing;
+        for index in 0..self.config.groups.len() {
+            self.sessions[index].probe(self.now);
+            self.schedule_session(index);
+        }
+    }
+
+    fn finish(&mut self) {
+        let config = Arc::clone(&self.config);
+        for init in &config.groups {
+            for voter in &init.voters {
+                let Some(process) = &self.machines[voter.get() as usize - 1].process else { continue };
+                let Some(state) = process.node.state(init.group) else { continue };
+                if let Err(what) = self.workload.converged(init, &self.application, state) {
+                    self.judges.report(Violation::new("Workload", what).at(*voter).of(init.group));
+                }
+            }
+        }
+        self.trace.note(self.now, "end", [self.steps, self.operations], "converged");
+        self.judges.see(self.now, &Observed::End { converged: true });
+        self.stage = Stage::Over;
+    }
+
+    fn has_converged(&self) -> bool {
+        self.config.groups.iter().all(|init| self.difference(init).is_none())
+    }
+
+    /// What keeps the replicas of a group from being equal.
+    fn difference(&self, init: &GroupInit) -> Option<String> {
+        let mut first: Option<GroupStatus> = None;
+        let mut primaries = 0;
+        for voter in &init.voters {
+            let status = match self.replica(init, voter.get()) {
+                Ok(status) => status,
+                Err(what) => return Some(what),
+            };
+            primaries += u32::from(status.role == Role::Primary);
+            if status.role == Role::ViewChange {
+                return Some(format!("quorum: node {voter} is still changing to view {}", status.view));
+            }
+            let Some(first) = first else {
+                first = Some(status);
+                continue;
+            };
+            let own = (status.view, status.log_view, status.commit, status.head, status.applied);
+            if own != (first.view, first.log_view, first.commit, first.head, first.applied) {
+                let theirs = short(&first);
+                return Some(format!(
+                    "entry: node {voter} is at {}, node {} at {theirs}",
+                    short(&status),
+                    init.voters[0]
+                ));
+            }
+            if status.applied_digest != first.applied_digest {
+                return Some(format!(
+                    "state: node {voter} and node {} differ at {}",
+                    init.voters[0],
+                    short(&status)
+                ));
+            }
+        }
+        (primaries != 1).then(|| format!("quorum: {primaries} nodes lead"))
+    }
+
+    fn replica(&self, init: &GroupInit, node: u64) -> Result<GroupStatus, String> {
+        let Some(process) = &self.machines[node as usize - 1].process else {
+            return Err(format!("quorum: node {node} is down"));
+        };
+        match process.status.phase {
+            Phase::Running => {}
+            Phase::Recovering => return Err(format!("quorum: node {node} is still recovering")),
+            Phase::Halted => return Err(format!("quorum: node {node} has halted")),
+        }
+        let found = process.status.groups.iter().find(|status| status.group == init.group);
+        found.copied().ok_or_else(|| format!("quorum: node {node} does not show the group"))
+    }
+
+    /// What is missing, for people.
+    fn cause(&self) -> String {
+        let mut cause = String::new();
+        for init in &self.config.groups {
+            if let Some(what) = self.difference(init) {
+                let _ = write!(cause, "group {}: {what}; ", init.group);
+            }
+        }
+        for session in &self.sessions {
+            if let Some((number, attempts)) = session.waits_for() {
+                let (client, group) = (session.client, self.config.groups[session.group].group);
+                let _ = write!(
+                    cause,
+                    "client {client} waits for request {number} in group {group}, sent {attempts} times; "
+                );
+            }
+        }
+        let _ = write!(cause, "stage {:?}", self.stage);
+        cause
+    }
+}
+
+fn short(status: &GroupStatus) -> String {
+    let GroupStatus { view, log_view, commit, head, applied, .. } = status;
+    format!("view {view} log view {log_view} commit {commit} head {head} applied {applied}")
+}
+
+/// Between two looks at the healed world.
+const CHECK_NS: u64 = 20 * MILLISECOND;

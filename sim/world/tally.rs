@@ -1,0 +1,57 @@
+//! What there was of everything in a run.
+
+use std::collections::BTreeMap;
+
+/// Counts of one run, or of many.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Client operations that were acknowledged.
+    pub committed: u64,
+    /// Client operations that were given up.
+    pub abandoned: u64,
+    /// Acknowledged operations that were asked for once more, and answered.
+    pub repeated: u64,
+    /// Requests sent, repetitions included.
+    pub requests: u64,
+    /// Messages sent between nodes.
+    pub messages: u64,
+    /// Messages lost, clients' included.
+    pub lost: u64,
+    /// Messages that arrived twice, clients' included.
+    pub duplicated: u64,
+    /// Disk operations submitted.
+    pub disk_ops: u64,
+    /// Processes started.
+    pub starts: u64,
+    /// Processes that died.
+    pub crashes: u64,
+    /// Views that began, beyond the first of each group.
+    pub view_changes: u64,
+    /// Faults of the plan, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Counts a fault.
+    pub fn fault(&mut self, word: &'static str) {
+        *self.faults.entry(word).or_default() += 1;
+    }
+
+    /// Adds another run's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.committed += other.committed;
+        self.abandoned += other.abandoned;
+        self.repeated += other.repeated;
+        self.requests += other.requests;
+        self.messages += other.messages;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.disk_ops += other.disk_ops;
+        self.starts += other.starts;
+        self.crashes += other.crashes;
+        self.view_changes += other.view_changes;
+        for (word, count) in &other.faults {
+            *self.faults.entry(word).or_default() += count;
+        }
+    }
+}
