@@ -26,7 +26,7 @@ pub(super) struct HardState {
 #[derive(Clone, Debug)]
 pub(super) struct Recovered {
     /// `None` when the replica never promised anything: it has never said a word.
-    pub promise: Option<(View, View)>,
+    pub promise: Option<HardState>,
     pub log: Log,
     pub commit: Op,
 }
@@ -51,9 +51,10 @@ pub(super) fn recover(snapshot: EntryHeader, recovered: &RecoveredLog) -> Result
     if !log.contains(snapshot.op(), snapshot.hash()) {
         log = rebuild(Base::entry(snapshot), promise.as_ref(), recovered);
     }
-    let promised_commit = promise.as_ref().map_or(Op::GENESIS, |(_, state)| state.commit);
+    let promise = promise.map(|(_, state)| state);
+    let promised_commit = promise.as_ref().map_or(Op::GENESIS, |state| state.commit);
     let commit = promised_commit.max(recovered.commit.op_or_genesis()).min(log.head_op()).max(snapshot.op());
-    Ok(Recovered { promise: promise.map(|(_, state)| (state.view, state.log_view)), log, commit })
+    Ok(Recovered { promise, log, commit })
 }
 
 /// The lowest entry that the journal links with the snapshot.

@@ -158,9 +158,9 @@ impl VsrNode {
         let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
             panic!("node {me} is not a voter of group {}", init.group);
         };
-        let fresh = (init.first_view(), init.first_view());
-        let (view, log_view) = recovered.promise.unwrap_or(fresh);
-        let durable = recovered.promise.unwrap_or_default();
+        let promise = recovered.promise;
+        let durable = promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
+        let (view, log_view) = if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
         let mut replica = Self {
             me,
@@ -181,22 +181,26 @@ impl VsrNode {
             attempts: 0,
             init,
         };
-        replica.status = replica.status_after_start();
+        replica.status = replica.status_after_start(promise);
         Ok(replica)
     }
 
     /// A backup goes on in its view. A primary never does (rule 10), unless it never promised anything at all: then it
     /// has never said a word either.
-    fn status_after_start(&self) -> Status {
-        let fresh = self.durable == (View::default(), View::default());
+    fn status_after_start(&self, promise: Option<HardState>) -> Status {
         let leads = self.primary_of(self.view) == self.me;
-        if self.log_view < self.view {
-            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: self.collecting() })
+        let fresh = promise.is_none();
+        if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
+            // The log may have gone on since, by entries that the started view had committed. The message of a view
+            // says the same before and after a restart.
+            let message = self.view_change_message(promise.commit, &promise.suffix);
+            Status::ViewChange(ViewChange { message, phase: self.collecting() })
         } else if leads && fresh {
             let tracker = QuorumTracker::new(self.commit, self.log.head_op());
             Status::Primary(Primary::new(tracker, self.init.voters.len(), Monotonic::default()))
         } else if leads {
-            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: Phase::Resigned })
+            let message = self.view_change_message(self.commit, &self.suffix_headers());
+            Status::ViewChange(ViewChange { message, phase: Phase::Resigned })
         } else {
             Status::Backup(Backup::new(Monotonic::default()))
         }
