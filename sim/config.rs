@@ -146,9 +146,10 @@ fn draw_clients(draw: &mut Draw, groups: u32, faults_ns: u64) -> ClientModel {
 
 fn draw_engine(draw: &mut Draw) -> EngineConfig {
     EngineConfig {
-        segment_bytes: *draw.pick(&[256 << 10, 512 << 10, 1 << 20, 4 << 20]),
+        segment_bytes: *draw.pick(&[144 << 10, 256 << 10, 512 << 10, 1 << 20]),
         flush_bytes_max: *draw.pick(&[32 << 10, 64 << 10, 128 << 10]),
         flushes_in_flight_max: draw.between(1, 4) as u32,
+        sealed_segments_target: draw.between(1, 4) as u32,
         idle_mark_after: Nanos::from_millis(draw.between(1, 40)),
     }
 }

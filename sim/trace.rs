@@ -80,7 +80,8 @@ impl Trace {
                 self.words(&[3, done.id.0]);
                 match &done.outcome {
                     DiskOutcome::Done => self.words(&[1]),
-                    DiskOutcome::Read(data) => self.words(&[2, bytes_word(data.as_slice())]),
+                    // The bytes follow from what was written and from what crashes kept, which is in the trace.
+                    DiskOutcome::Read(data) => self.words(&[2, data.as_slice().len() as u64]),
                     DiskOutcome::Missing => self.words(&[3]),
                     DiskOutcome::Full => self.words(&[4]),
                     DiskOutcome::Failed => self.words(&[5]),

@@ -5,14 +5,15 @@
 //! ```
 //!
 //! A clone copies one pointer a file; a write to a clone copies one file table, one chunk table and the blocks written.
-//! A block that was never written is all zeros and takes no memory.
+//! A block is kept without the zeros at its end, and one that is all zeros takes no memory: most flushes are short.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chronon_core::engine::{BLOCK_BYTES, FileId};
 
-type Block = Arc<[u8; BLOCK_BYTES]>;
+/// A block, without the zeros at its end.
+pub(super) type Block = Arc<[u8]>;
 
 /// Blocks under one second-level pointer.
 const CHUNK_BLOCKS: usize = 64;
@@ -50,15 +51,16 @@ impl DiskImage {
         if end > file.bytes {
             return None;
         }
-        let mut out = Vec::with_capacity(bytes);
+        let mut out = vec![0; bytes];
         let mut at = offset;
         while at < end {
             let block = (at / BLOCK_BYTES as u64) as usize;
             let within = (at % BLOCK_BYTES as u64) as usize;
             let take = (BLOCK_BYTES - within).min((end - at) as usize);
-            match file.block(block) {
-                Some(data) => out.extend_from_slice(&data[within..within + take]),
-                None => out.resize(out.len() + take, 0),
+            if let Some(data) = file.block(block).and_then(|block| block.get(within..)) {
+                let start = (at - offset) as usize;
+                let held = take.min(data.len());
+                out[start..start + held].copy_from_slice(&data[..held]);
             }
             at += take as u64;
         }
@@ -76,48 +78,65 @@ impl DiskImage {
         self.files.remove(&file);
     }
 
-    /// Writes `data` into `file` at `offset`, in whatever pieces of a block. False, and nothing done, when the file
-    /// does not exist or ends before that.
-    pub fn write(&mut self, file: FileId, offset: u64, data: &[u8]) -> bool {
+    /// Puts `blocks`, cut by [`cut`], into `file` from `offset`: they are shared, not copied. False, and nothing done,
+    /// when the file does not exist, ends before that, or the offset is not a multiple of the block.
+    pub(super) fn put(&mut self, file: FileId, offset: u64, blocks: &[Block]) -> bool {
         let Some(file) = self.files.get_mut(&file) else { return false };
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > file.bytes) {
+        let bytes = (blocks.len() * BLOCK_BYTES) as u64;
+        let aligned = offset.is_multiple_of(BLOCK_BYTES as u64);
+        if !aligned || offset.checked_add(bytes).is_none_or(|end| end > file.bytes) {
             return false;
         }
         let file = Arc::make_mut(file);
-        let mut at = offset;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let block = (at / BLOCK_BYTES as u64) as usize;
-            let within = (at % BLOCK_BYTES as u64) as usize;
-            let take = (BLOCK_BYTES - within).min(rest.len());
-            let (now, later) = rest.split_at(take);
-            file.put(block, within, now);
-            at += take as u64;
-            rest = later;
+        let first = (offset / BLOCK_BYTES as u64) as usize;
+        for (index, block) in (first..).zip(blocks) {
+            *file.slot(index) = Some(Arc::clone(block));
         }
+        true
+    }
+
+    /// Writes `data` into `file` at `offset`, which may be any part of one block. False, and nothing done, when the
+    /// file does not exist, or ends before that.
+    pub(super) fn write_within_block(&mut self, file: FileId, offset: u64, data: &[u8]) -> bool {
+        let Some(file) = self.files.get_mut(&file) else { return false };
+        let within = (offset % BLOCK_BYTES as u64) as usize;
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > file.bytes) || within + data.len() > BLOCK_BYTES {
+            return false;
+        }
+        let slot = Arc::make_mut(file).slot((offset / BLOCK_BYTES as u64) as usize);
+        let mut whole = [0; BLOCK_BYTES];
+        if let Some(before) = slot {
+            whole[..before.len()].copy_from_slice(before);
+        }
+        whole[within..within + data.len()].copy_from_slice(data);
+        *slot = Some(trimmed(&whole));
         true
     }
 }
 
+/// Cuts what is to be written into blocks; `None` when it is not whole blocks.
+pub(super) fn cut(data: &[u8]) -> Option<Vec<Block>> {
+    data.len().is_multiple_of(BLOCK_BYTES).then(|| data.chunks_exact(BLOCK_BYTES).map(trimmed).collect())
+}
+
+fn trimmed(block: &[u8]) -> Block {
+    // Whole words first: most of a block is zeros.
+    let words = block.chunks_exact(8).rposition(|word| word != [0; 8]).map_or(0, |word| word + 1);
+    let held = block[..words * 8].iter().rposition(|byte| *byte != 0).map_or(0, |byte| byte + 1);
+    Arc::from(&block[..held])
+}
+
 impl File {
-    fn block(&self, block: usize) -> Option<&[u8; BLOCK_BYTES]> {
+    fn block(&self, block: usize) -> Option<&[u8]> {
         let chunk = self.chunks.get(block / CHUNK_BLOCKS)?.as_ref()?;
         chunk.0[block % CHUNK_BLOCKS].as_deref()
     }
 
-    fn put(&mut self, block: usize, within: usize, data: &[u8]) {
-        let chunk = self.chunks[block / CHUNK_BLOCKS]
-            .get_or_insert_with(|| Arc::new(Chunk([const { None }; CHUNK_BLOCKS])));
-        let slot = &mut Arc::make_mut(chunk).0[block % CHUNK_BLOCKS];
-        if data.len() == BLOCK_BYTES {
-            // A whole block replaces what was there: nothing of it has to be copied.
-            let mut whole = [0; BLOCK_BYTES];
-            whole.copy_from_slice(data);
-            *slot = Some(Arc::new(whole));
-            return;
-        }
-        let block = slot.get_or_insert_with(|| Arc::new([0; BLOCK_BYTES]));
-        Arc::make_mut(block)[within..within + data.len()].copy_from_slice(data);
+    fn slot(&mut self, block: usize) -> &mut Option<Block> {
+        let empty = || Arc::new(Chunk([const { None }; CHUNK_BLOCKS]));
+        let chunk = self.chunks[block / CHUNK_BLOCKS].get_or_insert_with(empty);
+        &mut Arc::make_mut(chunk).0[block % CHUNK_BLOCKS]
     }
 }
 
@@ -125,39 +144,64 @@ impl File {
 mod tests {
     use chronon_core::engine::{BLOCK_BYTES, FileId};
 
-    use super::DiskImage;
+    use super::{DiskImage, cut};
 
     const FILE: FileId = FileId::Segment(3);
 
-    #[test]
-    fn a_write_is_read_back_across_blocks_and_chunks() {
+    fn image(blocks: usize) -> DiskImage {
         let mut image = DiskImage::default();
-        image.allocate(FILE, (BLOCK_BYTES * 130) as u64);
-        let data: Vec<u8> = (0..BLOCK_BYTES * 3).map(|i| (i % 251) as u8).collect();
-        let offset = (BLOCK_BYTES * 63 - 512) as u64;
-        assert!(image.write(FILE, offset, &data));
-        assert_eq!(image.read(FILE, offset, data.len()), Some(data));
+        image.allocate(FILE, (BLOCK_BYTES * blocks) as u64);
+        image
+    }
+
+    #[test]
+    fn blocks_are_read_back_across_chunks() {
+        let mut image = image(130);
+        let mut data: Vec<u8> = (0..BLOCK_BYTES * 3).map(|i| (i % 251) as u8).collect();
+        // The second block ends in zeros, the third is zeros.
+        data[BLOCK_BYTES + 1001..].fill(0);
+        let offset = (BLOCK_BYTES * 63) as u64;
+        assert!(image.put(FILE, offset, &cut(&data).expect("whole blocks")));
+        assert_eq!(image.read(FILE, offset, data.len()), Some(data.clone()));
+        let middle = BLOCK_BYTES - 100..BLOCK_BYTES + 1100;
+        assert_eq!(image.read(FILE, offset + middle.start as u64, middle.len()), Some(data[middle].to_vec()));
         assert_eq!(image.read(FILE, 0, 16), Some(vec![0; 16]));
     }
 
     #[test]
+    fn a_part_of_a_block_is_written_over_what_was_there() {
+        let mut image = image(1);
+        assert!(image.put(FILE, 0, &cut(&[1; BLOCK_BYTES]).expect("whole blocks")));
+        assert!(image.write_within_block(FILE, 512, &[0; 512]));
+        assert!(image.write_within_block(FILE, 3584, &[2; 512]));
+        let mut expected = vec![1; BLOCK_BYTES];
+        expected[512..1024].fill(0);
+        expected[3584..].fill(2);
+        assert_eq!(image.read(FILE, 0, BLOCK_BYTES), Some(expected));
+    }
+
+    #[test]
     fn a_clone_keeps_what_the_original_overwrites() {
-        let mut image = DiskImage::default();
-        image.allocate(FILE, BLOCK_BYTES as u64);
-        assert!(image.write(FILE, 0, &[1; 512]));
+        let mut image = image(1);
+        assert!(image.write_within_block(FILE, 0, &[1; 512]));
         let before = image.clone();
-        assert!(image.write(FILE, 0, &[2; 512]));
+        assert!(image.write_within_block(FILE, 0, &[2; 512]));
         assert_eq!(before.read(FILE, 0, 512), Some(vec![1; 512]));
         assert_eq!(image.read(FILE, 0, 512), Some(vec![2; 512]));
     }
 
     #[test]
     fn nothing_lies_beyond_the_end_of_a_file_or_in_a_file_that_is_not_there() {
-        let mut image = DiskImage::default();
-        assert!(!image.write(FILE, 0, &[1; 512]));
-        assert_eq!(image.read(FILE, 0, 1), None);
-        image.allocate(FILE, BLOCK_BYTES as u64);
-        assert!(!image.write(FILE, BLOCK_BYTES as u64 - 1, &[1; 2]));
+        let block = cut(&[1; BLOCK_BYTES]).expect("whole blocks");
+        let mut away = DiskImage::default();
+        assert!(!away.put(FILE, 0, &block));
+        assert!(!away.write_within_block(FILE, 0, &[1; 512]));
+        assert_eq!(away.read(FILE, 0, 1), None);
+        let mut image = image(1);
+        assert!(!image.put(FILE, BLOCK_BYTES as u64, &block));
+        assert!(!image.put(FILE, 512, &block), "blocks lie on multiples of the block");
+        assert!(!image.write_within_block(FILE, BLOCK_BYTES as u64 - 1, &[1; 2]));
         assert_eq!(image.read(FILE, BLOCK_BYTES as u64, 1), None);
+        assert!(cut(&[1; 100]).is_none());
     }
 }

@@ -15,6 +15,7 @@ use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
 pub use image::DiskImage;
+use image::{Block, cut};
 
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MICROSECOND, WorldTime};
@@ -72,6 +73,7 @@ struct Write {
     file: FileId,
     offset: u64,
     data: Blob,
+    blocks: Vec<Block>,
 }
 
 impl SimDisk {
@@ -140,16 +142,14 @@ impl SimDisk {
                 self.durable.allocate(file, bytes);
                 DiskOutcome::Done
             }
-            DiskOp::Write { file, offset, data, .. } => {
-                if self.volatile.length(file).is_none() {
-                    DiskOutcome::Missing
-                } else if self.volatile.write(file, offset, data.as_slice()) {
-                    self.unbarriered.push(Write { serial, file, offset, data });
+            DiskOp::Write { file, offset, data, .. } => match cut(data.as_slice()) {
+                _ if self.volatile.length(file).is_none() => DiskOutcome::Missing,
+                Some(blocks) if self.volatile.put(file, offset, &blocks) => {
+                    self.unbarriered.push(Write { serial, file, offset, data, blocks });
                     DiskOutcome::Done
-                } else {
-                    DiskOutcome::Failed
                 }
-            }
+                _ => DiskOutcome::Failed,
+            },
             DiskOp::Barrier { .. } => {
                 self.cover_writes_before(serial);
                 DiskOutcome::Done
@@ -171,7 +171,9 @@ impl SimDisk {
         let mut writes = std::mem::take(&mut self.unbarriered);
         for Flying { serial, op, .. } in flying {
             match op {
-                DiskOp::Write { file, offset, data, .. } => writes.push(Write { serial, file, offset, data }),
+                DiskOp::Write { file, offset, data, .. } => {
+                    writes.push(Write { serial, file, offset, data, blocks: Vec::new() });
+                }
                 DiskOp::Allocate { file, bytes, .. } => self.leave_allocation(serial, file, bytes),
                 DiskOp::Barrier { .. } | DiskOp::Read { .. } => {}
             }
@@ -192,7 +194,7 @@ impl SimDisk {
         self.unbarriered.retain(|write| {
             let covered = write.serial < serial;
             if covered {
-                durable.write(write.file, write.offset, write.data.as_slice());
+                durable.put(write.file, write.offset, &write.blocks);
             }
             !covered
         });
@@ -222,7 +224,7 @@ impl SimDisk {
         for (index, data) in write.data.as_slice().chunks(unit).enumerate() {
             let kept = self.crash_draw(&[write.serial, UNIT, index as u64]).chance(survival);
             if kept {
-                self.durable.write(write.file, write.offset + (index * unit) as u64, data);
+                self.durable.write_within_block(write.file, write.offset + (index * unit) as u64, data);
             }
         }
     }

@@ -111,3 +111,16 @@ fn broken_syntax_and_clusters_that_cannot_be_are_refused() {
         assert!(error.contains(expected), "{text}\ngives {error}");
     }
 }
+
+#[test]
+fn every_scenario_of_the_repository_can_be_read() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let files = super::files_of(&dir).unwrap_or_else(|error| panic!("{error}"));
+    for file in &files {
+        let scenario = Scenario::load(file).unwrap_or_else(|error| panic!("{error}"));
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let number = stem.split('-').next().unwrap_or_default();
+        assert!(scenario.name.starts_with(number), "{stem} is called {:?}", scenario.name);
+    }
+    assert!(files.len() >= 12, "{} scenarios", files.len());
+}

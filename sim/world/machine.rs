@@ -1,7 +1,7 @@
 //! A machine: a disk and clocks that outlive the processes that run on it.
 
 use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{GroupStatus, Input, Node, NodeConfig, NodeStatus};
+use chronon_core::node::{GroupStatus, Input, Message, Node, NodeConfig, NodeStatus, Phase};
 use chronon_core::types::NodeId;
 
 use crate::clock::SimClock;
@@ -136,8 +136,24 @@ impl<A: ChrApplication> Process<A> {
         Self { node: Node::new(config, application, entropy), status: NodeStatus::default() }
     }
 
-    /// Takes the node's status anew, and appends the replicas that changed.
-    pub(super) fn refresh(&mut self, _input: &Input, changed: &mut Vec<GroupStatus>) {
+    /// Takes the node's status anew, as far as `input` can have changed it, and appends the replicas that changed.
+    pub(super) fn refresh(&mut self, input: &Input, changed: &mut Vec<GroupStatus>) {
+        let group = match input {
+            Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
+            Input::Client { request, .. } => Some(request.group),
+            Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
+        };
+        if let Some(group) = group
+            && self.status.phase == Phase::Running
+        {
+            let Some(status) = self.node.group_status(group) else { return };
+            let known = self.status.groups.iter_mut().find(|known| known.group == group);
+            if let Some(known) = known.filter(|known| **known != status) {
+                *known = status;
+                changed.push(status);
+            }
+            return;
+        }
         let status = self.node.status();
         for (index, group) in status.groups.iter().enumerate() {
             if self.status.groups.get(index) != Some(group) {

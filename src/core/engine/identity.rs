@@ -19,6 +19,8 @@ pub struct EngineConfig {
     pub flush_bytes_max: u32,
     /// Flushes that may be on their way to the disk at once.
     pub flushes_in_flight_max: u32,
+    /// Sealed segments to keep; beyond that, snapshots are taken so that the oldest can be freed.
+    pub sealed_segments_target: u32,
     /// How long the journal must have been idle before a barrier mark is written.
     pub idle_mark_after: Nanos,
 }
@@ -29,6 +31,7 @@ impl Default for EngineConfig {
             segment_bytes: 64 << 20,
             flush_bytes_max: 4 << 20,
             flushes_in_flight_max: 1,
+            sealed_segments_target: 4,
             idle_mark_after: Nanos::from_millis(20),
         }
     }

@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 use crate::engine::EngineConfig;
 use crate::engine::disk::{DiskOp, DiskOpId, FileId};
 use crate::engine::flush::{DirectoryEntry, FlushPlan, Footer, build, flush_bytes_bound, footer_bytes};
-use crate::engine::log_reader::Tail;
+use crate::engine::log_reader::JournalLog;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
+use crate::engine::retention::SegmentContents;
 use crate::types::{Blob, GroupId, Hash, Monotonic, Op, Ordinal, u64_of, usize_of};
 
 /// The open end of the journal.
@@ -24,6 +25,11 @@ pub(in crate::engine) struct Journal {
     config: EngineConfig,
     groups: usize,
     segment: OpenSegment,
+    /// What the segments before it hold, oldest first.
+    sealed: VecDeque<SegmentContents>,
+    /// The newest durable promise of each group.
+    promised: BTreeMap<GroupId, Ordinal>,
+    first_flush: u64,
     spare: Option<SegmentMeta>,
     /// The last flush built.
     number: u64,
@@ -43,6 +49,7 @@ struct OpenSegment {
     meta: SegmentMeta,
     at: u64,
     last: BTreeMap<GroupId, (Op, Ordinal, Hash)>,
+    contents: SegmentContents,
     fresh: bool,
 }
 
@@ -50,6 +57,7 @@ struct OpenSegment {
 struct InFlight {
     number: u64,
     last_ordinal: Option<Ordinal>,
+    promises: Vec<(GroupId, Ordinal)>,
     write: DiskOpId,
     barrier: DiskOpId,
     written: bool,
@@ -57,22 +65,25 @@ struct InFlight {
 }
 
 impl Journal {
-    /// A journal that goes on after `tail` in the fresh segment `meta`.
+    /// A journal that goes on after what `log` holds, in the fresh segment `meta`.
     pub(in crate::engine) fn open(
         config: EngineConfig,
         groups: usize,
-        tail: Option<Tail>,
-        first: u64,
+        log: JournalLog,
+        first_flush: u64,
         meta: SegmentMeta,
     ) -> Self {
-        let (number, hash, directory) = match tail {
+        let (number, hash, directory) = match log.tail {
             Some(tail) => (tail.number, tail.hash, tail.directory),
-            None => (first - 1, Hash::ZERO, Vec::new()),
+            None => (first_flush - 1, Hash::ZERO, Vec::new()),
         };
         Self {
             config,
             groups,
             segment: OpenSegment::fresh(meta),
+            sealed: log.segments.into(),
+            promised: log.promised,
+            first_flush,
             spare: None,
             number,
             hash,
@@ -82,6 +93,28 @@ impl Journal {
             idle_since: None,
             blocked: false,
         }
+    }
+
+    /// What the segments before the open one hold, oldest first.
+    pub(in crate::engine) fn sealed(&self) -> &VecDeque<SegmentContents> {
+        &self.sealed
+    }
+
+    /// The newest durable promise of each group.
+    pub(in crate::engine) fn promised(&self) -> &BTreeMap<GroupId, Ordinal> {
+        &self.promised
+    }
+
+    /// The number of the oldest flush once `freed` of the oldest segments are gone.
+    pub(in crate::engine) fn first_flush_after(&self, freed: usize) -> u64 {
+        let last_freed = freed.checked_sub(1).and_then(|index| self.sealed.get(index));
+        last_freed.map_or(self.first_flush, |segment| segment.last_number + 1)
+    }
+
+    /// The oldest segments are gone.
+    pub(in crate::engine) fn forget_sealed(&mut self, freed: usize) {
+        self.first_flush = self.first_flush_after(freed);
+        self.sealed.drain(..freed);
     }
 
     /// Whether a flush of what `writer` holds could start now.
@@ -140,6 +173,7 @@ impl Journal {
             let Some(flush) = self.in_flight.pop_front() else { break };
             self.barrier = flush.number;
             through = flush.last_ordinal.or(through);
+            self.promised.extend(flush.promises);
             let idle = self.in_flight.is_empty() && flush.last_ordinal.is_some();
             self.idle_since = idle.then_some(now);
         }
@@ -179,12 +213,13 @@ impl Journal {
         self.in_flight.push_back(InFlight {
             number: self.number,
             last_ordinal: records.last().map(|(ordinal, _)| *ordinal),
+            promises: promises(&records),
             write,
             barrier,
             written: false,
             synced: false,
         });
-        self.segment.note(&records);
+        self.segment.note(self.number, &records);
         let (file, offset) = (FileId::Segment(self.segment.meta.slot), self.segment.at);
         self.segment.at += u64_of(built.bytes.len());
         self.segment.fresh = false;
@@ -220,7 +255,8 @@ impl Journal {
         let (file, data) =
             (FileId::Segment(self.segment.meta.slot), Blob::from(footer.to_layout(copy_bytes)));
         out.push(DiskOp::Write { id: ids(), file, offset: footers_at, data });
-        self.segment = OpenSegment::fresh(spare);
+        let full = core::mem::replace(&mut self.segment, OpenSegment::fresh(spare));
+        self.sealed.push_back(full.contents);
         assert!(
             bytes <= spare.bytes - u64_of(2 * copy_bytes),
             "the configuration was checked: a flush fits a segment"
@@ -231,14 +267,23 @@ impl Journal {
 
 impl OpenSegment {
     fn fresh(meta: SegmentMeta) -> Self {
-        Self { meta, at: 0, last: BTreeMap::new(), fresh: true }
+        Self { meta, at: 0, last: BTreeMap::new(), contents: SegmentContents::default(), fresh: true }
     }
 
-    fn note(&mut self, records: &[(Ordinal, Record)]) {
+    fn note(&mut self, number: u64, records: &[(Ordinal, Record)]) {
+        self.contents.note(number, records);
         for (ordinal, record) in records {
             if let Record::Entry(entry) = record {
                 self.last.insert(entry.header().group(), (entry.op(), *ordinal, entry.hash()));
             }
         }
     }
+}
+
+fn promises(records: &[(Ordinal, Record)]) -> Vec<(GroupId, Ordinal)> {
+    let promise = |(ordinal, record): &(Ordinal, Record)| match record {
+        Record::HardState { group, .. } => Some((*group, *ordinal)),
+        Record::Entry(_) | Record::Truncation { .. } => None,
+    };
+    records.iter().filter_map(promise).collect()
 }

@@ -17,6 +17,7 @@ use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::flush::{DirectoryEntry, FlushError, FlushHead, Footer, footer_bytes, read_head};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
+use crate::engine::retention::SegmentContents;
 use crate::types::{CommitIndex, Entry, GroupId, Hash, Op, Ordinal, u64_of, usize_of};
 
 /// Follows the chain of flushes through the segments, oldest first.
@@ -28,6 +29,7 @@ pub(in crate::engine) struct LogReader {
     /// The number that the oldest flush must have.
     first: u64,
     tail: Option<Tail>,
+    segments: Vec<SegmentContents>,
     records: Vec<(Ordinal, Record)>,
     commits: BTreeMap<GroupId, CommitIndex>,
 }
@@ -51,17 +53,35 @@ pub struct RecoveredLog {
     pub commit: CommitIndex,
 }
 
-/// The chain's end, and what it held.
+/// Everything that the journal held.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct ReadLog {
-    pub tail: Option<Tail>,
+    pub journal: JournalLog,
     pub last_ordinal: Ordinal,
     pub groups: BTreeMap<GroupId, RecoveredLog>,
 }
 
+/// The chain's end, and what the segments before it hold.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct JournalLog {
+    pub tail: Option<Tail>,
+    /// Oldest first; segments without a flush are left out.
+    pub segments: Vec<SegmentContents>,
+    /// The newest promise of each group.
+    pub promised: BTreeMap<GroupId, Ordinal>,
+}
+
 impl LogReader {
     pub(in crate::engine) fn new(groups: usize, window: usize, first: u64) -> Self {
-        Self { groups, window, first, tail: None, records: Vec::new(), commits: BTreeMap::new() }
+        Self {
+            groups,
+            window,
+            first,
+            tail: None,
+            segments: Vec::new(),
+            records: Vec::new(),
+            commits: BTreeMap::new(),
+        }
     }
 
     /// Reads the next segment; the offset behind its last flush.
@@ -72,11 +92,15 @@ impl LogReader {
         let footers = 2 * footer_bytes(self.groups);
         let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of);
         let mut at = 0;
+        let mut contents = SegmentContents::default();
         while at < limit {
-            match self.next_flush(&bytes.slice(at..limit), meta.generation) {
+            match self.next_flush(&bytes.slice(at..limit), meta.generation, &mut contents) {
                 Some(length) => at += length,
                 None => break,
             }
+        }
+        if at > 0 {
+            self.segments.push(contents);
         }
         self.judge_end(meta, bytes, at, limit)?;
         Ok(u64_of(at))
@@ -85,14 +109,28 @@ impl LogReader {
     /// Everything read.
     pub(in crate::engine) fn finish(self) -> ReadLog {
         let last_ordinal = self.records.iter().map(|(ordinal, _)| *ordinal).max().unwrap_or_default();
-        ReadLog { tail: self.tail, last_ordinal, groups: fold(self.records, self.commits) }
+        let groups = fold(self.records, self.commits);
+        let promise = |(group, log): (&GroupId, &RecoveredLog)| Some((*group, log.hard_state.as_ref()?.0));
+        let promised = groups.iter().filter_map(promise).collect();
+        ReadLog {
+            journal: JournalLog { tail: self.tail, segments: self.segments, promised },
+            last_ordinal,
+            groups,
+        }
     }
 
     /// Takes the flush at the front of `bytes` if it continues the chain; its length.
-    fn next_flush(&mut self, bytes: &Bytes, generation: u64) -> Option<usize> {
+    fn next_flush(
+        &mut self,
+        bytes: &Bytes,
+        generation: u64,
+        contents: &mut SegmentContents,
+    ) -> Option<usize> {
         let head = read_head(bytes, generation).ok().filter(|head| self.continues(head))?;
         let records: Result<_, FlushError> = head.records(bytes);
-        self.records.append(&mut records.ok()?);
+        let mut records = records.ok()?;
+        contents.note(head.number, &records);
+        self.records.append(&mut records);
         for (group, commit) in &head.commits {
             let known = self.commits.entry(*group).or_default();
             *known = (*known).max(*commit);

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
 use crate::engine::identity::Identity;
+use crate::engine::snapshot_store::SnapshotMeta;
 use crate::types::{Hash, Incarnation, usize_of};
 
 /// Bytes of one copy.
@@ -58,7 +59,10 @@ pub(in crate::engine) struct ManifestBody {
     pub next_generation: u64,
     /// The number of the oldest flush that is kept.
     pub first_flush: u64,
+    /// The journal's segments, oldest first.
     pub segments: Vec<SegmentMeta>,
+    /// The snapshots in force, one a group at most.
+    pub snapshots: Vec<SnapshotMeta>,
 }
 
 /// One version of the manifest.
@@ -72,8 +76,14 @@ impl Manifest {
     /// The manifest of a directory that was just formatted.
     pub(in crate::engine) fn first(identity: Identity) -> Self {
         let incarnation = Incarnation::new(0);
-        let body =
-            ManifestBody { identity, incarnation, next_generation: 1, first_flush: 1, segments: Vec::new() };
+        let body = ManifestBody {
+            identity,
+            incarnation,
+            next_generation: 1,
+            first_flush: 1,
+            segments: Vec::new(),
+            snapshots: Vec::new(),
+        };
         Self { sequence: 1, body }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! start   barrier -> manifest -> segments, oldest first -> fresh segment -> new manifest -> Opened
 //! then    records staged with the LogWriter -> flush: one write, one barrier -> Durable
+//!         snapshots written beside the journal -> manifest names them -> segments they cover are freed
 //! ```
 //!
 //! * Nothing that was acknowledged is ever voted away by this room: what recovery cannot read and may have been
@@ -22,9 +23,13 @@ mod manifest;
 mod manifest_store;
 mod opening;
 mod record;
+mod retention;
+mod running;
+mod snapshot_store;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -32,46 +37,29 @@ use alloc::vec::Vec;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
 pub use identity::{EngineConfig, FormatError, Identity, format};
-use journal::Journal;
 pub use log_reader::RecoveredLog;
 pub use log_writer::LogWriter;
-use manifest::SegmentMeta;
-use manifest_store::{ManifestEvent, ManifestStore};
-use opening::{Opening, free_slot};
+use opening::Opening;
 pub use record::Record;
+pub use retention::Pins;
+use running::Running;
 
-use crate::types::{ClusterId, GroupId, Incarnation, Monotonic, NodeId, Ordinal};
+use bytes::Bytes;
+
+use crate::types::{ClusterId, GroupId, Incarnation, Monotonic, NodeId, Op, Ordinal};
 
 /// The engine of a node.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    config: EngineConfig,
     ids: u64,
     phase: EnginePhase,
 }
 
 #[derive(Clone, Debug)]
 enum EnginePhase {
-    Opening(Opening),
-    Running(Running),
+    Opening(Box<Opening>),
+    Running(Box<Running>),
     Halted,
-}
-
-/// The parts of a running engine.
-#[derive(Clone, Debug)]
-struct Running {
-    manifest: ManifestStore,
-    journal: Journal,
-    writer: LogWriter,
-    spare: SparePhase,
-}
-
-/// A spare segment in the making: the file first, then its name in the manifest.
-#[derive(Clone, Copy, Debug)]
-enum SparePhase {
-    None,
-    Allocating(DiskOpId, SegmentMeta),
-    Naming(SegmentMeta),
 }
 
 /// What a completion led to.
@@ -90,6 +78,8 @@ pub struct Opened {
     pub identity: Identity,
     /// Which start this is, from 1.
     pub incarnation: Incarnation,
+    /// The snapshot in force of each group that has one.
+    pub snapshots: BTreeMap<GroupId, Bytes>,
     /// What the journal held, for each group that it held anything of.
     pub logs: BTreeMap<GroupId, RecoveredLog>,
 }
@@ -108,7 +98,7 @@ pub enum EngineError {
 impl Engine {
     /// An engine that has not read anything yet.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, ids: 0, phase: EnginePhase::Opening(Opening::new(config)) }
+        Self { ids: 0, phase: EnginePhase::Opening(Box::new(Opening::new(config))) }
     }
 
     /// Begins to read the disk, which must hold the data of this node.
@@ -157,6 +147,57 @@ impl Engine {
         }
     }
 
+    /// Starts to save a snapshot of `group`, of all that was applied up to `op`. While another one is on its way it
+    /// does nothing: ask again later.
+    pub fn save_snapshot(&mut self, group: GroupId, op: Op, body: Bytes, out: &mut Vec<DiskOp>) {
+        if let EnginePhase::Running(running) = &mut self.phase {
+            running.save_snapshot(group, op, body, || next_id(&mut self.ids), out);
+        }
+    }
+
+    /// Whether [`Engine::save_snapshot`] would start.
+    pub fn can_save_snapshot(&self) -> bool {
+        match &self.phase {
+            EnginePhase::Running(running) => !running.is_saving(),
+            EnginePhase::Opening(_) | EnginePhase::Halted => false,
+        }
+    }
+
+    /// Takes note that every peer that may ask for entries of a group holds them up to its floor, and lets go of
+    /// segments that nothing needs any more.
+    ///
+    /// # Errors
+    /// [`EngineError`]; the engine has stopped for good then.
+    pub fn set_floors(
+        &mut self,
+        floors: impl Iterator<Item = (GroupId, Op)>,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        running.set_floors(floors);
+        let result = running.keep_house(&mut || next_id(&mut self.ids), out);
+        if result.is_err() {
+            self.phase = EnginePhase::Halted;
+        }
+        result
+    }
+
+    /// What keeps the journal longer than it should be; `None` when it is not.
+    pub fn pins(&self) -> Option<Pins> {
+        match &self.phase {
+            EnginePhase::Running(running) => running.pins(),
+            EnginePhase::Opening(_) | EnginePhase::Halted => None,
+        }
+    }
+
+    /// The op up to which a snapshot in force covers `group`.
+    pub fn saved(&self, group: GroupId) -> Op {
+        match &self.phase {
+            EnginePhase::Running(running) => running.saved(group),
+            EnginePhase::Opening(_) | EnginePhase::Halted => Op::GENESIS,
+        }
+    }
+
     /// Takes a completion.
     ///
     /// # Errors
@@ -187,72 +228,15 @@ impl Engine {
                 let Some((opened, mut running)) = opening.on_done(done, &mut ids, out)? else {
                     return Ok(None);
                 };
-                running.prepare_spare(self.config.segment_bytes, ids, out)?;
-                self.phase = EnginePhase::Running(running);
+                running.keep_house(&mut ids, out)?;
+                self.phase = EnginePhase::Running(Box::new(running));
                 Ok(Some(EngineEvent::Opened(opened)))
             }
             EnginePhase::Running(running) => {
                 fail_stop(&done)?;
-                let event = running.on_done(now, &done, &mut ids, out)?;
-                running.prepare_spare(self.config.segment_bytes, ids, out)?;
-                Ok(event)
+                running.on_done(now, &done, &mut ids, out)
             }
         }
-    }
-}
-
-impl Running {
-    fn on_done(
-        &mut self,
-        now: Monotonic,
-        done: &DiskDone,
-        ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
-    ) -> Result<Option<EngineEvent>, EngineError> {
-        match self.manifest.on_done(done, out).map_err(EngineError::Storage)? {
-            ManifestEvent::Step => return Ok(None),
-            ManifestEvent::Installed => {
-                if let SparePhase::Naming(meta) = self.spare {
-                    self.spare = SparePhase::None;
-                    self.journal.add_spare(meta);
-                }
-                return Ok(None);
-            }
-            ManifestEvent::NotMine => {}
-        }
-        if let SparePhase::Allocating(id, meta) = self.spare
-            && id == done.id
-        {
-            let mut body = self.manifest.body().clone();
-            body.segments.push(meta);
-            body.next_generation = meta.generation + 1;
-            self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
-            self.spare = SparePhase::Naming(meta);
-            return Ok(None);
-        }
-        let Some(through) = self.journal.on_done(now, done.id) else { return Ok(None) };
-        self.writer.mark_durable(through);
-        Ok(Some(EngineEvent::Durable(through)))
-    }
-
-    /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
-    fn prepare_spare(
-        &mut self,
-        segment_bytes: u64,
-        mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
-    ) -> Result<(), EngineError> {
-        let idle = matches!(self.spare, SparePhase::None) && !self.manifest.is_writing();
-        if !idle || !self.journal.wants_spare() {
-            return Ok(());
-        }
-        let generation = self.manifest.body().next_generation;
-        let slot = free_slot(&self.manifest.body().segments);
-        let meta = SegmentMeta { slot, bytes: segment_bytes, generation, end: None };
-        let id = ids();
-        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
-        self.spare = SparePhase::Allocating(id, meta);
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a start to a running engine: read everything, then record that it was read.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,8 +13,9 @@ use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
-use crate::engine::{EngineConfig, EngineError, Opened, Running, SparePhase};
-use crate::types::{ClusterId, NodeId, u64_of, usize_of};
+use crate::engine::running::Running;
+use crate::engine::{EngineConfig, EngineError, Opened};
+use crate::types::{ClusterId, GroupId, Hash, NodeId, u64_of, usize_of};
 
 /// One read asks for at most this many bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -38,26 +40,44 @@ enum Step {
         id: DiskOpId,
         owner: (ClusterId, NodeId),
     },
+    Snapshots(ReadingSnapshots),
     Segments(ReadingSegments),
     /// The fresh segment's file.
     Allocating {
         id: DiskOpId,
         manifest: ManifestStore,
         body: ManifestBody,
-        log: ReadLog,
+        read: Read,
     },
     /// The manifest that tells where the old tail ended and names the fresh segment.
     Recording {
         manifest: ManifestStore,
-        log: ReadLog,
+        read: Read,
     },
     Over,
+}
+
+/// All that was read, beside the manifest.
+#[derive(Clone, Debug)]
+struct Read {
+    snapshots: BTreeMap<GroupId, Bytes>,
+    log: ReadLog,
+}
+
+#[derive(Clone, Debug)]
+struct ReadingSnapshots {
+    id: DiskOpId,
+    manifest: Manifest,
+    index: usize,
+    bytes: BytesMut,
+    read: BTreeMap<GroupId, Bytes>,
 }
 
 #[derive(Clone, Debug)]
 struct ReadingSegments {
     id: DiskOpId,
     manifest: Manifest,
+    snapshots: BTreeMap<GroupId, Bytes>,
     reader: LogReader,
     /// The segment being read, and what of it has come in.
     index: usize,
@@ -102,27 +122,30 @@ impl Opening {
                 let manifest = open_manifest(done.outcome, owner)?;
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
-                let reader = LogReader::new(groups, self.window(), manifest.body.first_flush);
-                let (index, bytes, ends) = (0, BytesMut::new(), Vec::new());
-                self.read_on(ReadingSegments { id, manifest, reader, index, bytes, ends }, ids, out);
+                let (index, bytes, read) = (0, BytesMut::new(), BTreeMap::new());
+                self.read_snapshots(ReadingSnapshots { id, manifest, index, bytes, read }, ids, out);
+            }
+            Step::Snapshots(mut reading) if reading.id == done.id => {
+                reading.take(done.outcome)?;
+                self.read_snapshots(reading, ids, out);
             }
             Step::Segments(mut reading) if reading.id == done.id => {
                 reading.take(done.outcome)?;
                 self.read_on(reading, ids, out);
             }
-            Step::Allocating { id, mut manifest, body, log } if id == done.id => {
+            Step::Allocating { id, mut manifest, body, read } if id == done.id => {
                 expect_done(&done, "making a fresh journal segment")?;
                 manifest.write(body, ids, out).map_err(EngineError::Storage)?;
-                self.step = Step::Recording { manifest, log };
+                self.step = Step::Recording { manifest, read };
             }
-            Step::Recording { mut manifest, log } => {
+            Step::Recording { mut manifest, read } => {
                 if !matches!(done.outcome, DiskOutcome::Done | DiskOutcome::Read(_)) {
                     expect_done(&done, "writing the manifest")?;
                 }
                 if manifest.on_done(&done, out).map_err(EngineError::Storage)? == ManifestEvent::Installed {
-                    return Ok(Some(self.running(manifest, log)));
+                    return Ok(Some(self.running(manifest, read)));
                 }
-                self.step = Step::Recording { manifest, log };
+                self.step = Step::Recording { manifest, read };
             }
             other => self.step = other,
         }
@@ -135,6 +158,31 @@ impl Opening {
         usize_of(flush * (u64::from(self.config.flushes_in_flight_max) + 1))
     }
 
+    /// Asks for the next piece of a snapshot, or goes on to the segments when all are read.
+    fn read_snapshots(
+        &mut self,
+        mut reading: ReadingSnapshots,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        if let Some(meta) = reading.manifest.body.snapshots.get(reading.index) {
+            reading.id = ids();
+            out.push(next_piece(
+                reading.id,
+                FileId::Snapshot(meta.slot),
+                meta.file_bytes(),
+                reading.bytes.len(),
+            ));
+            self.step = Step::Snapshots(reading);
+            return;
+        }
+        let ReadingSnapshots { id, manifest, read: snapshots, .. } = reading;
+        let groups = manifest.body.identity.groups.len();
+        let reader = LogReader::new(groups, self.window(), manifest.body.first_flush);
+        let (index, bytes, ends) = (0, BytesMut::new(), Vec::new());
+        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, ends }, ids, out);
+    }
+
     /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
     fn read_on(
         &mut self,
@@ -144,9 +192,7 @@ impl Opening {
     ) {
         let id = ids();
         if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
-            let offset = u64_of(reading.bytes.len());
-            let bytes = u32::try_from((meta.bytes - offset).min(READ_BYTES_MAX)).unwrap_or(u32::MAX);
-            out.push(DiskOp::Read { id, file: FileId::Segment(meta.slot), offset, bytes });
+            out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, reading.bytes.len()));
             reading.id = id;
             self.step = Step::Segments(reading);
             return;
@@ -160,20 +206,44 @@ impl Opening {
         out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
         let body = sealed(&reading, meta);
         let manifest = ManifestStore::opened(reading.manifest);
-        self.step = Step::Allocating { id, manifest, body, log: reading.reader.finish() };
+        let read = Read { snapshots: reading.snapshots, log: reading.reader.finish() };
+        self.step = Step::Allocating { id, manifest, body, read };
     }
 
-    fn running(&self, manifest: ManifestStore, log: ReadLog) -> (Opened, Running) {
+    fn running(&self, manifest: ManifestStore, Read { snapshots, log }: Read) -> (Opened, Running) {
         let body = manifest.body();
-        let opened =
-            Opened { identity: body.identity.clone(), incarnation: body.incarnation, logs: log.groups };
+        let (identity, incarnation) = (body.identity.clone(), body.incarnation);
+        let opened = Opened { identity, incarnation, snapshots, logs: log.groups };
         let Some(fresh) = body.segments.last().copied() else {
             panic!("the fresh segment was just recorded");
         };
         let groups = body.identity.groups.len();
-        let journal = Journal::open(self.config, groups, log.tail, body.first_flush, fresh);
+        let journal = Journal::open(self.config, groups, log.journal, body.first_flush, fresh);
         let writer = LogWriter::after(log.last_ordinal);
-        (opened, Running { manifest, journal, writer, spare: SparePhase::None })
+        (opened, Running::new(self.config, manifest, journal, writer))
+    }
+}
+
+impl ReadingSnapshots {
+    /// Adds a piece; at the end of the file, verifies it.
+    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
+        let meta = self.manifest.body.snapshots[self.index];
+        let rotten = |what: &str| {
+            EngineError::Storage(format!("snapshot {} of group {}: {what}", meta.slot, meta.group))
+        };
+        let DiskOutcome::Read(piece) = outcome else { return Err(rotten(&outcome.to_string())) };
+        self.bytes.extend_from_slice(piece.as_slice());
+        if u64_of(self.bytes.len()) < meta.file_bytes() {
+            return Ok(());
+        }
+        let mut bytes = core::mem::take(&mut self.bytes).freeze();
+        bytes.truncate(usize_of(meta.bytes));
+        if Hash::of(&bytes) != meta.hash {
+            return Err(rotten("its checksum is wrong"));
+        }
+        self.read.insert(meta.group, bytes);
+        self.index += 1;
+        Ok(())
     }
 }
 
@@ -195,6 +265,13 @@ impl ReadingSegments {
         self.index += 1;
         Ok(())
     }
+}
+
+/// A read of what follows the first `have` bytes of a file.
+fn next_piece(id: DiskOpId, file: FileId, file_bytes: u64, have: usize) -> DiskOp {
+    let offset = u64_of(have);
+    let bytes = u32::try_from((file_bytes - offset).min(READ_BYTES_MAX)).unwrap_or(u32::MAX);
+    DiskOp::Read { id, file, offset, bytes }
 }
 
 /// The manifest of this start: old segments end where they were found to end, empty ones are let go.

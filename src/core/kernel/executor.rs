@@ -13,12 +13,12 @@ use crate::types::{Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Op, Reques
 /// A group's application, its sessions, and the digest of all that was applied.
 #[derive(Clone)]
 pub struct Executor<A: ChrApplication> {
-    application: A,
-    init: GroupInit,
-    state: A::State,
-    sessions: SessionMap,
-    applied: Op,
-    digest: Hash,
+    pub(in crate::kernel) application: A,
+    pub(in crate::kernel) init: GroupInit,
+    pub(in crate::kernel) state: A::State,
+    pub(in crate::kernel) sessions: SessionMap,
+    pub(in crate::kernel) applied: Op,
+    pub(in crate::kernel) digest: Hash,
 }
 
 /// A command that was applied, and what became of it.

@@ -2,7 +2,10 @@
 //! `consensus.md` rule 14).
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::{self, CodecError};
 use crate::kernel::command::{Command, Outcome};
 use crate::types::{ClientId, Op, RequestNumber, SessionId, u64_of};
 
@@ -15,7 +18,9 @@ pub struct SessionMap {
     by_use: BTreeSet<(Op, u32, ClientId)>,
 }
 
-#[derive(Clone, Debug)]
+/// A session, as a snapshot holds it too.
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
 struct Session {
     id: SessionId,
     last: RequestNumber,
@@ -49,6 +54,19 @@ impl SessionMap {
     /// Whether no session is open.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    /// The sessions as a snapshot holds them, ascending by client.
+    pub(in crate::kernel) fn to_bytes(&self) -> Vec<u8> {
+        let sessions: Vec<(ClientId, Session)> = self.sessions.iter().map(|(c, s)| (*c, s.clone())).collect();
+        codec::encode(&sessions)
+    }
+
+    pub(in crate::kernel) fn from_bytes(sessions_max: u32, bytes: &[u8]) -> Result<Self, CodecError> {
+        let sessions: Vec<(ClientId, Session)> = codec::decode(bytes)?;
+        let by_use =
+            sessions.iter().map(|(client, session)| (session.used.0, session.used.1, *client)).collect();
+        Ok(Self { by_use, sessions: sessions.into_iter().collect(), ..Self::new(sessions_max) })
     }
 
     pub(in crate::kernel) fn admit(&self, command: &Command) -> Admission {

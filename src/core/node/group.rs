@@ -30,8 +30,7 @@ pub(in crate::node) struct Group<A: ChrApplication> {
 }
 
 impl<A: ChrApplication> Group<A> {
-    pub(in crate::node) fn new(replica: VsrNode, application: A) -> Self {
-        let executor = Executor::new(application, replica.init().clone());
+    pub(in crate::node) fn new(replica: VsrNode, executor: Executor<A>) -> Self {
         Self {
             replica,
             executor,
@@ -188,10 +187,11 @@ impl<A: ChrApplication> Group<A> {
     pub(in crate::node) fn beat(&self) -> GroupBeat {
         let (view, _) = self.replica.views();
         if self.replica.leads() {
-            let (commit, head) = (self.replica.commit(), self.replica.head());
-            GroupBeat { group: self.id(), view, leads: true, commit, head }
+            let (commit, head, floor) = (self.replica.commit(), self.replica.head(), self.replica.floor());
+            GroupBeat { group: self.id(), view, leads: true, commit, head, floor }
         } else {
-            GroupBeat { group: self.id(), view, leads: false, commit: CommitIndex::None, head: Op::GENESIS }
+            let (commit, head, floor) = (CommitIndex::None, Op::GENESIS, Op::GENESIS);
+            GroupBeat { group: self.id(), view, leads: false, commit, head, floor }
         }
     }
 

@@ -42,9 +42,11 @@ pub struct GroupBeat {
     pub commit: CommitIndex,
     /// The highest op of its log.
     pub head: Op,
+    /// Every voter holds the log durably up to here, to the sender's knowledge.
+    pub floor: Op,
 }
 
-notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head });
+notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, floor });
 
 /// The heartbeats of a node with every peer.
 #[derive(Clone, Debug)]

@@ -13,9 +13,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use alloc::string::ToString;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 pub use config::NodeConfig;
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
@@ -26,9 +28,9 @@ pub use status::{GroupStatus, NodeStatus, Phase, Role};
 use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
-use crate::engine::{DiskDone, DiskOp, Engine, EngineError, EngineEvent, Opened};
-use crate::kernel::ChrApplication;
-use crate::types::{GroupId, Incarnation, Monotonic, Nanos, NodeId, Now, Op, Prng, Timestamp};
+use crate::engine::{DiskDone, DiskOp, Engine, EngineError, EngineEvent, Opened, RecoveredLog};
+use crate::kernel::{ChrApplication, Executor};
+use crate::types::{GroupId, GroupInit, Incarnation, Monotonic, Nanos, NodeId, Now, Op, Prng, Timestamp};
 
 /// A whole node.
 #[derive(Clone)]
@@ -176,6 +178,7 @@ impl<A: ChrApplication> Node<A> {
                 });
                 if beats {
                     self.send_heartbeats(effects);
+                    self.shorten_journal(effects);
                 }
                 self.pump(effects);
             }
@@ -207,15 +210,36 @@ impl<A: ChrApplication> Node<A> {
         for init in opened.identity.groups {
             peers.extend(init.voters.iter().copied().filter(|voter| *voter != me));
             let log = opened.logs.remove(&init.group).unwrap_or_default();
-            match VsrNode::recover(init, me, log) {
-                Ok(replica) => groups.push(Group::new(replica, self.application.clone())),
-                Err(error) => return self.halt(HaltReason::Storage { what: error.to_string() }, effects),
+            let snapshot = opened.snapshots.remove(&init.group);
+            match self.recover_group(init, snapshot, log) {
+                Ok(group) => groups.push(group),
+                Err(what) => return self.halt(HaltReason::Storage { what }, effects),
             }
         }
         let incarnation = opened.incarnation;
         let heartbeats = Heartbeats::new(incarnation, peers.into_iter());
         self.life = Life::Running(Running { incarnation, groups, heartbeats, next_beat: self.now.monotonic });
         self.for_each_group(effects, |group, turn| group.replica.begin(turn));
+    }
+
+    /// A group as its snapshot and its journal tell it.
+    fn recover_group(
+        &self,
+        init: GroupInit,
+        snapshot: Option<Bytes>,
+        log: RecoveredLog,
+    ) -> Result<Group<A>, String> {
+        let named = |error: &dyn ToString| format!("group {}: {}", init.group, error.to_string());
+        let application = self.application.clone();
+        let (executor, base) = match snapshot {
+            Some(bytes) => {
+                Executor::restore(application, init.clone(), &bytes).map_err(|error| named(&error))?
+            }
+            None => (Executor::new(application, init.clone()), init.genesis()),
+        };
+        let replica =
+            VsrNode::recover(init.clone(), self.config.node, base, &log).map_err(|error| named(&error))?;
+        Ok(Group::new(replica, executor))
     }
 
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
@@ -255,9 +279,9 @@ impl<A: ChrApplication> Node<A> {
                 self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
             }
         }
-        for GroupBeat { group, view, leads, commit, head } in beat.groups.iter().copied() {
+        for GroupBeat { group, view, leads, commit, head, floor } in beat.groups.iter().copied() {
             self.with_group(group, effects, |group, turn| {
-                group.replica.on_beat(turn, from, Beat { view, leads, commit, head });
+                group.replica.on_beat(turn, from, Beat { view, leads, commit, head, floor });
             });
         }
     }
@@ -271,6 +295,38 @@ impl<A: ChrApplication> Node<A> {
             let beat = heartbeats.beat(to, shared.map(Group::beat));
             effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
         }
+    }
+
+    /// Lets go of journal segments that are not needed; does what it takes to need the oldest no more: one snapshot at
+    /// a time, and promises written again.
+    fn shorten_journal(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let floors = running.groups.iter().map(|group| (group.id(), group.replica.floor()));
+        if let Err(error) = self.engine.set_floors(floors, &mut self.disk_ops) {
+            return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
+        }
+        for group in &mut running.groups {
+            let op = self.engine.saved(group.id()).min(group.replica.floor());
+            group.replica.forget_to(op);
+        }
+        if let Some(pins) = self.engine.pins() {
+            for id in pins.promises {
+                self.with_group(id, effects, |group, turn| group.replica.renew_promise(turn));
+            }
+            let saved = |group: &GroupId| self.engine.saved(*group);
+            if let Some(id) = pins.snapshots.iter().min_by_key(|group| saved(group)) {
+                self.save_snapshot(*id);
+            }
+        }
+        self.emit_disk_ops(effects);
+    }
+
+    fn save_snapshot(&mut self, id: GroupId) {
+        let Some(group) = self.group(id) else { return };
+        let news = group.replica.last_applied().filter(|last| last.op() > self.engine.saved(id));
+        let Some(last) = news.filter(|_| self.engine.can_save_snapshot()) else { return };
+        let body = group.executor().snapshot(last);
+        self.engine.save_snapshot(id, last.op(), body, &mut self.disk_ops);
     }
 
     /// Whether an entry could be prepared or a flush be started at once.

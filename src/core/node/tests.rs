@@ -299,6 +299,30 @@ fn the_journal_rolls_over_its_segments() {
 }
 
 #[test]
+fn old_segments_are_freed_behind_snapshots_and_the_state_survives() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(300);
+    let session = cluster.register(9);
+    for number in 1..=400 {
+        cluster.ask(command(9, session, number, &write(&number.to_string())));
+    }
+    for disk in &cluster.disks {
+        let segments = disk.0.keys().filter(|file| matches!(file, FileId::Segment(_))).count();
+        assert!(segments <= 12, "{segments} segment files; about 60 were written");
+        assert!(disk.0.keys().any(|file| matches!(file, FileId::Snapshot(_))), "no snapshot was saved");
+    }
+    for node in 0..3 {
+        cluster.stop(node);
+        cluster.start(node);
+    }
+    cluster.run(5000);
+    assert_eq!(
+        done(&cluster.ask(command(9, session, 401, &read()))),
+        RegisterAnswer::Value(Some(text("400")))
+    );
+}
+
+#[test]
 fn a_backup_sends_clients_to_the_primary() {
     let mut cluster = Cluster::new(3);
     cluster.run(300);

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::log::Log;
+use super::log::{Base, Log};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
 use crate::engine::RecoveredLog;
-use crate::types::{EntryHeader, GroupInit, Op, Ordinal, View};
+use crate::types::{EntryHeader, Op, Ordinal, View};
 
 /// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -26,7 +26,7 @@ pub(super) struct HardState {
 #[derive(Clone, Debug)]
 pub(super) struct Recovered {
     /// `None` when the replica never promised anything: it has never said a word.
-    pub promise: Option<(View, View)>,
+    pub promise: Option<HardState>,
     pub log: Log,
     pub commit: Op,
 }
@@ -37,41 +37,60 @@ impl HardState {
     }
 }
 
-/// Puts promise and records together. Where the header suffix and an older record differ, the suffix is right: it was
-/// promised after that record was written. A record newer than the promise is right in its turn.
+/// Puts promise and records together, on top of `snapshot`: the header of the last entry that a snapshot covers, or the
+/// genesis. The log reaches below the snapshot as far as the journal does: peers may ask for it.
 ///
 /// # Errors
 /// When the promise is unreadable although its checksum held: another build wrote it.
-pub(super) fn recover(init: &GroupInit, recovered: RecoveredLog) -> Result<Recovered, CodecError> {
-    let promise: Option<(Ordinal, HardState)> = match recovered.hard_state {
-        Some((ordinal, bytes)) => Some((ordinal, codec::decode(&bytes)?)),
+pub(super) fn recover(snapshot: EntryHeader, recovered: &RecoveredLog) -> Result<Recovered, CodecError> {
+    let promise: Option<(Ordinal, HardState)> = match &recovered.hard_state {
+        Some((ordinal, bytes)) => Some((*ordinal, codec::decode(bytes)?)),
         None => None,
     };
-    let promised_at = promise.as_ref().map_or(Ordinal::new(0), |(ordinal, _)| *ordinal);
-    let suffix: &[EntryHeader] = promise.as_ref().map_or(&[], |(_, state)| &state.suffix);
-    let first_promised = suffix.first().map(|header| header.op());
+    let mut log = rebuild(lowest_base(&snapshot, recovered), promise.as_ref(), recovered);
+    if !log.contains(snapshot.op(), snapshot.hash()) {
+        log = rebuild(Base::entry(snapshot), promise.as_ref(), recovered);
+    }
+    let promise = promise.map(|(_, state)| state);
+    let promised_commit = promise.as_ref().map_or(Op::GENESIS, |state| state.commit);
+    let commit = promised_commit.max(recovered.commit.op_or_genesis()).min(log.head_op()).max(snapshot.op());
+    Ok(Recovered { promise, log, commit })
+}
 
-    let mut log = Log::new(init.genesis());
+/// The lowest entry that the journal links with the snapshot.
+fn lowest_base(snapshot: &EntryHeader, recovered: &RecoveredLog) -> Base {
+    let mut base = Base::entry(*snapshot);
+    let (mut op, mut hash) = (snapshot.op(), snapshot.hash());
+    while let Some((_, entry)) = recovered.entries.get(&op).filter(|(_, entry)| entry.hash() == hash) {
+        let (Some(below), Some(parent)) = (op.previous(), Base::parent_of(entry.header())) else { break };
+        (op, hash, base) = (below, entry.header().parent(), parent);
+    }
+    base
+}
+
+/// Follows the chain up from `base`. Where the header suffix and an older record differ, the suffix is right: it was
+/// promised after that record was written. A record newer than the promise is right in its turn.
+fn rebuild(base: Base, promise: Option<&(Ordinal, HardState)>, recovered: &RecoveredLog) -> Log {
+    let promised_at = promise.map_or(Ordinal::new(0), |(ordinal, _)| *ordinal);
+    let suffix: &[EntryHeader] = promise.map_or(&[], |(_, state)| &state.suffix);
+    let first_promised = suffix.first().map(|header| header.op());
+    let mut log = Log::new(base);
     loop {
         let op = log.head_op().next();
         let record = recovered.entries.get(&op);
         let newer = record.filter(|(ordinal, _)| *ordinal > promised_at);
         let promised = suffix.iter().find(|header| header.op() == op);
         let below_promise = first_promised.is_none_or(|first| op < first);
-        let chains = |header: &EntryHeader| header.parent() == log.head().hash();
         match (newer, promised, record) {
-            (Some((_, entry)), _, _) if chains(entry.header()) => log.append_durable(entry),
-            (_, Some(header), Some((_, entry))) if chains(header) && entry.hash() == header.hash() => {
+            (Some((_, entry)), _, _) if log.can_follow(entry.header()) => log.append_durable(entry),
+            (_, Some(header), Some((_, entry))) if log.can_follow(header) && entry.hash() == header.hash() => {
                 log.append_durable(entry);
             }
-            (_, Some(header), _) if chains(header) => log.append_header(*header),
-            (_, None, Some((_, entry))) if below_promise && chains(entry.header()) => {
-                log.append_durable(entry)
+            (_, Some(header), _) if log.can_follow(header) => log.append_header(*header),
+            (_, None, Some((_, entry))) if below_promise && log.can_follow(entry.header()) => {
+                log.append_durable(entry);
             }
-            _ => break,
+            _ => return log,
         }
     }
-    let promised_commit = promise.as_ref().map_or(Op::GENESIS, |(_, state)| state.commit);
-    let commit = promised_commit.max(recovered.commit.op_or_genesis()).min(log.head_op());
-    Ok(Recovered { promise: promise.map(|(_, state)| (state.view, state.log_view)), log, commit })
 }

@@ -4,17 +4,26 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::types::{Entry, EntryHeader, Hash, Op, u64_of, usize_of};
+use crate::types::{Entry, EntryHeader, Hash, Op, Timestamp, u64_of, usize_of};
 
 /// The log of a replica.
 ///
 /// Invariant: every slot's parent is the hash of the slot below, down to the base.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    base: EntryHeader,
+    base: Base,
     slots: VecDeque<Slot>,
     /// Every slot up to this one is durable.
     durable_to: Op,
+}
+
+/// What the lowest slot follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    op: Op,
+    hash: Hash,
+    /// Known unless the base is only the parent of an entry in the journal.
+    header: Option<EntryHeader>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,18 +43,46 @@ enum Body {
     Durable(Bytes),
 }
 
-impl Log {
-    pub(super) fn new(base: EntryHeader) -> Self {
-        Self { base, slots: VecDeque::new(), durable_to: base.op() }
+impl Base {
+    /// The genesis, or the last entry that a snapshot covers.
+    pub(super) fn entry(header: EntryHeader) -> Self {
+        Self { op: header.op(), hash: header.hash(), header: Some(header) }
     }
 
-    /// The highest slot, or the base.
-    pub(super) fn head(&self) -> &EntryHeader {
-        self.slots.back().map_or(&self.base, |slot| &slot.header)
+    /// What `lowest` follows.
+    pub(super) fn parent_of(lowest: &EntryHeader) -> Option<Self> {
+        lowest.op().previous().map(|op| Self { op, hash: lowest.parent(), header: None })
+    }
+}
+
+impl Log {
+    pub(super) fn new(base: Base) -> Self {
+        Self { base, slots: VecDeque::new(), durable_to: base.op }
     }
 
     pub(super) fn head_op(&self) -> Op {
-        self.head().op()
+        self.slots.back().map_or(self.base.op, |slot| slot.header.op())
+    }
+
+    pub(super) fn head_hash(&self) -> Hash {
+        self.slots.back().map_or(self.base.hash, |slot| slot.header.hash())
+    }
+
+    /// Consensus time of the head; zero where only the parent of the lowest entry is known.
+    pub(super) fn head_timestamp(&self) -> Timestamp {
+        self.header(self.head_op()).map(EntryHeader::timestamp).unwrap_or_default()
+    }
+
+    /// Whether `header` may follow the head.
+    pub(super) fn can_follow(&self, header: &EntryHeader) -> bool {
+        header.op() == self.head_op().next()
+            && header.parent() == self.head_hash()
+            && header.timestamp() > self.head_timestamp()
+    }
+
+    /// The op below the lowest slot.
+    pub(super) fn base_op(&self) -> Op {
+        self.base.op
     }
 
     /// Every slot up to this one is durable.
@@ -54,12 +91,15 @@ impl Log {
     }
 
     pub(super) fn header(&self, op: Op) -> Option<&EntryHeader> {
-        if op == self.base.op() { Some(&self.base) } else { self.slot(op).map(|slot| &slot.header) }
+        if op == self.base.op { self.base.header.as_ref() } else { self.slot(op).map(|slot| &slot.header) }
     }
 
     /// Whether the log goes through the entry with this op and hash.
     pub(super) fn contains(&self, op: Op, hash: Hash) -> bool {
-        self.header(op).is_some_and(|header| header.hash() == hash)
+        if op == self.base.op {
+            return self.base.hash == hash;
+        }
+        self.slot(op).is_some_and(|slot| slot.header.hash() == hash)
     }
 
     /// The entry at `op`, when its payload is here.
@@ -77,13 +117,13 @@ impl Log {
     }
 
     pub(super) fn is_durable(&self, op: Op) -> bool {
-        op == self.base.op() || self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Durable(_)))
+        op == self.base.op || self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Durable(_)))
     }
 
     /// The lowest slot above `op` without a payload.
     pub(super) fn first_missing_above(&self, op: Op) -> Option<Op> {
-        let from = op.max(self.base.op()).next();
-        let skip = usize_of(from.above(self.base.op().next()));
+        let from = op.max(self.base.op).next();
+        let skip = usize_of(from.above(self.base.op.next()));
         let missing = |slot: &&Slot| matches!(slot.body, Body::Missing);
         self.slots.iter().skip(skip).find(missing).map(|slot| slot.header.op())
     }
@@ -128,16 +168,21 @@ impl Log {
 
     /// Cuts everything above `op`.
     pub(super) fn truncate_above(&mut self, op: Op) {
-        let keep = usize_of(op.above(self.base.op()));
+        let keep = usize_of(op.above(self.base.op));
         self.slots.truncate(keep);
         self.durable_to = self.durable_to.min(op);
     }
 
+    /// Forgets the slots up to `op`, which becomes the base.
+    pub(super) fn forget_to(&mut self, op: Op) {
+        while self.base.op < op {
+            let Some(slot) = self.slots.pop_front() else { break };
+            self.base = Base::entry(slot.header);
+        }
+    }
+
     fn push(&mut self, header: EntryHeader, body: Body) {
-        let head = self.head();
-        assert!(header.op() == head.op().next(), "a log has no gaps: {} after {}", header.op(), head.op());
-        assert!(header.parent() == head.hash(), "a log is a chain: op {} has another parent", header.op());
-        assert!(header.timestamp() > head.timestamp(), "consensus time rises: op {}", header.op());
+        assert!(self.can_follow(&header), "a log is a chain without gaps: {header} after op {}", self.head_op());
         self.slots.push_back(Slot { header, body });
     }
 
@@ -157,7 +202,7 @@ impl Log {
     }
 
     fn index(&self, op: Op) -> Option<usize> {
-        let offset = op.get().checked_sub(self.base.op().next().get())?;
+        let offset = op.get().checked_sub(self.base.op.next().get())?;
         (offset < u64_of(self.slots.len())).then(|| usize_of(offset))
     }
 }

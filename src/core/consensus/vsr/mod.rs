@@ -60,8 +60,12 @@ pub struct VsrNode {
     log: Log,
     commit: Op,
     applied: Op,
+    /// Every voter holds the log durably up to here.
+    floor: Op,
     /// The highest view that each replica has wished for.
     wishes: Vec<View>,
+    /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
+    last_beat: Option<Beat>,
     /// Records on their way to the disk, in order.
     writes: VecDeque<Write>,
     timers: Timers,
@@ -80,6 +84,8 @@ enum Status {
 #[derive(Clone, Debug)]
 struct Primary {
     tracker: QuorumTracker,
+    /// How far each replica is known to hold the log durably.
+    held: Vec<Op>,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
 }
@@ -94,6 +100,8 @@ struct Backup {
     prepared: Op,
     /// The primary said that it leads, and has not taken it back.
     led: bool,
+    /// What the primary said is committed, in this view; it may lie above the head.
+    told: Op,
     /// When the primary last spoke of this group itself.
     last_word: Monotonic,
 }
@@ -132,21 +140,27 @@ struct Timers {
 }
 
 impl VsrNode {
-    /// The replica of node `me` with what its journal held.
+    /// The replica of node `me` with what its journal held and the last entry that its snapshot
+    /// covers, or the genesis.
     ///
     /// # Errors
     /// When the journal's promise is not readable.
     ///
     /// # Panics
     /// When `me` is not a voter: formatting refuses such a directory.
-    pub fn recover(init: GroupInit, me: NodeId, recovered: RecoveredLog) -> Result<Self, CodecError> {
-        let recovered = hard_state::recover(&init, recovered)?;
+    pub fn recover(
+        init: GroupInit,
+        me: NodeId,
+        snapshot: EntryHeader,
+        recovered: &RecoveredLog,
+    ) -> Result<Self, CodecError> {
+        let recovered = hard_state::recover(snapshot, recovered)?;
         let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
             panic!("node {me} is not a voter of group {}", init.group);
         };
-        let fresh = (init.first_view(), init.first_view());
-        let (view, log_view) = recovered.promise.unwrap_or(fresh);
-        let durable = recovered.promise.unwrap_or_default();
+        let promise = recovered.promise;
+        let durable = promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
+        let (view, log_view) = if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
         let mut replica = Self {
             me,
@@ -155,31 +169,38 @@ impl VsrNode {
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
+            // What the journal holds no more was freed because every voter held it.
+            floor: recovered.log.base_op(),
             log: recovered.log,
             commit: recovered.commit,
-            applied: Op::GENESIS,
+            applied: snapshot.op(),
             wishes: vec![View::default(); voters],
+            last_beat: None,
             writes: VecDeque::new(),
             timers: Timers::default(),
             attempts: 0,
             init,
         };
-        replica.status = replica.status_after_start();
+        replica.status = replica.status_after_start(promise);
         Ok(replica)
     }
 
     /// A backup goes on in its view. A primary never does (rule 10), unless it never promised anything at all: then it
     /// has never said a word either.
-    fn status_after_start(&self) -> Status {
-        let fresh = self.durable == (View::default(), View::default());
+    fn status_after_start(&self, promise: Option<HardState>) -> Status {
         let leads = self.primary_of(self.view) == self.me;
-        if self.log_view < self.view {
-            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: self.collecting() })
+        let fresh = promise.is_none();
+        if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
+            // The log may have gone on since, by entries that the started view had committed. The message of a view
+            // says the same before and after a restart.
+            let message = self.view_change_message(promise.commit, &promise.suffix);
+            Status::ViewChange(ViewChange { message, phase: self.collecting() })
         } else if leads && fresh {
             let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-            Status::Primary(Primary { tracker, waiting_since: Monotonic::default() })
+            Status::Primary(Primary::new(tracker, self.init.voters.len(), Monotonic::default()))
         } else if leads {
-            Status::ViewChange(ViewChange { message: self.view_change_message(), phase: Phase::Resigned })
+            let message = self.view_change_message(self.commit, &self.suffix_headers());
+            Status::ViewChange(ViewChange { message, phase: Phase::Resigned })
         } else {
             Status::Backup(Backup::new(Monotonic::default()))
         }
@@ -236,10 +257,13 @@ impl VsrNode {
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
+        if beat.leads {
+            self.last_beat = Some(beat);
+        }
         if beat.leads && beat.view > self.view {
             self.enter(turn, beat.view);
         } else if beat.leads && beat.view == self.view && self.primary_of(self.view) == from {
-            self.on_primary_beat(turn, beat.commit, beat.head);
+            self.on_primary_beat(turn, beat);
         } else if !beat.leads && self.primary_of(self.view) == from {
             self.on_primary_lost(turn);
         }
@@ -350,6 +374,33 @@ impl VsrNode {
         self.applied
     }
 
+    /// Every voter holds the log durably up to here: nobody will ask for what lies below.
+    pub fn floor(&self) -> Op {
+        self.floor
+    }
+
+    /// The header of the last entry applied, once everything up to it is durable here.
+    pub fn last_applied(&self) -> Option<EntryHeader> {
+        let durable = self.applied <= self.log.durable_to();
+        if durable { self.log.header(self.applied).copied() } else { None }
+    }
+
+    /// Forgets the log up to `op`, which a snapshot covers and every voter holds.
+    ///
+    /// # Panics
+    /// When one of the two is not so.
+    pub fn forget_to(&mut self, op: Op) {
+        assert!(op <= self.floor && op <= self.applied, "op {op} may still be asked for");
+        self.log.forget_to(op);
+    }
+
+    /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way.
+    pub fn renew_promise(&mut self, turn: &mut Turn<'_>) {
+        if self.durable == (self.view, self.log_view) && !self.writes.iter().any(Write::is_promise) {
+            self.promise(turn, None);
+        }
+    }
+
     fn primary_of(&self, view: View) -> usize {
         let primary = self.init.primary_of(view);
         self.init.voters.iter().position(|voter| *voter == primary).unwrap_or(self.me)
@@ -413,6 +464,18 @@ impl VsrNode {
     }
 }
 
+impl Write {
+    fn is_promise(&self) -> bool {
+        matches!(self, Self::Promise(..))
+    }
+}
+
+impl Primary {
+    fn new(tracker: QuorumTracker, voters: usize, now: Monotonic) -> Self {
+        Self { tracker, held: vec![Op::GENESIS; voters], waiting_since: now }
+    }
+}
+
 /// What a heartbeat says of one group.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
@@ -424,6 +487,8 @@ pub struct Beat {
     pub commit: CommitIndex,
     /// The highest op of the sender's log.
     pub head: Op,
+    /// Every voter holds the log durably up to here, to the sender's knowledge.
+    pub floor: Op,
 }
 
 impl Backup {
@@ -432,6 +497,7 @@ impl Backup {
             early: BTreeMap::new(),
             acknowledged: Op::GENESIS,
             prepared: Op::GENESIS,
+            told: Op::GENESIS,
             led: false,
             last_word: now,
         }

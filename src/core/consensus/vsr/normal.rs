@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Backup, Status, VsrNode};
+use super::{Backup, Beat, Status, VsrNode};
 use crate::consensus::{Discard, Limits, Turn, VsrMessage};
 use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
 
@@ -18,7 +18,9 @@ impl VsrNode {
     /// When [`VsrNode::can_propose`] says no.
     pub fn propose(&mut self, turn: &mut Turn<'_>, kind: EntryKind, payload: Bytes) -> Op {
         assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
-        let head = *self.log.head();
+        let Some(head) = self.log.header(self.log.head_op()).copied() else {
+            panic!("a primary knows the header of its head");
+        };
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
         let timestamp = head.timestamp().next().max(wall);
         let entry = Entry::next(&head, kind, self.view, timestamp, payload);
@@ -56,7 +58,7 @@ impl VsrNode {
         }
         let head = self.log.head_op();
         let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
-        backup.hear(turn, entry.op());
+        backup.hear(turn, entry.op(), commit);
         if entry.op() > head.next() {
             let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
             if entry.op().above(head) <= bound {
@@ -66,8 +68,15 @@ impl VsrNode {
         } else {
             self.take_prepared(turn, entry)?;
         }
-        self.commit_up_to(turn, commit.op_or_genesis());
+        self.commit_as_told(turn);
         Ok(())
+    }
+
+    /// Commits what the primary of this view said is committed, as far as the log goes.
+    pub(super) fn commit_as_told(&mut self, turn: &mut Turn<'_>) {
+        if let Status::Backup(backup) = &self.status {
+            self.commit_up_to(turn, backup.told);
+        }
     }
 
     /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
@@ -84,9 +93,8 @@ impl VsrNode {
 
     /// Appends an entry that follows the head, or gives a slot its payload.
     pub(super) fn extend_or_fill(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
-        let head = self.log.head();
-        if entry.op() == head.op().next() {
-            if entry.header().parent() != head.hash() || entry.header().timestamp() <= head.timestamp() {
+        if entry.op() == self.log.head_op().next() {
+            if !self.log.can_follow(entry.header()) {
                 return Err(Discard::Inconsistent);
             }
             self.log.append(&entry);
@@ -118,6 +126,9 @@ impl VsrNode {
         }
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(from, first, to);
+            if self.log.contains(to, hash) {
+                primary.held[from] = primary.held[from].max(to);
+            }
         }
         self.advance_commit(turn);
         Ok(())
@@ -128,6 +139,7 @@ impl VsrNode {
         let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(me, first, to);
+            primary.held[me] = to;
         }
         self.advance_commit(turn);
     }
@@ -135,6 +147,7 @@ impl VsrNode {
     fn advance_commit(&mut self, turn: &mut Turn<'_>) {
         let Status::Primary(primary) = &mut self.status else { return };
         let commit = primary.tracker.advance(self.quorums);
+        self.floor = primary.held.iter().copied().min().unwrap_or_default().min(commit).max(self.floor);
         if commit > self.commit {
             primary.waiting_since = turn.now.monotonic;
             self.commit_up_to(turn, commit);
@@ -159,17 +172,18 @@ impl VsrNode {
     }
 
     /// The primary of this view says how far it is: repeats what it may not have heard, asks for what is missing.
-    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, commit: CommitIndex, head: Op) {
+    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, beat: Beat) {
         let Status::Backup(backup) = &mut self.status else { return };
-        backup.hear(turn, head);
+        backup.hear(turn, beat.head, beat.commit);
         self.wishes.fill(View::default());
         let acknowledged = backup.acknowledged;
-        self.commit_up_to(turn, commit.op_or_genesis());
+        self.commit_as_told(turn);
+        self.floor = beat.floor.min(self.commit).max(self.floor);
         let unheard = self.commit.next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
             self.send_prepare_ok(turn, unheard, acknowledged);
         }
-        if head > self.log.head_op() {
+        if beat.head > self.log.head_op() {
             self.ask_later(turn);
         }
     }
@@ -185,7 +199,8 @@ impl VsrNode {
 }
 
 impl Backup {
-    fn hear(&mut self, turn: &Turn<'_>, prepared: Op) {
+    fn hear(&mut self, turn: &Turn<'_>, prepared: Op, commit: CommitIndex) {
+        self.told = self.told.max(commit.op_or_genesis());
         self.prepared = self.prepared.max(prepared);
         self.led = true;
         self.last_word = turn.now.monotonic;

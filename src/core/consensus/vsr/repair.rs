@@ -33,9 +33,10 @@ impl VsrNode {
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
         match &self.status {
             Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
-                let to = chosen.anchor()?;
-                let from = self.commit.next();
-                (from <= to).then(|| (from, to.min(from.plus(most))))
+                // Peers may have forgotten the first of these, which every voter holds: whoever answers begins with
+                // what it has, and bounds the answer itself.
+                let (from, to) = (self.commit.next(), chosen.anchor()?);
+                (from <= to).then_some((from, to))
             }
             Status::Primary(_) | Status::ViewChange(_) => self.wanted_payloads(most),
             Status::Backup(backup) => self.wanted_payloads(most).or_else(|| {
@@ -66,7 +67,7 @@ impl VsrNode {
         let mut entries = Vec::new();
         let mut bytes = 0_u64;
         let most = usize_of(u64::from(turn.limits.repair_entries_max));
-        let mut op = first.max(Op::GENESIS.next());
+        let mut op = first.max(self.log.base_op().next());
         while op <= to.min(self.log.head_op()) && entries.len() < most {
             if let Some(entry) = self.log.entry(op) {
                 bytes += u64_of(entry.payload().len());
@@ -110,9 +111,7 @@ impl VsrNode {
                 self.extend_or_fill(turn, entry)?;
             }
         }
-        if self.follows() && same_log {
-            self.commit_up_to(turn, commit.op_or_genesis());
-        }
+        self.commit_as_told(turn);
         if useful {
             self.go_on_after_repair(turn);
         }
@@ -123,6 +122,9 @@ impl VsrNode {
     /// lies there was never committed, and never will be.
     fn take_committed(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<bool, Discard> {
         let op = entry.op();
+        if op <= self.log.base_op() {
+            return Ok(false);
+        }
         let news = !self.log.contains(op, entry.hash()) || self.log.is_missing(op);
         if op > self.log.head_op().next() {
             return Ok(false);
@@ -142,7 +144,7 @@ impl VsrNode {
             self.log.truncate_above(below);
             turn.journal.append(Record::Truncation { group: self.init.group, above: below });
         }
-        if op == self.log.head_op().next() && entry.header().parent() != self.log.head().hash() {
+        if op == self.log.head_op().next() && !self.log.can_follow(entry.header()) {
             return Ok(false);
         }
         self.extend_or_fill(turn, entry)?;
@@ -155,8 +157,8 @@ impl VsrNode {
         self.timers.resend = None;
         match &self.status {
             Status::ViewChange(_) => self.go_on_with_view_change(turn),
-            Status::Backup(_) if self.log.first_missing_above(self.applied).is_some() => self.ask(turn),
-            Status::Backup(_) | Status::Primary(_) => {}
+            Status::Backup(_) => self.ask(turn),
+            Status::Primary(_) => {}
         }
     }
 }

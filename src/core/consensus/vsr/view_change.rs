@@ -52,7 +52,7 @@ impl VsrNode {
 
     /// A primary whose entries do not get committed gives its view up.
     fn resign(&mut self, turn: &mut Turn<'_>) {
-        let message = self.view_change_message();
+        let message = self.view_change_message(self.commit, &self.suffix_headers());
         self.status = Status::ViewChange(ViewChange { message, phase: Phase::Resigned });
         self.wish(turn);
     }
@@ -118,53 +118,56 @@ impl VsrNode {
     pub(super) fn enter(&mut self, turn: &mut Turn<'_>, view: View) {
         assert!(view > self.view, "views only grow");
         self.view = view;
-        let message = self.view_change_message();
+        let message = self.view_change_message(self.commit, &self.suffix_headers());
         self.status = Status::ViewChange(ViewChange { message, phase: self.collecting() });
         self.promise(turn, None);
         self.timers.resend = None;
         self.arm_patience(turn);
     }
 
-    /// The view-change message of this view.
-    pub(super) fn view_change_message(&self) -> DoViewChange {
-        let suffix = self.suffix_headers().into_iter().map(|header| {
-            let present = self.log.is_durable(header.op());
+    /// The view-change message of this view, about the log that consists of `headers` from `commit` on.
+    pub(super) fn view_change_message(&self, commit: Op, headers: &[EntryHeader]) -> DoViewChange {
+        let suffix = headers.iter().map(|header| {
+            let present = self.holds_durably(header);
             // What is not durable was never acknowledged, and will not be in an earlier view.
-            SuffixEntry { header, present, nack: !present }
+            SuffixEntry { header: *header, present, nack: !present }
         });
-        DoViewChange {
-            view: self.view,
-            log_view: self.log_view,
-            commit: self.commit,
-            suffix: suffix.collect(),
-        }
+        DoViewChange { view: self.view, log_view: self.log_view, commit, suffix: suffix.collect() }
+    }
+
+    fn holds_durably(&self, header: &EntryHeader) -> bool {
+        header.op() < self.log.base_op()
+            || (self.log.contains(header.op(), header.hash()) && self.log.is_durable(header.op()))
     }
 
     /// Does what the phase of the view change allows, once view and log view are durable or something was repaired.
     pub(super) fn go_on_with_view_change(&mut self, turn: &mut Turn<'_>) {
         let durable = self.durable == (self.view, self.log_view);
-        let leads = self.primary_of(self.view) == self.me;
-        let Status::ViewChange(change) = &mut self.status else { return };
-        match &mut change.phase {
+        let Status::ViewChange(change) = &self.status else { return };
+        match &change.phase {
             Phase::Resigned => self.say_wish(turn),
-            Phase::Collecting(messages) if durable => {
-                for slot in &mut change.message.suffix {
-                    slot.present |= self.log.contains(slot.header.op(), slot.header.hash())
-                        && self.log.is_durable(slot.header.op());
-                }
-                let message = change.message.clone();
-                if leads {
-                    messages[self.me] = Some(message);
-                    self.choose_log(turn);
-                } else {
-                    let primary = self.primary_of(self.view);
-                    self.send(turn, primary, VsrMessage::DoViewChange(message));
-                    self.ask_later(turn);
-                }
-            }
+            Phase::Collecting(_) if durable => self.tell_log(turn),
             Phase::Collecting(_) => {}
             Phase::CatchingUp(_) => self.try_adopt(turn),
             Phase::Repairing => self.try_start(turn, durable),
+        }
+    }
+
+    /// Tells the primary of this view, which may be this replica, what its log is. Writes that have become durable
+    /// since the last time are told as present.
+    fn tell_log(&mut self, turn: &mut Turn<'_>) {
+        let Status::ViewChange(change) = &self.status else { return };
+        let mut message = change.message.clone();
+        for slot in &mut message.suffix {
+            slot.present |= self.holds_durably(&slot.header);
+        }
+        let primary = self.primary_of(self.view);
+        if primary != self.me {
+            self.send(turn, primary, VsrMessage::DoViewChange(message));
+            self.ask_later(turn);
+        } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status {
+            messages[self.me] = Some(message);
+            self.choose_log(turn);
         }
     }
 
@@ -269,6 +272,9 @@ impl VsrNode {
             self.status = Status::Backup(backup);
             self.wishes.fill(View::default());
             self.ask(turn);
+            if let Some(beat) = self.last_beat.filter(|beat| beat.view == self.view) {
+                self.on_primary_beat(turn, beat);
+            }
         }
         self.arm_patience(turn);
     }
@@ -307,7 +313,7 @@ impl VsrNode {
             return;
         }
         let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-        self.status = Status::Primary(Primary { tracker, waiting_since: turn.now.monotonic });
+        self.status = Status::Primary(Primary::new(tracker, self.init.voters.len(), turn.now.monotonic));
         self.wishes.fill(View::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {

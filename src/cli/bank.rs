@@ -1,0 +1,55 @@
+//! `chronon bank`.
+
+use chronon_core::bank::{BankAnswer, BankCommand};
+use chronon_core::types::GroupId;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Answer, NodesArgs, parse_group};
+use crate::client::Client;
+
+/// Move money.
+#[derive(Args, Debug)]
+pub(super) struct BankArgs {
+    #[command(subcommand)]
+    verb: BankVerb,
+    #[command(flatten)]
+    nodes: NodesArgs,
+    /// The group that holds the bank.
+    #[arg(long, global = true, default_value = "0", value_parser = parse_group)]
+    group: GroupId,
+}
+
+#[derive(Debug, Subcommand)]
+enum BankVerb {
+    /// Open an account and pay something in.
+    Open { account: u64, balance: u64 },
+    /// Move money between two accounts.
+    Transfer { from: u64, to: u64, amount: u64 },
+    /// The balance of an account.
+    Balance { account: u64 },
+    /// The number of accounts and the sum of their balances.
+    Audit,
+}
+
+pub(super) fn run(args: &BankArgs) -> anyhow::Result<Answer> {
+    let command = match args.verb {
+        BankVerb::Open { account, balance } => BankCommand::Open { account, balance },
+        BankVerb::Transfer { from, to, amount } => BankCommand::Transfer { from, to, amount },
+        BankVerb::Balance { account } => BankCommand::Balance { account },
+        BankVerb::Audit => BankCommand::Audit,
+    };
+    Ok(match Client::new(args.nodes.client()).bank(args.group, &command)? {
+        BankAnswer::Opened => Answer { text: "opened".to_owned(), json: json!({ "opened": true }) },
+        BankAnswer::Transferred => {
+            Answer { text: "transferred".to_owned(), json: json!({ "transferred": true }) }
+        }
+        BankAnswer::Balance(balance) => {
+            Answer { text: balance.to_string(), json: json!({ "balance": balance }) }
+        }
+        BankAnswer::Audit { accounts, total } => Answer {
+            text: format!("{accounts} accounts hold {total} in all"),
+            json: json!({ "accounts": accounts, "total": total }),
+        },
+    })
+}

@@ -1,0 +1,83 @@
+//! `chronon format`.
+
+use std::path::PathBuf;
+
+use chronon_core::builtin::KINDS;
+use chronon_core::engine::Identity;
+use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
+use clap::Args;
+use serde_json::json;
+
+use super::Answer;
+use crate::server::config::{parse_cluster, parse_node};
+use crate::server::sync_disk;
+
+/// Make the first data directory of a node of a new cluster.
+#[derive(Args, Debug)]
+pub(super) struct FormatArgs {
+    /// The directory; it must be empty, or not exist yet.
+    #[arg(long, env = "CHRONON_DATA_DIR")]
+    data_dir: PathBuf,
+    /// The cluster: up to 32 hex digits, the same for all of its nodes.
+    #[arg(long, env = "CHRONON_CLUSTER", value_parser = cluster)]
+    cluster: ClusterId,
+    /// The node.
+    #[arg(long, env = "CHRONON_NODE", value_parser = node)]
+    node: NodeId,
+    /// All nodes of the cluster, this one among them.
+    #[arg(long, value_delimiter = ',', required = true, value_parser = node)]
+    voters: Vec<NodeId>,
+    /// A group and its application, as in 0:bank; may be repeated.
+    #[arg(long = "group", default_values = ["0:bank", "1:register"], value_parser = group)]
+    groups: Vec<(GroupId, String)>,
+    /// Sessions that a group keeps; beyond that the one that was silent for longest goes.
+    #[arg(long, default_value_t = SESSIONS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
+    sessions_max: u32,
+}
+
+/// Sessions of a group unless said otherwise.
+pub(super) const SESSIONS_MAX: u32 = 4096;
+
+pub(super) fn run(args: &FormatArgs) -> anyhow::Result<Answer> {
+    let identity = identity(args.cluster, args.node, &args.voters, &args.groups, args.sessions_max);
+    sync_disk::format(&args.data_dir, &identity)?;
+    let (path, cluster) = (args.data_dir.display(), format!("{:032x}", args.cluster.get()));
+    Ok(Answer {
+        text: format!("{path}: formatted for node {} of cluster {cluster}", args.node),
+        json: json!({ "data_dir": path.to_string(), "cluster": cluster, "node": args.node.get() }),
+    })
+}
+
+/// The identity of a node that holds a replica of every group.
+pub(super) fn identity(
+    cluster: ClusterId,
+    node: NodeId,
+    voters: &[NodeId],
+    groups: &[(GroupId, String)],
+    sessions_max: u32,
+) -> Identity {
+    let mut voters = voters.to_vec();
+    voters.sort_unstable();
+    let mut groups = groups.to_vec();
+    groups.sort_unstable();
+    let found = |(group, kind)| GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max };
+    Identity { cluster, node, groups: groups.into_iter().map(found).collect() }
+}
+
+fn cluster(text: &str) -> Result<ClusterId, String> {
+    parse_cluster(text).ok_or_else(|| "a cluster id is up to 32 hex digits".to_owned())
+}
+
+fn node(text: &str) -> Result<NodeId, String> {
+    parse_node(text.trim()).ok_or_else(|| "a node id is a whole number from 1".to_owned())
+}
+
+fn group(text: &str) -> Result<(GroupId, String), String> {
+    let allowed = || format!("a group is a number and one of {}, as in 0:bank", KINDS.join(", "));
+    let (number, kind) = text.split_once(':').ok_or_else(allowed)?;
+    let number = number.parse().map_err(|_| allowed())?;
+    if !KINDS.contains(&kind) {
+        return Err(allowed());
+    }
+    Ok((GroupId::new(number), kind.to_owned()))
+}

@@ -1,0 +1,263 @@
+//! A cluster of real processes on this machine, for measuring and for tests. Its processes die with it.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client;
+use crate::server::status::StatusReport;
+
+/// The cluster's processes and where to find them.
+#[derive(Debug)]
+pub struct LocalCluster {
+    program: PathBuf,
+    folder: PathBuf,
+    nodes: Vec<LocalNode>,
+}
+
+/// One node of the cluster.
+#[derive(Debug)]
+pub struct LocalNode {
+    number: u16,
+    requests: SocketAddr,
+    peers: SocketAddr,
+    http: SocketAddr,
+    process: Option<Child>,
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalClusterError {
+    /// The operating system refused.
+    #[error("cannot {what}: {cause}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The system's word.
+        cause: io::Error,
+    },
+    /// A node could not be formatted.
+    #[error("node {number} was not formatted: {words}")]
+    Format {
+        /// The node.
+        number: u16,
+        /// What it said.
+        words: String,
+    },
+    /// A node did not become ready.
+    #[error("node {number} is not ready after {after:?}: {last}; its log is {}", .log.display())]
+    NotReady {
+        /// The node.
+        number: u16,
+        /// How long it had.
+        after: Duration,
+        /// What it said last.
+        last: String,
+        /// Where its log is.
+        log: PathBuf,
+    },
+}
+
+impl LocalCluster {
+    /// Formats `size` nodes under `folder`, each with group 0 a bank and group 1 registers. None runs yet.
+    ///
+    /// # Errors
+    /// [`LocalClusterError`] when a directory or a free port is not to be had.
+    pub fn format(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
+        let first = adjacent_ports(3 * size)?;
+        let address = |offset| SocketAddr::from((Ipv4Addr::LOCALHOST, first + offset));
+        let node = |number| LocalNode {
+            number,
+            requests: address(3 * number - 3),
+            peers: address(3 * number - 2),
+            http: address(3 * number - 1),
+            process: None,
+        };
+        let nodes = (1..=size).map(node).collect();
+        let cluster = Self { program: program.to_owned(), folder: folder.to_owned(), nodes };
+        for node in &cluster.nodes {
+            cluster.format_node(node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Where all nodes listen for requests.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.requests).collect()
+    }
+
+    /// Where a node, counted from 0, listens for peers.
+    pub fn peer_address(&self, index: usize) -> SocketAddr {
+        self.nodes[index].peers
+    }
+
+    /// Where a node, counted from 0, serves HTTP.
+    pub fn http_address(&self, index: usize) -> SocketAddr {
+        self.nodes[index].http
+    }
+
+    /// Where a node, counted from 0, keeps its data.
+    pub fn data_dir(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("node-{}", index + 1))
+    }
+
+    /// The process of a node, counted from 0, if it runs.
+    pub fn process(&self, index: usize) -> Option<u32> {
+        self.nodes[index].process.as_ref().map(Child::id)
+    }
+
+    /// Where a node, counted from 0, writes its log.
+    pub fn log(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("node-{}.log", index + 1))
+    }
+
+    /// Starts a node, counted from 0.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Io`] when the process cannot be started.
+    pub fn start(&mut self, index: usize) -> Result<(), LocalClusterError> {
+        let io = |cause| LocalClusterError::Io { what: format!("start node {}", index + 1), cause };
+        let log = File::options().create(true).append(true).open(self.log(index)).map_err(io)?;
+        let peers: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}={}", node.number, node.peers)).collect();
+        let node = &mut self.nodes[index];
+        let child = Command::new(&self.program)
+            .args(["serve", "--cluster", CLUSTER, "--node", &node.number.to_string()])
+            .arg("--data-dir")
+            .arg(self.folder.join(format!("node-{}", node.number)))
+            .args(["--requests", &node.requests.to_string(), "--peers-listen", &node.peers.to_string()])
+            .args(["--http", &node.http.to_string(), "--peers", &peers.join(",")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(io)?;
+        node.process = Some(child);
+        Ok(())
+    }
+
+    /// Starts every node that does not run.
+    ///
+    /// # Errors
+    /// As for [`LocalCluster::start`].
+    pub fn start_all(&mut self) -> Result<(), LocalClusterError> {
+        for index in 0..self.size() {
+            if self.nodes[index].process.is_none() {
+                self.start(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a node, counted from 0, without warning (`SIGKILL`).
+    pub fn kill(&mut self, index: usize) {
+        if let Some(mut child) = self.nodes[index].process.take() {
+            // A process that has ended by itself cannot be killed, and is waited for all the same.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// How a node, counted from 0, has ended by itself; `None` while it runs or when it was never started or was killed.
+    pub fn ended(&mut self, index: usize) -> Option<ExitStatus> {
+        self.nodes[index].process.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Waits until all nodes say that they are ready.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::NotReady`], which names the log of the node that is not.
+    pub fn wait_ready(&self, patience: Duration) -> Result<Vec<StatusReport>, LocalClusterError> {
+        let start = Instant::now();
+        let mut reports = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            loop {
+                let last = match client::status(node.requests, Duration::from_secs(1)) {
+                    Ok(report) if report.ready => {
+                        reports.push(report);
+                        break;
+                    }
+                    Ok(report) => format!("it is {}", report.phase),
+                    Err(error) => error.to_string(),
+                };
+                if start.elapsed() > patience {
+                    let (number, log) = (node.number, self.log(index));
+                    return Err(LocalClusterError::NotReady { number, after: patience, last, log });
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(reports)
+    }
+
+    fn format_node(&self, node: &LocalNode) -> Result<(), LocalClusterError> {
+        let voters: Vec<String> = self.nodes.iter().map(|node| node.number.to_string()).collect();
+        let output = Command::new(&self.program)
+            .args([
+                "format",
+                "--cluster",
+                CLUSTER,
+                "--node",
+                &node.number.to_string(),
+                "--voters",
+                &voters.join(","),
+            ])
+            .arg("--data-dir")
+            .arg(self.folder.join(format!("node-{}", node.number)))
+            .output()
+            .map_err(|cause| LocalClusterError::Io {
+                what: format!("run {}", self.program.display()),
+                cause,
+            })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(LocalClusterError::Format { number: node.number, words })
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        for index in 0..self.size() {
+            self.kill(index);
+        }
+    }
+}
+
+/// The first of `count` free ports that follow each other, below the range from which the system takes ports for
+/// outgoing connections: a node that is down for a while finds its own free again. This process is never given the same
+/// ones twice; should another take one all the same, the node says so and ends.
+pub(super) fn adjacent_ports(count: u16) -> Result<u16, LocalClusterError> {
+    let io = |cause| LocalClusterError::Io { what: "find free ports".to_owned(), cause };
+    let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
+    if *next == 0 {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| io(io::Error::other(error)))?;
+        *next = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start);
+    }
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut firsts = (*next..PORTS.end - count).chain(PORTS.start..*next);
+    let first = firsts.find(|first| (*first..first + count).all(is_free));
+    let first = first.ok_or_else(|| io(io::ErrorKind::AddrNotAvailable.into()))?;
+    *next = first + count;
+    Ok(first)
+}
+
+/// Where the next search begins; 0 before the first.
+static NEXT_PORT: Mutex<u16> = Mutex::new(0);
+
+/// Where ports are looked for.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// The cluster that all of these nodes belong to.
+const CLUSTER: &str = "10ca1";

@@ -1,0 +1,150 @@
+//! The command line: flags to verbs, verbs to answers in words or in JSON.
+
+mod bank;
+mod bench;
+mod format;
+mod kv;
+pub mod local_cluster;
+mod serve;
+mod status;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chronon_core::types::{Blob, GroupId};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::client::ClientConfig;
+
+/// Chronon: schedule it, and it happens once.
+#[derive(Debug, Parser)]
+#[command(name = "chronon", version, about, max_term_width = 110)]
+struct Cli {
+    /// How to answer.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// In words.
+    #[default]
+    Text,
+    /// One JSON value a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make the first data directory of a node of a new cluster; nothing else ever makes one.
+    Format(format::FormatArgs),
+    /// Run a node.
+    Serve(serve::ServeArgs),
+    /// Read and write registers.
+    Kv(kv::KvArgs),
+    /// Move money.
+    Bank(bank::BankArgs),
+    /// Ask nodes how they are.
+    Status(status::StatusArgs),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::BenchVerb),
+}
+
+/// An answer in both forms.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    json: serde_json::Value,
+}
+
+/// Whom to ask.
+#[derive(Args, Clone, Debug)]
+struct NodesArgs {
+    /// Where nodes listen for requests.
+    #[arg(
+        long,
+        global = true,
+        env = "CHRONON_NODES",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9100"
+    )]
+    nodes: Vec<SocketAddr>,
+    /// Seconds to wait for an answer.
+    #[arg(long, global = true, env = "CHRONON_TIMEOUT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl NodesArgs {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    fn client(&self) -> ClientConfig {
+        ClientConfig { request_timeout: self.timeout(), ..ClientConfig::new(self.nodes.clone()) }
+    }
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// Whatever went wrong, in words for a person. Wrong usage prints help and ends the process with status 2.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    let matches = Cli::command().get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let is_server = matches!(cli.verb, Verb::Serve(_));
+    start_logs(if is_server { LevelFilter::INFO } else { LevelFilter::WARN })?;
+    let answer = match cli.verb {
+        Verb::Format(args) => format::run(&args)?,
+        Verb::Serve(args) => {
+            let Some((_, given)) = matches.subcommand() else { anyhow::bail!("no verb was given") };
+            serve::run(&args, given, cli.output)?
+        }
+        Verb::Kv(args) => kv::run(&args)?,
+        Verb::Bank(args) => bank::run(&args)?,
+        Verb::Status(args) => status::run(&args)?,
+        Verb::Bench(bench::BenchVerb::Cluster(args)) => bench::run(&args)?,
+    };
+    print(cli.output, &answer);
+    Ok(())
+}
+
+fn print(format: Format, answer: &Answer) {
+    match format {
+        Format::Text => println!("{}", answer.text),
+        Format::Json => println!("{}", answer.json),
+    }
+}
+
+/// Logs go to standard error, from the level that `CHRONON_LOG` names upwards.
+fn start_logs(default: LevelFilter) -> anyhow::Result<()> {
+    let level = match std::env::var("CHRONON_LOG") {
+        Ok(text) => text.parse().ok().with_context(|| {
+            format!("variable CHRONON_LOG: {text:?} is not allowed; it takes off, error, warn, info, debug or trace")
+        })?,
+        Err(_) => default,
+    };
+    // A second run in one process, as in tests, keeps the first one's logs.
+    let logs = tracing_subscriber::fmt().with_max_level(level).with_ansi(std::io::stderr().is_terminal());
+    let _ = logs.with_writer(std::io::stderr).try_init();
+    Ok(())
+}
+
+/// A group by number.
+fn parse_group(text: &str) -> Result<GroupId, String> {
+    text.parse().map(GroupId::new).map_err(|_| "a group is a whole number from 0".to_owned())
+}
+
+/// A value for a person: text as it is, anything else in hex.
+fn show(value: &Blob) -> String {
+    match std::str::from_utf8(value.as_slice()) {
+        Ok(text) => text.to_owned(),
+        Err(_) => value.as_slice().iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}

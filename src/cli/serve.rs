@@ -1,0 +1,164 @@
+//! `chronon serve`: a configuration becomes a running node.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use chronon_core::engine::EngineConfig;
+use chronon_core::node::{Limits, NodeConfig, Timeouts};
+use chronon_core::types::{ClusterId, GroupId, NodeId};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+use serde_json::json;
+
+use super::{Answer, Format, format};
+use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, read_file, variable};
+use crate::server::disk::DataDirectory;
+use crate::server::http;
+use crate::server::runtime::{Listeners, Runtime, RuntimeConfig};
+use crate::server::status::StatusCell;
+use crate::server::sync_disk;
+
+/// Run a node. A flag has the word over its variable, that over the configuration file, that over the default.
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    /// A TOML file; its keys are the flags below with `_` for `-`.
+    #[arg(long, env = "CHRONON_CONFIG")]
+    config: Option<PathBuf>,
+    /// A cluster of one node, formatted on first use, with group 0 a bank and group 1 registers.
+    #[arg(long, conflicts_with_all = ["config", "cluster", "node", "peers", "peers_listen"])]
+    dev: bool,
+    /// Where the node keeps its data.
+    #[arg(long, env = "CHRONON_DATA_DIR")]
+    data_dir: Option<String>,
+    /// The cluster it belongs to, in hex.
+    #[arg(long, env = "CHRONON_CLUSTER")]
+    cluster: Option<String>,
+    /// Which node it is.
+    #[arg(long, env = "CHRONON_NODE")]
+    node: Option<String>,
+    /// Where to listen for clients [default: 127.0.0.1:9100].
+    #[arg(long, env = "CHRONON_REQUESTS")]
+    requests: Option<String>,
+    /// Where to listen for other nodes [default: 127.0.0.1:9200].
+    #[arg(long, env = "CHRONON_PEERS_LISTEN")]
+    peers_listen: Option<String>,
+    /// Where to serve HTTP [default: 127.0.0.1:8080].
+    #[arg(long, env = "CHRONON_HTTP")]
+    http: Option<String>,
+    /// Where the other nodes listen for nodes, as in 1=10.0.0.1:9200,2=10.0.0.2:9200.
+    #[arg(long, env = "CHRONON_PEERS")]
+    peers: Option<String>,
+}
+
+/// Runs a node; comes back only when it has halted.
+pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyhow::Result<Answer> {
+    let config = if args.dev { dev_config(settings(given))? } else { config(args, given)? };
+    let directory = DataDirectory::open(&config.data_dir)?;
+    let listeners = Listeners {
+        requests: bind("requests", config.requests)?,
+        peers: bind("peers_listen", config.peers_listen)?,
+    };
+    let http_listener = bind("http", config.http)?;
+    let requests = listeners.requests.local_addr().context("cannot listen for requests")?;
+    let http_address = http_listener.local_addr().context("cannot serve HTTP")?;
+    let node = NodeConfig {
+        cluster: config.cluster,
+        node: config.node,
+        engine: EngineConfig::default(),
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+    };
+    let status = StatusCell::default();
+    let runtime = RuntimeConfig { node, peers: config.peers };
+    let runtime = Runtime::new(runtime, directory, listeners, status.clone())?;
+    http::start(http_listener, status).context("cannot serve HTTP")?;
+    tracing::info!(
+        node = %config.node,
+        cluster = format!("{:032x}", config.cluster.get()),
+        data_dir = %config.data_dir.display(),
+        %requests,
+        http = %http_address,
+        "serving"
+    );
+    if args.dev {
+        super::print(output, &invitation(requests, http_address, &config.data_dir));
+    }
+    Err(runtime.run()).with_context(|| format!("data directory {}", config.data_dir.display()))
+}
+
+fn config(args: &ServeArgs, given: &ArgMatches) -> anyhow::Result<ServeConfig> {
+    let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+    Ok(ServeConfig::resolve(settings(given), file)?)
+}
+
+/// What the command line and the environment say.
+fn settings(given: &ArgMatches) -> Settings {
+    let mut settings = Settings::new();
+    for (key, _) in KEYS {
+        if let Some(text) = given.get_one::<String>(key) {
+            let source = match given.value_source(key) {
+                Some(ValueSource::EnvVariable) => Source::Variable(variable(key)),
+                _ => Source::Flag(format!("--{}", flag(key))),
+            };
+            settings.insert(key, Given { text: text.clone(), source });
+        }
+    }
+    settings
+}
+
+/// A cluster of one, formatted when its directory is not there yet.
+fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
+    // Variables meant for a member of a cluster mean nothing here.
+    settings.retain(|key, _| matches!(*key, "data_dir" | "requests" | "http"));
+    let mut rest = Settings::new();
+    let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
+    default("cluster", format!("{:x}", DEV_CLUSTER.get()));
+    default("node", DEV_NODE.to_string());
+    default("peers_listen", "127.0.0.1:0".to_owned());
+    let own = std::env::temp_dir().join(format!("chronon-dev-{}", std::process::id()));
+    default("data_dir", own.display().to_string());
+    let config = ServeConfig::resolve(settings, rest)?;
+    if !holds_anything(&config.data_dir) {
+        let groups = [(GroupId::new(0), "bank".to_owned()), (GroupId::new(1), "register".to_owned())];
+        let identity = format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX);
+        sync_disk::format(&config.data_dir, &identity)?;
+    }
+    Ok(config)
+}
+
+fn holds_anything(path: &Path) -> bool {
+    path.read_dir().is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let elsewhere = format!("choose another with --{} or {}", flag(key), variable(key));
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                anyhow::anyhow!("key `{key}`: {address} is taken by another process; {elsewhere}")
+            }
+            _ => anyhow::anyhow!("key `{key}`: cannot listen on {address}: {error}; {elsewhere}"),
+        }
+    })
+}
+
+/// What to try on a fresh node.
+fn invitation(requests: SocketAddr, http: SocketAddr, data_dir: &Path) -> Answer {
+    let nodes = if requests.port() == 9100 { String::new() } else { format!(" --nodes {requests}") };
+    let text = format!(
+        "One node of a cluster of its own, with its data in {}. Try:\n\
+         \n  chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\
+         \n  chronon bank open 1 100{nodes}\n  chronon bank open 2 0{nodes}\n  chronon bank transfer 1 2 30{nodes}\
+         \n  chronon bank audit{nodes}\n  chronon status{nodes}\n  curl http://{http}/readyz\n",
+        data_dir.display()
+    );
+    let data_dir = data_dir.display().to_string();
+    let json = json!({ "requests": requests.to_string(), "http": http.to_string(), "data_dir": data_dir });
+    Answer { text, json }
+}
+
+/// The cluster of every node for trying things out; such nodes never meet.
+const DEV_CLUSTER: ClusterId = ClusterId::new(0xdef);
+const DEV_NODE: NodeId = NodeId::new(1);

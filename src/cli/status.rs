@@ -1,0 +1,58 @@
+//! `chronon status`.
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde_json::json;
+
+use super::{Answer, NodesArgs};
+use crate::client;
+use crate::server::status::StatusReport;
+
+/// Ask nodes how they are.
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+}
+
+pub(super) fn run(args: &StatusArgs) -> anyhow::Result<Answer> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["node", "state", "group", "role", "view", "commit", "applied", "digest"]);
+    let mut all = Vec::new();
+    for address in &args.nodes.nodes {
+        match client::status(*address, args.nodes.timeout()) {
+            Ok(report) => {
+                rows(&report, &mut table);
+                all.push(json!(report));
+            }
+            Err(error) => {
+                table.add_row([error.to_string()]);
+                all.push(json!({ "address": address.to_string(), "error": error.to_string() }));
+            }
+        }
+    }
+    Ok(Answer { text: table.to_string(), json: json!(all) })
+}
+
+fn rows(report: &StatusReport, table: &mut Table) {
+    let state = if report.ready { "ready".to_owned() } else { format!("{}, not ready", report.phase) };
+    if report.groups.is_empty() {
+        table.add_row([report.node.to_string(), state.clone()]);
+    }
+    for group in &report.groups {
+        let commit = group.commit.map_or("-".to_owned(), |op| op.to_string());
+        let digest = group.digest.chars().take(12).collect();
+        table.add_row([
+            report.node.to_string(),
+            state.clone(),
+            group.group.to_string(),
+            group.role.clone(),
+            group.view.to_string(),
+            commit,
+            group.applied.to_string(),
+            digest,
+        ]);
+    }
+}

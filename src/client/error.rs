@@ -1,0 +1,65 @@
+//! What can go wrong for a client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chronon_core::builtin::BuiltinError;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The client was told of no node.
+    #[error("no address of a node was given")]
+    NoAddress,
+    /// A node cannot be asked at all.
+    #[error("node at {address}: {what}")]
+    Unreachable {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What happened.
+        what: String,
+    },
+    /// No answer came in time. Whether the command was executed is not known.
+    #[error("no answer within {after:?}; the last that happened: {last}")]
+    TimedOut {
+        /// How long the client waited.
+        after: Duration,
+        /// What it heard last.
+        last: String,
+    },
+    /// The cluster has forgotten the session. Whether the command was executed is not known.
+    #[error("the cluster has forgotten this session, as too many others were opened since")]
+    Evicted,
+    /// The application refused; nothing has changed.
+    #[error("{0}")]
+    Refused(BuiltinError),
+    /// No such group.
+    #[error("group {group}: the cluster has no such group")]
+    UnknownGroup {
+        /// The group.
+        group: u32,
+    },
+    /// The command is too long; nothing has changed.
+    #[error("command of {bytes} bytes; at most {max} are allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// What is allowed.
+        max: u32,
+    },
+    /// There is no such session, or it waits for an answer already.
+    #[error("session {session}: there is none, or it still waits for an answer")]
+    NoSession {
+        /// The session.
+        session: usize,
+    },
+    /// The other side answered what cannot be an answer.
+    #[error("an answer that makes no sense: {what}")]
+    Protocol {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no randomness to draw a client id from.
+    #[error("the operating system gives no random bytes: {0}")]
+    Entropy(getrandom::Error),
+}

@@ -1,0 +1,131 @@
+//! A blocking client library.
+//!
+//! [`Client`] asks one thing at a time. [`SessionPool`] keeps many sessions busy over one connection. Both send a
+//! request again, under the same number, until it is answered or its time is up: a retry never executes twice.
+
+mod error;
+mod link;
+mod pool;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use chronon_core::bank::{BankAnswer, BankCommand};
+use chronon_core::codec;
+use chronon_core::codec::wire::Encode;
+use chronon_core::register::{RegisterAnswer, RegisterCommand};
+use chronon_core::types::{Blob, GroupId, Op};
+pub use error::ClientError;
+pub use pool::{Completion, SessionPool};
+
+use crate::server::protocol::{GREETING, STATUS_ANSWER, STATUS_QUESTION};
+use crate::server::status::StatusReport;
+use link::Link;
+
+/// Whom a client talks to, and how patiently.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Where nodes of the cluster listen for requests; any of them will do, all of them is better.
+    pub addresses: Vec<SocketAddr>,
+    /// A request without an answer for this long is sent again, to another node.
+    pub attempt_timeout: Duration,
+    /// A request without an answer for this long is given up.
+    pub request_timeout: Duration,
+}
+
+impl ClientConfig {
+    /// A client of these nodes, with the usual patience.
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses, attempt_timeout: Duration::from_secs(1), request_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Asks one thing at a time.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    /// A session of each group that was asked.
+    pools: BTreeMap<GroupId, SessionPool>,
+}
+
+impl Client {
+    /// A client that connects when it is first asked to do something.
+    pub fn new(config: ClientConfig) -> Self {
+        Self { config, pools: BTreeMap::new() }
+    }
+
+    /// Asks registers.
+    ///
+    /// # Errors
+    /// [`ClientError`]. After [`ClientError::TimedOut`] and [`ClientError::Evicted`] nobody knows whether the command
+    /// was executed.
+    pub fn register(
+        &mut self,
+        group: GroupId,
+        command: &RegisterCommand,
+    ) -> Result<RegisterAnswer, ClientError> {
+        self.call(group, command)
+    }
+
+    /// Asks a bank.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub fn bank(&mut self, group: GroupId, command: &BankCommand) -> Result<BankAnswer, ClientError> {
+        self.call(group, command)
+    }
+
+    fn call<Q: Encode, A: codec::wire::Decode<()>>(
+        &mut self,
+        group: GroupId,
+        question: &Q,
+    ) -> Result<A, ClientError> {
+        let (_, answer) = self.ask(group, Blob::from(codec::encode(question)))?;
+        codec::decode(answer.as_slice()).map_err(|error| ClientError::Protocol { what: error.to_string() })
+    }
+
+    /// Asks anything; the op that holds the command, and the application's answer.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub fn ask(&mut self, group: GroupId, body: Blob) -> Result<(Op, Blob), ClientError> {
+        if !self.pools.contains_key(&group) {
+            self.pools.insert(group, SessionPool::new(self.config.clone(), group, 1)?);
+        }
+        let Some(pool) = self.pools.get_mut(&group) else {
+            return Err(ClientError::NoSession { session: 0 });
+        };
+        pool.submit(0, body)?;
+        let mut completions = Vec::new();
+        loop {
+            // The pool gives up by itself when the request's time is up.
+            pool.poll(self.config.request_timeout, &mut completions);
+            if let Some(completion) = completions.pop() {
+                return completion.result;
+            }
+        }
+    }
+}
+
+/// Asks one node how it is.
+///
+/// # Errors
+/// [`ClientError`] when it does not answer in time.
+pub fn status(address: SocketAddr, timeout: Duration) -> Result<StatusReport, ClientError> {
+    let unreachable =
+        |error: &dyn std::fmt::Display| ClientError::Unreachable { address, what: error.to_string() };
+    let start = Instant::now();
+    let mut link = Link::connect(address, timeout).map_err(|error| unreachable(&error))?;
+    link.ask(STATUS_QUESTION).map_err(|error| unreachable(&error))?;
+    while start.elapsed() < timeout {
+        for frame in link.receive().map_err(|error| unreachable(&error))? {
+            match frame.kind {
+                STATUS_ANSWER => return codec::decode(&frame.body).map_err(|error| unreachable(&error)),
+                GREETING => {}
+                kind => return Err(unreachable(&format!("it sent a frame of kind {kind}"))),
+            }
+        }
+    }
+    Err(unreachable(&format!("no answer within {timeout:?}")))
+}

@@ -1,0 +1,78 @@
+//! What keeps a sealed segment from being freed.
+//!
+//! A segment may go when everything in it has a later home: its entries in a snapshot in force (and on every peer that
+//! may still ask for them), its promises in a later, durable record. Segments go oldest first.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::engine::record::Record;
+use crate::types::{GroupId, Op, Ordinal};
+
+/// What a segment holds.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct SegmentContents {
+    /// Number of its last flush.
+    pub last_number: u64,
+    last_ordinal: Ordinal,
+    /// The highest op of each group's entries.
+    entries: BTreeMap<GroupId, Op>,
+    promises: BTreeSet<GroupId>,
+}
+
+/// Why the oldest segment cannot go: groups that need a snapshot, and groups whose promise must be written again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pins {
+    /// Groups with entries that no snapshot covers.
+    pub snapshots: Vec<GroupId>,
+    /// Groups whose newest promise is in the segment.
+    pub promises: Vec<GroupId>,
+}
+
+impl SegmentContents {
+    pub(in crate::engine) fn note(&mut self, number: u64, records: &[(Ordinal, Record)]) {
+        self.last_number = number;
+        for (ordinal, record) in records {
+            self.last_ordinal = self.last_ordinal.max(*ordinal);
+            match record {
+                Record::Entry(entry) => {
+                    let highest = self.entries.entry(entry.header().group()).or_default();
+                    *highest = (*highest).max(entry.op());
+                }
+                Record::HardState { group, .. } => {
+                    self.promises.insert(*group);
+                }
+                Record::Truncation { .. } => {}
+            }
+        }
+    }
+
+    /// Whether nothing pins the segment. `covered` gives the op up to which a group's entries have a later home,
+    /// `promised` the ordinal of its newest durable promise.
+    pub(in crate::engine) fn is_free(
+        &self,
+        covered: impl Fn(GroupId) -> Op,
+        promised: &BTreeMap<GroupId, Ordinal>,
+    ) -> bool {
+        let entries = self.entries.iter().all(|(group, op)| covered(*group) >= *op);
+        entries && self.promises.iter().all(|group| !self.holds_newest(*group, promised))
+    }
+
+    /// What pins the segment: `saved` gives the op up to which a snapshot in force covers a group.
+    pub(in crate::engine) fn pins(
+        &self,
+        saved: impl Fn(GroupId) -> Op,
+        promised: &BTreeMap<GroupId, Ordinal>,
+    ) -> Pins {
+        let uncovered = self.entries.iter().filter(|(group, op)| saved(**group) < **op);
+        let promises = self.promises.iter().filter(|group| self.holds_newest(**group, promised));
+        Pins {
+            snapshots: uncovered.map(|(group, _)| *group).collect(),
+            promises: promises.copied().collect(),
+        }
+    }
+
+    fn holds_newest(&self, group: GroupId, promised: &BTreeMap<GroupId, Ordinal>) -> bool {
+        promised.get(&group).is_none_or(|newest| *newest <= self.last_ordinal)
+    }
+}

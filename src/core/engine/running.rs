@@ -1,0 +1,235 @@
+//! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, FileId};
+use crate::engine::journal::Journal;
+use crate::engine::log_writer::LogWriter;
+use crate::engine::manifest::{ManifestBody, SegmentMeta};
+use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
+use crate::engine::opening::free_slot;
+use crate::engine::retention::Pins;
+use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
+use crate::engine::{EngineConfig, EngineError, EngineEvent};
+use crate::types::{GroupId, Hash, Monotonic, Op, u64_of};
+
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Running {
+    pub config: EngineConfig,
+    pub manifest: ManifestStore,
+    pub journal: Journal,
+    pub writer: LogWriter,
+    /// The file of the next spare segment is being made.
+    spare: Option<(DiskOpId, SegmentMeta)>,
+    saving: Option<SavingSnapshot>,
+    /// What the next manifest will say, and what the one being written says.
+    pending: Changes,
+    installing: Changes,
+    /// Every peer that may ask for a group's entries holds them up to here.
+    floors: BTreeMap<GroupId, Op>,
+}
+
+/// Differences between two manifests.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    spare: Option<SegmentMeta>,
+    snapshot: Option<SnapshotMeta>,
+    /// How many of the oldest segments go.
+    freed: usize,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.spare.is_none() && self.snapshot.is_none() && self.freed == 0
+    }
+
+    fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
+        if let Some(meta) = self.spare {
+            body.segments.push(meta);
+            body.next_generation = meta.generation + 1;
+        }
+        if let Some(meta) = self.snapshot {
+            body.snapshots.retain(|other| other.group != meta.group);
+            body.snapshots.push(meta);
+        }
+        if self.freed > 0 {
+            body.segments.drain(..self.freed);
+            body.first_flush = first_flush;
+        }
+    }
+}
+
+impl Running {
+    pub(in crate::engine) fn new(
+        config: EngineConfig,
+        manifest: ManifestStore,
+        journal: Journal,
+        writer: LogWriter,
+    ) -> Self {
+        Self {
+            config,
+            manifest,
+            journal,
+            writer,
+            spare: None,
+            saving: None,
+            pending: Changes::default(),
+            installing: Changes::default(),
+            floors: BTreeMap::new(),
+        }
+    }
+
+    pub(in crate::engine) fn on_done(
+        &mut self,
+        now: Monotonic,
+        done: &DiskDone,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<Option<EngineEvent>, EngineError> {
+        let event = self.take_done(now, done, ids, out)?;
+        self.keep_house(ids, out)?;
+        Ok(event)
+    }
+
+    /// Makes a spare segment, frees old ones, and writes the manifest that says so.
+    pub(in crate::engine) fn keep_house(
+        &mut self,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<(), EngineError> {
+        self.make_spare(ids, out);
+        self.free_segments();
+        self.write_manifest(ids, out)
+    }
+
+    /// Starts to save a snapshot of `group`, unless another one is on its way.
+    pub(in crate::engine) fn save_snapshot(
+        &mut self,
+        group: GroupId,
+        op: Op,
+        body: Bytes,
+        mut ids: impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) {
+        if self.is_saving() {
+            return;
+        }
+        let taken = &self.manifest.body().snapshots;
+        let slot = (0..).find(|slot| taken.iter().all(|meta| meta.slot != *slot)).unwrap_or(u32::MAX);
+        let meta = SnapshotMeta { group, op, slot, bytes: u64_of(body.len()), hash: Hash::of(&body) };
+        self.saving = Some(SavingSnapshot::start(meta, body, ids(), out));
+    }
+
+    /// Whether a snapshot is not in force yet.
+    pub(in crate::engine) fn is_saving(&self) -> bool {
+        self.saving.is_some() || self.pending.snapshot.is_some() || self.installing.snapshot.is_some()
+    }
+
+    pub(in crate::engine) fn set_floors(&mut self, floors: impl Iterator<Item = (GroupId, Op)>) {
+        self.floors.extend(floors);
+    }
+
+    /// What pins the oldest segment, once the journal is longer than it should be.
+    pub(in crate::engine) fn pins(&self) -> Option<Pins> {
+        let oldest = self.journal.sealed().front()?;
+        let long = u64_of(self.journal.sealed().len()) > u64::from(self.config.sealed_segments_target);
+        long.then(|| oldest.pins(|group| self.saved(group), self.journal.promised()))
+    }
+
+    /// The op up to which a snapshot in force covers `group`.
+    pub(in crate::engine) fn saved(&self, group: GroupId) -> Op {
+        let meta = self.manifest.body().snapshots.iter().find(|meta| meta.group == group);
+        meta.map_or(Op::GENESIS, |meta| meta.op)
+    }
+
+    fn take_done(
+        &mut self,
+        now: Monotonic,
+        done: &DiskDone,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<Option<EngineEvent>, EngineError> {
+        match self.manifest.on_done(done, out).map_err(EngineError::Storage)? {
+            ManifestEvent::Step => return Ok(None),
+            ManifestEvent::Installed => {
+                self.installed();
+                return Ok(None);
+            }
+            ManifestEvent::NotMine => {}
+        }
+        if let Some((_, meta)) = self.spare.take_if(|(id, _)| *id == done.id) {
+            self.pending.spare = Some(meta);
+            return Ok(None);
+        }
+        if let Some(saving) = &mut self.saving
+            && let Some(meta) = saving.on_done(done, &mut *ids, out)
+        {
+            self.saving = None;
+            self.pending.snapshot = Some(meta);
+            return Ok(None);
+        }
+        let Some(through) = self.journal.on_done(now, done.id) else { return Ok(None) };
+        self.writer.mark_durable(through);
+        Ok(Some(EngineEvent::Durable(through)))
+    }
+
+    /// A new manifest is in force: what it changed may be relied on.
+    fn installed(&mut self) {
+        let changes = core::mem::take(&mut self.installing);
+        self.journal.forget_sealed(changes.freed);
+        if let Some(meta) = changes.spare {
+            self.journal.add_spare(meta);
+        }
+    }
+
+    /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
+    fn make_spare(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut Vec<DiskOp>) {
+        let coming = self.spare.is_some() || self.pending.spare.is_some() || self.installing.spare.is_some();
+        // While a manifest is being written it is not sure which files are in use.
+        if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
+            return;
+        }
+        let body = self.manifest.body();
+        let slot = free_slot(&body.segments);
+        let meta = SegmentMeta {
+            slot,
+            bytes: self.config.segment_bytes,
+            generation: body.next_generation,
+            end: None,
+        };
+        let id = ids();
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
+        self.spare = Some((id, meta));
+    }
+
+    /// Lets go of the oldest segments that nothing pins, as far as the journal is longer than it should be.
+    fn free_segments(&mut self) {
+        if self.pending.freed > 0 || self.installing.freed > 0 {
+            return;
+        }
+        let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
+        let surplus = self.journal.sealed().len().saturating_sub(target);
+        let covered = |group| self.saved(group).min(self.floors.get(&group).copied().unwrap_or_default());
+        let oldest = self.journal.sealed().iter().take(surplus);
+        self.pending.freed = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
+    }
+
+    fn write_manifest(
+        &mut self,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut Vec<DiskOp>,
+    ) -> Result<(), EngineError> {
+        if self.pending.is_empty() || self.manifest.is_writing() {
+            return Ok(());
+        }
+        let changes = core::mem::take(&mut self.pending);
+        let mut body = self.manifest.body().clone();
+        changes.apply(&mut body, self.journal.first_flush_after(changes.freed));
+        self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
+        self.installing = changes;
+        Ok(())
+    }
+}

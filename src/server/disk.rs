@@ -1,0 +1,257 @@
+//! A node's data directory: where its files lie, how they are opened, and whose process may touch them.
+//!
+//! ```text
+//! DIR/manifest
+//! DIR/journal/00000000.segment
+//! DIR/snapshots/00000000.snapshot
+//! ```
+//!
+//! The directory itself is locked for as long as a process uses it: two nodes on one journal would destroy it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chronon_core::engine::{BLOCK_BYTES, FileId};
+use rustix::fs::OFlags;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// There is no such directory.
+    #[error("data directory {}: it does not exist; `chronon format` makes one", .path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The path leads to something else.
+    #[error("data directory {}: this is a file, not a directory", .path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It holds no node.
+    #[error("data directory {}: it is not formatted (no file `manifest`); `chronon format` makes a new one", .path.display())]
+    NotFormatted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Formatting would destroy something.
+    #[error("data directory {}: it is not empty (it holds `{found}`); only an empty one is formatted", .path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// The first thing in it.
+        found: String,
+    },
+    /// A process uses it.
+    #[error("data directory {}: another process is using it", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("data directory {}: cannot {what}: {cause}", .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The system's word.
+        cause: io::Error,
+    },
+}
+
+/// A data directory that this process has locked.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    /// Holds the lock; it goes when the process does, however that ends.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Makes `path` an empty data directory, ready to be formatted.
+    ///
+    /// # Errors
+    /// [`DirectoryError`], in particular when anything is there already.
+    pub fn create(path: &Path) -> Result<Self, DirectoryError> {
+        let io = |what| move |cause| DirectoryError::Io { path: path.to_owned(), what, cause };
+        fs::create_dir_all(path).map_err(io("create it"))?;
+        let lock = lock(path)?;
+        let mut entries = fs::read_dir(path).map_err(io("list it"))?;
+        if let Some(entry) = entries.next() {
+            let found = entry.map_err(io("list it"))?.file_name().to_string_lossy().into_owned();
+            return Err(DirectoryError::NotEmpty { path: path.to_owned(), found });
+        }
+        for folder in [JOURNAL, SNAPSHOTS] {
+            fs::create_dir(path.join(folder)).map_err(io("create its folders"))?;
+        }
+        sync_directory(path).map_err(io("sync it"))?;
+        if let Some(parent) = path.canonicalize().map_err(io("resolve it"))?.parent() {
+            sync_directory(parent).map_err(io("sync its parent"))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Opens a formatted data directory.
+    ///
+    /// # Errors
+    /// [`DirectoryError`], in particular when another process uses it.
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let lock = lock(path)?;
+        let directory = Self { path: path.to_owned(), _lock: lock };
+        if !directory.path_of(FileId::Manifest).is_file() {
+            return Err(DirectoryError::NotFormatted { path: path.to_owned() });
+        }
+        Ok(directory)
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file lies.
+    pub fn path_of(&self, file: FileId) -> PathBuf {
+        match file {
+            FileId::Manifest => self.path.join("manifest"),
+            FileId::Segment(slot) => self.path.join(JOURNAL).join(format!("{slot:08}.segment")),
+            FileId::Snapshot(slot) => self.path.join(SNAPSHOTS).join(format!("{slot:08}.snapshot")),
+        }
+    }
+
+    /// Opens a file so that a completed write is durable.
+    pub(super) fn open_for_writes(&self, file: FileId) -> io::Result<File> {
+        OpenOptions::new().write(true).custom_flags(flags(OFlags::DSYNC)).open(self.path_of(file))
+    }
+
+    /// Opens a file so that reads come from the device and not from the page cache.
+    pub(super) fn open_for_reads(&self, file: FileId) -> io::Result<File> {
+        let path = self.path_of(file);
+        match OpenOptions::new().read(true).custom_flags(flags(OFlags::DIRECT)).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                tracing::warn!(file = %path.display(), "the filesystem refuses O_DIRECT: reads go through the page cache");
+                File::open(&path)
+            }
+            other => other,
+        }
+    }
+
+    /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched.
+    pub(super) fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
+        let path = self.path_of(file);
+        let unfinished = path.with_extension("unfinished");
+        let result = write_zeros(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, &path));
+        if let Err(error) = result {
+            // Best effort: what is left over is never read, and the next allocation writes over it.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        sync_directory(path.parent().unwrap_or(&self.path))
+    }
+}
+
+/// Writes `bytes` zeros to a new file and syncs it. Past the page cache, which would copy every one of them, and a piece
+/// at a time, so that the flushes of the journal beside it never wait behind one long burst.
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = create_for_zeros(path)?;
+    let room = vec![0_u8; ZEROS_BYTES + BLOCK_BYTES];
+    let start = room.as_ptr().align_offset(BLOCK_BYTES);
+    let zeros = &room[start..start + ZEROS_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+        file.write_all(&zeros[..piece])?;
+        left -= piece as u64;
+    }
+    file.sync_all()
+}
+
+fn create_for_zeros(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    match options.clone().custom_flags(flags(OFlags::DIRECT)).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
+        other => other,
+    }
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let path = path.to_owned();
+    let metadata = match fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DirectoryError::Missing { path });
+        }
+        Err(cause) => return Err(DirectoryError::Io { path, what: "open it", cause }),
+    };
+    if !metadata.is_dir() {
+        return Err(DirectoryError::NotADirectory { path });
+    }
+    let directory = match File::open(&path) {
+        Ok(directory) => directory,
+        Err(cause) => return Err(DirectoryError::Io { path, what: "open it", cause }),
+    };
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path }),
+        Err(TryLockError::Error(cause)) => Err(DirectoryError::Io { path, what: "lock it", cause }),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The bits of flags as the standard library takes them.
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+const JOURNAL: &str = "journal";
+const SNAPSHOTS: &str = "snapshots";
+
+/// Bytes of zeros written at a time.
+const ZEROS_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use chronon_core::engine::FileId;
+
+    use super::{DataDirectory, DirectoryError};
+
+    #[test]
+    fn a_directory_with_anything_in_it_is_not_formatted_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("node");
+        drop(DataDirectory::create(&path).unwrap());
+        let again = DataDirectory::create(&path).unwrap_err();
+        assert!(matches!(again, DirectoryError::NotEmpty { .. }), "{again}");
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_until_its_user_is_gone() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("node");
+        let first = DataDirectory::create(&path).unwrap();
+        first.allocate(FileId::Manifest, 4096).unwrap();
+        assert!(matches!(DataDirectory::open(&path).unwrap_err(), DirectoryError::InUse { .. }));
+        drop(first);
+        DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn errors_tell_what_is_wrong_with_the_path() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = parent.path().join("nowhere");
+        assert!(matches!(DataDirectory::open(&missing).unwrap_err(), DirectoryError::Missing { .. }));
+        let empty = parent.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        assert!(matches!(DataDirectory::open(&empty).unwrap_err(), DirectoryError::NotFormatted { .. }));
+        let file = parent.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(matches!(DataDirectory::open(&file).unwrap_err(), DirectoryError::NotADirectory { .. }));
+    }
+}

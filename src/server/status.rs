@@ -1,0 +1,146 @@
+//! What a node tells about itself: to `chronon status`, to HTTP, to tests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
+use chronon_core::node::{GroupStatus, NodeStatus, Phase, Role};
+use chronon_core::types::{ClusterId, CommitIndex, NodeId};
+use serde::Serialize;
+
+/// A node from outside, with its links.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct StatusReport {
+    /// The cluster, in hex.
+    pub cluster: String,
+    /// The node.
+    pub node: u64,
+    /// `recovering`, `running` or `halted`.
+    pub phase: String,
+    /// How many times it has started.
+    pub incarnation: u64,
+    /// Whether it recovered, sees a majority, and every group has a primary.
+    pub ready: bool,
+    /// Its replicas.
+    pub groups: Vec<GroupReport>,
+    /// Its links.
+    pub peers: Vec<PeerReport>,
+}
+
+/// A replica from outside.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct GroupReport {
+    /// The group.
+    pub group: u32,
+    /// `primary`, `backup` or `view-change`.
+    pub role: String,
+    /// Its view.
+    pub view: u64,
+    /// The view whose log it holds.
+    pub log_view: u64,
+    /// The highest op it knows to be committed; none when it knows nothing yet.
+    pub commit: Option<u64>,
+    /// The highest op of its log.
+    pub head: u64,
+    /// The highest op it has applied.
+    pub applied: u64,
+    /// Hash over all that was applied, in hex.
+    pub digest: String,
+}
+
+/// A link from outside.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct PeerReport {
+    /// The other node.
+    pub node: u64,
+    /// Whether there is a connection to it.
+    pub linked: bool,
+}
+
+impl StatusReport {
+    /// Puts together what node and links say.
+    pub(super) fn of(
+        cluster: ClusterId,
+        node: NodeId,
+        status: &NodeStatus,
+        linked: impl Iterator<Item = (NodeId, bool)>,
+    ) -> Self {
+        let peers: Vec<PeerReport> =
+            linked.map(|(peer, linked)| PeerReport { node: peer.get(), linked }).collect();
+        // This node counts on both sides of the comparison.
+        let majority = 2 * (1 + peers.iter().filter(|peer| peer.linked).count()) > 1 + peers.len();
+        let led = status.groups.iter().all(has_primary);
+        Self {
+            cluster: format!("{:032x}", cluster.get()),
+            node: node.get(),
+            phase: phase(status.phase).to_owned(),
+            incarnation: status.incarnation.get(),
+            ready: status.phase == Phase::Running && majority && led,
+            groups: status.groups.iter().map(GroupReport::of).collect(),
+            peers,
+        }
+    }
+}
+
+impl GroupReport {
+    fn of(status: &GroupStatus) -> Self {
+        Self {
+            group: status.group.get(),
+            role: role(status.role).to_owned(),
+            view: status.view.get(),
+            log_view: status.log_view.get(),
+            commit: match status.commit {
+                CommitIndex::None => None,
+                CommitIndex::At(op) => Some(op.get()),
+            },
+            head: status.head.get(),
+            applied: status.applied.get(),
+            digest: hex(status.applied_digest.as_bytes()),
+        }
+    }
+}
+
+/// The latest report, for those who may not ask the node's thread.
+#[derive(Clone, Debug, Default)]
+pub struct StatusCell(Arc<Mutex<StatusReport>>);
+
+impl StatusCell {
+    /// The latest report.
+    pub fn get(&self) -> StatusReport {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the report.
+    pub(super) fn set(&self, report: StatusReport) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+}
+
+fn has_primary(group: &GroupStatus) -> bool {
+    match group.role {
+        Role::Primary | Role::Backup => group.view == group.log_view,
+        Role::ViewChange => false,
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Recovering => "recovering",
+        Phase::Running => "running",
+        Phase::Halted => "halted",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Backup => "backup",
+        Role::ViewChange => "view-change",
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

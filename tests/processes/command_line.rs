@@ -1,0 +1,215 @@
+//! What the binary says when it is used wrongly, and that it does what it says when it is not.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{CHRONON, Folder};
+use serde_json::Value;
+
+/// Runs the binary to its end.
+fn chronon(arguments: &[&str]) -> Output {
+    Command::new(CHRONON).args(arguments).env("CHRONON_LOG", "off").output().unwrap()
+}
+
+/// What the binary says as it fails; it must not be a panic.
+fn error(arguments: &[&str]) -> String {
+    let output = chronon(arguments);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{arguments:?} did not fail");
+    assert!(!words.contains("panicked"), "{words}");
+    words.trim().to_owned()
+}
+
+fn format(path: &Path, node: &str) {
+    let path = path.to_str().unwrap();
+    let output =
+        chronon(&["format", "--data-dir", path, "--cluster", "c1", "--node", node, "--voters", "1,2,3"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Arguments that serve a data directory on ports of the system's choice.
+fn serve<'a>(path: &'a Path, cluster: &'a str, node: &'a str) -> Vec<&'a str> {
+    let free = "127.0.0.1:0";
+    let path = path.to_str().unwrap();
+    vec![
+        "serve",
+        "--data-dir",
+        path,
+        "--cluster",
+        cluster,
+        "--node",
+        node,
+        "--requests",
+        free,
+        "--peers-listen",
+        free,
+        "--http",
+        free,
+    ]
+}
+
+#[test]
+fn a_directory_that_cannot_be_served_is_named_with_the_reason() {
+    let folder = Folder::new("directories");
+    let path = folder.path().join("n1");
+    let words = error(&serve(&path, "c1", "1"));
+    assert!(words.ends_with("n1: it does not exist; `chronon format` makes one"), "{words}");
+    std::fs::create_dir(&path).unwrap();
+    let words = error(&serve(&path, "c1", "1"));
+    assert!(
+        words.ends_with("it is not formatted (no file `manifest`); `chronon format` makes a new one"),
+        "{words}"
+    );
+    format(&path, "1");
+    let words = error(&serve(&path, "c1", "2"));
+    assert!(words.contains("n1") && words.contains("it belongs to node 1, not to 2"), "{words}");
+    let words = error(&serve(&path, "c2", "1"));
+    assert!(words.contains("n1") && words.contains("it belongs to cluster"), "{words}");
+}
+
+#[test]
+fn a_directory_is_formatted_once() {
+    let folder = Folder::new("once");
+    let path = folder.path().join("n1");
+    format(&path, "1");
+    let path = path.to_str().unwrap();
+    let again = ["format", "--data-dir", path, "--cluster", "c1", "--node", "1", "--voters", "1,2,3"];
+    let words = error(&again);
+    assert!(
+        words.contains("n1: it is not empty") && words.contains("only an empty one is formatted"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_manifest_of_nonsense_is_refused_without_a_panic() {
+    let folder = Folder::new("nonsense");
+    let path = folder.path().join("n1");
+    format(&path, "1");
+    let manifest = path.join("manifest");
+    let bytes = std::fs::metadata(&manifest).unwrap().len();
+    for byte in [0x00, 0xff] {
+        std::fs::write(&manifest, vec![byte; usize::try_from(bytes).unwrap()]).unwrap();
+        let words = error(&serve(&path, "c1", "1"));
+        assert!(words.contains("n1") && words.contains("manifest"), "{words}");
+    }
+    std::fs::write(&manifest, b"short").unwrap();
+    let words = error(&serve(&path, "c1", "1"));
+    assert!(words.contains("n1") && words.contains("manifest"), "{words}");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_key() {
+    let folder = Folder::new("port");
+    let path = folder.path().join("n1");
+    format(&path, "1");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, key) in [("--requests", "requests"), ("--peers-listen", "peers_listen"), ("--http", "http")] {
+        let mut arguments = serve(&path, "c1", "1");
+        let place = arguments.iter().position(|argument| *argument == flag).unwrap();
+        arguments[place + 1] = &address;
+        let words = error(&arguments);
+        assert!(words.contains(&format!("key `{key}`: {address} is taken by another process")), "{words}");
+    }
+}
+
+#[test]
+fn a_variable_with_a_bad_value_is_named() {
+    let output = Command::new(CHRONON)
+        .args(["serve", "--data-dir", "x", "--cluster", "c1"])
+        .env("CHRONON_NODE", "one")
+        .output()
+        .unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        words.contains("variable CHRONON_NODE: key `node`: \"one\" is not allowed; it takes a node id: a whole number from 1"),
+        "{words}"
+    );
+}
+
+/// A `serve --dev` that ends with its handle.
+struct Dev {
+    process: Child,
+    requests: String,
+    http: String,
+}
+
+impl Dev {
+    fn start(folder: &Folder) -> Self {
+        let free = "127.0.0.1:0";
+        let mut process = Command::new(CHRONON)
+            .args(["serve", "--dev", "-o", "json", "--requests", free, "--http", free, "--data-dir"])
+            .arg(folder.path().join("dev"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let text = |key: &str| said[key].as_str().unwrap().to_owned();
+        Self { requests: text("requests"), http: text("http"), process }
+    }
+
+    /// Runs a verb against this node and reads what it says.
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let output = chronon(&[arguments, &["--nodes", &self.requests, "-o", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn get(&self, path: &str) -> (String, String) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_node_for_trying_things_out_needs_nothing_and_forgets_nothing() {
+    let folder = Folder::new("dev");
+    let dev = Dev::start(&folder);
+    assert_eq!(dev.ask(&["kv", "get", "greeting"])["value"], Value::Null);
+    assert_eq!(dev.ask(&["kv", "set", "greeting", "hello"])["written"], true);
+    assert_eq!(dev.ask(&["kv", "cas", "greeting", "goodbye", "--expected", "hello"])["written"], true);
+    dev.ask(&["bank", "open", "1", "100"]);
+    dev.ask(&["bank", "open", "2", "0"]);
+    dev.ask(&["bank", "transfer", "1", "2", "30"]);
+    assert_eq!(dev.ask(&["bank", "audit"])["total"], 100);
+    let refused = error(&["bank", "transfer", "1", "2", "71", "--nodes", &dev.requests]);
+    assert_eq!(refused, "error: account 1 holds 70, which is less than asked for");
+    let unknown = error(&["kv", "get", "x", "--group", "9", "--nodes", &dev.requests]);
+    assert_eq!(unknown, "error: group 9: the cluster has no such group");
+    drop(dev);
+
+    let dev = Dev::start(&folder);
+    assert_eq!(dev.ask(&["kv", "get", "greeting"])["value"], "goodbye");
+    assert_eq!(dev.ask(&["bank", "balance", "2"])["balance"], 30);
+    assert_eq!(dev.ask(&["status"])[0]["incarnation"], 2);
+    let ok = ("HTTP/1.1 200 OK".to_owned(), "OK".to_owned());
+    for path in ["/health", "/livez"] {
+        assert_eq!(dev.get(path), ok, "{path}");
+    }
+    // What HTTP tells may be a moment old.
+    let start = Instant::now();
+    while dev.get("/readyz") != ok {
+        assert!(start.elapsed() < Duration::from_secs(10), "it answers requests and is not ready");
+    }
+    let (_, status) = dev.get("/status");
+    assert_eq!(serde_json::from_str::<Value>(&status).unwrap()["phase"], "running");
+}

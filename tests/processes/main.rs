@@ -1,0 +1,9 @@
+//! Real processes on a real disk: they are killed, paused, misused and fed with garbage, and must keep every promise.
+
+mod command_line;
+mod garbage;
+mod history;
+mod kill;
+mod load;
+mod nemesis;
+mod support;
