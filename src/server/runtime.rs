@@ -76,6 +76,7 @@ impl std::fmt::Display for HaltWords {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             HaltReason::Disk { what } => write!(f, "a disk operation failed: {what}"),
+            HaltReason::Config { what } => write!(f, "the configuration cannot work: {what}"),
             HaltReason::Storage { what } => write!(f, "the data directory cannot be used: {what}"),
         }
     }
