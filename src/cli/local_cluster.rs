@@ -259,5 +259,5 @@ static NEXT_PORT: Mutex<u16> = Mutex::new(0);
 
 /// Where ports are looked for.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// The cluster that all of these nodes belong to.
-const CLUSTER: &str = "10ca1";
+/// The cluster that all of these nodes belong to, in hex.
+pub const CLUSTER: &str = "10ca1";
