@@ -223,7 +223,7 @@ mod tests {
             for group in &config.groups {
                 assert_eq!(group.validate(), Ok(()));
             }
-            assert!(u64::from(config.engine.flush_bytes_max) * 2 <= config.engine.segment_bytes);
+            assert_eq!(config.engine.validate(config.groups.len()), Ok(()));
         }
         let several = configs.iter().filter(|config| config.groups.len() > 1).count();
         assert!(several >= 200, "{several} of 400 seeds have several groups");
