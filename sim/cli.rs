@@ -276,3 +276,50 @@ fn open_results(dir: &Path) -> Result<std::fs::File, String> {
 
 /// Seeds of a swarm when nobody says how many.
 const SEEDS_DEFAULT: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{Cli, Command, replayed};
+
+    fn refused(arguments: &[&str]) -> String {
+        let all = ["chronon-sim"].iter().chain(arguments);
+        match Cli::try_parse_from(all) {
+            Ok(cli) => panic!("accepted: {cli:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_named_with_what_is_allowed() {
+        let cases: [(&[&str], &str); 6] = [
+            (&["swarm", "--start", "0xzz"], "`0xzz` is not a seed"),
+            (&["swarm", "--for", "10"], "`10` is not a span"),
+            (&["swarm", "--shard", "3/2"], "`3/2` is not a shard"),
+            (&["swarm", "--jobs", "0"], "1..=1024"),
+            (&["swarm", "--seeds", "5", "--for", "1s"], "cannot be used with"),
+            (&["run"], "<FILE|DIR>..."),
+        ];
+        for (arguments, expected) in cases {
+            let error = refused(arguments);
+            assert!(error.contains(expected), "{arguments:?} gives {error}");
+        }
+    }
+
+    #[test]
+    fn a_swarm_needs_no_arguments() {
+        let cli = Cli::try_parse_from(["chronon-sim", "swarm"]).expect("a swarm");
+        let Command::Swarm(args) = cli.command else { panic!("a swarm") };
+        assert_eq!((args.start, args.seeds, args.time), (1, None, None));
+    }
+
+    #[test]
+    fn replay_takes_a_seed_or_a_file_and_says_what_it_could_not_read() {
+        assert_eq!(replayed("0x11").expect("a seed").1.seed, 17);
+        let error = replayed("17x").expect_err("no seed and no file");
+        assert!(error.contains("`17x` is not a seed") && error.contains("no such file"), "{error}");
+        let error = replayed("no/such.toml").expect_err("no such file");
+        assert!(error.starts_with("no/such.toml: "), "{error}");
+    }
+}

@@ -17,6 +17,9 @@ pub const GROUPS_MAX: u32 = 8;
 /// A run has at most this many clients.
 pub const CLIENTS_MAX: u32 = 16;
 
+/// A seed commits at least so many client operations.
+pub const OPERATIONS_MIN: u64 = 200;
+
 /// One run, before it begins.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WorldConfig {
@@ -46,7 +49,9 @@ pub struct WorldConfig {
     pub bytes_on_the_wire: bool,
     /// How long the first phase lasts; the faults are in it.
     pub faults_ns: u64,
-    /// How long the healed world may take to converge.
+    /// Clients go on in the healed world until so many operations are acknowledged.
+    pub operations_min: u64,
+    /// How long the healed world may take to get there, and to converge.
     pub heal_ns: u64,
     /// What goes wrong.
     pub plan: Vec<Fault>,
@@ -108,6 +113,7 @@ impl WorldConfig {
             clients,
             bytes_on_the_wire: draw.coin(),
             faults_ns,
+            operations_min: OPERATIONS_MIN,
             heal_ns: 60 * SECOND,
             plan: draw_plan(&randomness, shape),
             steps_max: 3_000_000,

@@ -1,6 +1,35 @@
 //! Workloads: what clients ask of an application, and what its answers must be like.
 //!
-//! A user's own application is attacked by giving it one of these; `Simulation` runs the two together.
+//! A user's own application is attacked by giving it one of these; [`crate::run::Simulation`] runs the two together
+//! under the whole fault model:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use chronon_core::codec;
+//! use chronon_core::register::{RegisterCommand, Registers};
+//! use chronon_core::types::{Blob, GroupInit};
+//! use chronon_sim::random::Draw;
+//! use chronon_sim::run::Simulation;
+//! use chronon_sim::workload::{Asking, Workload};
+//!
+//! #[derive(Clone)]
+//! struct Writes;
+//!
+//! impl Workload<Registers> for Writes {
+//!     fn kinds(&self) -> &[&'static str] {
+//!         &["register"]
+//!     }
+//!     fn command(&mut self, _group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {
+//!         let key = Blob::from(vec![draw.below(3) as u8]);
+//!         let value = Blob::from(asking.unique().to_le_bytes().to_vec());
+//!         Bytes::from(codec::encode(&RegisterCommand::Write { key, value }))
+//!     }
+//! }
+//!
+//! let simulation = Simulation::new(Registers, Writes);
+//! let report = simulation.run(simulation.config_of_seed(1), None);
+//! assert_eq!(report.cause, None);
+//! ```
 
 use std::collections::BTreeMap;
 

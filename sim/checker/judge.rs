@@ -28,6 +28,28 @@ pub struct Evidence {
     pub states: Vec<String>,
 }
 
+/// Whether `order`, places in the list of operations, proves that the history is linearizable: every operation that was
+/// answered is in it, once, at a moment when it was open, and the object gives every answer. Operations that were never
+/// answered may be in it or not; one that the object refuses there did nothing.
+pub fn proves<M: Model>(model: &M, operations: &[Timed<M::Op>], order: &[usize]) -> bool {
+    let mut taken = vec![false; operations.len()];
+    let mut state = model.initial();
+    let mut now = 0;
+    for &index in order {
+        let Some(timed) = operations.get(index).filter(|_| !std::mem::replace(&mut taken[index], true))
+        else {
+            return false;
+        };
+        now = now.max(timed.invoked);
+        match (model.step(&state, &timed.op), timed.returned) {
+            (Some(next), returned) if returned.is_none_or(|at| now < at) => state = next,
+            (None, None) => {}
+            _ => return false,
+        }
+    }
+    operations.iter().zip(taken).all(|(timed, taken)| taken || timed.returned.is_none())
+}
+
 /// Judges `operations`, in any order of the list.
 pub fn judge<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> Judged {
     match search(model, operations, limits) {

@@ -49,7 +49,7 @@ impl Model for Log {
         matches!(op, LogOp::AppendAny(_))
     }
 
-    fn matters_before(&self, first: &LogOp, owed: bool, then: &LogOp) -> bool {
+    fn matters_before(&self, first: &LogOp, owed: bool, then: &LogOp, _hint: u64) -> bool {
         use LogOp::{Append, AppendAny, Beyond, Read};
         match (*first, *then) {
             // The second lands where the first left the end.

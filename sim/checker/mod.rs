@@ -24,7 +24,7 @@ mod value;
 
 pub use bank::{Account, Bank, BankOp, Books};
 pub use history::{End, Event, EventKind, History, HistoryError, Operation, ReadError};
-pub use judge::{Evidence, Judged, judge};
+pub use judge::{Evidence, Judged, judge, proves};
 pub use log::{Log, LogOp};
 pub use model::{Limits, Model, Timed, Wants};
 pub use mutex::{Mutex, MutexOp};

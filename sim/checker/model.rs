@@ -32,8 +32,16 @@ pub trait Model {
     /// False promises: wherever `first` and right after it `then` are legal, either `then`, `first` is legal too and
     /// leaves the same state; or `then` alone is legal and leaves the same state, and either `first` is not `owed`
     /// (nobody waits for it to take effect) or `first` is blind and `then` overwrites.
-    fn matters_before(&self, _first: &Self::Op, _owed: bool, _then: &Self::Op) -> bool {
+    ///
+    /// `hint` is 0 or what [`Model::hint`] said; what it says holds.
+    fn matters_before(&self, _first: &Self::Op, _owed: bool, _then: &Self::Op, _hint: u64) -> bool {
         true
+    }
+
+    /// What is true of `state`, and stays true whichever of `open`, the operations that may take effect next, do. 0
+    /// says nothing.
+    fn hint(&self, _state: &Self::State, _open: &mut dyn Iterator<Item = &Self::Op>) -> u64 {
+        0
     }
 
     /// What `op` leaves behind, for [`Model::wants`] of others to name; `None` when no one value tells.
@@ -42,7 +50,7 @@ pub trait Model {
     }
 
     /// Whose effect `op` may want: promises that [`Model::matters_before`] of an operation that is not owed is false
-    /// for all others.
+    /// for all others, whatever the hint.
     fn wants(&self, _op: &Self::Op) -> Wants {
         Wants::Anything
     }

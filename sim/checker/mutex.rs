@@ -35,7 +35,7 @@ impl Model for Mutex {
         false
     }
 
-    fn matters_before(&self, first: &MutexOp, _owed: bool, then: &MutexOp) -> bool {
+    fn matters_before(&self, first: &MutexOp, _owed: bool, then: &MutexOp, _hint: u64) -> bool {
         // Two of a kind never follow each other.
         first != then
     }

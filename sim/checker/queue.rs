@@ -46,7 +46,7 @@ impl Model for Queue {
         matches!(op, QueueOp::Enqueue(_))
     }
 
-    fn matters_before(&self, first: &QueueOp, owed: bool, then: &QueueOp) -> bool {
+    fn matters_before(&self, first: &QueueOp, owed: bool, then: &QueueOp, _hint: u64) -> bool {
         use QueueOp::{Dequeue, DequeueAny, Empty, Enqueue};
         match (first, then) {
             (Enqueue(one), Enqueue(other)) => one != other,

@@ -70,7 +70,7 @@ impl Model for Register {
         matches!(op, RegisterOp::Write(_))
     }
 
-    fn matters_before(&self, first: &RegisterOp, owed: bool, then: &RegisterOp) -> bool {
+    fn matters_before(&self, first: &RegisterOp, owed: bool, then: &RegisterOp, _hint: u64) -> bool {
         use RegisterOp::{Differs, Impossible, Read, Swap, Write};
         match (*first, *then) {
             // What `then` needs to find is what `first` leaves.

@@ -271,7 +271,7 @@ impl<'a, M: Model> Search<'a, M> {
         let before = std::mem::replace(&mut self.frontier, Frontier::empty());
         let timed = &self.operations[operation];
         let wanted = timed.returned.is_none_or(|at| self.uses.of(self.model, &timed.op) > at);
-        let mut relevant = None;
+        let mut relevant = BTreeMap::new();
         let mut after = Frontier::empty();
         for (state, all) in &before.by_state {
             for marks in all {
@@ -282,7 +282,8 @@ impl<'a, M: Model> Search<'a, M> {
                     after.add(state.clone(), marks);
                 }
                 if owed || (marks.available.has(slot) && wanted) {
-                    let relevant = relevant.get_or_insert_with(|| self.relevant_to(slot));
+                    let hint = self.hint(state);
+                    let relevant = relevant.entry(hint).or_insert_with(|| self.relevant_to(slot, hint));
                     if !self.explain(slot, relevant, state.clone(), marks.clone(), &mut after) {
                         return Answered::TooMuch;
                     }
@@ -297,8 +298,13 @@ impl<'a, M: Model> Search<'a, M> {
         Answered::Explained
     }
 
-    /// Slots of the open operations whose place before `slot` matters, `slot` included.
-    fn relevant_to(&self, slot: usize) -> Vec<usize> {
+    fn hint(&self, state: &M::State) -> u64 {
+        let operations = self.operations;
+        self.model.hint(state, &mut self.slots.iter().flatten().map(|operation| &operations[*operation].op))
+    }
+
+    /// Slots of the open operations whose place before `slot` matters, `slot` included, in a state of this hint.
+    fn relevant_to(&self, slot: usize, hint: u64) -> Vec<usize> {
         let mut relevant = vec![slot];
         let mut rest: Vec<usize> =
             (0..self.slots.len()).filter(|other| *other != slot && self.slots[*other].is_some()).collect();
@@ -307,7 +313,7 @@ impl<'a, M: Model> Search<'a, M> {
             let then = self.timed(relevant[at]);
             rest.retain(|first| {
                 let timed = self.timed(*first);
-                let matters = self.model.matters_before(&timed.op, timed.returned.is_some(), &then.op);
+                let matters = self.model.matters_before(&timed.op, timed.returned.is_some(), &then.op, hint);
                 if matters {
                     relevant.push(*first);
                 }

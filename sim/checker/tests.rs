@@ -4,7 +4,7 @@ use chronon_core::types::Prng;
 
 use super::{
     Bank, BankOp, Books, Evidence, History, Judged, Limits, Log, LogOp, Model, Mutex, MutexOp, Queue,
-    QueueOp, Register, RegisterOp, Text, TextOp, Timed, Verdict, check, judge,
+    QueueOp, Register, RegisterOp, Text, TextOp, Timed, Verdict, check, judge, proves,
 };
 
 /// Whether some order explains every answer, by trying all.
@@ -387,4 +387,21 @@ fn histories_of_every_model_are_read() {
         assert!(matches!(verdict(model, &right), Verdict::Linearizable { .. }), "{model}: {right}");
         assert!(matches!(verdict(model, &wrong), Verdict::Violation(_)), "{model}: {wrong}");
     }
+}
+
+#[test]
+fn an_order_proves_only_what_it_explains() {
+    let op = |op, invoked, returned| Timed { op, invoked, returned };
+    let history = [
+        op(RegisterOp::Write(1), 1, Some(5)),
+        op(RegisterOp::Write(2), 2, None),
+        op(RegisterOp::Read(2), 6, Some(7)),
+        op(RegisterOp::Swap(7, 8), 6, None),
+    ];
+    assert!(proves(&Register, &history, &[0, 1, 2]));
+    assert!(proves(&Register, &history, &[0, 3, 1, 2]), "what was never answered may have been refused");
+    assert!(!proves(&Register, &history, &[0, 2]), "the read saw what was never answered");
+    assert!(!proves(&Register, &history, &[1, 2]), "the first write was answered");
+    assert!(!proves(&Register, &history, &[0, 1, 1, 2]), "an operation takes effect once");
+    assert!(!proves(&Register, &history, &[1, 2, 0]), "the first write was over when the read began");
 }

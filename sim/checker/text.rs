@@ -49,7 +49,7 @@ impl Model for Text {
         matches!(op, TextOp::Put(_))
     }
 
-    fn matters_before(&self, first: &TextOp, owed: bool, then: &TextOp) -> bool {
+    fn matters_before(&self, first: &TextOp, owed: bool, then: &TextOp, _hint: u64) -> bool {
         use TextOp::{Append, Get, Put};
         match (first, then) {
             (Put(left), Get(found)) => left == found,

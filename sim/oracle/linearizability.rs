@@ -1,35 +1,38 @@
 //! Linearizable (11): what the clients of each group asked and heard has an order that explains every answer.
 //!
 //! Operations that nobody was answered stay open. The whole history is judged once, at the end of the run: registers
-//! key by key, a bank as one object.
+//! key by key, a bank as one object. The order of the committed log is tried first: if it explains every answer, that
+//! is the proof. If it does not, the search says whether another order does.
 
 use std::collections::BTreeMap;
 
 use chronon_core::bank::{BankAnswer, BankCommand, BankError};
 use chronon_core::builtin::BuiltinError;
-use chronon_core::codec::{self, wire};
+use chronon_core::codec;
 use chronon_core::kernel::{Command, Outcome};
-use chronon_core::node::Answer;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
-use chronon_core::types::{Blob, GroupId, RequestNumber};
+use chronon_core::types::{Blob, GroupInit};
 
-use super::{Counts, Observed, Oracle, Violation};
-use crate::checker::{Bank, BankOp, Judged, Limits, Model, Register, RegisterOp, Timed, UNSET, judge};
-use crate::time::WorldTime;
+use super::journal::CommandId;
+use super::shadow::Broken;
+use crate::checker::{
+    Bank, BankOp, Judged, Limits, Model, Register, RegisterOp, Timed, UNSET, judge, proves,
+};
 
-/// The history of every group, judged at the end.
-#[derive(Clone, Debug, Default)]
-pub struct Linearizable {
-    groups: BTreeMap<GroupId, History>,
-    events: u64,
-    judged: u64,
-    given_up: u64,
-}
-
+/// The history of one group.
 #[derive(Clone, Debug)]
-struct History {
+pub(super) struct History {
     kind: Kind,
+    /// Places in real time.
+    events: u64,
     operations: BTreeMap<u64, Asked>,
+    /// Which operation a command is.
+    by_command: BTreeMap<(u128, u64, u64), u64>,
+    /// Operations in the order of the committed log.
+    order: Vec<u64>,
+    pub compared: u64,
+    /// Objects of which neither was known when the search reached its limits.
+    pub given_up: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,41 +49,94 @@ struct Asked {
     returned: Option<(u64, Outcome)>,
 }
 
-impl Linearizable {
-    fn invoke(&mut self, operation: u64, group: GroupId, command: &Command) {
+/// The operations on one object, and for each the operation of the history that it is.
+struct Object<O> {
+    timed: Vec<Timed<O>>,
+    numbers: Vec<u64>,
+}
+
+impl History {
+    /// The history of a group; `None` of an application that this oracle does not know.
+    pub(super) fn new(init: &GroupInit) -> Option<Self> {
+        let kind = match init.kind.as_str() {
+            "bank" => Kind::Bank,
+            "register" => Kind::Register,
+            _ => return None,
+        };
+        let (by_command, order) = (BTreeMap::new(), Vec::new());
+        Some(Self {
+            kind,
+            events: 0,
+            operations: BTreeMap::new(),
+            by_command,
+            order,
+            compared: 0,
+            given_up: 0,
+        })
+    }
+
+    pub(super) fn invoke(&mut self, operation: u64, command: &Command) {
         self.events += 1;
-        let registers = command.number == RequestNumber::default();
-        if let Some(history) = self.groups.get_mut(&group).filter(|_| !registers) {
+        let number = command.number.get();
+        // A registration opens a session and asks the application nothing.
+        if number > 0 {
             let asked = Asked { body: command.body.clone(), invoked: self.events, returned: None };
-            history.operations.insert(operation, asked);
+            self.operations.insert(operation, asked);
+            self.by_command.insert((command.client.get(), command.session.get(), number), operation);
         }
     }
 
-    fn answer(&mut self, operation: u64, group: GroupId, answer: &Answer) {
+    pub(super) fn answer(&mut self, operation: u64, outcome: &Outcome) {
         self.events += 1;
-        let Answer::Committed { outcome, .. } = answer else { return };
-        let asked = self.groups.get_mut(&group).and_then(|history| history.operations.get_mut(&operation));
-        if let Some(asked) = asked {
+        if let Some(asked) = self.operations.get_mut(&operation) {
             asked.returned = Some((self.events, outcome.clone()));
         }
     }
 
-    fn judge_all(&mut self, found: &mut Vec<Violation>) {
-        for (group, history) in &self.groups {
-            let verdicts = match history.kind {
-                Kind::Bank => history.judge_bank(),
-                Kind::Register => history.judge_registers(),
-            };
-            for verdict in verdicts {
-                match verdict {
-                    Ok(judged) => self.judged += judged,
-                    Err(Failed::GaveUp) => self.given_up += 1,
-                    Err(Failed::Violation(what)) => {
-                        found.push(Violation::new("Linearizable", what).of(*group))
-                    }
-                }
+    /// A command is executed in the committed log.
+    pub(super) fn commit(&mut self, command: CommandId) {
+        let CommandId { client, session, number } = command;
+        self.order.extend(self.by_command.remove(&(client, session, number)));
+    }
+
+    /// Judges the whole history.
+    pub(super) fn judge(&mut self) -> Vec<Broken> {
+        let verdicts = match self.kind {
+            Kind::Bank => self.judge_bank(),
+            Kind::Register => self.judge_registers(),
+        };
+        let mut broken = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                Ok(compared) => self.compared += compared,
+                Err(Failed::GaveUp) => self.given_up += 1,
+                Err(Failed::Violation(what)) => broken.push(Broken::new("Linearizable", what)),
             }
         }
+        broken
+    }
+
+    fn judge_registers(&self) -> Vec<Result<u64, Failed>> {
+        let mut values = Numbers::default();
+        let mut keys: BTreeMap<Blob, Object<RegisterOp>> = BTreeMap::new();
+        for (number, asked) in &self.operations {
+            if let Some((key, op)) = asked.register_op(&mut values) {
+                keys.entry(key).or_default().put(*number, asked.timed(op));
+            }
+        }
+        let name = |key: &Blob| format!("register {}", String::from_utf8_lossy(key.as_slice()));
+        keys.iter().map(|(key, object)| object.verdict(&name(key), &Register, &self.order)).collect()
+    }
+
+    fn judge_bank(&self) -> Vec<Result<u64, Failed>> {
+        let mut accounts = Numbers::default();
+        let mut object = Object::default();
+        for (number, asked) in &self.operations {
+            if let Some(op) = asked.bank_op(&mut accounts) {
+                object.put(*number, asked.timed(op));
+            }
+        }
+        vec![object.verdict("the bank", &Bank::closed(accounts.0.len()), &self.order)]
     }
 }
 
@@ -90,33 +146,6 @@ enum Failed {
     GaveUp,
     /// Nothing explains it.
     Violation(String),
-}
-
-impl History {
-    fn judge_registers(&self) -> Vec<Result<u64, Failed>> {
-        let mut values = Numbers::default();
-        let mut keys: BTreeMap<Blob, Vec<Timed<RegisterOp>>> = BTreeMap::new();
-        for asked in self.operations.values() {
-            if let Some((key, op)) = asked.register_op(&mut values) {
-                keys.entry(key).or_default().push(asked.timed(op));
-            }
-        }
-        keys.iter()
-            .map(|(key, operations)| {
-                let name = format!("register {}", String::from_utf8_lossy(key.as_slice()));
-                verdict(&name, &Register, operations)
-            })
-            .collect()
-    }
-
-    fn judge_bank(&self) -> Vec<Result<u64, Failed>> {
-        let mut accounts = Numbers::default();
-        let mut operations = Vec::new();
-        for asked in self.operations.values() {
-            operations.extend(asked.bank_op(&mut accounts).map(|op| asked.timed(op)));
-        }
-        vec![verdict("the bank", &Bank::closed(accounts.0.len()), &operations)]
-    }
 }
 
 impl Asked {
@@ -217,30 +246,47 @@ fn refusal(error: &Blob, mut account: impl FnMut(u64) -> usize) -> Option<BankOp
 }
 
 fn decode_error(error: &Blob) -> Option<BankError> {
-    fn is<T: wire::Decode<()>>(bytes: &Blob) -> Option<T> {
-        codec::decode(bytes.as_slice()).ok()
-    }
-    match is::<BuiltinError>(error)? {
+    match codec::decode(error.as_slice()).ok()? {
         BuiltinError::Bank(error) => Some(error),
         BuiltinError::Register(_) | BuiltinError::UnknownKind => None,
     }
 }
 
-fn verdict<M: Model>(name: &str, model: &M, operations: &[Timed<M::Op>]) -> Result<u64, Failed> {
-    match judge(model, operations, LIMITS) {
-        Judged::Linearizable => Ok(operations.len() as u64),
-        Judged::GaveUp => Err(Failed::GaveUp),
-        Judged::Violation(evidence) => {
-            let failed = &operations[evidence.failed];
-            let told: Vec<String> =
-                evidence.operations.iter().take(TOLD_MAX).map(|index| tell(&operations[*index])).collect();
-            Err(Failed::Violation(format!(
-                "{name}: nothing explains {}; possible before it: {}; {} operations prove it: {}",
-                tell(failed),
-                evidence.states.join(" or "),
-                evidence.operations.len(),
-                told.join(", ")
-            )))
+impl<O> Default for Object<O> {
+    fn default() -> Self {
+        Self { timed: Vec::new(), numbers: Vec::new() }
+    }
+}
+
+impl<O: Clone + std::fmt::Debug> Object<O> {
+    fn put(&mut self, number: u64, timed: Timed<O>) {
+        self.numbers.push(number);
+        self.timed.push(timed);
+    }
+
+    /// How many operations were judged and found linearizable.
+    fn verdict<M: Model<Op = O>>(&self, name: &str, model: &M, order: &[u64]) -> Result<u64, Failed> {
+        let count = self.timed.len() as u64;
+        // Numbers ascend: operations are put in their order.
+        let place = |number: &u64| self.numbers.binary_search(number).ok();
+        let logged: Vec<usize> = order.iter().filter_map(place).collect();
+        if proves(model, &self.timed, &logged) {
+            return Ok(count);
+        }
+        match judge(model, &self.timed, LIMITS) {
+            Judged::Linearizable => Ok(count),
+            Judged::GaveUp => Err(Failed::GaveUp),
+            Judged::Violation(evidence) => {
+                let shown = evidence.operations.iter().take(TOLD_MAX);
+                let told: Vec<String> = shown.map(|index| tell(&self.timed[*index])).collect();
+                Err(Failed::Violation(format!(
+                    "{name}: nothing explains {}; possible before it: {}; {} operations prove it: {}",
+                    tell(&self.timed[evidence.failed]),
+                    evidence.states.join(" or "),
+                    evidence.operations.len(),
+                    told.join(", ")
+                )))
+            }
         }
     }
 }
@@ -266,41 +312,6 @@ impl<T: Ord + Clone> Numbers<T> {
     fn of(&mut self, value: &T) -> u32 {
         let next = self.0.len() as u32 + 1;
         *self.0.entry(value.clone()).or_insert(next)
-    }
-}
-
-impl Oracle for Linearizable {
-    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
-        match seen {
-            Observed::Begin { groups, .. } => {
-                for init in *groups {
-                    let kind = match init.kind.as_str() {
-                        "bank" => Kind::Bank,
-                        "register" => Kind::Register,
-                        // Of an application that this oracle does not know, it says nothing.
-                        _ => continue,
-                    };
-                    self.groups.insert(init.group, History { kind, operations: BTreeMap::new() });
-                }
-            }
-            Observed::Invoke { operation, group, command, .. } => self.invoke(*operation, *group, command),
-            Observed::Return { operation, group, answer, .. } => self.answer(*operation, *group, answer),
-            Observed::End { .. } => self.judge_all(found),
-            _ => {}
-        }
-    }
-
-    fn invariants(&self) -> &'static [&'static str] {
-        &["Linearizable"]
-    }
-
-    fn count(&self, counts: &mut Counts) {
-        counts.add("Linearizable", self.judged);
-        counts.add("Linearizable (given up)", self.given_up);
-    }
-
-    fn fork(&self) -> Box<dyn Oracle> {
-        Box::new(self.clone())
     }
 }
 

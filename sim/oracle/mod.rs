@@ -21,7 +21,6 @@ use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
 
-pub use linearizability::Linearizable;
 pub use replication::Replication;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
 
@@ -231,7 +230,6 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<OnePrimary>::default(),
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
-        Box::<Linearizable>::default(),
         Box::<Replication>::default(),
     ]
 }

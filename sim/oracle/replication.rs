@@ -4,17 +4,19 @@
 //! disk ops -> shadow (what is durable) -+-> claims    what a message says, its sender had made durable
 //!                                       +-> commits   a quorum held it, it never changes, every view keeps it
 //! messages, statuses -------------------+             '-> sessions   a command is applied at one op
+//! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
 use std::collections::BTreeMap;
 
 use chronon_core::consensus::VsrMessage;
-use chronon_core::node::{Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
+use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
 
-use super::journal::{Payload, Record, RecordKind};
+use super::journal::{self, Payload, Record, RecordKind};
+use super::linearizability::History;
 use super::replication_claims::{self as claims, Said};
-use super::replication_commits::Group;
+use super::replication_commits::{Group, NewCommit};
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow};
 use super::{Counts, Observed, Oracle, Violation};
@@ -37,6 +39,7 @@ pub struct Replication {
 struct Facts {
     group: Group,
     sessions: Sessions,
+    history: Option<History>,
     said: BTreeMap<NodeId, Said>,
     /// By op: the digest that the first replica to stop there showed.
     digests: BTreeMap<u64, Hash>,
@@ -71,6 +74,10 @@ impl Replication {
                 Effect::Disk(_) | Effect::Halt(_) => {}
             }
         }
+    }
+
+    fn history(&mut self, group: GroupId) -> Option<&mut History> {
+        self.groups.get_mut(&group)?.history.as_mut()
     }
 
     /// A process that has read its disk goes on where the newest durable promise says (35b).
@@ -113,10 +120,21 @@ impl Replication {
             let own = self.disks.get(&node).and_then(|disk| disk.log(status.group));
             let alone = facts.group.is_alone();
             let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
-            let (sessions, broken) = (&mut facts.sessions, &mut self.broken);
-            facts.group.raise(status.view.get(), commit, own, |commit| {
-                let judged = commit.payload.map_or(Ok(()), |payload| sessions.commit(commit.op, &payload));
-                broken.extend(judged.err().map(|broken| broken.of(status.group)));
+            let Facts { group, sessions, history, .. } = facts;
+            let broken = &mut self.broken;
+            group.raise(status.view.get(), commit, own, |NewCommit { op, payload }| {
+                let Some(payload) = payload.filter(|payload| payload.is_commands) else { return };
+                let Some(commands) = journal::commands(&payload.bytes) else {
+                    let what = format!("op {op} is committed, and is not a batch of commands");
+                    broken.push(Broken::new("ApplyOnce", what).of(status.group));
+                    return;
+                };
+                for (index, command) in commands.into_iter().enumerate() {
+                    let executes = sessions.commit(op, index, command);
+                    if let Some(history) = history.as_mut().filter(|_| executes) {
+                        history.commit(command);
+                    }
+                }
             })
         } else {
             facts.group.known(commit)
@@ -208,8 +226,9 @@ impl Oracle for Replication {
         let node = match seen {
             Observed::Begin { groups, .. } => {
                 for init in *groups {
-                    let (sessions, said) = (Sessions::default(), BTreeMap::new());
-                    let facts = Facts { group: Group::new(init), sessions, said, digests: BTreeMap::new() };
+                    let (sessions, said) = (Sessions::new(init), BTreeMap::new());
+                    let (group, history, digests) = (Group::new(init), History::new(init), BTreeMap::new());
+                    let facts = Facts { group, sessions, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
                 return;
@@ -247,6 +266,26 @@ impl Oracle for Replication {
                 shadow.crash(disk, broken, &mut |record| Self::became_durable(groups, *node, record));
                 node
             }
+            Observed::Invoke { operation, group, command, .. } => {
+                if let Some(history) = self.history(*group) {
+                    history.invoke(*operation, command);
+                }
+                return;
+            }
+            Observed::Return { operation, group, answer: Answer::Committed { outcome, .. }, .. } => {
+                if let Some(history) = self.history(*group) {
+                    history.answer(*operation, outcome);
+                }
+                return;
+            }
+            Observed::End { .. } => {
+                for (group, facts) in &mut self.groups {
+                    for Broken { invariant, what, .. } in facts.history.iter_mut().flat_map(History::judge) {
+                        found.push(Violation::new(invariant, what).of(*group));
+                    }
+                }
+                return;
+            }
             _ => return,
         };
         for Broken { invariant, group, what } in self.broken.drain(..) {
@@ -269,8 +308,10 @@ impl Oracle for Replication {
             "NoStraddle",
             "FlushPrefix",
             "OrdinalWins",
+            "Linearizable",
             "ApplyOnce",
             "SameReply",
+            "EvictDeterministic",
             "ReplyOnlyCommitted",
         ]
     }
@@ -283,7 +324,11 @@ impl Oracle for Replication {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);
         }
-        for Facts { group, sessions, said, .. } in self.groups.values() {
+        for Facts { group, sessions, said, history, .. } in self.groups.values() {
+            if let Some(history) = history {
+                counts.add("Linearizable", history.compared);
+                counts.add("Linearizable (given up)", history.given_up);
+            }
             counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);
             counts.add("CommittedImmutable", group.compared.committed_immutable);
             counts.add("LeaderComplete", group.compared.leader_complete);
@@ -291,6 +336,7 @@ impl Oracle for Replication {
             counts.add("Intersect", group.compared.intersect);
             counts.add("ApplyOnce", sessions.compared.apply_once);
             counts.add("SameReply", sessions.compared.same_reply);
+            counts.add("EvictDeterministic", sessions.compared.evict_deterministic);
             counts.add("ReplyOnlyCommitted", sessions.compared.reply_only_committed);
             for said in said.values() {
                 counts.add("SendImpliesDurable", said.compared.send_implies_durable);

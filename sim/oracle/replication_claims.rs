@@ -23,11 +23,12 @@ pub(super) struct Compared {
     pub no_straddle: u64,
 }
 
-/// A view-change message: the view gone to, and of every op above the commit the hash and whether it was there.
+/// A view-change message: the view gone to, and of every op from the commit the hash and whether it was there.
 #[derive(Clone, Debug)]
 struct Left {
     view: u64,
     log_view: u64,
+    commit: u64,
     slots: Vec<(u64, Hash, bool)>,
 }
 
@@ -142,7 +143,8 @@ impl Said {
     fn leave(&mut self, message: &DoViewChange) -> Result<(), Broken> {
         let slots =
             message.suffix.iter().map(|slot| (slot.header.op().get(), slot.header.hash(), slot.present));
-        let now = Left { view: message.view.get(), log_view: message.log_view.get(), slots: slots.collect() };
+        let (view, log_view, commit) = (message.view.get(), message.log_view.get(), message.commit.get());
+        let now = Left { view, log_view, commit, slots: slots.collect() };
         let Some(before) = self.left.replace(now.clone()) else { return Ok(()) };
         if before.view != now.view {
             return if before.view < now.view {
@@ -165,18 +167,19 @@ impl Said {
         if before.log_view != now.log_view {
             return unstable(format!("log view {}, then {}", before.log_view, now.log_view));
         }
-        let head = |left: &Left| left.slots.last().map(|(op, hash, _)| (*op, *hash));
-        if head(&before) != head(&now) {
+        // What has become committed since is the same in every log, and a replica may have taken it in between.
+        let open = |left: &Left| -> Vec<(u64, Hash, bool)> {
+            left.slots.iter().copied().filter(|slot| slot.0 > before.commit.max(now.commit)).collect()
+        };
+        let (then, later) = (open(&before), open(&now));
+        if then.len() != later.len() {
+            let head = |left: &Left| left.slots.last().map(|(op, hash, _)| (*op, *hash));
             return unstable(format!("head {:?}, then {:?}", head(&before), head(&now)));
         }
-        for (op, hash, present) in &now.slots {
-            let Some((_, hash_before, present_before)) = before.slots.iter().find(|slot| slot.0 == *op)
-            else {
-                continue;
-            };
-            if hash_before != hash || (*present_before && !*present) {
+        for ((op, hash, present), (_, hash_now, present_now)) in then.into_iter().zip(later) {
+            if hash != hash_now || (present && !present_now) {
                 return unstable(format!(
-                    "op {op} is {hash_before:?} present {present_before}, then {hash:?} present {present}"
+                    "op {op} is {hash:?} present {present}, then {hash_now:?} present {present_now}"
                 ));
             }
         }

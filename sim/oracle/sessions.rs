@@ -1,21 +1,26 @@
 //! Sessions, as told from committed entries and from the replies that leave nodes: ApplyOnce (46), SameReply (47),
-//! ReplyOnlyCommitted (49).
+//! EvictDeterministic (48), ReplyOnlyCommitted (49).
 //!
-//! A command may be in the log more than once, because its client asked again. It is applied at the first of these ops
-//! alone, so every reply names that op and brings the same outcome.
+//! A command may be in the log more than once, because its client asked again. It is executed at one of these ops
+//! alone, which follows from the log: every reply names that op and brings the same outcome.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chronon_core::kernel::Outcome;
 use chronon_core::node::{Answer, Reply};
+use chronon_core::types::GroupInit;
 
-use super::journal::{self, Payload};
+use super::journal::CommandId;
 use super::shadow::Broken;
 
 /// The sessions of one group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Sessions {
-    clients: BTreeMap<u128, VecDeque<Asked>>,
+    sessions_max: usize,
+    open: BTreeMap<u128, Session>,
+    /// The same sessions by last use.
+    by_use: BTreeSet<(u64, usize, u128)>,
+    clients: BTreeMap<u128, VecDeque<Executed>>,
     pub compared: Compared,
 }
 
@@ -24,45 +29,69 @@ pub(super) struct Sessions {
 pub(super) struct Compared {
     pub apply_once: u64,
     pub same_reply: u64,
+    pub evict_deterministic: u64,
     pub reply_only_committed: u64,
 }
 
-/// A command in the committed log: where it is first, and what was replied.
 #[derive(Clone, Debug)]
-struct Asked {
-    session: u64,
+struct Session {
+    id: u64,
+    last: u64,
+    used: (u64, usize),
+}
+
+/// A command that the log executes: where, and what was replied.
+#[derive(Clone, Debug)]
+struct Executed {
     number: u64,
     op: u64,
     outcome: Option<Outcome>,
 }
 
 impl Sessions {
-    /// An entry was committed.
-    pub(super) fn commit(&mut self, op: u64, payload: &Payload) -> Result<(), Broken> {
-        if !payload.is_commands {
-            return Ok(());
+    pub(super) fn new(init: &GroupInit) -> Self {
+        Self {
+            sessions_max: init.sessions_max as usize,
+            open: BTreeMap::new(),
+            by_use: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            compared: Compared::default(),
         }
-        let Some(commands) = journal::commands(&payload.bytes) else {
-            return Err(Broken::new(
-                "ApplyOnce",
-                format!("op {op} is committed, and is not a batch of commands"),
-            ));
+    }
+
+    /// Takes the command at place `index` of the entry `op`, which was just committed; whether it is executed there.
+    pub(super) fn commit(&mut self, op: u64, index: usize, command: CommandId) -> bool {
+        let CommandId { client, session, number } = command;
+        let executes = match self.open.get(&client) {
+            None => number == 0,
+            Some(open) => number > 0 && open.id == session && number == open.last + 1,
         };
-        for command in commands {
-            let asked = self.clients.entry(command.client).or_default();
-            // A registration is a new one each time, unless the session it opened is still there.
-            let again = |old: &Asked| {
-                (old.session, old.number) == (command.session, command.number) && command.number > 0
-            };
-            if asked.iter().any(again) {
-                continue;
-            }
-            if asked.len() >= COMMANDS_KEPT {
-                asked.pop_front();
-            }
-            asked.push_back(Asked { session: command.session, number: command.number, op, outcome: None });
+        if !executes {
+            return false;
         }
-        Ok(())
+        self.touch(op, index, client, number);
+        let executed = self.clients.entry(client).or_default();
+        if executed.len() >= COMMANDS_KEPT {
+            executed.pop_front();
+        }
+        executed.push_back(Executed { number, op, outcome: None });
+        true
+    }
+
+    /// A session is used, or opened: the one that was used least recently makes room for it.
+    fn touch(&mut self, op: u64, index: usize, client: u128, number: u64) {
+        if let Some(session) = self.open.get_mut(&client) {
+            self.by_use.remove(&(session.used.0, session.used.1, client));
+            (session.last, session.used) = (number, (op, index));
+        } else {
+            if self.open.len() >= self.sessions_max
+                && let Some((_, _, oldest)) = self.by_use.pop_first()
+            {
+                self.open.remove(&oldest);
+            }
+            self.open.insert(client, Session { id: op, last: 0, used: (op, index) });
+        }
+        self.by_use.insert((op, index, client));
     }
 
     /// A node replies. `commit` is the highest op committed.
@@ -74,19 +103,25 @@ impl Sessions {
             let what = format!("client {} hears of op {op}, and only op {commit} is committed", reply.client);
             return Err(Broken::new("ReplyOnlyCommitted", what));
         }
+        let executed = self.clients.get_mut(&reply.client.get());
+        let of_number = |executed: &&mut Executed| executed.number == number && executed.op <= op;
+        let executed = executed.and_then(|all| all.iter_mut().rev().find(of_number));
         if matches!(outcome, Outcome::Evicted | Outcome::OutOfOrder { .. }) {
-            return Ok(());
+            self.compared.evict_deterministic += 1;
+            return match executed {
+                Some(executed) if executed.op == op => {
+                    let what = format!(
+                        "client {} hears {outcome} for request {number}, which op {op} executes",
+                        reply.client
+                    );
+                    Err(Broken::new("EvictDeterministic", what))
+                }
+                _ => Ok(()),
+            };
         }
-        let Some(asked) = self.clients.get_mut(&reply.client.get()) else {
-            let what =
-                format!("client {} hears of op {op}, and no entry holds a command of it", reply.client);
-            return Err(Broken::new("ReplyOnlyCommitted", what));
-        };
-        let of_number = |asked: &&mut Asked| asked.number == number && (number > 0 || asked.op == op);
-        // Of two sessions of one client, the latest that is not past the reply's op.
-        let Some(asked) = asked.iter_mut().rev().find(|asked| of_number(asked) && asked.op <= op) else {
+        let Some(asked) = executed else {
             let what = format!(
-                "client {} hears that its request {number} is at op {op}, and it is not",
+                "client {} hears that its request {number} was executed at op {op}, and no committed entry executes it",
                 reply.client
             );
             return Err(Broken::new("ReplyOnlyCommitted", what));
@@ -94,7 +129,7 @@ impl Sessions {
         self.compared.apply_once += 1;
         if asked.op != op {
             let what = format!(
-                "request {number} of client {} is at op {} first, and a reply says that it was applied at op {op}",
+                "request {number} of client {} is executed at op {}, and a reply says that it was at op {op}",
                 reply.client, asked.op
             );
             return Err(Broken::new("ApplyOnce", what));

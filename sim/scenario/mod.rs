@@ -156,6 +156,7 @@ pub fn quiet_config(nodes: u32, kinds: &[&str]) -> WorldConfig {
         repeat_ppm: 0,
     };
     config.bytes_on_the_wire = false;
+    config.operations_min = 0;
     config.heal_ns = 60 * SECOND;
     config.plan = Vec::new();
     config

@@ -476,3 +476,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
 /// A node that takes so many steps at one moment loops.
 const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The second phase: no faults any more, and the world must converge within a bound.
 //!
 //! ```text
-//! heal -> clients finish, and ask for their last answer once more -> a fresh request a group -> replicas are equal
+//! heal -> clients go on until enough is acknowledged -> they finish, and ask for their last answer once more
+//!      -> a fresh request a group -> replicas are equal
 //! ```
 
 use std::fmt::Write;
@@ -22,6 +23,8 @@ use crate::workload::Workload;
 pub(super) enum Stage {
     /// The plan is being carried out.
     Faults,
+    /// All faults are over, and clients go on.
+    GoingOn,
     /// Clients finish what is open.
     WindingDown,
     /// Each group is asked something fresh.
@@ -48,17 +51,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.resume(index);
         }
         self.judges.see(self.now, &Observed::Healed);
-        self.stage = Stage::WindingDown;
-        for index in 0..self.sessions.len() {
-            self.sessions[index].wind_down(self.now);
-            self.schedule_session(index);
-        }
-        self.agenda.put(self.now.after(CHECK_NS), Item::Check);
+        self.stage = Stage::GoingOn;
+        self.check();
     }
 
     pub(super) fn check(&mut self) {
         let idle = self.sessions.iter().all(|session| session.is_stopped());
         match self.stage {
+            Stage::GoingOn if self.tally.committed >= self.config.operations_min => self.wind_down(),
             Stage::WindingDown if idle => self.probe(),
             Stage::Probing if idle => self.stage = Stage::Converging,
             Stage::Converging if self.has_converged() => {
@@ -76,6 +76,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.judges.report(Violation::new("Heals", what));
         }
         self.agenda.put(self.now.after(CHECK_NS), Item::Check);
+    }
+
+    fn wind_down(&mut self) {
+        self.stage = Stage::WindingDown;
+        for index in 0..self.sessions.len() {
+            self.sessions[index].wind_down(self.now);
+            self.schedule_session(index);
+        }
     }
 
     /// The first client of each group begins again under a new name.

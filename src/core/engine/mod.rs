@@ -22,6 +22,8 @@ mod log_writer;
 mod manifest;
 mod manifest_store;
 mod opening;
+#[cfg(test)]
+pub(crate) mod perfect_disk;
 mod record;
 mod retention;
 mod running;

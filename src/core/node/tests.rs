@@ -1,7 +1,7 @@
 //! A few nodes on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
 //! that goes wrong is the simulator's.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
 use crate::builtin::Builtin;
 use crate::codec;
-use crate::engine::{DiskDone, DiskOp, DiskOutcome, EngineConfig, FileId, Identity, format};
+use crate::engine::perfect_disk::PerfectDisk;
+use crate::engine::{EngineConfig, FileId, Identity, format};
 use crate::kernel::{Command, Outcome};
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
@@ -22,42 +23,10 @@ use crate::types::{
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
 
-#[derive(Default)]
-struct Disk(BTreeMap<FileId, Vec<u8>>);
-
-impl Disk {
-    fn run(&mut self, op: DiskOp) -> DiskDone {
-        let id = op.id();
-        let outcome = match op {
-            DiskOp::Allocate { file, bytes, .. } => {
-                self.0.insert(file, vec![0; usize_of(bytes)]);
-                DiskOutcome::Done
-            }
-            DiskOp::Write { file, offset, data, .. } => {
-                let at = usize_of(offset);
-                let bytes = data.as_slice();
-                self.0.get_mut(&file).expect("the file was made")[at..at + bytes.len()]
-                    .copy_from_slice(bytes);
-                DiskOutcome::Done
-            }
-            DiskOp::Barrier { .. } => DiskOutcome::Done,
-            DiskOp::Read { file, offset, bytes, .. } => match self.0.get(&file) {
-                Some(content) => {
-                    let at = usize_of(offset);
-                    let to = at + usize_of(u64::from(bytes));
-                    DiskOutcome::Read(Blob::from(content[at..to].to_vec()))
-                }
-                None => DiskOutcome::Missing,
-            },
-        };
-        DiskDone { id, outcome }
-    }
-}
-
 struct Cluster {
     now: Now,
     nodes: Vec<Option<Node<Builtin>>>,
-    disks: Vec<Disk>,
+    disks: Vec<PerfectDisk>,
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Reply>,
     starts: u8,
@@ -76,7 +45,7 @@ impl Cluster {
         let mut disks = Vec::new();
         for node in &voters {
             let identity = Identity { cluster: CLUSTER, node: *node, groups: vec![init.clone()] };
-            let mut disk = Disk::default();
+            let mut disk = PerfectDisk::default();
             for op in format(&identity).expect("the identity is right") {
                 disk.run(op);
             }
