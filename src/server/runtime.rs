@@ -298,7 +298,9 @@ impl Runtime {
     }
 
     fn publish(&self) {
-        self.status.set(self.report());
+        let report = self.report();
+        report.tell_changes_since(&self.status.get());
+        self.status.set(report);
     }
 }
 
