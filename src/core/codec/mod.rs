@@ -9,6 +9,8 @@
 //! re-encoding.
 
 pub mod frame;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use alloc::string::{String, ToString};

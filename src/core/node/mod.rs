@@ -12,6 +12,8 @@ mod heartbeat;
 mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_notation;
 
 use alloc::format;
 use alloc::string::{String, ToString};

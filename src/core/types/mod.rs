@@ -10,6 +10,8 @@ mod hash;
 mod numbers;
 mod prng;
 mod quorum;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use blob::Blob;

@@ -1,0 +1,314 @@
+//! What crosses the door survives the wire and the notation; what does not is told.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{Debug, Display};
+use core::str::FromStr;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{Answer, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, Route};
+use crate::codec::{CodecError, decode, encode, wire};
+use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
+use crate::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use crate::kernel::{Command, Outcome};
+use crate::types::{
+    Blob, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
+    Incarnation, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
+};
+
+fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
+    prop_oneof![0..3_u64, any::<u64>()].prop_map(of)
+}
+
+fn groups() -> impl Strategy<Value = GroupId> {
+    any::<u32>().prop_map(GroupId::new)
+}
+
+fn clients() -> impl Strategy<Value = ClientId> {
+    any::<u128>().prop_map(ClientId::new)
+}
+
+fn blobs() -> impl Strategy<Value = Blob> {
+    let text = "[ -~]{0,20}".prop_map(String::into_bytes);
+    prop_oneof![text, prop::collection::vec(any::<u8>(), 0..20)].prop_map(Blob::from)
+}
+
+fn hashes() -> impl Strategy<Value = Hash> {
+    any::<[u8; 32]>().prop_map(Hash::from_bytes)
+}
+
+fn commits() -> impl Strategy<Value = CommitIndex> {
+    prop_oneof![Just(CommitIndex::None), numbers(Op::new).prop_map(CommitIndex::At)]
+}
+
+fn entries() -> impl Strategy<Value = Entry> {
+    let kinds = prop_oneof![Just(EntryKind::Commands), Just(EntryKind::Wakeup)];
+    (groups(), kinds, numbers(View::new), numbers(Timestamp::from_nanos), blobs()).prop_map(
+        |(group, kind, view, timestamp, Blob(payload))| {
+            let voters = [1, 2].map(NodeId::new).to_vec();
+            let kind_of_group = String::from("bank");
+            let cluster = ClusterId::new(1);
+            let init = GroupInit { cluster, group, kind: kind_of_group, voters, sessions_max: 1 };
+            Entry::next(&init.genesis(), kind, view, timestamp, payload)
+        },
+    )
+}
+
+fn headers() -> impl Strategy<Value = EntryHeader> {
+    entries().prop_map(|entry| *entry.header())
+}
+
+fn view_changes() -> impl Strategy<Value = DoViewChange> {
+    let slot = (headers(), any::<bool>(), any::<bool>());
+    let slots = slot.prop_map(|(header, present, nack)| SuffixEntry { header, present, nack });
+    (numbers(View::new), numbers(View::new), numbers(Op::new), prop::collection::vec(slots, 0..4))
+        .prop_map(|(view, log_view, commit, suffix)| DoViewChange { view, log_view, commit, suffix })
+}
+
+fn group_messages() -> impl Strategy<Value = VsrMessage> {
+    let ops = || numbers(Op::new);
+    let views = || numbers(View::new);
+    prop_oneof![
+        (views(), commits(), entries()).prop_map(|(view, commit, entry)| VsrMessage::Prepare {
+            view,
+            commit,
+            entry
+        }),
+        (views(), ops(), ops(), hashes()).prop_map(|(view, from, to, hash)| VsrMessage::PrepareOk {
+            view,
+            from,
+            to,
+            hash
+        }),
+        views().prop_map(|view| VsrMessage::StartViewChange { view }),
+        view_changes().prop_map(VsrMessage::DoViewChange),
+        (views(), ops(), prop::collection::vec(headers(), 0..4))
+            .prop_map(|(view, commit, headers)| VsrMessage::StartView { view, commit, headers }),
+        (ops(), ops()).prop_map(|(from, to)| VsrMessage::RequestEntries { from, to }),
+        (views(), commits(), prop::collection::vec(entries(), 0..4))
+            .prop_map(|(log_view, commit, entries)| VsrMessage::Entries { log_view, commit, entries }),
+    ]
+}
+
+fn heartbeats() -> impl Strategy<Value = Heartbeat> {
+    let ops = || numbers(Op::new);
+    let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops());
+    let group = group.prop_map(|(group, view, leads, commit, head, floor)| GroupBeat {
+        group,
+        view,
+        leads,
+        commit,
+        head,
+        floor,
+    });
+    let numbers = || numbers(|number| number);
+    (numbers(), numbers(), numbers(), numbers(), prop::collection::vec(group, 0..4)).prop_map(
+        |(incarnation, sequence, heard_incarnation, heard_sequence, groups)| Heartbeat {
+            incarnation: Incarnation::new(incarnation),
+            sequence,
+            heard_incarnation: Incarnation::new(heard_incarnation),
+            heard_sequence,
+            groups,
+        },
+    )
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        heartbeats().prop_map(Message::Heartbeat),
+        (groups(), group_messages()).prop_map(|(group, body)| Message::Group { group, body }),
+    ]
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    (groups(), clients(), numbers(SessionId::new), numbers(RequestNumber::new), blobs()).prop_map(
+        |(group, client, session, number, body)| Request {
+            group,
+            command: Command { client, session, number, body },
+        },
+    )
+}
+
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        numbers(SessionId::new).prop_map(|session| Outcome::Registered { session }),
+        blobs().prop_map(Outcome::Done),
+        blobs().prop_map(Outcome::Refused),
+        Just(Outcome::Evicted),
+        numbers(RequestNumber::new).prop_map(|expected| Outcome::OutOfOrder { expected }),
+    ]
+}
+
+fn replies() -> impl Strategy<Value = Reply> {
+    let answers = prop_oneof![
+        (numbers(Op::new), outcomes()).prop_map(|(op, outcome)| Answer::Committed { op, outcome }),
+        (numbers(View::new), numbers(NodeId::new))
+            .prop_map(|(view, primary)| Answer::NotPrimary { view, primary }),
+        Just(Answer::Busy),
+        Just(Answer::UnknownGroup),
+        any::<u32>().prop_map(|max| Answer::TooLong { max }),
+    ];
+    (groups(), clients(), numbers(RequestNumber::new), answers)
+        .prop_map(|(group, client, number, answer)| Reply { group, client, number, answer })
+}
+
+fn files() -> impl Strategy<Value = FileId> {
+    prop_oneof![
+        Just(FileId::Manifest),
+        any::<u32>().prop_map(FileId::Segment),
+        any::<u32>().prop_map(FileId::Snapshot),
+    ]
+}
+
+fn disk_ops() -> impl Strategy<Value = DiskOp> {
+    let ids = || any::<u64>().prop_map(DiskOpId);
+    prop_oneof![
+        (ids(), files(), any::<u64>()).prop_map(|(id, file, bytes)| DiskOp::Allocate { id, file, bytes }),
+        (ids(), files(), any::<u64>(), blobs()).prop_map(|(id, file, offset, data)| DiskOp::Write {
+            id,
+            file,
+            offset,
+            data
+        }),
+        ids().prop_map(|id| DiskOp::Barrier { id }),
+        (ids(), files(), any::<u64>(), any::<u32>()).prop_map(|(id, file, offset, bytes)| DiskOp::Read {
+            id,
+            file,
+            offset,
+            bytes
+        }),
+    ]
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    let outcomes = prop_oneof![
+        Just(DiskOutcome::Done),
+        blobs().prop_map(DiskOutcome::Read),
+        Just(DiskOutcome::Missing),
+        Just(DiskOutcome::Full),
+        Just(DiskOutcome::Failed),
+    ];
+    prop_oneof![
+        Just(Input::Timeout),
+        (numbers(NodeId::new), messages()).prop_map(|(from, message)| Input::Message { from, message }),
+        (any::<u64>(), outcomes)
+            .prop_map(|(id, outcome)| Input::Disk(DiskDone { id: DiskOpId(id), outcome })),
+        (any::<u64>(), requests())
+            .prop_map(|(route, request)| Input::Client { route: Route(route), request }),
+    ]
+}
+
+fn effects() -> impl Strategy<Value = Effect> {
+    prop_oneof![
+        (numbers(NodeId::new), messages()).prop_map(|(to, message)| Effect::Send { to, message }),
+        disk_ops().prop_map(Effect::Disk),
+        (any::<u64>(), replies()).prop_map(|(route, reply)| Effect::Reply { route: Route(route), reply }),
+        any::<String>().prop_map(|what| Effect::Halt(HaltReason::Disk { what })),
+        any::<String>().prop_map(|what| Effect::Halt(HaltReason::Storage { what })),
+    ]
+}
+
+/// A value is read back from its bytes; with a byte less or more it is not.
+fn survives_the_wire<T: wire::Encode + wire::Decode<()> + PartialEq + Debug>(value: &T) {
+    let bytes = encode(value);
+    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(value));
+    let (_, short) = bytes.split_last().expect("no message is empty");
+    assert!(matches!(decode::<T>(&bytes[..short.len()]), Err(CodecError::Malformed(_))));
+    let long = [bytes.as_slice(), &[0]].concat();
+    assert_eq!(decode::<T>(&long), Err(CodecError::LeftOver { left: 1 }));
+}
+
+/// A value is read back from its text; with a character less it is not.
+fn survives_the_notation<T: Display + FromStr<Err: Debug + PartialEq> + PartialEq + Debug>(value: &T) {
+    let text = value.to_string();
+    assert_eq!(text.parse::<T>().as_ref(), Ok(value), "{text}");
+    let mut chars = text.chars();
+    chars.next_back();
+    assert!(chars.as_str().parse::<T>().is_err() || chars.as_str().is_empty(), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn messages_survive_the_wire(message in messages(), request in requests(), reply in replies()) {
+        survives_the_wire(&message);
+        survives_the_wire(&request);
+        survives_the_wire(&reply);
+    }
+
+    #[test]
+    fn everything_at_the_door_survives_the_notation(
+        input in inputs(),
+        effect in effects(),
+        message in messages(),
+        request in requests(),
+        reply in replies(),
+    ) {
+        survives_the_notation(&input);
+        survives_the_notation(&effect);
+        survives_the_notation(&message);
+        survives_the_notation(&request);
+        survives_the_notation(&reply);
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(message) = decode::<Message>(&bytes) {
+            prop_assert_eq!(encode(&message), bytes.clone());
+        }
+        if let Ok(request) = decode::<Request>(&bytes) {
+            prop_assert_eq!(encode(&request), bytes.clone());
+        }
+        if let Ok(reply) = decode::<Reply>(&bytes) {
+            prop_assert_eq!(encode(&reply), bytes);
+        }
+    }
+
+    #[test]
+    fn a_damaged_message_is_another_message_or_an_error(
+        message in messages(),
+        place in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
+        let mut bytes = encode(&message);
+        let place = place.index(bytes.len());
+        bytes[place] ^= 1 << bit;
+        if let Ok(other) = decode::<Message>(&bytes) {
+            prop_assert!(other != message);
+            prop_assert_eq!(encode(&other), bytes);
+        }
+    }
+
+    #[test]
+    fn a_damaged_text_is_another_value_or_an_error_with_a_column(
+        input in inputs(),
+        place in any::<prop::sample::Index>(),
+        put in "[ -~é]",
+    ) {
+        let text = input.to_string();
+        let at = place.index(text.len());
+        prop_assume!(text.is_char_boundary(at) && text.is_char_boundary(at + 1));
+        let damaged = [&text[..at], &put, &text[at + 1..]].concat();
+        match damaged.parse::<Input>() {
+            Ok(other) => prop_assert!(other != input || damaged == text || other.to_string() == text),
+            Err(error) => prop_assert!((1..=damaged.len() + 1).contains(&error.column)),
+        }
+    }
+}
+
+#[test]
+fn a_notation_error_names_the_column_and_what_is_allowed() {
+    let error = "timeou".parse::<Input>().expect_err("a letter is missing");
+    assert_eq!((error.column, error.expected.as_str()), (1, "one of timeout message disk client"));
+    let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
+    let error = text.parse::<Input>().expect_err("a view is a number");
+    assert_eq!((error.column, error.expected.as_str()), (66, "a number (u64)"));
+    let payload = Blob(Bytes::from_static(b"x"));
+    assert_eq!(payload.to_string(), "\"x\"");
+    let lists: Vec<usize> = ["[", "[1", "[1 ", "[1 x]"]
+        .iter()
+        .map(|text| crate::types::notation::parse::<Vec<u64>>(text).expect_err("no list").column)
+        .collect();
+    assert_eq!(lists, [2, 3, 4, 4]);
+}
