@@ -15,6 +15,7 @@
 
 mod disk;
 mod flush;
+mod format;
 mod identity;
 mod journal;
 mod log_reader;
@@ -38,7 +39,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
-pub use identity::{EngineConfig, FormatError, Identity, format};
+pub use format::format;
+pub use identity::{EngineConfig, FormatError, Identity};
 pub use log_reader::RecoveredLog;
 pub use log_writer::LogWriter;
 use opening::Opening;

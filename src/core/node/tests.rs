@@ -1,4 +1,4 @@
-//! A few nodes on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
+//! Whole nodes, a few of them, on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
 //! that goes wrong is the simulator's.
 
 use alloc::collections::VecDeque;
@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
 use crate::builtin::Builtin;
 use crate::codec;
 use crate::engine::perfect_disk::PerfectDisk;
@@ -16,6 +15,7 @@ use crate::engine::{EngineConfig, FileId, Identity, format};
 use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
+use crate::node::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
     Blob, ClientId, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, RequestNumber, SessionId,
