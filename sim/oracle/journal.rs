@@ -8,6 +8,8 @@ use chronon_core::types::{GroupId, Hash};
 #[derive(Clone, Debug)]
 pub(super) struct Flush {
     pub generation: u64,
+    /// Length of head and body: what lies behind them is padding and says nothing.
+    pub meant: usize,
     pub number: u64,
     pub hash: Hash,
     pub previous: Hash,
@@ -56,6 +58,11 @@ pub(super) struct Promise {
     pub log_view: u64,
 }
 
+/// The generation of a flush or of a segment's footer, in clear; zero where there is none.
+pub(super) fn generation(data: &[u8]) -> u64 {
+    data.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
 /// Reads what was written into a segment: a flush, or the footer of a sealed segment (`None`).
 ///
 /// # Errors
@@ -90,6 +97,7 @@ pub(super) fn read(data: &Bytes) -> Result<Option<Flush>, String> {
     let directory = FIXED + commits * COMMIT;
     let mut flush = Flush {
         generation,
+        meant: head_bytes + body_bytes,
         number: head.u64(56)?,
         hash,
         previous: head.hash(64)?,

@@ -44,8 +44,8 @@ pub(super) struct DiskShadow {
     barriers: Vec<(DiskOpId, u64)>,
     /// Flushes that are not durable yet, in the order of their numbers.
     pending: VecDeque<Pending>,
-    /// Where the last flush in each segment file ended, since the file was made.
-    ends: BTreeMap<FileId, u64>,
+    /// The generation that each segment file is used in, and where its last write in it ended.
+    ends: BTreeMap<FileId, (u64, u64)>,
     /// Number and hash of the last flush written, durable or not; `None` after a start, until one is written.
     last: Option<(u64, Hash)>,
     durable: Option<(u64, Hash)>,
@@ -133,12 +133,16 @@ impl DiskShadow {
     }
 
     fn write(&mut self, file: FileId, offset: u64, data: &Bytes, broken: &mut Vec<Broken>) -> Option<&Flush> {
-        let end = self.ends.entry(file).or_default();
-        if offset < *end {
-            let what = format!("{file}: a write at {offset} goes over blocks that were written up to {end}");
+        let (generation, end) = self.ends.get(&file).copied().unwrap_or_default();
+        let written_in = journal::generation(data);
+        if written_in < generation || (written_in == generation && offset < end) {
+            let what = format!(
+                "{file}: a write of generation {written_in} at {offset} goes over blocks that generation {generation} \
+                 wrote up to {end}"
+            );
             broken.push(Broken::new("FlushPrefix", what));
         }
-        *end = offset + data.len() as u64;
+        self.ends.insert(file, (written_in, offset + data.len() as u64));
         let flush = match journal::read(data) {
             Ok(flush) => flush?,
             Err(what) => {
@@ -212,7 +216,8 @@ impl DiskShadow {
         became: &mut impl FnMut(&Record),
     ) {
         for Pending { file, offset, data, flush, .. } in std::mem::take(&mut self.pending) {
-            if disk.read(file, offset, data.len()).is_none_or(|found| found != data) {
+            let found = disk.read(file, offset, data.len());
+            if found.is_none_or(|found| found[..flush.meant] != data[..flush.meant]) {
                 break;
             }
             self.fold(&flush, broken, became);

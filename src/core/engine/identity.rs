@@ -26,10 +26,10 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 << 20,
+            segment_bytes: 32 << 20,
             flush_bytes_max: 4 << 20,
             flushes_in_flight_max: 1,
-            sealed_segments_target: 4,
+            sealed_segments_target: 3,
             idle_mark_after: Nanos::from_millis(20),
         }
     }

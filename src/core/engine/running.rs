@@ -24,6 +24,8 @@ pub(in crate::engine) struct Running {
     /// The file of the next spare segment is being made.
     spare: Option<(DiskOpId, SegmentMeta)>,
     saving: Option<SavingSnapshot>,
+    /// Files of segments let go since the start: whole, written out, and in no manifest.
+    recycled: Vec<SegmentMeta>,
     /// What the next manifest will say, and what the one being written says.
     pending: Changes,
     installing: Changes,
@@ -36,13 +38,13 @@ pub(in crate::engine) struct Running {
 struct Changes {
     spare: Option<SegmentMeta>,
     snapshot: Option<SnapshotMeta>,
-    /// How many of the oldest segments go.
-    freed: usize,
+    /// The oldest segments, which go.
+    freed: Vec<SegmentMeta>,
 }
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.spare.is_none() && self.snapshot.is_none() && self.freed == 0
+        self.spare.is_none() && self.snapshot.is_none() && self.freed.is_empty()
     }
 
     fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
@@ -54,8 +56,8 @@ impl Changes {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
         }
-        if self.freed > 0 {
-            body.segments.drain(..self.freed);
+        if !self.freed.is_empty() {
+            body.segments.drain(..self.freed.len());
             body.first_flush = first_flush;
         }
     }
@@ -75,6 +77,7 @@ impl Running {
             writer,
             spare: None,
             saving: None,
+            recycled: Vec::new(),
             pending: Changes::default(),
             installing: Changes::default(),
             floors: BTreeMap::new(),
@@ -177,7 +180,8 @@ impl Running {
     /// A new manifest is in force: what it changed may be relied on.
     fn installed(&mut self) {
         let changes = core::mem::take(&mut self.installing);
-        self.journal.forget_sealed(changes.freed);
+        self.journal.forget_sealed(changes.freed.len());
+        self.recycled.extend(changes.freed);
         if let Some(meta) = changes.spare {
             self.journal.add_spare(meta);
         }
@@ -190,14 +194,16 @@ impl Running {
         if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
             return;
         }
-        let body = self.manifest.body();
-        let slot = body.free_segment_slot();
-        let meta = SegmentMeta {
-            slot,
-            bytes: self.config.segment_bytes,
-            generation: body.next_generation,
-            end: None,
-        };
+        let (bytes, generation) = (self.config.segment_bytes, self.manifest.body().next_generation);
+        // A recycled file is used as it is: what it holds is of an older generation.
+        if let Some(index) = self.recycled.iter().position(|meta| meta.bytes == bytes) {
+            let slot = self.recycled.swap_remove(index).slot;
+            self.pending.spare = Some(SegmentMeta { slot, bytes, generation, end: None });
+            return;
+        }
+        let slot = self.manifest.body().free_segment_slot();
+        self.recycled.retain(|meta| meta.slot != slot);
+        let meta = SegmentMeta { slot, bytes, generation, end: None };
         let id = ids();
         out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
         self.spare = Some((id, meta));
@@ -205,14 +211,15 @@ impl Running {
 
     /// Lets go of the oldest segments that nothing pins, as far as the journal is longer than it should be.
     fn free_segments(&mut self) {
-        if self.pending.freed > 0 || self.installing.freed > 0 {
+        if !self.pending.freed.is_empty() || !self.installing.freed.is_empty() {
             return;
         }
         let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
         let surplus = self.journal.sealed().len().saturating_sub(target);
         let covered = |group| self.saved(group).min(self.floors.get(&group).copied().unwrap_or_default());
         let oldest = self.journal.sealed().iter().take(surplus);
-        self.pending.freed = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
+        let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
+        self.pending.freed = self.manifest.body().segments[..count].to_vec();
     }
 
     fn write_manifest(
@@ -225,7 +232,7 @@ impl Running {
         }
         let changes = core::mem::take(&mut self.pending);
         let mut body = self.manifest.body().clone();
-        changes.apply(&mut body, self.journal.first_flush_after(changes.freed));
+        changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
         self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
         self.installing = changes;
         Ok(())
