@@ -11,7 +11,6 @@
 //! ```
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use chronon_core::engine::FormatError;
@@ -222,13 +221,14 @@ fn first_difference<A: ChrApplication, W: Workload<A>>(
     other: &mut World<A, W>,
 ) -> Option<String> {
     loop {
-        let both = catch_unwind(AssertUnwindSafe(|| (one.step(), other.step())));
+        let mut both = None;
+        let panic = panics::catch(|| both = Some((one.step(), other.step())));
         let (mine, theirs) = (one.take_lines().join("\n"), other.take_lines().join("\n"));
         if mine != theirs {
             return Some(format!("step {}:\n  {mine}\n  {theirs}", one.steps()));
         }
-        match both {
-            Ok((Progress::GoesOn, Progress::GoesOn)) => {}
+        match (panic, both) {
+            (Ok(()), Some((Progress::GoesOn, Progress::GoesOn))) => {}
             _ => return None,
         }
     }

@@ -242,9 +242,9 @@ pub(super) fn adjacent_ports(count: u16) -> Result<u16, LocalClusterError> {
     let io = |cause| LocalClusterError::Io { what: "find free ports".to_owned(), cause };
     let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
     if *next == 0 {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).map_err(|error| io(io::Error::other(error)))?;
-        *next = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start);
+        // Processes that start one after the other begin in blocks of their own.
+        let block = std::process::id() % u32::from((PORTS.end - PORTS.start) / BLOCK_PORTS);
+        *next = PORTS.start + u16::try_from(block).unwrap_or_default() * BLOCK_PORTS;
     }
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let mut firsts = (*next..PORTS.end - count).chain(PORTS.start..*next);
@@ -257,7 +257,9 @@ pub(super) fn adjacent_ports(count: u16) -> Result<u16, LocalClusterError> {
 /// Where the next search begins; 0 before the first.
 static NEXT_PORT: Mutex<u16> = Mutex::new(0);
 
+/// Ports that a process has before the next process's begin.
+const BLOCK_PORTS: u16 = 40;
 /// Where ports are looked for.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// The cluster that all of these nodes belong to.
-const CLUSTER: &str = "10ca1";
+/// The cluster that all of these nodes belong to, in hex.
+pub const CLUSTER: &str = "10ca1";

@@ -89,6 +89,11 @@ pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyho
 }
 
 fn config(args: &ServeArgs, given: &ArgMatches) -> anyhow::Result<ServeConfig> {
+    let nothing = args.config.is_none() && settings(given).is_empty();
+    anyhow::ensure!(
+        !nothing,
+        "nothing says what to serve: give --dev to try things out, --config FILE, or flags"
+    );
     let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
     Ok(ServeConfig::resolve(settings(given), file)?)
 }

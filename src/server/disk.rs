@@ -13,8 +13,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use chronon_core::engine::{BLOCK_BYTES, FileId};
+use chronon_core::engine::FileId;
 use rustix::fs::OFlags;
+
+use super::aligned::AlignedBuffer;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,21 +124,14 @@ impl DataDirectory {
         }
     }
 
-    /// Opens a file so that a completed write is durable.
+    /// Opens a file so that a completed write is durable, past the page cache.
     pub(super) fn open_for_writes(&self, file: FileId) -> io::Result<File> {
-        OpenOptions::new().write(true).custom_flags(flags(OFlags::DSYNC)).open(self.path_of(file))
+        open_direct(OpenOptions::new().write(true), OFlags::DSYNC, &self.path_of(file))
     }
 
     /// Opens a file so that reads come from the device and not from the page cache.
     pub(super) fn open_for_reads(&self, file: FileId) -> io::Result<File> {
-        let path = self.path_of(file);
-        match OpenOptions::new().read(true).custom_flags(flags(OFlags::DIRECT)).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                tracing::warn!(file = %path.display(), "the filesystem refuses O_DIRECT: reads go through the page cache");
-                File::open(&path)
-            }
-            other => other,
-        }
+        open_direct(OpenOptions::new().read(true), OFlags::empty(), &self.path_of(file))
     }
 
     /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched.
@@ -156,24 +151,25 @@ impl DataDirectory {
 /// Writes `bytes` zeros to a new file and syncs it. Past the page cache, which would copy every one of them, and a piece
 /// at a time, so that the flushes of the journal beside it never wait behind one long burst.
 fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = create_for_zeros(path)?;
-    let room = vec![0_u8; ZEROS_BYTES + BLOCK_BYTES];
-    let start = room.as_ptr().align_offset(BLOCK_BYTES);
-    let zeros = &room[start..start + ZEROS_BYTES];
+    let mut options = OpenOptions::new();
+    let mut file = open_direct(options.write(true).create(true).truncate(true), OFlags::empty(), path)?;
+    let zeros = AlignedBuffer::new(ZEROS_BYTES);
     let mut left = bytes;
     while left > 0 {
         let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS_BYTES);
-        file.write_all(&zeros[..piece])?;
+        file.write_all(&zeros.as_slice()[..piece])?;
         left -= piece as u64;
     }
     file.sync_all()
 }
 
-fn create_for_zeros(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    match options.clone().custom_flags(flags(OFlags::DIRECT)).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
+/// Opens with `O_DIRECT`, or through the page cache where the filesystem knows no other way.
+fn open_direct(options: &mut OpenOptions, others: OFlags, path: &Path) -> io::Result<File> {
+    match options.custom_flags(flags(others | OFlags::DIRECT)).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            tracing::warn!(file = %path.display(), "the filesystem refuses O_DIRECT: the page cache is used");
+            options.custom_flags(flags(others)).open(path)
+        }
         other => other,
     }
 }

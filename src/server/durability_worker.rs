@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use chronon_core::engine::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
+use super::aligned::AlignedBuffer;
 use super::disk::DataDirectory;
 
 /// Wakes the thread that polls for completions.
@@ -28,10 +28,15 @@ pub(super) struct OpenFiles {
 
 /// Performs operations in the order in which they come.
 pub(super) struct DurabilityWorker {
-    pub(super) directory: Arc<DataDirectory>,
-    pub(super) files: Arc<OpenFiles>,
-    pub(super) done: SyncSender<DiskDone>,
-    pub(super) wake: Wake,
+    directory: Arc<DataDirectory>,
+    files: Arc<OpenFiles>,
+    done: SyncSender<DiskDone>,
+    wake: Wake,
+    /// Writes that go on where the one before ends, collected to be written at once.
+    run: Vec<Write>,
+    buffer: AlignedBuffer,
+    /// Whether a write failed since the last barrier.
+    writes_failed: bool,
 }
 
 /// A write taken from its operation.
@@ -43,35 +48,40 @@ struct Write {
 }
 
 impl DurabilityWorker {
+    pub(super) fn new(
+        directory: Arc<DataDirectory>,
+        files: Arc<OpenFiles>,
+        done: SyncSender<DiskDone>,
+        wake: Wake,
+    ) -> Self {
+        let buffer = AlignedBuffer::new(WRITE_BYTES_MAX);
+        Self { directory, files, done, wake, run: Vec::new(), buffer, writes_failed: false }
+    }
+
     /// Works until nobody can submit any more.
-    pub(super) fn run(self, ops: &Receiver<DiskOp>) {
-        let mut writes_failed = false;
-        let mut contiguous: Vec<Write> = Vec::new();
+    pub(super) fn work(mut self, ops: &Receiver<DiskOp>) {
         while let Ok(first) = ops.recv() {
             for op in std::iter::once(first).chain(ops.try_iter().take(BATCH_OPERATIONS_MAX)) {
-                let op = match op {
-                    DiskOp::Write { id, file, offset, data } => {
-                        let write = Write { id, file, offset, data };
-                        if !extends(&contiguous, &write) {
-                            writes_failed |= !self.write(&mut contiguous);
-                        }
-                        contiguous.push(write);
-                        continue;
-                    }
-                    other => other,
-                };
-                writes_failed |= !self.write(&mut contiguous);
-                self.perform(op, &mut writes_failed);
+                self.perform(op);
             }
-            writes_failed |= !self.write(&mut contiguous);
+            self.write_run();
         }
     }
 
-    /// Performs anything but a write.
-    fn perform(&self, op: DiskOp, writes_failed: &mut bool) {
+    fn perform(&mut self, op: DiskOp) {
+        if let DiskOp::Write { id, file, offset, data } = op {
+            let write = Write { id, file, offset, data };
+            if !extends(&self.run, &write) {
+                self.write_run();
+            }
+            self.run.push(write);
+            return;
+        }
+        self.write_run();
         match op {
+            DiskOp::Write { .. } => {}
             DiskOp::Barrier { id } => {
-                let failed = std::mem::take(writes_failed);
+                let failed = std::mem::take(&mut self.writes_failed);
                 self.report(id, if failed { DiskOutcome::Failed } else { DiskOutcome::Done });
             }
             DiskOp::Allocate { id, file, bytes } => {
@@ -84,23 +94,20 @@ impl DurabilityWorker {
                 let result = result.and_then(|open| read(&open, offset, bytes as usize));
                 self.report(id, self.outcome("read", file, result.map(DiskOutcome::Read)));
             }
-            DiskOp::Write { id, file, offset, data } => {
-                *writes_failed |= !self.write(&mut vec![Write { id, file, offset, data }]);
-            }
         }
     }
 
-    /// Writes a contiguous run with as few system calls as it takes; false when that failed.
-    fn write(&self, run: &mut Vec<Write>) -> bool {
-        let Some(first) = run.first() else { return true };
+    /// Writes what was collected with as few system calls as it takes.
+    fn write_run(&mut self) {
+        let Some(first) = self.run.first() else { return };
         let file = first.file;
         let result = self.files.for_writes(&self.directory, file);
-        let result = result.and_then(|open| write_run(&open, run));
+        let result = result.and_then(|open| write(&open, &self.run, &mut self.buffer));
         let outcome = self.outcome("write", file, result.map(|()| DiskOutcome::Done));
-        for write in run.drain(..) {
+        self.writes_failed |= outcome != DiskOutcome::Done;
+        for write in std::mem::take(&mut self.run) {
             self.report(write.id, outcome.clone());
         }
-        outcome == DiskOutcome::Done
     }
 
     fn outcome(&self, what: &str, file: FileId, result: io::Result<DiskOutcome>) -> DiskOutcome {
@@ -168,34 +175,33 @@ fn extends(run: &[Write], write: &Write) -> bool {
     run.len() < RUN_WRITES_MAX && last.file == write.file && end == write.offset
 }
 
-fn write_run(file: &File, run: &[Write]) -> io::Result<()> {
+/// Copies the run together, as the device takes aligned memory alone, and writes it.
+fn write(file: &File, run: &[Write], buffer: &mut AlignedBuffer) -> io::Result<()> {
     let mut offset = run.first().map_or(0, |write| write.offset);
-    let mut slices: Vec<IoSlice<'_>> = run.iter().map(|write| IoSlice::new(write.data.as_slice())).collect();
-    let mut rest = &mut slices[..];
-    // Drops slices without bytes, which would look like a write that made no progress.
-    IoSlice::advance_slices(&mut rest, 0);
-    while !rest.is_empty() {
-        match rustix::io::pwritev(file, rest, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                IoSlice::advance_slices(&mut rest, written);
+    let mut pending = 0;
+    for write in run {
+        for piece in write.data.as_slice().chunks(BLOCK_BYTES) {
+            if pending == WRITE_BYTES_MAX {
+                file.write_all_at(buffer.as_slice(), offset)?;
+                offset += pending as u64;
+                pending = 0;
             }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            buffer.as_mut_slice()[pending..pending + piece.len()].copy_from_slice(piece);
+            pending += piece.len();
         }
     }
-    Ok(())
+    file.write_all_at(&buffer.as_slice()[..pending], offset)
 }
 
-/// Reads into a block-aligned part of a larger buffer, as `O_DIRECT` demands.
+/// Reads into aligned memory.
 fn read(file: &File, offset: u64, bytes: usize) -> io::Result<Blob> {
-    let mut buffer = vec![0_u8; bytes + BLOCK_BYTES];
-    let start = buffer.as_ptr().align_offset(BLOCK_BYTES);
-    file.read_exact_at(&mut buffer[start..start + bytes], offset)?;
-    Ok(Blob(Bytes::from(buffer).slice(start..start + bytes)))
+    let mut buffer = AlignedBuffer::new(bytes);
+    file.read_exact_at(buffer.as_mut_slice(), offset)?;
+    Ok(Blob(buffer.into_bytes()))
 }
 
+/// Bytes that go to the disk in one system call; a multiple of the block.
+const WRITE_BYTES_MAX: usize = 4 << 20;
 /// Operations taken from the queue at once.
 const BATCH_OPERATIONS_MAX: usize = 64;
 /// Writes that go to the disk in one system call.

@@ -1,5 +1,6 @@
 //! The production driver: it carries inputs to the node and effects away from it, and decides nothing.
 
+mod aligned;
 mod clients;
 pub mod config;
 mod connection;

@@ -4,7 +4,7 @@
 //! up once both sides have said hello and found each other in the right cluster. What cannot be sent is dropped, the
 //! oldest first: the protocol repairs losses, and a stale message is worth less than a fresh one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(super) struct Peers {
     links: BTreeMap<NodeId, Link>,
     /// Connections that have not said hello yet.
     strangers: Vec<Stranger>,
+    /// Nodes without an address that the operator was told of.
+    unknown_told: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Peers {
             };
             (*peer, link)
         });
-        Self { cluster, node, links: links.collect(), strangers: Vec::new() }
+        Self { cluster, node, links: links.collect(), strangers: Vec::new(), unknown_told: BTreeSet::new() }
     }
 
     /// Which peers are linked, of all there are.
@@ -190,7 +192,12 @@ impl Peers {
 
     /// Queues a message; without a link it is lost, as the protocol allows.
     pub(super) fn send(&mut self, to: NodeId, message: Message) {
-        let Some(link) = self.links.get_mut(&to) else { return };
+        let Some(link) = self.links.get_mut(&to) else {
+            if self.unknown_told.insert(to) {
+                tracing::warn!(peer = %to, "a peer of this node is missing in its configuration: key `peers`");
+            }
+            return;
+        };
         if !matches!(link.state, LinkState::Up { .. }) {
             return;
         }

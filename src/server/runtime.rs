@@ -3,7 +3,7 @@
 //! ```text
 //! loop: wait until something is ready or the node's deadline has come
 //!       feed everything that is ready through Node::step, carrying effects away
-//!       nothing was ready: step(Timeout), if it is due
+//!       nothing was ready, or too often something: step(Timeout), if it is due
 //!       write, once a connection
 //! ```
 //!
@@ -76,6 +76,7 @@ impl std::fmt::Display for HaltWords {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             HaltReason::Disk { what } => write!(f, "a disk operation failed: {what}"),
+            HaltReason::Config { what } => write!(f, "the configuration cannot work: {what}"),
             HaltReason::Storage { what } => write!(f, "the data directory cannot be used: {what}"),
         }
     }
@@ -97,6 +98,8 @@ pub struct Runtime {
     /// When what was published is too old; `None` while nothing has changed since.
     status_due: Option<Instant>,
     events: Events,
+    /// Rounds in a row that had something to feed.
+    feeds: u32,
     effects: Effects,
     scratch: Vec<u8>,
     inbox: Inbox,
@@ -149,6 +152,7 @@ impl Runtime {
             status,
             status_due: Some(now),
             events: Events::with_capacity(EVENTS_MAX),
+            feeds: 0,
             effects: Effects::new(),
             scratch: vec![0; SCRATCH_BYTES],
             inbox: Inbox::default(),
@@ -168,7 +172,9 @@ impl Runtime {
     /// One round of the loop.
     fn round(&mut self) -> Result<(), RuntimeError> {
         self.wait()?;
-        if !self.feed()? && self.timeout_is_due() {
+        self.feeds = if self.feed()? { self.feeds + 1 } else { 0 };
+        if self.timeout_is_due() && (self.feeds == 0 || self.feeds >= FEEDS_MAX) {
+            self.feeds = 0;
             self.step(Input::Timeout)?;
         }
         let now = Instant::now();
@@ -293,7 +299,9 @@ impl Runtime {
     }
 
     fn publish(&self) {
-        self.status.set(self.report());
+        let report = self.report();
+        report.tell_changes_since(&self.status.get());
+        self.status.set(report);
     }
 }
 
@@ -344,6 +352,8 @@ const PEER_LISTENER: Token = Token(1);
 const REQUEST_LISTENER: Token = Token(2);
 const FIRST_CONNECTION: usize = 16;
 
+/// Rounds for which a due timeout waits at most: inputs that never cease must not keep the node from flushing.
+const FEEDS_MAX: u32 = 8;
 /// Events taken from the operating system at once.
 const EVENTS_MAX: usize = 256;
 /// How old the published status may be.

@@ -84,6 +84,33 @@ impl StatusReport {
     }
 }
 
+impl StatusReport {
+    /// Logs what an operator would want to know of the way from `before` to here.
+    pub(super) fn tell_changes_since(&self, before: &Self) {
+        if self.phase != before.phase {
+            tracing::info!(
+                phase = self.phase,
+                incarnation = self.incarnation,
+                "the node has changed its phase"
+            );
+        }
+        if self.ready != before.ready {
+            tracing::info!(ready = self.ready, "readiness has changed");
+        }
+        for group in &self.groups {
+            let seen = before.groups.iter().find(|other| other.group == group.group);
+            if seen.is_none_or(|seen| (&seen.role, seen.view) != (&group.role, group.view)) {
+                tracing::info!(
+                    group = group.group,
+                    role = group.role,
+                    view = group.view,
+                    "the replica has changed its role"
+                );
+            }
+        }
+    }
+}
+
 impl GroupReport {
     fn of(status: &GroupStatus) -> Self {
         Self {

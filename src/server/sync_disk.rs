@@ -69,10 +69,7 @@ impl SyncDisk {
         let (sender, done) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
         let worker = |name| {
             let (directory, files) = (Arc::clone(&directory), Arc::clone(&files));
-            Worker::start(
-                name,
-                DurabilityWorker { directory, files, done: sender.clone(), wake: Arc::clone(&wake) },
-            )
+            Worker::start(name, DurabilityWorker::new(directory, files, sender.clone(), Arc::clone(&wake)))
         };
         let writer = worker("disk-writer")?;
         let background = worker("disk-background")?;
@@ -145,7 +142,7 @@ struct Worker {
 impl Worker {
     fn start(name: &str, worker: DurabilityWorker) -> io::Result<Self> {
         let (queue, ops) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(&ops))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.work(&ops))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 

@@ -1,8 +1,12 @@
 //! What is not part of the protocol, sent to both ports of a node.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use chronon::cli::local_cluster::CLUSTER;
+use chronon::server::protocol::{HELLO, Hello, write_one};
+use chronon_core::types::{ClusterId, NodeId};
 
 use crate::load;
 use crate::nemesis::assert_runs;
@@ -30,16 +34,6 @@ fn what_is_not_a_frame_harms_nobody() {
         ("a kind without meaning", frame(77, b""), "a frame of kind 77, which has no place here"),
         ("a body of nonsense", frame(4, &[0xff; 64]), "malformed body"),
     ];
-    let strike = |address: SocketAddr, bytes: &[u8]| {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(bytes).unwrap();
-        // It ends by being closed, with or without a reset.
-        let mut rest = Vec::new();
-        if let Err(error) = stream.read_to_end(&mut rest) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection was not closed");
-        }
-    };
     for (name, bytes, words) in &cases {
         for (port, address) in [("requests", cluster.addresses()[0]), ("peers", cluster.peer_address(0))] {
             strike(address, bytes);
@@ -54,6 +48,41 @@ fn what_is_not_a_frame_harms_nobody() {
     for index in 0..3 {
         assert_runs(&mut cluster, index);
         assert!(!log_of(&cluster, index).contains("panicked"));
+    }
+}
+
+#[test]
+fn a_peer_from_elsewhere_is_refused_by_name() {
+    let folder = Folder::new("hello");
+    let mut cluster = cluster_of_three(&folder);
+    let own = ClusterId::new(u128::from_str_radix(CLUSTER, 16).unwrap());
+    let hello = |cluster, from, to| Hello { cluster, from: NodeId::new(from), to: NodeId::new(to) };
+    let other = ClusterId::new(0xbad);
+    let cases = [
+        (hello(other, 2, 1), "it belongs to cluster 00000000000000000000000000000bad, this node to"),
+        (hello(own, 2, 3), "it looks for node 3; this is node 1"),
+        (hello(own, 4, 1), "node 4 is not among the peers of this node's configuration"),
+    ];
+    for (hello, words) in cases {
+        let mut bytes = Vec::new();
+        write_one(HELLO, &hello, &mut bytes);
+        strike(cluster.peer_address(0), &bytes);
+        let log = log_of(&cluster, 0);
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains(words), "{hello:?}: the log ends {last:?}");
+    }
+    load::open_accounts(&mut load::client(cluster.addresses()));
+    assert_runs(&mut cluster, 0);
+}
+
+/// Sends bytes and waits until the node closes the connection, with or without a reset.
+fn strike(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut rest = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the connection was not closed");
     }
 }
 

@@ -1,14 +1,12 @@
 //! Whose data directory this is, and how its first bytes come to be.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::engine::disk::{BLOCK_BYTES, DiskOp, DiskOpId, FileId};
+use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::flush::footer_bytes;
-use crate::engine::manifest::{FILE_BYTES, Manifest};
-use crate::types::{Blob, ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
+use crate::types::{ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
 
 /// Bounds and paces of the engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,24 +83,9 @@ pub enum FormatError {
     },
 }
 
-/// The operations that make an empty directory the first data directory of `identity`, to be done one by one.
-///
-/// # Errors
-/// [`FormatError`] naming what is wrong with the identity.
-pub fn format(identity: &Identity) -> Result<Vec<DiskOp>, FormatError> {
-    identity.validate()?;
-    let manifest = Manifest::first(identity.clone());
-    let area = manifest.to_area().map_err(FormatError::TooLarge)?;
-    let file = FileId::Manifest;
-    Ok(vec![
-        DiskOp::Allocate { id: DiskOpId(1), file, bytes: u64_of(FILE_BYTES) },
-        DiskOp::Write { id: DiskOpId(2), file, offset: manifest.offset(), data: Blob::from(area) },
-        DiskOp::Barrier { id: DiskOpId(3) },
-    ])
-}
-
 impl Identity {
-    fn validate(&self) -> Result<(), FormatError> {
+    /// Checks the founding facts of all groups.
+    pub(in crate::engine) fn validate(&self) -> Result<(), FormatError> {
         if !self.groups.is_sorted_by(|a, b| a.group < b.group) {
             return Err(FormatError::GroupOrder);
         }

@@ -27,7 +27,7 @@ struct Staged {
 
 impl LogWriter {
     /// A writer whose first record gets the ordinal after `last`; everything up to `last` is durable.
-    pub(in crate::engine) fn after(last: Ordinal) -> Self {
+    pub(crate) fn after(last: Ordinal) -> Self {
         Self {
             staged: VecDeque::new(),
             next: last.next(),
@@ -87,7 +87,7 @@ impl LogWriter {
         self.staged.is_empty()
     }
 
-    pub(in crate::engine) fn mark_durable(&mut self, through: Ordinal) {
+    pub(crate) fn mark_durable(&mut self, through: Ordinal) {
         assert!(
             through >= self.durable && through < self.next,
             "durability only grows, and only over what was taken"

@@ -65,6 +65,22 @@ pub(in crate::engine) struct ManifestBody {
     pub snapshots: Vec<SnapshotMeta>,
 }
 
+impl ManifestBody {
+    /// The lowest slot that no segment has: files let go are used again.
+    pub(in crate::engine) fn free_segment_slot(&self) -> u32 {
+        lowest_free(|slot| self.segments.iter().all(|meta| meta.slot != slot))
+    }
+
+    /// The lowest slot that no snapshot has.
+    pub(in crate::engine) fn free_snapshot_slot(&self) -> u32 {
+        lowest_free(|slot| self.snapshots.iter().all(|meta| meta.slot != slot))
+    }
+}
+
+fn lowest_free(is_free: impl Fn(u32) -> bool) -> u32 {
+    (0..).find(|slot| is_free(*slot)).unwrap_or(u32::MAX)
+}
+
 /// One version of the manifest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Manifest {

@@ -15,6 +15,7 @@
 
 mod disk;
 mod flush;
+mod format;
 mod identity;
 mod journal;
 mod log_reader;
@@ -22,6 +23,8 @@ mod log_writer;
 mod manifest;
 mod manifest_store;
 mod opening;
+#[cfg(test)]
+pub(crate) mod perfect_disk;
 mod record;
 mod retention;
 mod running;
@@ -36,7 +39,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
-pub use identity::{EngineConfig, FormatError, Identity, format};
+pub use format::format;
+pub use identity::{EngineConfig, FormatError, Identity};
 pub use log_reader::RecoveredLog;
 pub use log_writer::LogWriter;
 use opening::Opening;

@@ -198,7 +198,7 @@ impl Opening {
             return;
         }
         let meta = SegmentMeta {
-            slot: free_slot(&reading.manifest.body.segments),
+            slot: reading.manifest.body.free_segment_slot(),
             bytes: self.config.segment_bytes,
             generation: reading.manifest.body.next_generation,
             end: None,
@@ -283,11 +283,6 @@ fn sealed(reading: &ReadingSegments, fresh: SegmentMeta) -> ManifestBody {
     body.next_generation = fresh.generation + 1;
     body.incarnation = body.incarnation.next();
     body
-}
-
-/// The lowest slot that the manifest in force does not name: files let go are used again.
-pub(in crate::engine) fn free_slot(segments: &[SegmentMeta]) -> u32 {
-    (0..).find(|slot| segments.iter().all(|meta| meta.slot != *slot)).unwrap_or(u32::MAX)
 }
 
 fn open_manifest(

@@ -10,7 +10,6 @@ use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
-use crate::engine::opening::free_slot;
 use crate::engine::retention::Pins;
 use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
@@ -117,8 +116,7 @@ impl Running {
         if self.is_saving() {
             return;
         }
-        let taken = &self.manifest.body().snapshots;
-        let slot = (0..).find(|slot| taken.iter().all(|meta| meta.slot != *slot)).unwrap_or(u32::MAX);
+        let slot = self.manifest.body().free_snapshot_slot();
         let meta = SnapshotMeta { group, op, slot, bytes: u64_of(body.len()), hash: Hash::of(&body) };
         self.saving = Some(SavingSnapshot::start(meta, body, ids(), out));
     }
@@ -193,7 +191,7 @@ impl Running {
             return;
         }
         let body = self.manifest.body();
-        let slot = free_slot(&body.segments);
+        let slot = body.free_segment_slot();
         let meta = SegmentMeta {
             slot,
             bytes: self.config.segment_bytes,

@@ -1,1 +1,379 @@
+//! The journal and the manifest against torn, flipped and foreign bytes.
 
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::flush::{FlushPlan, build, read_head};
+use super::manifest::{AREA_BYTES, COPY_BYTES, Manifest};
+use super::perfect_disk::PerfectDisk;
+use super::*;
+use crate::types::{CommitIndex, Entry, EntryKind, GroupInit, Hash, Monotonic, Nanos, Op, Timestamp, View};
+
+const CLUSTER: ClusterId = ClusterId::new(7);
+const NODE: NodeId = NodeId::new(1);
+const GROUP: GroupId = GroupId::new(3);
+
+fn identity() -> Identity {
+    let init = GroupInit {
+        cluster: CLUSTER,
+        group: GROUP,
+        kind: "register".to_string(),
+        voters: vec![NODE],
+        sessions_max: 8,
+    };
+    Identity { cluster: CLUSTER, node: NODE, groups: vec![init] }
+}
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        segment_bytes: 64 << 10,
+        flush_bytes_max: 16 << 10,
+        flushes_in_flight_max: 2,
+        sealed_segments_target: 4,
+        idle_mark_after: Nanos::from_millis(1),
+    }
+}
+
+fn formatted() -> PerfectDisk {
+    let mut disk = PerfectDisk::default();
+    for op in format(&identity()).expect("the identity is right") {
+        disk.run(op);
+    }
+    disk
+}
+
+/// An engine on a disk that does at once what it is asked.
+struct Bench {
+    engine: Engine,
+    disk: PerfectDisk,
+    durable: Ordinal,
+}
+
+impl Bench {
+    fn open(disk: PerfectDisk) -> Result<(Self, Opened), EngineError> {
+        Self::open_as(disk, CLUSTER, NODE)
+    }
+
+    fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
+        let mut bench = Self { engine: Engine::new(config()), disk, durable: Ordinal::default() };
+        let mut ops = Vec::new();
+        bench.engine.start(cluster, node, &mut ops);
+        let opened = bench.drain(ops)?;
+        Ok((bench, opened.expect("a perfect disk completes everything")))
+    }
+
+    fn drain(&mut self, ops: Vec<DiskOp>) -> Result<Option<Opened>, EngineError> {
+        let mut queue = VecDeque::from(ops);
+        let mut opened = None;
+        while let Some(op) = queue.pop_front() {
+            let done = self.disk.run(op);
+            let mut more = Vec::new();
+            match self.engine.on_done(Monotonic::default(), done, &mut more)? {
+                Some(EngineEvent::Opened(found)) => opened = Some(found),
+                Some(EngineEvent::Durable(through)) => self.durable = through,
+                None => {}
+            }
+            queue.extend(more);
+        }
+        Ok(opened)
+    }
+
+    fn append(&mut self, record: Record) -> Ordinal {
+        self.engine.writer().expect("the engine is open").append(record)
+    }
+
+    fn flush(&mut self) {
+        let mut ops = Vec::new();
+        self.engine.flush(Monotonic::default(), &mut ops);
+        self.drain(ops).expect("the disk is perfect");
+    }
+
+    /// Entries 1..=count, a flush each; the last of them.
+    fn write_entries(&mut self, count: u64) -> Entry {
+        let mut entry = first_entry();
+        for op in 1..=count {
+            if op > 1 {
+                entry = follow(&entry);
+            }
+            let ordinal = self.append(Record::Entry(entry.clone()));
+            self.flush();
+            assert_eq!(self.durable, ordinal);
+        }
+        entry
+    }
+}
+
+fn first_entry() -> Entry {
+    let genesis = identity().groups[0].genesis();
+    Entry::next(
+        &genesis,
+        EntryKind::Commands,
+        View::new(1),
+        Timestamp::from_nanos(1),
+        Bytes::from_static(b"one"),
+    )
+}
+
+fn follow(entry: &Entry) -> Entry {
+    let timestamp = entry.header().timestamp().next();
+    Entry::next(entry.header(), EntryKind::Commands, View::new(1), timestamp, Bytes::from_static(b"next"))
+}
+
+fn ops(opened: &Opened) -> Vec<u64> {
+    opened.logs.get(&GROUP).map(|log| log.entries.keys().map(|op| op.get()).collect()).unwrap_or_default()
+}
+
+fn segment(slot: u32) -> FileId {
+    FileId::Segment(slot)
+}
+
+#[test]
+fn what_was_durable_is_there_after_a_restart() {
+    let (mut bench, opened) = Bench::open(formatted()).expect("a fresh directory opens");
+    assert_eq!(opened.incarnation, Incarnation::new(1));
+    bench.write_entries(5);
+    bench.append(Record::Truncation { group: GROUP, above: Op::new(4) });
+    bench.append(Record::HardState { group: GROUP, state: Bytes::from_static(b"promise") });
+    bench.flush();
+    let (_, opened) = Bench::open(bench.disk).expect("it opens again");
+    assert_eq!(opened.incarnation, Incarnation::new(2));
+    assert_eq!(ops(&opened), [1, 2, 3, 4]);
+    let (_, state) = opened.logs[&GROUP].hard_state.clone().expect("a promise was written");
+    assert_eq!(&state[..], b"promise");
+}
+
+#[test]
+fn the_journal_goes_on_over_many_restarts_and_segments() {
+    let mut disk = formatted();
+    let mut entry = first_entry();
+    for start in 1..=6 {
+        let (mut bench, opened) = Bench::open(disk).expect("it opens");
+        assert_eq!(ops(&opened).len(), 20 * (start - 1));
+        for _ in 0..20 {
+            bench.append(Record::Entry(entry.clone()));
+            entry = follow(&entry);
+            bench.flush();
+        }
+        disk = bench.disk;
+    }
+}
+
+#[test]
+fn a_torn_last_flush_ends_the_journal() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.write_entries(3);
+    // The third flush is the third block of the first segment. No later flush says that it was durable.
+    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[2 * BLOCK_BYTES + 200] ^= 1;
+    let (_, opened) = Bench::open(bench.disk).expect("a torn tail is an ordinary thing");
+    assert_eq!(ops(&opened), [1, 2]);
+}
+
+#[test]
+fn a_rotten_flush_behind_a_barrier_stops_the_engine_by_name() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.write_entries(3);
+    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[BLOCK_BYTES + 200] ^= 1;
+    let Err(EngineError::Storage(what)) = Bench::open(bench.disk).map(|_| ()) else {
+        panic!("what was durable is lost, and the engine opened");
+    };
+    assert!(what.contains("flush 2 at offset 4096 is rotten") && what.contains("group 3 op 2"), "{what}");
+}
+
+#[test]
+fn a_rotten_flush_below_a_recorded_end_stops_the_engine() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.write_entries(3);
+    let (mut bench, _) = Bench::open(bench.disk).expect("it opens again, and records the end");
+    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[2 * BLOCK_BYTES + 200] ^= 1;
+    let opened = Bench::open(bench.disk).map(|_| ());
+    assert!(matches!(opened, Err(EngineError::Storage(what)) if what.contains("rotten")));
+}
+
+#[test]
+fn nothing_behind_a_recorded_end_is_read_again() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.write_entries(3);
+    let torn = bench.disk.0[&segment(0)][2 * BLOCK_BYTES..3 * BLOCK_BYTES].to_vec();
+    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[2 * BLOCK_BYTES..3 * BLOCK_BYTES].fill(0);
+    let (mut bench, opened) = Bench::open(bench.disk).expect("the third flush never reached the disk");
+    assert_eq!(ops(&opened), [1, 2]);
+    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[2 * BLOCK_BYTES..3 * BLOCK_BYTES]
+        .copy_from_slice(&torn);
+    let (_, opened) = Bench::open(bench.disk).expect("it opens");
+    assert_eq!(ops(&opened), [1, 2], "the ghost came back");
+}
+
+#[test]
+fn one_flush_carries_all_that_waits_and_acknowledgements_come_in_order() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    let entry = first_entry();
+    bench.append(Record::Entry(entry.clone()));
+    bench.append(Record::Entry(follow(&entry)));
+    let mut first = Vec::new();
+    bench.engine.flush(Monotonic::default(), &mut first);
+    assert_eq!(first.len(), 2, "one write, one barrier");
+    bench.append(Record::HardState { group: GROUP, state: Bytes::from_static(b"p") });
+    let mut second = Vec::new();
+    bench.engine.flush(Monotonic::default(), &mut second);
+    // The later flush completes first: nothing is acknowledged before the earlier one is durable.
+    bench.drain(second).expect("the disk is perfect");
+    assert_eq!(bench.durable, Ordinal::new(0));
+    bench.drain(first).expect("the disk is perfect");
+    assert_eq!(bench.durable, Ordinal::new(3));
+}
+
+#[test]
+fn a_write_is_not_durable_before_its_barrier() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.append(Record::Entry(first_entry()));
+    let mut ops = Vec::new();
+    bench.engine.flush(Monotonic::default(), &mut ops);
+    let barrier = ops.pop().expect("a barrier");
+    bench.drain(ops).expect("the disk is perfect");
+    assert_eq!(bench.durable, Ordinal::new(0));
+    bench.drain(vec![barrier]).expect("the disk is perfect");
+    assert_eq!(bench.durable, Ordinal::new(1));
+}
+
+#[test]
+fn records_that_belong_together_share_a_flush() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    let big = || Record::HardState { group: GROUP, state: Bytes::from(vec![1; 3000]) };
+    bench.append(Record::HardState { group: GROUP, state: Bytes::from(vec![2; 6000]) });
+    let writer = bench.engine.writer().expect("the engine is open");
+    writer.append_together(vec![Record::Truncation { group: GROUP, above: Op::new(0) }, big()]);
+    let mut ops = Vec::new();
+    bench.engine.flush(Monotonic::default(), &mut ops);
+    assert_eq!(ops.len(), 4, "two flushes: the second unit does not fit the first, and is not parted");
+}
+
+#[test]
+fn a_failed_write_stops_the_engine() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    bench.append(Record::Entry(first_entry()));
+    let mut ops = Vec::new();
+    bench.engine.flush(Monotonic::default(), &mut ops);
+    let failed = DiskDone { id: ops[0].id(), outcome: DiskOutcome::Failed };
+    let mut more = Vec::new();
+    assert!(matches!(
+        bench.engine.on_done(Monotonic::default(), failed, &mut more),
+        Err(EngineError::Disk(_))
+    ));
+    assert!(bench.engine.writer().is_none(), "it takes nothing more");
+}
+
+#[test]
+fn foreign_and_unformatted_directories_are_refused_by_name() {
+    let refused = |disk: PerfectDisk, cluster, node| match Bench::open_as(disk, cluster, node) {
+        Err(EngineError::Storage(what)) => what,
+        Err(other) => panic!("refused for another reason: {other}"),
+        Ok(_) => panic!("it opened"),
+    };
+    assert!(refused(PerfectDisk::default(), CLUSTER, NODE).contains("never formatted"));
+    assert!(refused(formatted(), CLUSTER, NodeId::new(2)).contains("belongs to node 1, not to 2"));
+    assert!(refused(formatted(), ClusterId::new(8), NODE).contains("belongs to cluster"));
+}
+
+#[test]
+fn formatting_refuses_impossible_groups() {
+    let with = |change: fn(&mut Identity)| {
+        let mut identity = identity();
+        change(&mut identity);
+        format(&identity).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = |change, part: &str| {
+        let what: String = with(change).expect_err("it was formatted");
+        assert!(what.contains(part), "{what}");
+    };
+    refused(|i| i.groups[0].voters.clear(), "has 0 voters; 1 to 7 are allowed");
+    refused(|i| i.groups[0].voters = vec![NodeId::new(2)], "does not name node 1");
+    refused(|i| i.groups[0].voters = vec![NODE, NODE], "ascending order");
+    refused(|i| i.groups[0].sessions_max = 0, "sessions_max is 0");
+    refused(|i| i.groups[0].cluster = ClusterId::new(1), "founded for another cluster");
+    assert_eq!(with(|_| {}), Ok(()));
+}
+
+#[test]
+fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
+    let older = Manifest::first(identity());
+    let mut newer = older.clone();
+    newer.sequence = 2;
+    newer.body.incarnation = Incarnation::new(9);
+    let file = |newer_area: Vec<u8>| {
+        let mut file = newer_area;
+        file.extend(older.to_area().expect("it fits"));
+        file
+    };
+    let whole = newer.to_area().expect("it fits");
+    assert_eq!(Manifest::open(&file(whole.clone())).as_ref(), Ok(&newer));
+    let mut two_left = whole.clone();
+    two_left[..2 * COPY_BYTES].fill(0);
+    assert_eq!(Manifest::open(&file(two_left)).as_ref(), Ok(&newer));
+    let mut one_left = whole;
+    one_left[..3 * COPY_BYTES].fill(0);
+    assert_eq!(Manifest::open(&file(one_left)).as_ref(), Ok(&older), "one stray copy decides nothing");
+    assert!(Manifest::open(&vec![0; 2 * AREA_BYTES]).is_err());
+}
+
+fn sample_flush() -> Vec<u8> {
+    let entry = first_entry();
+    let records = [
+        (Ordinal::new(1), Record::Entry(entry)),
+        (Ordinal::new(2), Record::HardState { group: GROUP, state: Bytes::from_static(b"promise") }),
+    ];
+    let plan = FlushPlan {
+        generation: 5,
+        number: 9,
+        previous: Hash::of(b"before"),
+        barrier: 8,
+        commits: &[(GROUP, CommitIndex::At(Op::new(0)))],
+        records: &records,
+        previous_directory: &[],
+    };
+    build(&plan).bytes
+}
+
+#[test]
+fn both_copies_of_a_hard_state_lie_in_different_blocks() {
+    let bytes = sample_flush();
+    let head = read_head(&bytes, 5).expect("it was just built");
+    let copies: Vec<_> = head.directory.iter().filter(|line| line.ordinal == Ordinal::new(2)).collect();
+    assert_eq!(copies.len(), 2);
+    let found: Vec<usize> =
+        bytes.windows(7).enumerate().filter(|(_, w)| *w == b"promise").map(|(at, _)| at).collect();
+    assert_eq!(found.len(), 2);
+    assert_ne!(found[0] / BLOCK_BYTES, found[1] / BLOCK_BYTES);
+    assert_eq!(head.records(&Bytes::from(bytes)).map(|records| records.len()), Ok(2), "it is read once");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_no_flush(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(read_head(&bytes, 5).is_err());
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_flush_is_noticed(at in 0_usize..4096, bit in 0_u8..8) {
+        let mut bytes = sample_flush();
+        let whole = read_head(&bytes, 5).expect("it was just built");
+        let body_end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") + 1;
+        prop_assume!(at < body_end && at < whole.flush_bytes);
+        bytes[at] ^= 1 << bit;
+        let read = read_head(&bytes, 5).and_then(|head| head.records(&Bytes::from(bytes.clone())));
+        prop_assert!(read.is_err());
+    }
+
+    #[test]
+    fn a_truncated_flush_is_no_flush(keep in 0_usize..8192) {
+        let bytes = sample_flush();
+        let body_end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") + 1;
+        let cut = &bytes[..keep.min(body_end - 1)];
+        let read = read_head(cut, 5).and_then(|head| head.records(&Bytes::copy_from_slice(cut)));
+        prop_assert!(read.is_err());
+    }
+}

@@ -174,6 +174,11 @@ pub enum HaltReason {
         /// What was being done.
         what: String,
     },
+    /// The configuration cannot work.
+    Config {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The data directory cannot be used as it is.
     Storage {
         /// What is wrong with it.
@@ -183,6 +188,7 @@ pub enum HaltReason {
 
 notation_enum!(HaltReason {
     "disk" => Disk { what },
+    "config" => Config { what },
     "storage" => Storage { what },
 });
 

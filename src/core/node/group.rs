@@ -63,18 +63,19 @@ impl<A: ChrApplication> Group<A> {
         limits: &Limits,
     ) -> Option<Reply> {
         let command = request.command;
-        let answer = self.admit(route, &command, limits);
-        match answer {
-            Some(answer) => Some(self.reply(command.client, command.number, answer)),
-            None => {
-                self.queue.push_back(command);
-                None
-            }
+        if let Some(answer) = self.answer_at_once(&command, limits) {
+            return Some(self.reply(command.client, command.number, answer));
         }
+        let before = self.waiting.insert(command.client, (command.number, route));
+        let on_its_way = before.is_some_and(|(number, _)| number == command.number);
+        if !on_its_way {
+            self.queue.push_back(command);
+        }
+        None
     }
 
-    /// The answer that can be given now; `None` when the command is to be queued, or already on its way.
-    fn admit(&mut self, route: Route, command: &Command, limits: &Limits) -> Option<Answer> {
+    /// The answer that can be given now; `None` when the command is to be queued.
+    fn answer_at_once(&self, command: &Command, limits: &Limits) -> Option<Answer> {
         if u64_of(command.body.as_slice().len()) > u64::from(limits.command_bytes_max) {
             return Some(Answer::TooLong { max: limits.command_bytes_max });
         }
@@ -87,7 +88,6 @@ impl<A: ChrApplication> Group<A> {
         if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
             return Some(Answer::Busy);
         }
-        self.waiting.insert(command.client, (command.number, route));
         None
     }
 

@@ -22,7 +22,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-pub use config::NodeConfig;
+pub use config::{NodeConfig, NodeConfigError};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
@@ -167,6 +167,9 @@ impl<A: ChrApplication> Node<A> {
     fn on_timeout(&mut self, effects: &mut Effects) {
         match &self.life {
             Life::Unborn => {
+                if let Err(error) = self.config.validate() {
+                    return self.halt(HaltReason::Config { what: error.to_string() }, effects);
+                }
                 self.life = Life::Recovering;
                 self.engine.start(self.config.cluster, self.config.node, &mut self.disk_ops);
                 self.emit_disk_ops(effects);

@@ -1,63 +1,67 @@
-//! A few nodes on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
+//! Whole nodes, a few of them, on perfect disks and links: what holds when nothing goes wrong, and after plain restarts. Everything
 //! that goes wrong is the simulator's.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
 use crate::builtin::Builtin;
 use crate::codec;
-use crate::engine::{DiskDone, DiskOp, DiskOutcome, EngineConfig, FileId, Identity, format};
-use crate::kernel::{Command, Outcome};
+use crate::engine::perfect_disk::PerfectDisk;
+use crate::engine::{EngineConfig, FileId, Identity, format};
+use crate::kernel::{
+    ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
+};
+use crate::node::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
-    Blob, ClientId, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, RequestNumber, SessionId, Wall,
-    usize_of,
+    Blob, ClientId, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, RequestNumber, SessionId,
+    Timestamp, Wall, usize_of,
 };
 
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
 
-#[derive(Default)]
-struct Disk(BTreeMap<FileId, Vec<u8>>);
-
-impl Disk {
-    fn run(&mut self, op: DiskOp) -> DiskDone {
-        let id = op.id();
-        let outcome = match op {
-            DiskOp::Allocate { file, bytes, .. } => {
-                self.0.insert(file, vec![0; usize_of(bytes)]);
-                DiskOutcome::Done
-            }
-            DiskOp::Write { file, offset, data, .. } => {
-                let at = usize_of(offset);
-                let bytes = data.as_slice();
-                self.0.get_mut(&file).expect("the file was made")[at..at + bytes.len()]
-                    .copy_from_slice(bytes);
-                DiskOutcome::Done
-            }
-            DiskOp::Barrier { .. } => DiskOutcome::Done,
-            DiskOp::Read { file, offset, bytes, .. } => match self.0.get(&file) {
-                Some(content) => {
-                    let at = usize_of(offset);
-                    let to = at + usize_of(u64::from(bytes));
-                    DiskOutcome::Read(Blob::from(content[at..to].to_vec()))
-                }
-                None => DiskOutcome::Missing,
-            },
-        };
-        DiskDone { id, outcome }
+fn config(node: u64) -> NodeConfig {
+    NodeConfig {
+        cluster: CLUSTER,
+        node: NodeId::new(node),
+        engine: EngineConfig {
+            segment_bytes: 64 << 10,
+            flush_bytes_max: 16 << 10,
+            ..EngineConfig::default()
+        },
+        limits: Limits { batch_bytes_max: 8 << 10, command_bytes_max: 4 << 10, ..Limits::default() },
+        timeouts: Timeouts::default(),
     }
+}
+
+fn formatted_disks(voters: &[NodeId]) -> Vec<PerfectDisk> {
+    let init = GroupInit {
+        cluster: CLUSTER,
+        group: GROUP,
+        kind: "register".to_string(),
+        voters: voters.to_vec(),
+        sessions_max: 2,
+    };
+    let formatted = |node: &NodeId| {
+        let identity = Identity { cluster: CLUSTER, node: *node, groups: vec![init.clone()] };
+        let mut disk = PerfectDisk::default();
+        for op in format(&identity).expect("the identity is right") {
+            disk.run(op);
+        }
+        disk
+    };
+    voters.iter().map(formatted).collect()
 }
 
 struct Cluster {
     now: Now,
     nodes: Vec<Option<Node<Builtin>>>,
-    disks: Vec<Disk>,
+    disks: Vec<PerfectDisk>,
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Reply>,
     starts: u8,
@@ -66,22 +70,7 @@ struct Cluster {
 impl Cluster {
     fn new(count: u64) -> Self {
         let voters: Vec<NodeId> = (1..=count).map(NodeId::new).collect();
-        let init = GroupInit {
-            cluster: CLUSTER,
-            group: GROUP,
-            kind: "register".to_string(),
-            voters: voters.clone(),
-            sessions_max: 2,
-        };
-        let mut disks = Vec::new();
-        for node in &voters {
-            let identity = Identity { cluster: CLUSTER, node: *node, groups: vec![init.clone()] };
-            let mut disk = Disk::default();
-            for op in format(&identity).expect("the identity is right") {
-                disk.run(op);
-            }
-            disks.push(disk);
-        }
+        let disks = formatted_disks(&voters);
         let now = Now { monotonic: Monotonic::from_nanos(0), wall: Wall::from_nanos(1_000_000_000) };
         let nodes = voters.iter().map(|_| None).collect();
         let mut cluster = Self { now, nodes, disks, inputs: VecDeque::new(), replies: Vec::new(), starts: 0 };
@@ -93,17 +82,7 @@ impl Cluster {
 
     fn start(&mut self, index: usize) {
         self.starts += 1;
-        let config = NodeConfig {
-            cluster: CLUSTER,
-            node: NodeId::new(crate::types::u64_of(index) + 1),
-            engine: EngineConfig {
-                segment_bytes: 64 << 10,
-                flush_bytes_max: 16 << 10,
-                ..EngineConfig::default()
-            },
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-        };
+        let config = config(crate::types::u64_of(index) + 1);
         self.nodes[index] = Some(Node::new(config, Builtin, [self.starts; 32]));
     }
 
@@ -323,6 +302,38 @@ fn old_segments_are_freed_behind_snapshots_and_the_state_survives() {
 }
 
 #[test]
+fn a_request_that_is_on_its_way_is_not_queued_again() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let request = Request { group: GROUP, command: Command::register(ClientId::new(1)) };
+    cluster.step(0, Input::Client { route: Route(1), request: request.clone() });
+    cluster.step(0, Input::Client { route: Route(2), request });
+    cluster.run(50);
+    assert_eq!(cluster.replies.len(), 1, "one execution, one answer, on the route heard last");
+    assert_eq!(cluster.nodes[0].as_ref().unwrap().group_status(GROUP).unwrap().head.get(), 1);
+}
+
+#[test]
+fn a_configuration_that_cannot_work_stops_the_node_by_name() {
+    let halted = |change: fn(&mut NodeConfig)| {
+        let mut config = config(1);
+        change(&mut config);
+        let mut effects = Vec::new();
+        Node::new(config, Builtin, [0; 32]).step(Now::default(), Input::Timeout, &mut effects);
+        effects[0].to_string()
+    };
+    assert!(
+        halted(|c| c.limits.pipeline_entries_max = 0)
+            .contains("pipeline_entries_max is 0; at least 1 is needed")
+    );
+    assert!(
+        halted(|c| c.limits.batch_bytes_max = 1 << 30)
+            .contains("flush_bytes_max is 16384; with these limits")
+    );
+    assert!(halted(|_| {}).starts_with("disk("), "it reads its disk");
+}
+
+#[test]
 fn a_backup_sends_clients_to_the_primary() {
     let mut cluster = Cluster::new(3);
     cluster.run(300);
@@ -332,4 +343,80 @@ fn a_backup_sends_clients_to_the_primary() {
     let answer = &cluster.replies[0].answer;
     let expected = NodeId::new(crate::types::u64_of(primary) + 1);
     assert!(matches!(answer, Answer::NotPrimary { primary, .. } if *primary == expected), "{answer}");
+}
+
+/// Wants to be woken every 100 ms of consensus time, and counts.
+#[derive(Clone)]
+struct Alarm;
+
+#[derive(Clone, Default)]
+struct AlarmState {
+    rung: Vec<Timestamp>,
+    next: Timestamp,
+}
+
+const ALARM_EVERY_NS: u64 = 100_000_000;
+
+impl ChrApplication for Alarm {
+    const SCHEMA: Schema = Schema(1);
+    type State = AlarmState;
+    type QueryRequest = ();
+    type QueryResponse = usize;
+    type Error = u8;
+
+    fn genesis(&self, _group: &GroupInit) -> AlarmState {
+        AlarmState { rung: Vec::new(), next: Timestamp::from_nanos(1_500_000_000) }
+    }
+
+    fn apply(
+        &self,
+        state: &mut AlarmState,
+        event: Event<'_>,
+        ctx: &mut ApplyContext<'_>,
+    ) -> Result<Bytes, u8> {
+        let Event::Wakeup = event else { return Err(1) };
+        state.rung.push(ctx.timestamp());
+        state.next = Timestamp::from_nanos(ctx.timestamp().as_nanos() + ALARM_EVERY_NS);
+        Ok(Bytes::new())
+    }
+
+    fn query(&self, state: &AlarmState, _request: (), _ctx: &mut QueryContext) -> usize {
+        state.rung.len()
+    }
+
+    fn snapshot(&self, _state: &AlarmState, _from: Cursor, _out: &mut Chunk) -> Option<Cursor> {
+        None
+    }
+
+    fn restore(&self, _state: &mut AlarmState, _from: Schema, _chunk: &[u8]) -> Result<(), u8> {
+        Ok(())
+    }
+
+    fn next_wakeup(&self, state: &AlarmState) -> Option<Timestamp> {
+        Some(state.next)
+    }
+}
+
+#[test]
+fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() {
+    let mut disk = formatted_disks(&[NodeId::new(1)]).remove(0);
+    let mut node = Node::new(config(1), Alarm, [1; 32]);
+    let mut inputs = VecDeque::new();
+    for ms in 0..2_000_u64 {
+        let ns = ms * 1_000_000;
+        let now = Now { monotonic: Monotonic::from_nanos(ns), wall: Wall::from_nanos(1_000_000_000 + ns) };
+        while node.deadline().is_some_and(|at| at <= now.monotonic) || !inputs.is_empty() {
+            let mut effects = Vec::new();
+            node.step(now, inputs.pop_front().unwrap_or(Input::Timeout), &mut effects);
+            inputs.extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
+                Effect::Send { .. } | Effect::Reply { .. } | Effect::Halt(_) => None,
+            }));
+        }
+    }
+    let state = node.state(GROUP).expect("the node runs");
+    assert_eq!(state.rung.len(), 15, "from 0.5 s to 1.9 s, every 0.1 s");
+    let due = (0_u64..).map(|n| 1_500_000_000 + n * ALARM_EVERY_NS);
+    assert!(state.rung.iter().zip(due).all(|(rung, due)| rung.as_nanos() >= due));
+    assert_eq!(node.query_stale(GROUP, ()).map(|(op, rung)| (op.get(), rung)), Some((15, 15)));
 }

@@ -83,7 +83,9 @@ fn rebuild(base: Base, promise: Option<&(Ordinal, HardState)>, recovered: &Recov
         let below_promise = first_promised.is_none_or(|first| op < first);
         match (newer, promised, record) {
             (Some((_, entry)), _, _) if log.can_follow(entry.header()) => log.append_durable(entry),
-            (_, Some(header), Some((_, entry))) if log.can_follow(header) && entry.hash() == header.hash() => {
+            (_, Some(header), Some((_, entry)))
+                if log.can_follow(header) && entry.hash() == header.hash() =>
+            {
                 log.append_durable(entry);
             }
             (_, Some(header), _) if log.can_follow(header) => log.append_header(*header),

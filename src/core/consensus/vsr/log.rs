@@ -182,7 +182,11 @@ impl Log {
     }
 
     fn push(&mut self, header: EntryHeader, body: Body) {
-        assert!(self.can_follow(&header), "a log is a chain without gaps: {header} after op {}", self.head_op());
+        assert!(
+            self.can_follow(&header),
+            "a log is a chain without gaps: {header} after op {}",
+            self.head_op()
+        );
         self.slots.push_back(Slot { header, body });
     }
 

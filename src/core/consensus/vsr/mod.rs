@@ -27,6 +27,8 @@ mod log;
 mod normal;
 mod quorum_tracker;
 mod repair;
+#[cfg(test)]
+mod tests;
 mod view_change;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -159,8 +161,10 @@ impl VsrNode {
             panic!("node {me} is not a voter of group {}", init.group);
         };
         let promise = recovered.promise;
-        let durable = promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
-        let (view, log_view) = if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
+        let durable =
+            promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
+        let (view, log_view) =
+            if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
         let mut replica = Self {
             me,

@@ -145,9 +145,8 @@ impl VsrNode {
         let durable = self.durable == (self.view, self.log_view);
         let Status::ViewChange(change) = &self.status else { return };
         match &change.phase {
-            Phase::Resigned => self.say_wish(turn),
             Phase::Collecting(_) if durable => self.tell_log(turn),
-            Phase::Collecting(_) => {}
+            Phase::Collecting(_) | Phase::Resigned => {}
             Phase::CatchingUp(_) => self.try_adopt(turn),
             Phase::Repairing => self.try_start(turn, durable),
         }
@@ -165,7 +164,9 @@ impl VsrNode {
         if primary != self.me {
             self.send(turn, primary, VsrMessage::DoViewChange(message));
             self.ask_later(turn);
-        } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status {
+        } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) =
+            &mut self.status
+        {
             messages[self.me] = Some(message);
             self.choose_log(turn);
         }

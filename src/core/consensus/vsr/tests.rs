@@ -1,0 +1,345 @@
+//! One replica, one input, what follows. Whole clusters are the simulator's.
+
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::choose::{Choice, choose};
+use super::{Beat, VsrNode};
+use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage};
+use crate::engine::{LogWriter, RecoveredLog};
+use crate::types::{
+    ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NodeId, Now,
+    Op, Ordinal, Prng, Quorums, Timestamp, View, Wall,
+};
+
+fn init(voters: u64) -> GroupInit {
+    GroupInit {
+        cluster: ClusterId::new(7),
+        group: GroupId::new(0),
+        kind: "register".to_string(),
+        voters: (1..=voters).map(NodeId::new).collect(),
+        sessions_max: 8,
+    }
+}
+
+/// A replica with the things that a node would lend it.
+struct Stage {
+    replica: VsrNode,
+    journal: LogWriter,
+    prng: Prng,
+    heard: BTreeMap<NodeId, Monotonic>,
+    now: u64,
+}
+
+impl Stage {
+    /// A replica of three that has never said a word; node 1 leads the first view.
+    fn fresh(node: u64) -> Self {
+        let recovered = RecoveredLog::default();
+        let init = init(3);
+        let genesis = init.genesis();
+        let replica =
+            VsrNode::recover(init, NodeId::new(node), genesis, &recovered).expect("nothing to read");
+        let journal = LogWriter::after(Ordinal::new(0));
+        let prng = Prng::from_key([3; 32]);
+        Self { replica, journal, prng, heard: BTreeMap::new(), now: 1_000 }
+    }
+
+    /// A replica that has begun, its first promise durable.
+    fn begun(node: u64) -> Self {
+        let mut stage = Self::fresh(node);
+        stage.turn(|replica, turn| replica.begin(turn));
+        stage.sync();
+        stage
+    }
+
+    fn turn<R>(&mut self, act: impl FnOnce(&mut VsrNode, &mut Turn<'_>) -> R) -> (R, Vec<(u64, VsrMessage)>) {
+        let mut out = Vec::new();
+        let (limits, timeouts) = (Limits::default(), Timeouts::default());
+        let now = Now { monotonic: Monotonic::from_nanos(self.now), wall: Wall::from_nanos(self.now) };
+        let mut turn = Turn {
+            now,
+            journal: &mut self.journal,
+            prng: &mut self.prng,
+            heard: &self.heard,
+            limits: &limits,
+            timeouts: &timeouts,
+            out: &mut out,
+        };
+        let result = act(&mut self.replica, &mut turn);
+        (result, out.into_iter().map(|(to, message)| (to.get(), message)).collect())
+    }
+
+    /// Everything staged becomes durable.
+    fn sync(&mut self) -> Vec<(u64, VsrMessage)> {
+        let last = self.journal.last();
+        self.journal.mark_durable(last);
+        self.turn(|replica, turn| replica.on_durable(turn)).1
+    }
+
+    fn hear(&mut self, from: u64, message: VsrMessage) -> (Result<(), Discard>, Vec<(u64, VsrMessage)>) {
+        self.turn(|replica, turn| replica.on_message(turn, NodeId::new(from), message))
+    }
+
+    /// Lets the deadline pass.
+    fn wait(&mut self) -> Vec<(u64, VsrMessage)> {
+        let deadline = self.replica.deadline().expect("something is waited for");
+        self.now = deadline.as_nanos() + 1;
+        self.turn(|replica, turn| replica.on_timeout(turn)).1
+    }
+}
+
+fn follow(parent: &EntryHeader, view: u64) -> Entry {
+    let payload = Bytes::copy_from_slice(&view.to_le_bytes());
+    Entry::next(parent, EntryKind::Commands, View::new(view), parent.timestamp().next(), payload)
+}
+
+fn prepare(view: u64, entry: &Entry) -> VsrMessage {
+    VsrMessage::Prepare { view: View::new(view), commit: CommitIndex::At(Op::new(0)), entry: entry.clone() }
+}
+
+fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
+    let kind = |message: &VsrMessage| match message {
+        VsrMessage::Prepare { .. } => "prepare",
+        VsrMessage::PrepareOk { .. } => "prepare-ok",
+        VsrMessage::StartViewChange { .. } => "start-view-change",
+        VsrMessage::DoViewChange(_) => "do-view-change",
+        VsrMessage::StartView { .. } => "start-view",
+        VsrMessage::RequestEntries { .. } => "request-entries",
+        VsrMessage::Entries { .. } => "entries",
+    };
+    messages.iter().map(|(to, message)| (*to, kind(message))).collect()
+}
+
+#[test]
+fn a_primary_does_not_propose_before_its_first_promise_is_durable() {
+    let mut primary = Stage::fresh(1);
+    primary.turn(|replica, turn| replica.begin(turn));
+    assert!(!primary.replica.can_propose(&Limits::default()));
+    primary.sync();
+    assert!(primary.replica.can_propose(&Limits::default()));
+}
+
+#[test]
+fn a_backup_acknowledges_what_is_durable_and_not_before() {
+    let mut backup = Stage::begun(2);
+    let entry = follow(&init(3).genesis(), 1);
+    let (taken, messages) = backup.hear(1, prepare(1, &entry));
+    assert_eq!((taken, kinds(&messages)), (Ok(()), vec![]));
+    assert_eq!(kinds(&backup.sync()), [(1, "prepare-ok")]);
+}
+
+#[test]
+fn a_quorum_of_durable_copies_commits() {
+    let mut primary = Stage::begun(1);
+    let (op, messages) =
+        primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    assert_eq!(kinds(&messages), [(2, "prepare"), (3, "prepare")]);
+    primary.sync();
+    assert_eq!(primary.replica.commit(), CommitIndex::At(Op::new(0)), "one copy of three is no quorum");
+    let Some((_, VsrMessage::Prepare { entry, .. })) = messages.into_iter().next() else {
+        panic!("no prepare")
+    };
+    let ok = VsrMessage::PrepareOk { view: View::new(1), from: op, to: op, hash: entry.hash() };
+    primary.hear(3, ok).0.expect("it counts");
+    assert_eq!(primary.replica.commit(), CommitIndex::At(op));
+}
+
+#[test]
+fn an_acknowledgement_of_another_entry_counts_for_nothing() {
+    let mut primary = Stage::begun(1);
+    let (op, _) = primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    primary.sync();
+    let other = follow(&init(3).genesis(), 9).hash();
+    let ok = VsrMessage::PrepareOk { view: View::new(1), from: op, to: op, hash: other };
+    assert_eq!(primary.hear(3, ok).0, Err(Discard::Inconsistent));
+    assert_eq!(primary.replica.commit(), CommitIndex::At(Op::new(0)));
+}
+
+#[test]
+fn prepares_that_overtake_each_other_are_taken_in_order() {
+    let mut backup = Stage::begun(2);
+    let first = follow(&init(3).genesis(), 1);
+    let second = follow(first.header(), 1);
+    backup.hear(1, prepare(1, &second)).0.expect("it is kept");
+    assert_eq!(backup.replica.head(), Op::new(0));
+    backup.hear(1, prepare(1, &first)).0.expect("it is taken");
+    assert_eq!(backup.replica.head(), Op::new(2));
+    let messages = backup.sync();
+    assert!(
+        matches!(messages[..], [(1, VsrMessage::PrepareOk { from, to, .. })] if from.get() == 1 && to.get() == 2)
+    );
+}
+
+#[test]
+fn one_silent_primary_and_one_wish_do_not_make_a_view() {
+    let mut backup = Stage::begun(2);
+    assert_eq!(kinds(&backup.wait()), [(1, "start-view-change"), (3, "start-view-change")]);
+    assert_eq!(backup.replica.views().0, View::new(1));
+}
+
+#[test]
+fn a_quorum_of_wishes_enters_the_view_and_the_log_goes_out_once_that_is_durable() {
+    let mut backup = Stage::begun(3);
+    backup.wait();
+    let (_, messages) = backup.hear(2, VsrMessage::StartViewChange { view: View::new(2) });
+    assert_eq!(backup.replica.views(), (View::new(2), View::new(1)));
+    assert_eq!(kinds(&messages), []);
+    assert_eq!(kinds(&backup.sync()), [(2, "do-view-change")]);
+}
+
+#[test]
+fn a_new_primary_starts_its_view_once_its_log_view_is_durable() {
+    let mut primary = Stage::begun(2);
+    primary.wait();
+    primary.hear(3, VsrMessage::StartViewChange { view: View::new(2) }).0.expect("it counts");
+    primary.sync();
+    let message = vote(2, 1, &[init(3).genesis()], 0);
+    let (_, messages) = primary.hear(3, VsrMessage::DoViewChange(message));
+    assert_eq!(kinds(&messages), []);
+    assert_eq!(kinds(&primary.sync()), [(1, "start-view"), (3, "start-view")]);
+    assert!(primary.replica.leads());
+}
+
+#[test]
+fn a_primary_that_restarts_never_leads_its_view_again() {
+    let mut primary = Stage::begun(1);
+    let promise = super::hard_state::HardState {
+        view: View::new(1),
+        log_view: View::new(1),
+        commit: Op::new(0),
+        suffix: vec![init(3).genesis()],
+    };
+    let recovered =
+        RecoveredLog { hard_state: Some((Ordinal::new(1), promise.to_bytes())), ..Default::default() };
+    let genesis = init(3).genesis();
+    primary.replica = VsrNode::recover(init(3), NodeId::new(1), genesis, &recovered).expect("it is readable");
+    let (_, messages) = primary.turn(|replica, turn| replica.begin(turn));
+    assert!(!primary.replica.leads());
+    assert_eq!(kinds(&messages), [(2, "start-view-change"), (3, "start-view-change")]);
+    let mine = VsrMessage::DoViewChange(vote(1, 1, &[init(3).genesis()], 0));
+    primary.hear(2, mine.clone()).0.expect_err("the view is over");
+    primary.hear(3, mine).0.expect_err("the view is over");
+    assert!(!primary.replica.leads());
+}
+
+#[test]
+fn a_message_of_an_older_view_is_dropped() {
+    let mut backup = Stage::begun(2);
+    let entry = follow(&init(3).genesis(), 1);
+    backup.turn(|replica, turn| {
+        let beat = Beat {
+            view: View::new(4),
+            leads: true,
+            commit: CommitIndex::None,
+            head: Op::new(0),
+            floor: Op::new(0),
+        };
+        replica.on_beat(turn, NodeId::new(1), beat);
+    });
+    assert_eq!(backup.replica.views().0, View::new(4));
+    assert_eq!(backup.hear(1, prepare(1, &entry)).0, Err(Discard::OldView));
+}
+
+#[test]
+fn strangers_are_not_heard() {
+    let mut backup = Stage::begun(2);
+    assert_eq!(backup.hear(9, VsrMessage::StartViewChange { view: View::new(2) }).0, Err(Discard::Stranger));
+}
+
+#[test]
+fn consensus_time_rises_although_the_wall_clock_falls() {
+    let mut primary = Stage::begun(1);
+    primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    primary.now = 500;
+    let (_, messages) =
+        primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"y")));
+    let Some((_, VsrMessage::Prepare { entry, .. })) = messages.into_iter().next() else {
+        panic!("no prepare")
+    };
+    assert_eq!(entry.header().timestamp(), Timestamp::from_nanos(1_001));
+}
+
+/// A view-change message about `headers`, whose first is committed; bit i of `present` tells whether the i-th is held.
+fn vote(view: u64, log_view: u64, headers: &[EntryHeader], present: u32) -> DoViewChange {
+    let suffix = (0_u32..).zip(headers).map(|(index, header)| {
+        let present = index == 0 || present & (1 << index) != 0;
+        SuffixEntry { header: *header, present, nack: !present }
+    });
+    let commit = headers[0].op();
+    DoViewChange { view: View::new(view), log_view: View::new(log_view), commit, suffix: suffix.collect() }
+}
+
+fn chosen_head(messages: &[Option<DoViewChange>]) -> Option<u64> {
+    match choose(messages, Quorums::of(messages.len())) {
+        Choice::Wait => None,
+        Choice::Log(chosen) => chosen.headers.last().map(|header| header.op().get()),
+    }
+}
+
+#[test]
+fn the_log_of_the_highest_log_view_wins_over_a_longer_one() {
+    let genesis = init(3).genesis();
+    let (old_one, new_one) = (follow(&genesis, 1), follow(&genesis, 2));
+    let old_two = follow(old_one.header(), 1);
+    let longer = vote(3, 1, &[genesis, *old_one.header(), *old_two.header()], 0b110);
+    let newer = vote(3, 2, &[genesis, *new_one.header()], 0b10);
+    assert_eq!(chosen_head(&[Some(longer), Some(newer), None]), Some(1));
+}
+
+#[test]
+fn an_op_with_one_copy_is_kept() {
+    let genesis = init(3).genesis();
+    let one = follow(&genesis, 1);
+    let with = vote(2, 1, &[genesis, *one.header()], 0b10);
+    let without = vote(2, 1, &[genesis], 0);
+    assert_eq!(chosen_head(&[Some(with), Some(without), None]), Some(1));
+}
+
+#[test]
+fn an_op_without_a_copy_is_dropped_by_a_quorum_of_nacks_alone() {
+    let genesis = init(3).genesis();
+    let one = follow(&genesis, 1);
+    let header_alone = vote(2, 1, &[genesis, *one.header()], 0);
+    let without = vote(2, 1, &[genesis], 0);
+    assert_eq!(chosen_head(&[Some(header_alone.clone()), Some(without.clone()), None]), Some(0));
+    let mut uncertain = header_alone;
+    uncertain.suffix[1].nack = false;
+    assert_eq!(
+        chosen_head(&[Some(uncertain.clone()), Some(without.clone()), None]),
+        None,
+        "one nack is not enough"
+    );
+    assert_eq!(chosen_head(&[Some(uncertain), Some(without.clone()), Some(without)]), Some(0));
+}
+
+#[test]
+fn fewer_messages_than_a_quorum_choose_nothing() {
+    let genesis = init(3).genesis();
+    assert_eq!(chosen_head(&[Some(vote(2, 1, &[genesis], 0)), None, None]), None);
+}
+
+#[test]
+fn a_view_change_message_that_does_not_chain_is_dropped() {
+    let mut primary = Stage::begun(2);
+    let genesis = init(3).genesis();
+    let one = follow(&genesis, 1);
+    let two = follow(one.header(), 1);
+    let gap = vote(2, 1, &[genesis, *two.header()], 0);
+    assert_eq!(primary.hear(3, VsrMessage::DoViewChange(gap)).0, Err(Discard::Inconsistent));
+}
+
+#[test]
+fn patience_has_jitter_within_its_bounds() {
+    let timeouts = Timeouts::default();
+    for node in [2, 3] {
+        let backup = Stage::begun(node);
+        let wait =
+            backup.replica.deadline().expect("it waits for the primary").since(Monotonic::from_nanos(1_000));
+        let (least, most) = (timeouts.primary_silence, timeouts.primary_silence.as_nanos() * 3 / 2);
+        assert!(wait >= least && wait <= Nanos::from_nanos(most), "{wait}");
+    }
+}
