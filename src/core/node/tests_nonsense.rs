@@ -1,6 +1,6 @@
 //! Peer nonsense is discarded: whatever well-formed messages a peer sends, and in whatever order, a node goes on.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,8 +11,9 @@ use super::tests_notation::messages;
 use super::{Effect, Input, Limits, Message, Node, NodeConfig, Phase, Timeouts};
 use crate::builtin::Builtin;
 use crate::consensus::VsrMessage;
-use crate::engine::{DiskDone, DiskOp, DiskOutcome, EngineConfig, FileId, Identity, format};
-use crate::types::{Blob, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, Wall, usize_of};
+use crate::engine::perfect_disk::PerfectDisk;
+use crate::engine::{DiskDone, DiskOp, EngineConfig, Identity, format};
+use crate::types::{ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, Wall};
 
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
@@ -21,7 +22,7 @@ const GROUP: GroupId = GroupId::new(0);
 struct Alone {
     node: Node<Builtin>,
     ms: u64,
-    files: BTreeMap<FileId, Vec<u8>>,
+    disk: PerfectDisk,
     done: VecDeque<DiskDone>,
 }
 
@@ -35,15 +36,15 @@ impl Alone {
             cluster: CLUSTER,
             node,
             engine: EngineConfig {
-                segment_bytes: 1 << 20,
-                flush_bytes_max: 256 << 10,
+                segment_bytes: 64 << 10,
+                flush_bytes_max: 16 << 10,
                 ..EngineConfig::default()
             },
-            limits: Limits::default(),
+            limits: Limits { batch_bytes_max: 8 << 10, command_bytes_max: 4 << 10, ..Limits::default() },
             timeouts: Timeouts::default(),
         };
-        let (files, done) = (BTreeMap::new(), VecDeque::new());
-        let mut alone = Self { node: Node::new(config, Builtin, [9; 32]), ms: 0, files, done };
+        let (disk, done) = (PerfectDisk::default(), VecDeque::new());
+        let mut alone = Self { node: Node::new(config, Builtin, [9; 32]), ms: 0, disk, done };
         for op in
             format(&Identity { cluster: CLUSTER, node, groups: vec![init] }).expect("the identity is right")
         {
@@ -81,28 +82,7 @@ impl Alone {
     }
 
     fn disk(&mut self, op: DiskOp) {
-        let id = op.id();
-        let outcome = match op {
-            DiskOp::Allocate { file, bytes, .. } => {
-                self.files.insert(file, vec![0; usize_of(bytes)]);
-                DiskOutcome::Done
-            }
-            DiskOp::Write { file, offset, data, .. } => {
-                let at = usize_of(offset);
-                let content = self.files.get_mut(&file).expect("the file was made");
-                content[at..at + data.as_slice().len()].copy_from_slice(data.as_slice());
-                DiskOutcome::Done
-            }
-            DiskOp::Barrier { .. } => DiskOutcome::Done,
-            DiskOp::Read { file, offset, bytes, .. } => match self.files.get(&file) {
-                Some(content) => {
-                    let at = usize_of(offset);
-                    DiskOutcome::Read(Blob::from(content[at..at + usize_of(u64::from(bytes))].to_vec()))
-                }
-                None => DiskOutcome::Missing,
-            },
-        };
-        self.done.push_back(DiskDone { id, outcome });
+        self.done.push_back(self.disk.run(op));
     }
 }
 
