@@ -45,7 +45,7 @@ fn a_mutant_that_cannot_be_planted_is_told() {
     let edit = |find: &str| format!("[[edit]]\nfile = \"a.rs\"\nfind = '{find}'\nreplace = 'x'\n");
     let head = "name = 'twice'\nseen = 's'\nfault = 'f'\nwhat = 'w'\n";
     fs::write(root.path().join("a.rs"), "one two two").expect("a file can be written");
-    let mut told = |text: String| {
+    let told = |text: String| {
         fs::write(&file, text).expect("a file can be written");
         complaints(root.path(), &file)
     };

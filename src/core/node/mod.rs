@@ -13,6 +13,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_nonsense;
+#[cfg(test)]
 mod tests_notation;
 
 use alloc::format;
