@@ -28,7 +28,6 @@ pub(super) struct Compared {
 struct Left {
     view: u64,
     log_view: u64,
-    commit: u64,
     slots: Vec<(u64, Hash, bool)>,
 }
 
@@ -143,8 +142,8 @@ impl Said {
     fn leave(&mut self, message: &DoViewChange) -> Result<(), Broken> {
         let slots =
             message.suffix.iter().map(|slot| (slot.header.op().get(), slot.header.hash(), slot.present));
-        let (view, log_view, commit) = (message.view.get(), message.log_view.get(), message.commit.get());
-        let now = Left { view, log_view, commit, slots: slots.collect() };
+        let (view, log_view) = (message.view.get(), message.log_view.get());
+        let now = Left { view, log_view, slots: slots.collect() };
         let Some(before) = self.left.replace(now.clone()) else { return Ok(()) };
         if before.view != now.view {
             return if before.view < now.view {
@@ -167,21 +166,14 @@ impl Said {
         if before.log_view != now.log_view {
             return unstable(format!("log view {}, then {}", before.log_view, now.log_view));
         }
-        // What has become committed since is the same in every log, and a replica may have taken it in between.
-        let open = |left: &Left| -> Vec<(u64, Hash, bool)> {
-            left.slots.iter().copied().filter(|slot| slot.0 > before.commit.max(now.commit)).collect()
-        };
-        let (then, later) = (open(&before), open(&now));
-        if then.len() != later.len() {
-            let head = |left: &Left| left.slots.last().map(|(op, hash, _)| (*op, *hash));
-            return unstable(format!("head {:?}, then {:?}", head(&before), head(&now)));
+        let headers =
+            |left: &Left| -> Vec<(u64, Hash)> { left.slots.iter().map(|slot| (slot.0, slot.1)).collect() };
+        if headers(&before) != headers(&now) {
+            return unstable(format!("headers {:?}, then {:?}", headers(&before), headers(&now)));
         }
-        for ((op, hash, present), (_, hash_now, present_now)) in then.into_iter().zip(later) {
-            if hash != hash_now || (present && !present_now) {
-                return unstable(format!(
-                    "op {op} is {hash:?} present {present}, then {hash_now:?} present {present_now}"
-                ));
-            }
+        let gone = before.slots.iter().zip(&now.slots).find(|(then, now)| then.2 && !now.2);
+        if let Some(((op, hash, _), _)) = gone {
+            return unstable(format!("op {op} ({hash:?}) is present, then it is not"));
         }
         Ok(())
     }
