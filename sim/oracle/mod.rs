@@ -10,6 +10,8 @@ mod linearizability;
 mod replication;
 mod replication_claims;
 mod replication_commits;
+#[cfg(test)]
+mod replication_tests;
 mod sessions;
 mod shadow;
 mod simple;

@@ -1,0 +1,442 @@
+//! The oracles of replication tell what is wrong, each by its name, and let what is right be.
+
+use bytes::Bytes;
+use chronon_core::codec;
+use chronon_core::consensus::{DoViewChange, SuffixEntry, VsrMessage};
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, EngineConfig, FileId, Identity, format};
+use chronon_core::kernel::{Command, Outcome};
+use chronon_core::node::{
+    Answer, Effect, Input, Limits, Node, NodeConfig, Phase, Reply, Request, Route, Timeouts,
+};
+use chronon_core::register::{RegisterAnswer, RegisterCommand};
+use chronon_core::types::{
+    Blob, ClientId, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NodeId, Now, Op,
+    RequestNumber, SessionId, Timestamp, View, Wall,
+};
+
+use super::journal::{self, CommandId, Payload, RecordKind};
+use super::linearizability::History;
+use super::replication_claims::{Said, judge};
+use super::replication_commits::Group;
+use super::sessions::Sessions;
+use super::shadow::{Broken, DiskShadow, DurableLog};
+use crate::disk::{DiskModel, SimDisk};
+use crate::random::Randomness;
+use crate::time::WorldTime;
+
+const FILE: FileId = FileId::Segment(0);
+
+fn init(voters: u64) -> GroupInit {
+    let voters = (1..=voters).map(NodeId::new).collect();
+    let (cluster, group) = (ClusterId::new(7), GroupId::new(0));
+    GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 2 }
+}
+
+/// What a real node of one voter writes into its journal while it starts and executes a few commands.
+fn real_writes() -> Vec<(u64, Bytes)> {
+    let identity = Identity { cluster: ClusterId::new(7), node: NodeId::new(1), groups: vec![init(1)] };
+    let limits = Limits { batch_bytes_max: 8 << 10, command_bytes_max: 4 << 10, ..Limits::default() };
+    let engine =
+        EngineConfig { segment_bytes: 1 << 20, flush_bytes_max: 64 << 10, ..EngineConfig::default() };
+    let (cluster, timeouts) = (identity.cluster, Timeouts::default());
+    let config = NodeConfig { cluster, node: identity.node, engine, limits, timeouts };
+    let mut node = Node::new(config, chronon_core::builtin::Builtin, [3; 32]);
+    let mut disk = empty_disk();
+    let mut writes = Vec::new();
+    for op in format(&identity).expect("the identity is right") {
+        run(&mut disk, op, &mut writes);
+    }
+    let mut asked = 0;
+    for ms in 0..400 {
+        let now = Now {
+            monotonic: Monotonic::from_nanos(ms * 1_000_000),
+            wall: Wall::from_nanos(ms * 1_000_000 + 5),
+        };
+        let mut inputs = vec![Input::Timeout];
+        if node.status().phase == Phase::Running && asked < 6 && ms % 20 == 0 {
+            let command =
+                Command { body: Blob::from(vec![1; 300]), ..Command::register(ClientId::new(asked)) };
+            asked += 1;
+            inputs.push(Input::Client {
+                route: Route(ms),
+                request: Request { group: GroupId::new(0), command },
+            });
+        }
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            node.step(now, input, &mut effects);
+            for effect in effects {
+                if let Effect::Disk(op) = effect {
+                    inputs.insert(0, Input::Disk(run(&mut disk, op, &mut writes)));
+                }
+            }
+        }
+    }
+    assert_eq!(asked, 6, "the node never ran");
+    writes
+}
+
+fn run(disk: &mut SimDisk, op: DiskOp, writes: &mut Vec<(u64, Bytes)>) -> DiskDone {
+    if let DiskOp::Write { file: FILE, offset, data, .. } = &op {
+        writes.push((*offset, data.0.clone()));
+    }
+    let id = op.id();
+    disk.submit(WorldTime::ZERO, op);
+    disk.complete(id).expect("the operation is in flight")
+}
+
+fn empty_disk() -> SimDisk {
+    SimDisk::new(1, DiskModel::default(), Randomness::new(1, 0))
+}
+
+#[test]
+fn what_a_node_writes_is_what_the_page_says() {
+    let mut entries = 0;
+    let mut promises = 0;
+    for (_, data) in real_writes() {
+        let flush = journal::read(&data).expect("a node writes flushes").expect("no segment is full");
+        for record in &flush.records {
+            match &record.kind {
+                RecordKind::Entry(entry) => {
+                    entries += 1;
+                    assert_eq!(journal::commands(&entry.payload.bytes).map(|all| all.len()), Some(1));
+                }
+                RecordKind::Promise(_) => promises += 1,
+                RecordKind::Truncation(_) => {}
+            }
+        }
+    }
+    assert_eq!(entries, 6);
+    assert!(promises >= 1);
+}
+
+#[test]
+fn a_damaged_flush_is_told() {
+    let writes = real_writes();
+    let (_, data) = writes.iter().find(|(_, data)| data.len() <= 8192).expect("a small flush");
+    let used = data.iter().rposition(|byte| *byte != 0).expect("a flush is not empty");
+    for place in (0..used).step_by(7) {
+        let mut damaged = data.to_vec();
+        damaged[place] ^= 0x10;
+        assert!(journal::read(&Bytes::from(damaged)).is_err(), "byte {place}");
+    }
+}
+
+/// A shadow, fed by hand.
+#[derive(Default)]
+struct Fed {
+    shadow: DiskShadow,
+    ids: u64,
+    broken: Vec<Broken>,
+}
+
+impl Fed {
+    fn write(&mut self, offset: u64, data: &Bytes) {
+        self.ids += 1;
+        let op = DiskOp::Write { id: DiskOpId(self.ids), file: FILE, offset, data: Blob(data.clone()) };
+        self.shadow.submit(&op, &mut self.broken);
+    }
+
+    fn barrier(&mut self) -> DiskOpId {
+        self.ids += 1;
+        self.shadow.submit(&DiskOp::Barrier { id: DiskOpId(self.ids) }, &mut self.broken);
+        DiskOpId(self.ids)
+    }
+
+    /// How many records become durable.
+    fn complete(&mut self, id: DiskOpId) -> usize {
+        let mut count = 0;
+        let done = DiskDone { id, outcome: DiskOutcome::Done };
+        self.shadow.complete(&done, &mut self.broken, &mut |_| count += 1);
+        count
+    }
+
+    fn told(&self) -> Vec<&'static str> {
+        self.broken.iter().map(|broken| broken.invariant).collect()
+    }
+}
+
+#[test]
+fn a_flush_is_durable_once_a_barrier_submitted_after_it_completes() {
+    let writes = real_writes();
+    let mut fed = Fed::default();
+    let early = fed.barrier();
+    fed.write(writes[0].0, &writes[0].1);
+    assert_eq!(fed.complete(early), 0, "it was submitted before");
+    let late = fed.barrier();
+    assert!(fed.complete(late) > 0);
+    assert_eq!(fed.told(), Vec::<&str>::new());
+}
+
+#[test]
+fn after_a_crash_only_what_survived_whole_and_in_order_is_durable() {
+    let writes = real_writes();
+    let survives = |kept: &[usize]| {
+        let mut fed = Fed::default();
+        let mut disk = empty_disk();
+        let mut id = 0;
+        let mut put = |op: &dyn Fn(DiskOpId) -> DiskOp| {
+            id += 1;
+            run(&mut disk, op(DiskOpId(id)), &mut Vec::new());
+        };
+        put(&|id| DiskOp::Allocate { id, file: FILE, bytes: 1 << 20 });
+        // Nothing is durable yet, so that a claim that something is would be told.
+        for (index, (offset, data)) in writes.iter().take(3).enumerate() {
+            fed.write(*offset, data);
+            if kept.contains(&index) {
+                put(&|id| DiskOp::Write { id, file: FILE, offset: *offset, data: Blob(data.clone()) });
+            }
+        }
+        put(&|id| DiskOp::Barrier { id });
+        let mut records = 0;
+        fed.shadow.crash(disk.durable(), &mut fed.broken, &mut |_| records += 1);
+        records
+    };
+    let (first, second) = (survives(&[0]), survives(&[0, 1]));
+    assert!(first > 0 && second >= first);
+    assert_eq!(survives(&[1, 2]), 0, "the first flush is gone, and all behind it with it");
+    assert_eq!(survives(&[0, 2]), first);
+}
+
+#[test]
+fn a_flush_that_claims_too_much_or_leaves_one_out_is_told() {
+    let writes = real_writes();
+    // The later flush says that the earlier one is durable, and no barrier has completed.
+    let claims = writes.windows(2).position(|pair| {
+        let read = |index: usize| journal::read(&pair[index].1).expect("a flush").expect("a flush");
+        read(1).barrier == read(0).number
+    });
+    let at = claims.expect("a node that waits for its barriers says so");
+    let mut fed = Fed::default();
+    for (offset, data) in &writes[..at + 2] {
+        fed.write(*offset, data);
+    }
+    assert!(fed.told().contains(&"FlushPrefix"));
+    let mut fed = Fed::default();
+    fed.write(writes[1].0, &writes[1].1);
+    assert_eq!(fed.told()[0], "FlushPrefix", "the first flush is missing");
+    let mut fed = Fed::default();
+    fed.write(writes[0].0, &writes[0].1);
+    fed.write(writes[0].0, &writes[0].1);
+    assert!(fed.broken.iter().any(|broken| broken.what.contains("goes over blocks")));
+    assert!(fed.told().contains(&"OrdinalWins"));
+}
+
+/// The first few entries of a group's log.
+fn chain(init: &GroupInit, count: u64, view: u64) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut parent = init.genesis();
+    for number in 1..=count {
+        let time = Timestamp::from_nanos(number + 10 * view);
+        let entry = Entry::next(&parent, EntryKind::Wakeup, View::new(view), time, Bytes::new());
+        parent = *entry.header();
+        entries.push(entry);
+    }
+    entries
+}
+
+fn name<T>(judged: Result<T, Broken>) -> &'static str {
+    match judged {
+        Ok(_) => "held",
+        Err(broken) => broken.invariant,
+    }
+}
+
+#[test]
+fn a_message_that_claims_more_than_is_durable_is_told() {
+    let init = init(3);
+    let entries = chain(&init, 1, 1);
+    let (view, op, hash) = (View::new(1), Op::new(1), entries[0].hash());
+    let nothing: Option<&DurableLog> = None;
+    let say = |message: &VsrMessage| name(judge(message, nothing, &mut Said::default()));
+    let commit = chronon_core::types::CommitIndex::None;
+    assert_eq!(say(&VsrMessage::PrepareOk { view, from: op, to: op, hash }), "SendImpliesDurable");
+    assert_eq!(say(&VsrMessage::Prepare { view, commit, entry: entries[0].clone() }), "SendImpliesDurable");
+    assert_eq!(say(&VsrMessage::StartView { view, commit: op, headers: Vec::new() }), "SendImpliesDurable");
+    assert_eq!(say(&VsrMessage::StartViewChange { view: View::new(2) }), "SendImpliesDurable");
+    assert_eq!(say(&VsrMessage::RequestEntries { from: op, to: op }), "held");
+    let log_view = View::new(1);
+    assert_eq!(say(&VsrMessage::Entries { log_view, commit, entries: Vec::new() }), "SendImpliesDurable");
+    assert_eq!(say(&VsrMessage::Entries { log_view: View::new(0), commit, entries: Vec::new() }), "held");
+}
+
+#[test]
+fn an_acknowledgement_after_leaving_its_view_is_told_and_so_is_another_log_for_one_view() {
+    let init = init(3);
+    let suffix = |header: EntryHeader, present| vec![SuffixEntry { header, present, nack: false }];
+    let message = |view, header, present| {
+        let (view, log_view) = (View::new(view), View::new(0));
+        VsrMessage::DoViewChange(DoViewChange {
+            view,
+            log_view,
+            commit: Op::GENESIS,
+            suffix: suffix(header, present),
+        })
+    };
+    // A log of which nothing was ever promised says view 0.
+    let log = DurableLog::default();
+    let genesis = init.genesis();
+    let mut said = Said::default();
+    let mut say = |message: &VsrMessage| name(judge(message, Some(&log), &mut said));
+    assert_eq!(say(&message(0, genesis, true)), "held");
+    assert_eq!(say(&message(0, genesis, true)), "held", "the same again");
+    assert_eq!(say(&message(0, genesis, false)), "ViewChangeStable", "what was present is not");
+    let other = *chain(&init, 1, 0)[0].header();
+    assert_eq!(say(&message(0, other, false)), "ViewChangeStable", "another head");
+    assert_eq!(say(&message(3, genesis, true)), "SendImpliesDurable", "the view is not durable");
+}
+
+/// A group of three in which op 1 was committed in view 1, held by nodes 1 and 2.
+fn committed() -> (Group, Vec<Entry>) {
+    let init = init(3);
+    let entries = chain(&init, 2, 1);
+    let mut group = Group::new(&init);
+    for entry in &entries {
+        let (op, hash, parent) = (entry.op().get(), entry.hash(), entry.header().parent());
+        group.see_entry(op, hash, parent, || Payload { is_commands: false, bytes: Bytes::new() });
+        assert_eq!(name(group.lead(1, op, hash)), "held");
+    }
+    for node in [1, 2] {
+        group.hold(NodeId::new(node), 1, entries[0].hash());
+    }
+    assert_eq!(name(group.raise(1, 1, |_| None, |_| ())), "held");
+    (group, entries)
+}
+
+#[test]
+fn a_commit_without_a_quorum_of_durable_copies_is_told() {
+    let (mut group, entries) = committed();
+    assert_eq!(group.commit(), 1);
+    group.hold(NodeId::new(1), 2, entries[1].hash());
+    group.hold(NodeId::new(1), 2, entries[1].hash());
+    assert_eq!(name(group.clone().raise(1, 2, |_| None, |_| ())), "CommittedOnQuorum", "one voter, twice");
+    group.hold(NodeId::new(3), 2, entries[1].hash());
+    assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "held");
+    assert_eq!(name(group.known(3)), "CommittedOnQuorum", "nobody has committed op 3");
+    assert_eq!(name(group.raise(1, 3, |_| None, |_| ())), "CommittedOnQuorum", "nobody has sent op 3");
+}
+
+#[test]
+fn what_is_committed_stays_and_is_in_the_log_of_every_later_view() {
+    let (mut group, entries) = committed();
+    let other = chain(&init(3), 2, 2);
+    let headers =
+        |entries: &[Entry]| -> Vec<EntryHeader> { entries.iter().map(|entry| *entry.header()).collect() };
+    let node = NodeId::new(2);
+    assert_eq!(name(group.lead(2, 1, other[0].hash())), "CommittedImmutable");
+    assert_eq!(name(group.told(1, other[0].hash())), "CommittedImmutable");
+    assert_eq!(name(group.told(1, entries[0].hash())), "held");
+    assert_eq!(name(group.clone().start(node, 2, &[init(3).genesis()])), "LeaderComplete", "it ends below");
+    assert_eq!(
+        name(group.clone().start(node, 2, &headers(&other))),
+        "LeaderComplete",
+        "it goes through another entry"
+    );
+    assert_eq!(
+        name(group.clone().start(node, 2, &headers(&entries))),
+        "Intersect",
+        "nobody left the views before"
+    );
+    group.leave(NodeId::new(3), 2);
+    assert_eq!(name(group.start(node, 2, &headers(&entries))), "held");
+}
+
+#[test]
+fn an_entry_that_does_not_follow_the_one_below_is_told() {
+    let (mut group, _) = committed();
+    let stray = chain(&init(3), 2, 9).remove(1);
+    let (hash, parent) = (stray.hash(), stray.header().parent());
+    group.see_entry(2, hash, parent, || Payload { is_commands: false, bytes: Bytes::new() });
+    for node in [1, 2] {
+        group.hold(NodeId::new(node), 2, hash);
+    }
+    assert_eq!(name(group.lead(1, 2, hash)), "held");
+    assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "ChainMatch");
+}
+
+fn command(client: u128, session: u64, number: u64) -> CommandId {
+    CommandId { client, session, number }
+}
+
+fn reply(client: u128, number: u64, op: u64, outcome: Outcome) -> Reply {
+    let answer = Answer::Committed { op: Op::new(op), outcome };
+    Reply {
+        group: GroupId::new(0),
+        client: ClientId::new(client),
+        number: RequestNumber::new(number),
+        answer,
+    }
+}
+
+fn done(body: u8) -> Outcome {
+    Outcome::Done(Blob::from(vec![body]))
+}
+
+#[test]
+fn a_command_is_applied_at_one_op_with_one_outcome() {
+    let mut sessions = Sessions::new(&init(3));
+    assert!(sessions.commit(1, 0, command(7, 0, 0)));
+    assert!(sessions.commit(2, 0, command(7, 1, 1)));
+    assert!(!sessions.commit(3, 0, command(7, 1, 1)), "a retry is not executed");
+    let registered = Outcome::Registered { session: SessionId::new(1) };
+    assert_eq!(name(sessions.reply(&reply(7, 0, 1, registered), 3)), "held");
+    assert_eq!(name(sessions.reply(&reply(7, 1, 2, done(1)), 3)), "held");
+    assert_eq!(name(sessions.reply(&reply(7, 1, 3, done(1)), 3)), "ApplyOnce");
+    assert_eq!(name(sessions.reply(&reply(7, 1, 2, done(2)), 3)), "SameReply");
+    assert_eq!(
+        name(sessions.reply(&reply(7, 1, 4, done(1)), 3)),
+        "ReplyOnlyCommitted",
+        "op 4 is not committed"
+    );
+    assert_eq!(name(sessions.reply(&reply(7, 2, 3, done(1)), 3)), "ReplyOnlyCommitted", "nobody asked that");
+    assert_eq!(name(sessions.reply(&reply(7, 1, 2, Outcome::Evicted), 3)), "EvictDeterministic");
+}
+
+#[test]
+fn the_session_used_least_recently_makes_room() {
+    let mut sessions = Sessions::new(&init(3));
+    assert!(sessions.commit(1, 0, command(1, 0, 0)));
+    assert!(sessions.commit(1, 1, command(2, 0, 0)));
+    assert!(sessions.commit(2, 0, command(1, 1, 1)));
+    assert!(sessions.commit(3, 0, command(3, 0, 0)), "the second client goes");
+    assert!(!sessions.commit(4, 0, command(2, 1, 1)), "the evicted never execute");
+    assert!(sessions.commit(5, 0, command(1, 1, 2)));
+    assert!(!sessions.commit(6, 0, command(1, 1, 4)), "a number is left out");
+    assert!(sessions.commit(7, 0, command(2, 0, 0)), "it may register again");
+    assert!(!sessions.commit(8, 0, command(2, 1, 1)), "under its old session it is nobody");
+    assert!(sessions.commit(9, 0, command(2, 7, 1)));
+}
+
+fn asked(client: u128, number: u64, body: &RegisterCommand) -> Command {
+    let (client, session) = (ClientId::new(client), SessionId::new(1));
+    Command { client, session, number: RequestNumber::new(number), body: Blob::from(codec::encode(body)) }
+}
+
+#[test]
+fn a_stale_read_is_told_whatever_the_log_says() {
+    let key = Blob::from(b"r".to_vec());
+    let value = Blob::from(b"v".to_vec());
+    let write = asked(1, 1, &RegisterCommand::Write { key: key.clone(), value: value.clone() });
+    let read = asked(2, 1, &RegisterCommand::Read { key });
+    let judged = |seen: Option<Blob>, order: [u128; 2]| {
+        let mut history = History::new(&init(3)).expect("registers are known");
+        let answer = |answer: &RegisterAnswer| Outcome::Done(Blob::from(codec::encode(answer)));
+        history.invoke(1, &write);
+        history.answer(1, &answer(&RegisterAnswer::Written));
+        history.invoke(2, &read);
+        history.answer(2, &answer(&RegisterAnswer::Value(seen)));
+        for client in order {
+            history.commit(command(client, 1, 1));
+        }
+        let broken = history.judge();
+        broken.iter().map(|broken| broken.invariant).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(Some(value.clone()), [1, 2]), Vec::<&str>::new());
+    assert_eq!(
+        judged(Some(value), [2, 1]),
+        Vec::<&str>::new(),
+        "the search finds the order that the log does not show"
+    );
+    assert_eq!(judged(None, [1, 2]), ["Linearizable"]);
+    assert_eq!(judged(None, [2, 1]), ["Linearizable"], "an order that real time forbids proves nothing");
+}
