@@ -97,7 +97,8 @@ pub struct Bank;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BankState {
     balances: BTreeMap<u64, u64>,
-    total: u64,
+    /// What was paid in: keeps the sum of all balances within 64 bits.
+    paid_in: u64,
 }
 
 impl ChrApplication for Bank {
@@ -172,7 +173,9 @@ impl BankState {
             }
             BankCommand::Balance { account } => Ok(BankAnswer::Balance(self.balance(account)?)),
             BankCommand::Audit => {
-                Ok(BankAnswer::Audit { accounts: u64_of(self.balances.len()), total: self.total })
+                // Counted anew: a sum that is only carried along would say that all is well whatever happens.
+                let total = self.balances.values().sum();
+                Ok(BankAnswer::Audit { accounts: u64_of(self.balances.len()), total })
             }
         }
     }
@@ -185,7 +188,7 @@ impl BankState {
         if self.balances.contains_key(&account) {
             return Err(BankError::Exists { account });
         }
-        self.total = self.total.checked_add(balance).ok_or(BankError::Overflow)?;
+        self.paid_in = self.paid_in.checked_add(balance).ok_or(BankError::Overflow)?;
         self.balances.insert(account, balance);
         Ok(())
     }
@@ -197,7 +200,7 @@ impl BankState {
         if from == to {
             return Ok(());
         }
-        // Cannot overflow: no balance exceeds the total, which fits.
+        // Cannot overflow: no balance exceeds what was paid in, which fits.
         self.balances.insert(from, left);
         self.balances.insert(to, received + amount);
         Ok(())
@@ -206,3 +209,49 @@ impl BankState {
 
 /// Accounts in one slice of a snapshot.
 const SLICE_ACCOUNTS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::{BankAnswer, BankCommand, BankError, BankState};
+
+    fn bank() -> BankState {
+        let mut bank = BankState::default();
+        bank.execute(BankCommand::Open { account: 1, balance: 70 }).expect("a new account");
+        bank.execute(BankCommand::Open { account: 2, balance: 30 }).expect("a new account");
+        bank
+    }
+
+    #[test]
+    fn transfers_move_money_and_make_none() {
+        let mut bank = bank();
+        assert_eq!(
+            bank.execute(BankCommand::Transfer { from: 1, to: 2, amount: 70 }),
+            Ok(BankAnswer::Transferred)
+        );
+        assert_eq!(
+            bank.execute(BankCommand::Transfer { from: 2, to: 2, amount: 100 }),
+            Ok(BankAnswer::Transferred)
+        );
+        assert_eq!(bank.execute(BankCommand::Balance { account: 2 }), Ok(BankAnswer::Balance(100)));
+        assert_eq!(bank.execute(BankCommand::Audit), Ok(BankAnswer::Audit { accounts: 2, total: 100 }));
+    }
+
+    #[test]
+    fn a_refusal_leaves_the_books_as_they_were() {
+        let mut bank = bank();
+        let before = bank.clone();
+        let refused = [
+            (
+                BankCommand::Transfer { from: 1, to: 2, amount: 71 },
+                BankError::Insufficient { account: 1, balance: 70 },
+            ),
+            (BankCommand::Transfer { from: 1, to: 9, amount: 1 }, BankError::NoAccount { account: 9 }),
+            (BankCommand::Open { account: 1, balance: 5 }, BankError::Exists { account: 1 }),
+            (BankCommand::Open { account: 3, balance: u64::MAX }, BankError::Overflow),
+        ];
+        for (command, error) in refused {
+            assert_eq!(bank.execute(command), Err(error));
+            assert_eq!(bank, before);
+        }
+    }
+}

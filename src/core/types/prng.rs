@@ -19,11 +19,6 @@ impl Prng {
         self.0.next_u64()
     }
 
-    /// The next 128 bits.
-    pub fn next_u128(&mut self) -> u128 {
-        u128::from(self.next_u64()) << 64 | u128::from(self.next_u64())
-    }
-
     /// A number below `bound`, by the high word of a product (Lemire 2019, without the rejection step: the bias is
     /// below bound / 2^64).
     ///
