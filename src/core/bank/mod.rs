@@ -156,11 +156,6 @@ impl BankState {
         self.balances.values().map(|balance| u128::from(*balance)).sum()
     }
 
-    /// The sum of all that was paid in.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
     fn execute(&mut self, command: BankCommand) -> Result<BankAnswer, BankError> {
         match command {
             BankCommand::Open { account, balance } => {
