@@ -12,6 +12,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use chronon_core::engine::FileId;
 use rustix::fs::OFlags;
@@ -190,10 +192,17 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
         Ok(directory) => directory,
         Err(cause) => return Err(DirectoryError::Io { path, what: "open it", cause }),
     };
-    match directory.try_lock() {
-        Ok(()) => Ok(directory),
-        Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path }),
-        Err(TryLockError::Error(cause)) => Err(DirectoryError::Io { path, what: "lock it", cause }),
+    // A process that was just killed holds its lock until the kernel has let go of its memory.
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_RETRY_EVERY),
+            Err(TryLockError::WouldBlock) => return Err(DirectoryError::InUse { path }),
+            Err(TryLockError::Error(cause)) => {
+                return Err(DirectoryError::Io { path, what: "lock it", cause });
+            }
+        }
     }
 }
 
@@ -206,6 +215,9 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
+/// How long a start waits for the lock of a process that is ending.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(20);
 const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
 
