@@ -152,9 +152,16 @@ fn draw_clients(draw: &mut Draw, groups: u32, faults_ns: u64) -> ClientModel {
 }
 
 fn draw_engine(draw: &mut Draw) -> EngineConfig {
+    // Small segments roll often; each must hold the largest flush, which may be twice its bound.
+    let (segment_bytes, flush_bytes_max) = *draw.pick(&[
+        (112 << 10, 32 << 10),
+        (160 << 10, 64 << 10),
+        (320 << 10, 128 << 10),
+        (1 << 20, 64 << 10),
+    ]);
     EngineConfig {
-        segment_bytes: *draw.pick(&[144 << 10, 256 << 10, 512 << 10, 1 << 20]),
-        flush_bytes_max: *draw.pick(&[32 << 10, 64 << 10, 128 << 10]),
+        segment_bytes,
+        flush_bytes_max,
         flushes_in_flight_max: draw.between(1, 4) as u32,
         sealed_segments_target: draw.between(1, 4) as u32,
         idle_mark_after: Nanos::from_millis(draw.between(1, 40)),

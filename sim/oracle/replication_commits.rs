@@ -89,7 +89,8 @@ impl Group {
             seen: BTreeMap::new(),
             logs: BTreeMap::new(),
             left: BTreeMap::new(),
-            started: 0,
+            // The first view, 1 + g mod N, starts by itself: there is none before it to be left.
+            started: 1 + u64::from(init.group.get()) % init.voters.len() as u64,
             compared: Compared::default(),
         }
     }

@@ -49,7 +49,7 @@ use crate::types::{CommitIndex, Entry, GroupId, Hash, Op, Ordinal, usize_of};
 /// Bytes of a flush's head before commits and directories.
 pub(in crate::engine) const HEAD_FIXED_BYTES: usize = 136;
 pub(in crate::engine) const DIRECTORY_ENTRY_BYTES: usize = 64;
-const COMMIT_BYTES: usize = 16;
+pub(in crate::engine) const COMMIT_BYTES: usize = 16;
 const HASHED_FROM: usize = 48;
 const MAGIC: [u8; 8] = *b"CHRNFLSH";
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::disk::BLOCK_BYTES;
-use crate::engine::flush::footer_bytes;
+use crate::engine::flush::{COMMIT_BYTES, footer_bytes};
 use crate::types::{ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
 
 /// Bounds and paces of the engine.
@@ -110,7 +110,10 @@ impl EngineConfig {
     /// [`FormatError::Segment`] when the largest flush would not fit a segment.
     pub fn validate(&self, groups: usize) -> Result<(), FormatError> {
         let block = u64_of(BLOCK_BYTES);
-        let largest = u64::from(self.flush_bytes_max).next_multiple_of(block) + block;
+        // Beside its records a flush repeats the directory of the one before, which is no longer than half of that one,
+        // pads twice, and tells a commit of each group.
+        let commits = u64_of(groups * COMMIT_BYTES);
+        let largest = (2 * u64::from(self.flush_bytes_max) + commits).next_multiple_of(block) + 2 * block;
         let least = largest + 2 * u64_of(footer_bytes(groups));
         if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(block) {
             return Err(FormatError::Segment { segment_bytes: self.segment_bytes, least });

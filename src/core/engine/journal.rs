@@ -129,7 +129,7 @@ impl Journal {
 
     /// When the idle journal wants its barrier mark.
     pub(in crate::engine) fn mark_due(&self) -> Option<Monotonic> {
-        self.idle_since.map(|since| since.after(self.config.idle_mark_after))
+        self.idle_since.filter(|_| !self.blocked).map(|since| since.after(self.config.idle_mark_after))
     }
 
     /// Whether a spare segment is wanted.
@@ -196,7 +196,9 @@ impl Journal {
         if !self.make_room(u64_of(bound), ids, out) {
             return;
         }
-        let commits = writer.take_commits(self.segment.fresh);
+        // What is committed may be told by a flush that holds, or follows, everything staged before it was committed.
+        let whole = measure.records == writer.staged();
+        let commits = if whole { writer.take_commits(self.segment.fresh) } else { Vec::new() };
         let records = writer.take(measure.records);
         let plan = FlushPlan {
             generation: self.segment.meta.generation,
@@ -222,7 +224,7 @@ impl Journal {
         self.segment.note(self.number, &records);
         let (file, offset) = (FileId::Segment(self.segment.meta.slot), self.segment.at);
         self.segment.at += u64_of(built.bytes.len());
-        self.segment.fresh = false;
+        self.segment.fresh &= !whole;
         self.hash = built.hash;
         self.directory = built.directory;
         out.push(DiskOp::Write { id: write, file, offset, data: Blob::from(built.bytes) });

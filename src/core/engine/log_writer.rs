@@ -83,6 +83,11 @@ impl LogWriter {
         ordinal
     }
 
+    /// Records that no flush has taken yet.
+    pub(in crate::engine) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.staged.is_empty()
     }

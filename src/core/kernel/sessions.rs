@@ -56,17 +56,18 @@ impl SessionMap {
         self.sessions.is_empty()
     }
 
-    /// The sessions as a snapshot holds them, ascending by client.
-    pub(in crate::kernel) fn to_bytes(&self) -> Vec<u8> {
-        let sessions: Vec<(ClientId, Session)> = self.sessions.iter().map(|(c, s)| (*c, s.clone())).collect();
-        codec::encode(&sessions)
+    /// The sessions as a snapshot holds them, ascending by client, one at a time: together they may be longer than
+    /// anything that is decoded in one piece.
+    pub(in crate::kernel) fn saved(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.sessions.iter().map(|(client, session)| codec::encode(&(*client, session.clone())))
     }
 
-    pub(in crate::kernel) fn from_bytes(sessions_max: u32, bytes: &[u8]) -> Result<Self, CodecError> {
-        let sessions: Vec<(ClientId, Session)> = codec::decode(bytes)?;
-        let by_use =
-            sessions.iter().map(|(client, session)| (session.used.0, session.used.1, *client)).collect();
-        Ok(Self { by_use, sessions: sessions.into_iter().collect(), ..Self::new(sessions_max) })
+    /// Adds a session that a snapshot holds.
+    pub(in crate::kernel) fn restore(&mut self, saved: &[u8]) -> Result<(), CodecError> {
+        let (client, session): (ClientId, Session) = codec::decode(saved)?;
+        self.by_use.insert((session.used.0, session.used.1, client));
+        self.sessions.insert(client, session);
+        Ok(())
     }
 
     pub(in crate::kernel) fn admit(&self, command: &Command) -> Admission {

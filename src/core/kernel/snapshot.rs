@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! head      length u32, encoding of SnapshotHead
-//! sessions  length u32, encoding of the sessions
+//! sessions  length u32, encoding of a session; as many as the head says
 //! slices    length u32, an application's slice; as many as it wrote
 //! ```
 
@@ -16,7 +16,7 @@ use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
 use crate::kernel::executor::Executor;
 use crate::kernel::sessions::SessionMap;
-use crate::types::{EntryHeader, GroupInit, Hash, usize_of};
+use crate::types::{EntryHeader, GroupInit, Hash, u64_of, usize_of};
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -25,6 +25,7 @@ struct SnapshotHead {
     /// The header of the last entry applied.
     last: EntryHeader,
     digest: Hash,
+    sessions: u64,
 }
 
 /// Why a snapshot cannot be restored. Its checksum held, so another build wrote it.
@@ -67,10 +68,13 @@ impl<A: ChrApplication> Executor<A> {
             last.op(),
             self.applied
         );
-        let head = SnapshotHead { schema: A::SCHEMA.0, last, digest: self.digest };
+        let sessions = u64_of(self.sessions.len());
+        let head = SnapshotHead { schema: A::SCHEMA.0, last, digest: self.digest, sessions };
         let mut writer = ByteWriter::default();
         put_piece(&mut writer, &codec::encode(&head));
-        put_piece(&mut writer, &self.sessions.to_bytes());
+        for session in self.sessions.saved() {
+            put_piece(&mut writer, &session);
+        }
         let mut cursor = Some(Cursor::START);
         while let Some(from) = cursor {
             let mut slice = Vec::new();
@@ -98,7 +102,10 @@ impl<A: ChrApplication> Executor<A> {
                 "the snapshot has schema {found}; this build knows {known}"
             )));
         }
-        let sessions = SessionMap::from_bytes(init.sessions_max, take_piece(&mut reader)?)?;
+        let mut sessions = SessionMap::new(init.sessions_max);
+        for _ in 0..head.sessions {
+            sessions.restore(take_piece(&mut reader)?)?;
+        }
         let mut state = application.genesis(&init);
         while !reader.rest().is_empty() {
             let slice = take_piece(&mut reader)?;

@@ -149,7 +149,8 @@ impl Pair {
     /// that it does.
     fn is_news(&self, beat: &GroupBeat) -> bool {
         match self.known.get(&beat.group) {
-            Some(known) if beat.leads => known != beat,
+            // While something is not committed yet, the peer's acknowledgement may have been lost: it repeats it when told.
+            Some(known) if beat.leads => known != beat || !beat.commit.covers(beat.head),
             Some(known) => known.leads || self.may_believe(beat.group),
             None => beat.leads || self.may_believe(beat.group),
         }

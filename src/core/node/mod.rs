@@ -187,7 +187,9 @@ impl<A: ChrApplication> Node<A> {
                     self.send_heartbeats(effects);
                     self.shorten_journal(effects);
                 }
-                self.pump(effects);
+                if matches!(self.life, Life::Running(_)) {
+                    self.pump(effects);
+                }
             }
         }
     }
@@ -357,7 +359,9 @@ impl<A: ChrApplication> Node<A> {
 
     /// The monotonic time at which the wall clock reaches the group's next wake-up, if it does not jump.
     fn wakeup_deadline(&self, group: &Group<A>) -> Option<Monotonic> {
-        let at = group.wakeup()?;
+        // One that is due waits for a place in the pipeline or for the journal, not for time.
+        let due = |at: &Timestamp| at.as_nanos() > self.now.wall.as_nanos();
+        let at = group.wakeup().filter(due)?;
         let wait = at.as_nanos().saturating_sub(self.now.wall.as_nanos());
         Some(self.now.monotonic.after(Nanos::from_nanos(wait)))
     }

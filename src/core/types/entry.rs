@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::codec::wire::{self, de, enc, error};
 use crate::codec::{ByteReader, ByteWriter, Truncated};
+use crate::types::numbers::COUNT_MAX;
 use crate::types::{Blob, GroupId, Hash, Op, Timestamp, View};
 
 /// Bytes of an entry's header.
@@ -67,6 +68,9 @@ pub enum EntryError {
     /// The payload does not hash to what the header says.
     #[error("entry payload checksum is wrong")]
     PayloadHash,
+    /// View, op or timestamp is beyond what any running system counts to.
+    #[error("a view, op or timestamp beyond 2^62")]
+    OutOfRange,
     /// The kind is not one we know.
     #[error("unknown entry kind {code}")]
     Kind {
@@ -164,7 +168,7 @@ impl EntryHeader {
         if Hash::of(reader.rest()) != hash {
             return Err(EntryError::HeaderHash);
         }
-        Ok(Self {
+        let header = Self {
             hash,
             parent: Hash::from_bytes(reader.array()?),
             payload_hash: Hash::from_bytes(reader.array()?),
@@ -175,7 +179,13 @@ impl EntryHeader {
             group: GroupId::new(reader.u32()?),
             payload_bytes: reader.u32()?,
             kind: EntryKind::from_code(reader.u8()?)?,
-        })
+        };
+        let counts = [header.view.get(), header.op.get(), header.timestamp.as_nanos()];
+        if counts.into_iter().all(|count| count <= COUNT_MAX) {
+            Ok(header)
+        } else {
+            Err(EntryError::OutOfRange)
+        }
     }
 
     /// A header with its hash computed.

@@ -2,15 +2,25 @@
 
 use core::fmt;
 
-use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::wire::error::DecodeError;
+use crate::codec::wire::{self, EncodeDerive as Encode};
 use crate::types::notation::{Notation, NotationError, Scanner};
 
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty) where $in_range:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Encode, Decode)]
+        #[derive(Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Encode)]
         #[bincode(crate = "crate::codec::wire")]
         pub struct $name($inner);
+
+        impl<C> wire::Decode<C> for $name {
+            fn decode<D: wire::Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+                let number = wire::Decode::decode(decoder)?;
+                if $in_range(number) { Ok(Self(number)) } else { Err(OUT_OF_RANGE) }
+            }
+        }
+
+        wire::impl_borrow_decode!($name);
 
         impl $name {
             /// The value with this number.
@@ -81,44 +91,57 @@ macro_rules! counter {
 
 number!(
     /// A cluster, drawn at random when it is formatted.
-    ClusterId(u128)
+    ClusterId(u128) where any_number
 );
 number!(
     /// A node of a cluster. Never reused: a wiped disk comes back under a new id.
-    NodeId(u64)
+    NodeId(u64) where any_number
 );
 number!(
     /// A consensus group. Never reused.
-    GroupId(u32)
+    GroupId(u32) where any_number
 );
 number!(
     /// A client, drawn at random by itself; its registration opens a session under this id.
-    ClientId(u128)
+    ClientId(u128) where any_number
 );
 number!(
     /// The session that a client's registration opened: the op of that registration.
-    SessionId(u64)
+    SessionId(u64) where any_number
 );
 number!(
     /// A client's count of its requests within a session, from 1.
-    RequestNumber(u64)
+    RequestNumber(u64) where counts
 );
 number!(
     /// A view of a group (VRR section 4.1). The first is 1 + g mod N.
-    View(u64)
+    View(u64) where counts
 );
 number!(
     /// A slot of a group's log. 0 is the genesis, which every replica holds without a record.
-    Op(u64)
+    Op(u64) where counts
 );
 number!(
     /// The node-wide number of a journal record: of two records of an op, the higher ordinal is the newer.
-    Ordinal(u64)
+    Ordinal(u64) where counts
 );
 number!(
     /// How many times a node has started, from its manifest.
-    Incarnation(u64)
+    Incarnation(u64) where counts
 );
+
+/// No running system counts so far. A number beyond it, from a peer, is refused before anybody adds to it.
+pub(in crate::types) const COUNT_MAX: u64 = 1 << 62;
+
+const OUT_OF_RANGE: DecodeError = DecodeError::Other("a count beyond 2^62");
+
+fn counts(number: u64) -> bool {
+    number <= COUNT_MAX
+}
+
+fn any_number<N>(_: N) -> bool {
+    true
+}
 
 counter!(RequestNumber, View, Op, Ordinal, Incarnation);
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::notation::parse;
+use super::numbers::COUNT_MAX;
 use super::{
     Blob, ClientId, ClusterId, CommitIndex, ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind,
     GroupId, GroupInit, GroupInitError, Hash, NodeId, Op, Timestamp, View,
@@ -21,12 +22,11 @@ fn init(group: u32) -> GroupInit {
 fn entries() -> impl Strategy<Value = Entry> {
     let kind = prop_oneof![Just(EntryKind::Commands), Just(EntryKind::Wakeup)];
     let payload = prop::collection::vec(any::<u8>(), 0..80);
-    (any::<u32>(), kind, any::<u64>(), any::<u64>(), payload).prop_map(
-        |(group, kind, view, time, payload)| {
-            let parent = init(group).genesis();
-            Entry::next(&parent, kind, View::new(view), Timestamp::from_nanos(time), Bytes::from(payload))
-        },
-    )
+    let count = || 0..=COUNT_MAX;
+    (any::<u32>(), kind, count(), count(), payload).prop_map(|(group, kind, view, time, payload)| {
+        let parent = init(group).genesis();
+        Entry::next(&parent, kind, View::new(view), Timestamp::from_nanos(time), Bytes::from(payload))
+    })
 }
 
 fn layout(entry: &Entry) -> Vec<u8> {
@@ -131,4 +131,21 @@ fn groups_founded_differently_have_different_geneses() {
     for (index, hash) in hashes.iter().enumerate() {
         assert!(!hashes[..index].contains(hash), "{index}");
     }
+}
+
+#[test]
+fn counts_that_no_running_system_reaches_are_refused() {
+    let parent = init(1).genesis();
+    let sealed = |view, time| {
+        let time = Timestamp::from_nanos(time);
+        let entry = Entry::next(&parent, EntryKind::Commands, View::new(view), time, Bytes::new());
+        Entry::from_layout(&Bytes::from(layout(&entry)))
+    };
+    assert!(sealed(COUNT_MAX, COUNT_MAX).is_ok());
+    assert_eq!(sealed(COUNT_MAX + 1, 0), Err(EntryError::OutOfRange));
+    assert_eq!(sealed(0, COUNT_MAX + 1), Err(EntryError::OutOfRange));
+    let bytes = crate::codec::encode(&View::new(COUNT_MAX + 1));
+    assert!(crate::codec::decode::<View>(&bytes).is_err());
+    let bytes = crate::codec::encode(&NodeId::new(u64::MAX));
+    assert_eq!(crate::codec::decode(&bytes), Ok(NodeId::new(u64::MAX)), "ids are any number");
 }

@@ -42,7 +42,10 @@ pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums) -> Cho
     let Some(commit) = heard().map(|(_, m)| m.commit).max() else { return Choice::Wait };
     assert!(canonical.head() >= commit, "the log of the highest log view holds every commit, here {commit}");
 
-    let mut headers: Vec<EntryHeader> = canonical.suffix.iter().map(|slot| slot.header).collect();
+    // The lowest header is that of the commit: below it the new primary catches up before it adopts anything, so that
+    // no payload is missing at or below its commit.
+    let from_commit = canonical.suffix.iter().map(|slot| slot.header).filter(|header| header.op() >= commit);
+    let mut headers: Vec<EntryHeader> = from_commit.collect();
     for (index, header) in headers.iter().enumerate().filter(|(_, header)| header.op() > commit) {
         if heard().any(|(_, m)| m.holds(header)) {
             continue;

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::types::{Entry, EntryHeader, Hash, Op, Timestamp, u64_of, usize_of};
+use crate::types::{Entry, EntryHeader, Hash, Op, Ordinal, Timestamp, u64_of, usize_of};
 
 /// The log of a replica.
 ///
@@ -37,8 +37,8 @@ struct Slot {
 enum Body {
     /// Nowhere here: the header came with a view change.
     Missing,
-    /// In memory, its record on the way to the disk.
-    Held(Bytes),
+    /// In memory, its record on the way to the disk under this ordinal.
+    Held(Bytes, Ordinal),
     /// In memory and on the disk.
     Durable(Bytes),
 }
@@ -107,7 +107,7 @@ impl Log {
         let slot = self.slot(op)?;
         let payload = match &slot.body {
             Body::Missing => return None,
-            Body::Held(payload) | Body::Durable(payload) => payload.clone(),
+            Body::Held(payload, _) | Body::Durable(payload) => payload.clone(),
         };
         Some(Entry::trusted(slot.header, payload))
     }
@@ -128,9 +128,18 @@ impl Log {
         self.slots.iter().skip(skip).find(missing).map(|slot| slot.header.op())
     }
 
-    /// Appends an entry whose record is on its way.
-    pub(super) fn append(&mut self, entry: &Entry) {
-        self.push(*entry.header(), Body::Held(entry.payload().clone()));
+    /// The highest op up to `to` below which, from `from` on, no payload is missing.
+    pub(super) fn held_to(&self, from: Op, to: Op) -> Op {
+        let mut held = from;
+        while held < to && held < self.head_op() && !self.is_missing(held.next()) {
+            held = held.next();
+        }
+        held
+    }
+
+    /// Appends an entry whose record is on its way under `ordinal`.
+    pub(super) fn append(&mut self, entry: &Entry, ordinal: Ordinal) {
+        self.push(*entry.header(), Body::Held(entry.payload().clone(), ordinal));
     }
 
     /// Appends a header without its payload.
@@ -144,22 +153,25 @@ impl Log {
         self.advance_durable();
     }
 
-    /// Gives a slot its payload; false when the slot is of another entry or has one.
-    pub(super) fn fill(&mut self, entry: &Entry) -> bool {
-        match self.slot_mut(entry.op()) {
-            Some(slot) if slot.header.hash() == entry.hash() && matches!(slot.body, Body::Missing) => {
-                slot.body = Body::Held(entry.payload().clone());
-                true
-            }
-            Some(_) | None => false,
+    /// Whether the slot of `entry` is its own and waits for the payload.
+    pub(super) fn wants(&self, entry: &Entry) -> bool {
+        self.is_missing(entry.op()) && self.contains(entry.op(), entry.hash())
+    }
+
+    /// Gives the slot of `entry` its payload, whose record is on its way under `ordinal`.
+    pub(super) fn fill(&mut self, entry: &Entry, ordinal: Ordinal) {
+        assert!(self.wants(entry), "op {} is not missing, or another entry's", entry.op());
+        if let Some(slot) = self.slot_mut(entry.op()) {
+            slot.body = Body::Held(entry.payload().clone(), ordinal);
         }
     }
 
-    /// The record of the entry with this op and hash is on the disk. Without effect when the slot is another's by now.
-    pub(super) fn mark_durable(&mut self, op: Op, hash: Hash) {
+    /// The record with this op and ordinal is on the disk. Without effect when the slot has another record by now: an
+    /// entry can be cut, come back and be written again while its first write is still on its way.
+    pub(super) fn mark_durable(&mut self, op: Op, written: Ordinal) {
         if let Some(slot) = self.slot_mut(op)
-            && slot.header.hash() == hash
-            && let Body::Held(payload) = &slot.body
+            && let Body::Held(payload, ordinal) = &slot.body
+            && *ordinal == written
         {
             slot.body = Body::Durable(payload.clone());
         }

@@ -44,7 +44,7 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Hash, Monotonic, NodeId, Op, Ordinal, Quorums, View,
+    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Monotonic, NodeId, Op, Ordinal, Quorums, View,
     u64_of,
 };
 
@@ -64,8 +64,8 @@ pub struct VsrNode {
     applied: Op,
     /// Every voter holds the log durably up to here.
     floor: Op,
-    /// The highest view that each replica has wished for.
-    wishes: Vec<View>,
+    /// What each replica wished for last.
+    wishes: Vec<Wish>,
     /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
     last_beat: Option<Beat>,
     /// Records on their way to the disk, in order.
@@ -123,13 +123,21 @@ enum Phase {
     CatchingUp(ChosenLog),
     /// On the new primary: the log is adopted; payloads are missing, or the log view is not durable yet.
     Repairing,
-    /// The former primary of this very view, after a restart or after giving up: it waits for the next one.
-    Resigned,
+    /// It says nothing in this view any more, and wishes for the next: the former primary of this very view, after a
+    /// restart or after giving up; or a replica whose log is not the one it told of.
+    Silent,
+}
+
+/// A wish for a view. It counts for as long as it is repeated.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    view: View,
+    at: Monotonic,
 }
 
 #[derive(Clone, Debug)]
 enum Write {
-    Entry(Ordinal, Op, Hash),
+    Entry(Ordinal, Op),
     Promise(Ordinal, View, View),
 }
 
@@ -178,7 +186,7 @@ impl VsrNode {
             log: recovered.log,
             commit: recovered.commit,
             applied: snapshot.op(),
-            wishes: vec![View::default(); voters],
+            wishes: vec![Wish::default(); voters],
             last_beat: None,
             writes: VecDeque::new(),
             timers: Timers::default(),
@@ -196,15 +204,20 @@ impl VsrNode {
         let fresh = promise.is_none();
         if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
             // The log may have gone on since, by entries that the started view had committed. The message of a view
-            // says the same before and after a restart.
+            // says the same before and after a restart; where the log lost what it told of, it is not said again.
             let message = self.view_change_message(promise.commit, &promise.suffix);
-            Status::ViewChange(ViewChange { message, phase: self.collecting() })
+            let mut told = promise.suffix.iter();
+            let whole = told.all(|header| {
+                header.op() < self.log.base_op() || self.log.contains(header.op(), header.hash())
+            });
+            let phase = if whole { self.collecting() } else { Phase::Silent };
+            Status::ViewChange(ViewChange { message, phase })
         } else if leads && fresh {
             let tracker = QuorumTracker::new(self.commit, self.log.head_op());
             Status::Primary(Primary::new(tracker, self.init.voters.len(), Monotonic::default()))
         } else if leads {
             let message = self.view_change_message(self.commit, &self.suffix_headers());
-            Status::ViewChange(ViewChange { message, phase: Phase::Resigned })
+            Status::ViewChange(ViewChange { message, phase: Phase::Silent })
         } else {
             Status::Backup(Backup::new(Monotonic::default()))
         }
@@ -220,7 +233,7 @@ impl VsrNode {
             Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
             Status::ViewChange(_) => {}
         }
-        if let Status::ViewChange(ViewChange { phase: Phase::Resigned, .. }) = self.status {
+        if let Status::ViewChange(ViewChange { phase: Phase::Silent, .. }) = self.status {
             self.wish(turn);
         }
         self.arm_patience(turn);
@@ -261,7 +274,7 @@ impl VsrNode {
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
-        if beat.leads {
+        if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
         }
         if beat.leads && beat.view > self.view {
@@ -285,7 +298,7 @@ impl VsrNode {
         let durable = turn.journal.durable();
         while let Some(write) = self.writes.front() {
             match *write {
-                Write::Entry(ordinal, op, hash) if ordinal <= durable => self.log.mark_durable(op, hash),
+                Write::Entry(ordinal, op) if ordinal <= durable => self.log.mark_durable(op, ordinal),
                 Write::Promise(ordinal, view, log_view) if ordinal <= durable => {
                     self.durable = (view, log_view)
                 }
@@ -426,11 +439,12 @@ impl VsrNode {
         self.writes.push_back(Write::Promise(ordinal, self.view, self.log_view));
     }
 
-    /// Records an entry that is in the log.
-    fn record(&mut self, turn: &mut Turn<'_>, entry: Entry) {
-        let (op, hash) = (entry.op(), entry.hash());
+    /// Records an entry; the ordinal of its record.
+    fn record(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Ordinal {
+        let op = entry.op();
         let ordinal = turn.journal.append(Record::Entry(entry));
-        self.writes.push_back(Write::Entry(ordinal, op, hash));
+        self.writes.push_back(Write::Entry(ordinal, op));
+        ordinal
     }
 
     /// The header at the commit, and all above it.
@@ -439,9 +453,10 @@ impl VsrNode {
         ops.filter_map(|op| self.log.header(Op::new(op)).copied()).collect()
     }
 
-    /// Raises the commit; no higher than the log goes.
+    /// Raises the commit; no higher than the log goes without a missing payload. So the promise, whose headers begin at
+    /// the commit, names every header that no record names: a restart finds the whole log of its log view.
     fn commit_up_to(&mut self, turn: &mut Turn<'_>, op: Op) {
-        let op = op.min(self.log.head_op());
+        let op = self.log.held_to(self.commit, op);
         if op > self.commit {
             self.commit = op;
             turn.journal.note_commit(self.init.group, CommitIndex::At(op));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Backup, Beat, Status, VsrNode};
+use super::{Backup, Beat, Status, VsrNode, Wish};
 use crate::consensus::{Discard, Limits, Turn, VsrMessage};
 use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
 
@@ -24,7 +24,8 @@ impl VsrNode {
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
         let timestamp = head.timestamp().next().max(wall);
         let entry = Entry::next(&head, kind, self.view, timestamp, payload);
-        self.log.append(&entry);
+        let ordinal = self.record(turn, entry.clone());
+        self.log.append(&entry, ordinal);
         if let Status::Primary(primary) = &mut self.status {
             if primary.tracker.waiting() == 0 {
                 primary.waiting_since = turn.now.monotonic;
@@ -33,8 +34,7 @@ impl VsrNode {
             primary.tracker.push();
         }
         let (view, commit) = (self.view, self.commit());
-        self.send_to_others(turn, &VsrMessage::Prepare { view, commit, entry: entry.clone() });
-        self.record(turn, entry);
+        self.send_to_others(turn, &VsrMessage::Prepare { view, commit, entry });
         self.log.head_op()
     }
 
@@ -57,8 +57,11 @@ impl VsrNode {
             return Ok(());
         }
         let head = self.log.head_op();
+        self.check_entry(&entry)?;
         let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
         backup.hear(turn, entry.op(), commit);
+        self.commit_as_told(turn);
+        let Status::Backup(backup) = &mut self.status else { return Ok(()) };
         if entry.op() > head.next() {
             let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
             if entry.op().above(head) <= bound {
@@ -79,6 +82,13 @@ impl VsrNode {
         }
     }
 
+    /// Whether an entry can be one of this group's log at all.
+    pub(super) fn check_entry(&self, entry: &Entry) -> Result<(), Discard> {
+        let header = entry.header();
+        let genesis = header.kind() == EntryKind::Genesis;
+        if header.group() != self.init.group || genesis { Err(Discard::Inconsistent) } else { Ok(()) }
+    }
+
     /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
     fn take_prepared(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
         self.extend_or_fill(turn, entry)?;
@@ -97,10 +107,16 @@ impl VsrNode {
             if !self.log.can_follow(entry.header()) {
                 return Err(Discard::Inconsistent);
             }
-            self.log.append(&entry);
-            self.record(turn, entry);
-        } else if self.log.fill(&entry) {
-            self.record(turn, entry);
+            // The promise must hold every header above the commit: a payload that stays away stops the log.
+            if self.log.head_op().above(self.commit) >= 2 * u64::from(turn.limits.pipeline_entries_max) {
+                self.ask_later(turn);
+                return Err(Discard::OutOfPlace);
+            }
+            let ordinal = self.record(turn, entry.clone());
+            self.log.append(&entry, ordinal);
+        } else if self.log.wants(&entry) {
+            let ordinal = self.record(turn, entry.clone());
+            self.log.fill(&entry, ordinal);
         } else if !self.log.contains(entry.op(), entry.hash()) {
             return Err(Discard::Inconsistent);
         }
@@ -158,7 +174,8 @@ impl VsrNode {
     pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>) {
         let to = self.log.durable_to();
         let Status::Backup(backup) = &mut self.status else { return };
-        let first = backup.acknowledged.max(self.commit).next();
+        // What is committed is acknowledged too: the primary learns from it what every voter holds.
+        let first = backup.acknowledged.next();
         if to >= first {
             backup.acknowledged = to;
             self.send_prepare_ok(turn, first, to);
@@ -175,11 +192,11 @@ impl VsrNode {
     pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, beat: Beat) {
         let Status::Backup(backup) = &mut self.status else { return };
         backup.hear(turn, beat.head, beat.commit);
-        self.wishes.fill(View::default());
+        self.wishes.fill(Wish::default());
         let acknowledged = backup.acknowledged;
         self.commit_as_told(turn);
         self.floor = beat.floor.min(self.commit).max(self.floor);
-        let unheard = self.commit.next();
+        let unheard = beat.commit.op_or_genesis().min(self.commit).next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
             self.send_prepare_ok(turn, unheard, acknowledged);
         }

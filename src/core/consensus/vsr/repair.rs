@@ -96,14 +96,22 @@ impl VsrNode {
         entries: Vec<Entry>,
     ) -> Result<(), Discard> {
         // While messages of a view change are being collected, the log stays as this replica's own message tells it.
-        let frozen = |change: &ViewChange| matches!(change.phase, Phase::Collecting(_) | Phase::Resigned);
-        if from == self.me || matches!(&self.status, Status::ViewChange(change) if frozen(change)) {
+        let open = match &self.status {
+            Status::Primary(_) => false,
+            Status::Backup(_) => true,
+            Status::ViewChange(change) => matches!(change.phase, Phase::CatchingUp(_) | Phase::Repairing),
+        };
+        if from == self.me || !open {
             return Err(Discard::OutOfPlace);
+        }
+        if !entries.is_sorted_by(|a, b| a.op() < b.op()) {
+            return Err(Discard::Inconsistent);
         }
         let same_log = self.follows() && log_view == self.log_view;
         let mut useful = false;
         for entry in entries {
             let op = entry.op();
+            self.check_entry(&entry)?;
             if commit.covers(op) {
                 useful |= self.take_committed(turn, entry)?;
             } else if self.log.contains(op, entry.hash()) || (same_log && op == self.log.head_op().next()) {
@@ -132,11 +140,10 @@ impl VsrNode {
         let contradicts = op <= self.log.head_op() && !self.log.contains(op, entry.hash());
         if contradicts {
             assert!(op > self.commit, "two entries are committed at op {op}");
-            assert!(
-                self.log_view < self.view,
-                "the log of view {} contradicts the commit at op {op}",
-                self.view
-            );
+            if self.log_view == self.view {
+                // A later view committed it: this replica has yet to hear of that view.
+                return Ok(false);
+            }
             let below = op.previous().unwrap_or(Op::GENESIS);
             if !self.log.contains(below, entry.header().parent()) {
                 return Ok(false);

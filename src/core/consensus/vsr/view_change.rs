@@ -1,9 +1,11 @@
 //! View changes (VRR 4.2): wishing for a view, entering it, choosing its log, starting it.
 
+use alloc::vec::Vec;
+
 use super::choose::{Choice, ChosenLog, chains, choose};
-use super::{Backup, Phase, Primary, QuorumTracker, Status, ViewChange, VsrNode};
+use super::{Backup, Phase, Primary, QuorumTracker, Status, ViewChange, VsrNode, Wish};
 use crate::consensus::{Discard, DoViewChange, SuffixEntry, Turn, VsrMessage};
-use crate::types::{EntryHeader, Op, View};
+use crate::types::{EntryHeader, Monotonic, Op, View};
 
 impl VsrNode {
     /// The patience timer has fired.
@@ -17,10 +19,7 @@ impl VsrNode {
                 }
             }
             Status::Backup(backup) => {
-                let pair =
-                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
-                let last = pair.max(backup.last_word);
-                if now.since(last) >= turn.timeouts.primary_silence {
+                if now.since(self.last_heard(backup, turn)) >= turn.timeouts.primary_silence {
                     self.wish(turn);
                 }
             }
@@ -36,10 +35,8 @@ impl VsrNode {
             Status::Primary(_) if self.waiting() == 0 => None,
             Status::Primary(primary) => Some(primary.waiting_since.after(turn.timeouts.abdicate).max(now)),
             Status::Backup(backup) => {
-                let pair =
-                    turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
                 let span = turn.timeouts.primary_silence;
-                let due = pair.max(backup.last_word).after(span);
+                let due = self.last_heard(backup, turn).after(span);
                 let due = if due > now { due } else { now.after(span) };
                 Some(due.after(turn.jitter(span)))
             }
@@ -53,13 +50,13 @@ impl VsrNode {
     /// A primary whose entries do not get committed gives its view up.
     fn resign(&mut self, turn: &mut Turn<'_>) {
         let message = self.view_change_message(self.commit, &self.suffix_headers());
-        self.status = Status::ViewChange(ViewChange { message, phase: Phase::Resigned });
+        self.status = Status::ViewChange(ViewChange { message, phase: Phase::Silent });
         self.wish(turn);
     }
 
     /// Wishes for the next view, and says so until it comes or the primary speaks.
     pub(super) fn wish(&mut self, turn: &mut Turn<'_>) {
-        self.wishes[self.me] = self.view.next();
+        self.wishes[self.me] = Wish { view: self.view.next(), at: turn.now.monotonic };
         self.ask_later(turn);
         if self.count_wishes(turn) {
             return;
@@ -70,10 +67,31 @@ impl VsrNode {
     /// A wish for view v + 1 says that view v exists: it waits until v is durable here.
     fn say_wish(&self, turn: &mut Turn<'_>) {
         let (durable_view, _) = self.durable;
-        let view = self.wishes[self.me];
+        let view = self.wishes[self.me].view;
         if durable_view == self.view && view > self.view {
             self.send_to_others(turn, &VsrMessage::StartViewChange { view });
         }
+    }
+
+    /// Repeats the own wish; takes it back when the primary has spoken since.
+    fn repeat_wish(&mut self, turn: &mut Turn<'_>) {
+        if self.wishes[self.me].view <= self.view {
+            return;
+        }
+        let spoken = matches!(&self.status, Status::Backup(backup)
+            if turn.now.monotonic.since(self.last_heard(backup, turn)) < turn.timeouts.primary_silence);
+        if spoken {
+            self.wishes[self.me] = Wish::default();
+        } else {
+            self.wishes[self.me].at = turn.now.monotonic;
+            self.say_wish(turn);
+        }
+    }
+
+    /// When the primary was last heard of: what it said of this group, or a heartbeat while it is known to lead.
+    fn last_heard(&self, backup: &Backup, turn: &Turn<'_>) -> Monotonic {
+        let pair = turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
+        pair.max(backup.last_word)
     }
 
     pub(super) fn on_start_view_change(
@@ -92,7 +110,11 @@ impl VsrNode {
         if let Some(below) = view.previous().filter(|below| *below > self.view) {
             self.enter(turn, below);
         }
-        self.wishes[from] = view;
+        self.wishes[from] = Wish { view, at: turn.now.monotonic };
+        if self.leads() && view == self.view.next() {
+            // It may be a replica that cannot tell its log in this view, and waits for the log of the view.
+            self.send_start_view(turn, from);
+        }
         let abdicates = self.primary_of(self.view) == from;
         if abdicates && self.follows() {
             self.wish(turn);
@@ -102,9 +124,11 @@ impl VsrNode {
         Ok(())
     }
 
-    /// Enters the highest view that a quorum wishes for.
+    /// Enters the highest view that a quorum wishes for. A wish that was not repeated for a while does not count.
     fn count_wishes(&mut self, turn: &mut Turn<'_>) -> bool {
-        let mut wishes = self.wishes.clone();
+        let (now, lasts) = (turn.now.monotonic, turn.timeouts.resend.times(WISH_LASTS_RESENDS));
+        let alive = self.wishes.iter().filter(|wish| now.since(wish.at) <= lasts);
+        let mut wishes: Vec<View> = alive.map(|wish| wish.view).collect();
         wishes.sort_unstable_by(|a, b| b.cmp(a));
         let quorum = usize::try_from(self.quorums.view_change()).unwrap_or(usize::MAX);
         let wished = wishes.get(quorum - 1).copied().filter(|view| *view > self.view);
@@ -146,7 +170,7 @@ impl VsrNode {
         let Status::ViewChange(change) = &self.status else { return };
         match &change.phase {
             Phase::Collecting(_) if durable => self.tell_log(turn),
-            Phase::Collecting(_) | Phase::Resigned => {}
+            Phase::Collecting(_) | Phase::Silent => {}
             Phase::CatchingUp(_) => self.try_adopt(turn),
             Phase::Repairing => self.try_start(turn, durable),
         }
@@ -269,9 +293,8 @@ impl VsrNode {
         } else {
             let mut backup = Backup::new(turn.now.monotonic);
             backup.led = true;
-            backup.acknowledged = self.commit;
             self.status = Status::Backup(backup);
-            self.wishes.fill(View::default());
+            self.wishes.fill(Wish::default());
             self.ask(turn);
             if let Some(beat) = self.last_beat.filter(|beat| beat.view == self.view) {
                 self.on_primary_beat(turn, beat);
@@ -315,7 +338,7 @@ impl VsrNode {
         }
         let tracker = QuorumTracker::new(self.commit, self.log.head_op());
         self.status = Status::Primary(Primary::new(tracker, self.init.voters.len(), turn.now.monotonic));
-        self.wishes.fill(View::default());
+        self.wishes.fill(Wish::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {
             if to != self.me {
@@ -333,12 +356,11 @@ impl VsrNode {
 
     /// What was asked for has not come: asks again.
     pub(super) fn resend(&mut self, turn: &mut Turn<'_>) {
-        self.say_wish(turn);
+        self.repeat_wish(turn);
         match &self.status {
             Status::Primary(_) => {}
             Status::Backup(_) => {
-                let wished = self.wishes[self.me] > self.view;
-                if wished {
+                if self.wishes[self.me].view > self.view {
                     self.ask_later(turn);
                 }
                 self.ask(turn);
@@ -367,3 +389,6 @@ impl ChosenLog {
         links && self.anchor().is_some_and(|anchor| anchor <= self.commit) && head >= Some(self.commit)
     }
 }
+
+/// A wish counts for this many spans of repetition, so that a lost repetition or two do not end it.
+const WISH_LASTS_RESENDS: u64 = 5;
