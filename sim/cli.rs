@@ -52,6 +52,9 @@ enum Command {
         /// Run twice and report the first difference.
         #[arg(long, conflicts_with = "trace")]
         check_determinism: bool,
+        /// Write configuration and fault plan as a scenario file, to be read and edited, before it runs.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
     },
     /// Run many seeds.
     Swarm(SwarmArgs),
@@ -95,9 +98,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run { paths } => run(&paths, cli.json),
-        Command::Replay { what, trace, check_determinism } => {
-            replay(&what, trace, check_determinism, cli.json)
-        }
+        Command::Replay { what, trace, check_determinism, save } => save_scenario(&what, save.as_deref())
+            .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
         Command::Swarm(args) => run_swarm(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
         Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
@@ -154,6 +156,14 @@ fn replay(what: &str, trace: bool, check_determinism: bool, json: bool) -> Resul
     };
     tell_run(&name, what, &report, json);
     Ok(report.exit_code())
+}
+
+/// Writes what `replay` was asked to run, if a file is named.
+fn save_scenario(what: &str, save: Option<&Path>) -> Result<(), String> {
+    let Some(path) = save else { return Ok(()) };
+    let (name, config, _) = replayed(what)?;
+    let text = scenario::text_of(&name, &config);
+    std::fs::write(path, text).map_err(|error| format!("--save {}: {error}", path.display()))
 }
 
 /// What `replay` was asked to run: a seed, or a scenario file.

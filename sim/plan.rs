@@ -259,6 +259,7 @@ fn partition(draw: &mut Draw, shape: PlanShape) -> FaultKind {
             }
         }
     }
+    links.sort_unstable();
     FaultKind::Cut { links, for_ns: draw.tailed(900 * MILLISECOND) }
 }
 

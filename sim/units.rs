@@ -38,6 +38,22 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
     u64::try_from(total).map_err(|_| format!("`{text}` is longer than 64 bits of nanoseconds"))
 }
 
+/// A span as [`parse_span`] reads it, exactly.
+pub fn show_span(ns: u64) -> String {
+    let (word, scale) = match ns {
+        0..MICROSECOND => ("ns", 1),
+        MICROSECOND..MILLISECOND => ("us", MICROSECOND),
+        MILLISECOND..SECOND => ("ms", MILLISECOND),
+        _ => ("s", SECOND),
+    };
+    let digits = scale.ilog10() as usize;
+    let fraction = format!("{:0digits$}", ns % scale);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{}{word}", ns / scale),
+        rest => format!("{}.{rest}{word}", ns / scale),
+    }
+}
+
 /// A share of the seeds: those whose number modulo `of` is `index - 1`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shard {
@@ -77,7 +93,7 @@ const UNITS: [(&str, u64); 6] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{Shard, parse_seed, parse_span};
+    use super::{Shard, parse_seed, parse_span, show_span};
     use crate::time::{MILLISECOND, SECOND};
 
     #[test]
@@ -100,6 +116,15 @@ mod tests {
         for wrong in ["", "10", "s", "1.s", ".5s", "1..5s", "10 s", "10d", "-1s", "99999999999h"] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_span_that_is_shown_is_read_back_exactly() {
+        for ns in [0, 1, 999, 1000, 1_500_000, 250 * MILLISECOND, 61_234_567_890, 3 * SECOND, u64::MAX] {
+            assert_eq!(parse_span(&show_span(ns)), Ok(ns), "{}", show_span(ns));
+        }
+        assert_eq!(show_span(1_500_000), "1.5ms");
+        assert_eq!(show_span(20 * SECOND), "20s");
     }
 
     #[test]

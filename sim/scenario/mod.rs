@@ -21,10 +21,13 @@
 //! A mistake is refused with the file, line and column, what was found and what is allowed.
 
 mod error;
+mod save;
 mod shape;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use chronon_core::node::NodeConfig;
 use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
 use toml::Spanned;
 
@@ -34,6 +37,7 @@ use crate::plan::{Fault, FaultKind};
 use crate::run::{Cause, Report};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 use error::Located;
+pub use save::text_of;
 use shape::{EndpointShape, FaultShape, File, GroupShape, LinksShape, Ns};
 
 /// A scenario, read and checked.
@@ -74,7 +78,10 @@ impl Scenario {
         config.faults_ns = file.length.0;
         config.heal_ns = file.heal.map_or(config.heal_ns, |heal| heal.0);
         file.cluster.apply(&mut config)?;
-        config.groups = groups(&file.group, nodes, config.groups[0].cluster)?;
+        config.operations_min = file.operations_min.unwrap_or(config.operations_min);
+        let cluster = file.cluster.id.map_or(config.groups[0].cluster, |id| ClusterId::new(u128::from(id)));
+        config.groups = groups(&file.group, nodes, cluster)?;
+        bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
         config.clients.count = match &file.clients.count {
             Some(count) => within(count, 1, CLIENTS_MAX, "clients")?,
@@ -115,6 +122,19 @@ impl Scenario {
         }
         report
     }
+}
+
+/// Whether the bounds of a node agree with each other.
+fn bounds_agree(config: &WorldConfig) -> Result<(), Located> {
+    let node = NodeConfig {
+        cluster: config.groups[0].cluster,
+        node: NodeId::new(1),
+        engine: config.engine,
+        limits: config.limits,
+        timeouts: config.timeouts,
+    };
+    node.validate().map_err(|error| Located::nowhere(error.to_string()))?;
+    config.engine.validate(config.groups.len()).map_err(|error| Located::nowhere(error.to_string()))
 }
 
 /// A cluster in which nothing goes wrong: what a scenario starts from. One group a kind, on all nodes.
@@ -215,6 +235,7 @@ fn groups(shapes: &[GroupShape], nodes: u32, cluster: ClusterId) -> Result<Vec<G
     }
     if groups.is_empty() {
         groups = quiet_config(nodes, &["register"]).groups;
+        groups.iter_mut().for_each(|group| group.cluster = cluster);
     }
     Ok(groups)
 }
@@ -246,15 +267,16 @@ impl Extent {
                 (&pause.at, FaultKind::Pause { node: self.node(&pause.node)?, for_ns: pause.span.0 })
             }
             FaultShape::Cut(cut) => {
-                (&cut.at, FaultKind::Cut { links: self.links(&cut.links())?, for_ns: cut.span.0 })
+                (&cut.at, FaultKind::Cut { links: self.links(&cut.at, &cut.links())?, for_ns: cut.span.0 })
             }
             FaultShape::Lossy(lossy) => {
-                let links = self.links(&lossy.links())?;
+                let links = self.links(&lossy.at, &lossy.links())?;
                 (&lossy.at, FaultKind::Lossy { links, loss_ppm: lossy.share.ppm(), for_ns: lossy.span.0 })
             }
-            FaultShape::Clog(clog) => {
-                (&clog.at, FaultKind::Clog { links: self.links(&clog.links())?, for_ns: clog.span.0 })
-            }
+            FaultShape::Clog(clog) => (
+                &clog.at,
+                FaultKind::Clog { links: self.links(&clog.at, &clog.links())?, for_ns: clog.span.0 },
+            ),
             FaultShape::Drop(drop) => {
                 let one =
                     |end: &Option<Spanned<EndpointShape>>| end.as_ref().map(|end| self.one(end)).transpose();
@@ -304,10 +326,14 @@ impl Extent {
     }
 
     fn endpoints(&self, end: &Spanned<EndpointShape>) -> Result<Vec<Endpoint>, Located> {
+        self.ends(end.get_ref(), end.span())
+    }
+
+    fn ends(&self, end: &EndpointShape, span: Range<usize>) -> Result<Vec<Endpoint>, Located> {
         let outside = |found: i64, what: &str, most: u32| {
-            Located::at(end.span(), format!("there is no {what} {found}; they count from 1 to {most}"))
+            Located::at(span.clone(), format!("there is no {what} {found}; they count from 1 to {most}"))
         };
-        Ok(match end.get_ref() {
+        Ok(match end {
             EndpointShape::Node(node) => match u32::try_from(*node) {
                 Ok(found) if (1..=self.nodes).contains(&found) => {
                     vec![Endpoint::Node(NodeId::new(u64::from(found)))]
@@ -324,9 +350,36 @@ impl Extent {
         })
     }
 
-    fn links(&self, shape: &LinksShape<'_>) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
+    /// The links of the fault that begins `at`, in order.
+    fn links(&self, at: &Spanned<Ns>, shape: &LinksShape<'_>) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
+        let mut links = match (shape.from, shape.links) {
+            (Some(from), None) => self.links_between(from, shape)?,
+            (None, Some(named)) if shape.to.is_none() && !shape.one_way => {
+                let mut links = Vec::new();
+                for link in named {
+                    let end = |end| self.ends(end, link.span());
+                    let (from, to) = (end(&link.get_ref().from)?, end(&link.get_ref().to)?);
+                    links.extend(from.into_iter().zip(to));
+                }
+                links
+            }
+            _ => {
+                let what = "either `from`, with `to` and `one_way`, or `links` alone says which links";
+                return Err(Located::at(at.span(), what.to_owned()));
+            }
+        };
+        links.sort_unstable();
+        links.dedup();
+        Ok(links)
+    }
+
+    fn links_between(
+        &self,
+        ends: &[Spanned<EndpointShape>],
+        shape: &LinksShape<'_>,
+    ) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
         let mut from = Vec::new();
-        for end in shape.from {
+        for end in ends {
             from.extend(self.endpoints(end)?);
         }
         let mut to = Vec::new();

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) seed: Option<u64>,
     pub(super) length: Ns,
     pub(super) heal: Option<Ns>,
+    pub(super) operations_min: Option<u64>,
     pub(super) cluster: ClusterShape,
     #[serde(default)]
     pub(super) group: Vec<GroupShape>,
@@ -35,6 +36,8 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterShape {
     pub(super) nodes: Spanned<i64>,
+    #[serde(default, deserialize_with = "seed")]
+    pub(super) id: Option<u64>,
     bytes_on_the_wire: Option<bool>,
     atomic_unit: Option<Spanned<i64>>,
     disk_write: Option<Ns>,
@@ -47,9 +50,16 @@ pub(super) struct ClusterShape {
     wall_offset: Option<Ns>,
     segment_bytes: Option<u64>,
     flush_bytes_max: Option<u32>,
-    flushes_in_flight: Option<u32>,
-    pipeline_entries: Option<u32>,
-    batch_commands: Option<u32>,
+    flushes_in_flight: Option<Count>,
+    sealed_segments: Option<u32>,
+    idle_mark: Option<Ns>,
+    pipeline_entries: Option<Count>,
+    batch_commands: Option<Count>,
+    batch_bytes: Option<u32>,
+    command_bytes: Option<u32>,
+    queue_requests: Option<Count>,
+    repair_entries: Option<Count>,
+    repair_bytes: Option<u32>,
     heartbeat: Option<Ns>,
     primary_silence: Option<Ns>,
     view_change: Option<Ns>,
@@ -141,8 +151,9 @@ pub(super) struct CutShape {
     pub(super) at: Spanned<Ns>,
     #[serde(rename = "for")]
     pub(super) span: Ns,
-    from: Vec<Spanned<EndpointShape>>,
+    from: Option<Vec<Spanned<EndpointShape>>>,
     to: Option<Vec<Spanned<EndpointShape>>>,
+    links: Option<Vec<Spanned<LinkShape>>>,
     #[serde(default)]
     one_way: bool,
 }
@@ -154,8 +165,9 @@ pub(super) struct LossyShape {
     #[serde(rename = "for")]
     pub(super) span: Ns,
     pub(super) share: Share,
-    from: Vec<Spanned<EndpointShape>>,
+    from: Option<Vec<Spanned<EndpointShape>>>,
     to: Option<Vec<Spanned<EndpointShape>>>,
+    links: Option<Vec<Spanned<LinkShape>>>,
     #[serde(default)]
     one_way: bool,
 }
@@ -182,22 +194,33 @@ pub(super) struct ClockJumpShape {
     by: Spanned<String>,
 }
 
-/// Which links, from one side to the other.
+/// Which links: from one side to the other, or one by one.
 pub(super) struct LinksShape<'a> {
-    pub(super) from: &'a [Spanned<EndpointShape>],
+    pub(super) from: Option<&'a [Spanned<EndpointShape>]>,
     pub(super) to: Option<&'a [Spanned<EndpointShape>]>,
+    pub(super) links: Option<&'a [Spanned<LinkShape>]>,
     pub(super) one_way: bool,
 }
 
 impl CutShape {
     pub(super) fn links(&self) -> LinksShape<'_> {
-        LinksShape { from: &self.from, to: self.to.as_deref(), one_way: self.one_way }
+        LinksShape {
+            from: self.from.as_deref(),
+            to: self.to.as_deref(),
+            links: self.links.as_deref(),
+            one_way: self.one_way,
+        }
     }
 }
 
 impl LossyShape {
     pub(super) fn links(&self) -> LinksShape<'_> {
-        LinksShape { from: &self.from, to: self.to.as_deref(), one_way: self.one_way }
+        LinksShape {
+            from: self.from.as_deref(),
+            to: self.to.as_deref(),
+            links: self.links.as_deref(),
+            one_way: self.one_way,
+        }
     }
 }
 
@@ -242,9 +265,16 @@ impl ClusterShape {
         put(&mut config.clocks.offset_ns, self.wall_offset.map(|ns| ns.0));
         put(&mut config.engine.segment_bytes, self.segment_bytes);
         put(&mut config.engine.flush_bytes_max, self.flush_bytes_max);
-        put(&mut config.engine.flushes_in_flight_max, self.flushes_in_flight);
-        put(&mut config.limits.pipeline_entries_max, self.pipeline_entries);
-        put(&mut config.limits.batch_commands_max, self.batch_commands);
+        put(&mut config.engine.flushes_in_flight_max, self.flushes_in_flight.map(Count::get));
+        put(&mut config.engine.sealed_segments_target, self.sealed_segments);
+        put(&mut config.engine.idle_mark_after, self.idle_mark.map(Ns::nanos));
+        put(&mut config.limits.pipeline_entries_max, self.pipeline_entries.map(Count::get));
+        put(&mut config.limits.batch_commands_max, self.batch_commands.map(Count::get));
+        put(&mut config.limits.batch_bytes_max, self.batch_bytes);
+        put(&mut config.limits.command_bytes_max, self.command_bytes);
+        put(&mut config.limits.queue_requests_max, self.queue_requests.map(Count::get));
+        put(&mut config.limits.repair_entries_max, self.repair_entries.map(Count::get));
+        put(&mut config.limits.repair_bytes_max, self.repair_bytes);
         put(&mut config.timeouts.heartbeat, self.heartbeat.map(Ns::nanos));
         put(&mut config.timeouts.primary_silence, self.primary_silence.map(Ns::nanos));
         put(&mut config.timeouts.view_change, self.view_change.map(Ns::nanos));
@@ -284,6 +314,26 @@ impl<'de> Deserialize<'de> for Ns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_span(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A bound that must allow at least one of its things.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count(u32);
+
+impl Count {
+    fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = i64::deserialize(deserializer)?;
+        match u32::try_from(found) {
+            Ok(count) if count > 0 => Ok(Self(count)),
+            _ => Err(de::Error::custom(format!("{found}: 1 to {} are allowed", u32::MAX))),
+        }
     }
 }
 
@@ -359,6 +409,30 @@ impl<'de> Deserialize<'de> for EndpointShape {
             }
         }
         deserializer.deserialize_any(Reads)
+    }
+}
+
+/// One link, such as `"1>c2"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkShape {
+    pub(super) from: EndpointShape,
+    pub(super) to: EndpointShape,
+}
+
+impl<'de> Deserialize<'de> for LinkShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn end(text: &str) -> Option<EndpointShape> {
+            match text.strip_prefix('c') {
+                Some(client) => client.parse().ok().map(EndpointShape::Client),
+                None => text.parse().ok().map(EndpointShape::Node),
+            }
+        }
+        let text = String::deserialize(deserializer)?;
+        let ends = text.split_once('>').and_then(|(from, to)| Some((end(from)?, end(to)?)));
+        let (from, to) = ends.ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is not a link, such as \"1>2\" or \"c3>1\""))
+        })?;
+        Ok(Self { from, to })
     }
 }
 

@@ -1,4 +1,5 @@
-use super::Scenario;
+use super::{Scenario, text_of};
+use crate::config::WorldConfig;
 use crate::net::{Endpoint, MessageKind};
 use crate::plan::FaultKind;
 use crate::time::SECOND;
@@ -49,6 +50,8 @@ fn links_go_both_ways_unless_said_otherwise() {
     assert_eq!(one_way, [(node(1), node(3)), (Endpoint::Client(2), node(3))]);
     // Two other nodes and three clients, both ways.
     assert_eq!(links("cut = { at = \"1s\", for = \"1s\", from = [2] }").len(), 10);
+    // One by one, in whatever order.
+    assert_eq!(links("cut = { at = \"1s\", for = \"1s\", links = [\"c2>3\", \"1>3\"] }"), one_way);
 }
 
 #[test]
@@ -58,6 +61,43 @@ fn messages_of_a_kind_can_be_dropped() {
     );
     let FaultKind::Drop { rule, .. } = &scenario.config.plan[0].what else { panic!("a drop") };
     assert_eq!((rule.kind, rule.attempts, rule.from), (Some(MessageKind::StartViewChange), 1, None));
+}
+
+#[test]
+fn small_bounds_can_be_asked_for() {
+    let config = parse(
+        "repair_entries = 2\nrepair_bytes = 4096\nsealed_segments = 1\nbatch_bytes = 2048\nqueue_requests = 4\n\
+         idle_mark = \"5ms\"\ncommand_bytes = 512\nid = \"0x1f\"\n",
+    )
+    .config;
+    let limits = config.limits;
+    assert_eq!((limits.repair_entries_max, limits.repair_bytes_max, limits.batch_bytes_max), (2, 4096, 2048));
+    assert_eq!((limits.queue_requests_max, limits.command_bytes_max), (4, 512));
+    assert_eq!(config.engine.sealed_segments_target, 1);
+    assert_eq!(config.engine.idle_mark_after.as_nanos(), 5_000_000);
+    assert_eq!(config.groups[0].cluster.get(), 0x1f);
+}
+
+#[test]
+fn a_seed_that_is_saved_is_read_back_as_it_was_drawn() {
+    for seed in 0..200 {
+        let drawn = WorldConfig::of_seed(seed, &["bank", "register"]);
+        let text = text_of("a \"saved\" seed", &drawn);
+        let read = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
+        assert_eq!(read.config, drawn, "seed {seed} as\n{text}");
+        assert_eq!(read.name, "a \"saved\" seed");
+    }
+}
+
+#[test]
+fn a_scenario_that_is_saved_again_is_the_same_run() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    for file in super::files_of(&dir).unwrap_or_else(|error| panic!("{error}")) {
+        let first = Scenario::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let text = text_of(&first.name, &first.config);
+        let again = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
+        assert_eq!(again.config, first.config, "{text}");
+    }
 }
 
 #[test]
@@ -82,6 +122,10 @@ fn impossible_faults_are_refused_with_their_place() {
         ("drop = { at = \"1s\", for = \"1s\", kind = \"prepares\" }", "did you mean `prepare`?"),
         ("crash_at_disk_op = { at = \"1s\", node = 1, nth = 0, down = \"1s\" }", "disk operation 0"),
         ("clock_jump = { at = \"1s\", node = 1, by = \"--1s\" }", "is not a span"),
+        ("clog = { at = \"1s\", for = \"1s\", links = [\"1-2\"] }", "`1-2` is not a link"),
+        ("clog = { at = \"1s\", for = \"1s\", links = [\"1>4\"] }", "there is no node 4"),
+        ("clog = { at = \"1s\", for = \"1s\", links = [\"1>2\"], from = [1] }", "either `from`"),
+        ("clog = { at = \"1s\", for = \"1s\" }", "or `links` alone"),
     ];
     for (fault, expected) in cases {
         let error = refuse(&format!("{HEAD}[[fault]]\n{fault}\n"));
@@ -104,6 +148,15 @@ fn broken_syntax_and_clusters_that_cannot_be_are_refused() {
             "name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\n[[group]]\nkind = \"bank\"\nvoters = [2, 1]\n",
             "ascending",
         ),
+        (
+            "name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\nrepair_entries = 0\n",
+            "a.toml:5:18: 0: 1 to 4294967295 are allowed",
+        ),
+        (
+            "name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\nbatch_bytes = 999999\n",
+            "flush_bytes_max is 131072",
+        ),
+        ("name = \"a\"\nlength = \"1s\"\n[cluster]\nnodes = 3\nsegment_bytes = 8192\n", "8192"),
         ("name = \"a\"\nseed = \"0xzz\"\nlength = \"1s\"\n[cluster]\nnodes = 3\n", "`0xzz` is not a seed"),
     ];
     for (text, expected) in cases {
@@ -123,4 +176,18 @@ fn every_scenario_of_the_repository_can_be_read() {
         assert!(scenario.name.starts_with(number), "{stem} is called {:?}", scenario.name);
     }
     assert!(files.len() >= 12, "{} scenarios", files.len());
+}
+
+#[test]
+fn every_failure_once_found_says_what_broke_and_why() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds");
+    for file in super::files_of(&dir).unwrap_or_else(|error| panic!("{error}")) {
+        Scenario::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{error}"));
+        let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+        for part in ["# Broke: ", "# Cause: ", "# Fix: "] {
+            let said = comment.iter().any(|line| line.starts_with(part));
+            assert!(said, "{}: no line begins with {part:?}", file.display());
+        }
+    }
 }
