@@ -193,7 +193,7 @@ impl LogReader {
 }
 
 /// The newest record of every op and the last promise of every group: the ordinal decides, not the place.
-fn fold(
+pub(crate) fn fold(
     mut records: Vec<(Ordinal, Record)>,
     commits: BTreeMap<GroupId, CommitIndex>,
 ) -> BTreeMap<GroupId, RecoveredLog> {

@@ -135,7 +135,7 @@ impl LogWriter {
         best
     }
 
-    pub(in crate::engine) fn take(&mut self, records: usize) -> Vec<(Ordinal, Record)> {
+    pub(crate) fn take(&mut self, records: usize) -> Vec<(Ordinal, Record)> {
         self.staged.drain(..records).map(|staged| (staged.ordinal, staged.record)).collect()
     }
 }

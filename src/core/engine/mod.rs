@@ -18,7 +18,7 @@ mod flush;
 mod format;
 mod identity;
 mod journal;
-mod log_reader;
+pub(crate) mod log_reader;
 mod log_writer;
 mod manifest;
 mod manifest_store;

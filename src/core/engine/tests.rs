@@ -377,3 +377,101 @@ proptest! {
         prop_assert!(read.is_err());
     }
 }
+
+fn chain(group: GroupId, parent: &crate::types::EntryHeader, view: u64, bytes: usize) -> Entry {
+    Entry::next(
+        parent,
+        EntryKind::Commands,
+        View::new(view),
+        parent.timestamp().next(),
+        Bytes::from(vec![7; bytes]),
+    )
+    .clone_for(group)
+}
+trait CloneFor {
+    fn clone_for(self, group: GroupId) -> Self;
+}
+impl CloneFor for Entry {
+    fn clone_for(self, _: GroupId) -> Self {
+        self
+    }
+}
+
+#[test]
+fn a_flush_tells_no_commit_before_the_record_it_speaks_of() {
+    let (mut bench, opened) = Bench::open(formatted()).expect("opens");
+    let init = GroupInit {
+        voters: vec![NodeId::new(1), NodeId::new(2), NodeId::new(3)],
+        ..opened.identity.groups[0].clone()
+    };
+    let genesis = init.genesis();
+    let one = chain(GROUP, &genesis, 1, 10);
+    let old = chain(GROUP, one.header(), 1, 10);
+    let new = chain(GROUP, one.header(), 2, 11);
+    let mut ops = Vec::new();
+    {
+        let w = bench.engine.writer().unwrap();
+        w.append(Record::Entry(one.clone()));
+        w.append(Record::Entry(old.clone()));
+    }
+    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.drain(core::mem::take(&mut ops)).unwrap();
+    {
+        // Other groups have staged more than a flush takes; then this group takes op 2 as another view committed it.
+        let other = GroupInit { group: GroupId::new(9), ..init.clone() };
+        let mut parent = other.genesis();
+        let w = bench.engine.writer().unwrap();
+        for _ in 0..3 {
+            let e = chain(GroupId::new(9), &parent, 1, 7000);
+            parent = *e.header();
+            w.append(Record::Entry(e));
+        }
+        w.append(Record::Truncation { group: GROUP, above: Op::new(1) });
+        w.append(Record::Entry(new.clone()));
+        w.note_commit(GROUP, CommitIndex::At(Op::new(2)));
+    }
+    bench.engine.flush(Monotonic::default(), &mut ops);
+    let writes: Vec<_> = ops.iter().filter(|op| matches!(op, DiskOp::Write { .. })).cloned().collect();
+    // The first of the flushes reaches the disk, then the power goes.
+    bench.disk.run(writes[0].clone());
+    let (_, opened) = Bench::open(bench.disk).expect("opens");
+    assert_eq!(self::ops(&opened), [1, 2]);
+    assert_eq!(opened.logs[&GROUP].commit, CommitIndex::None, "op 2 is committed as another entry");
+}
+
+#[test]
+fn a_blocked_journal_does_not_spin() {
+    let (mut bench, opened) = Bench::open(formatted()).expect("opens");
+    let mut parent = opened.identity.groups[0].genesis();
+    let mut spare_wanted = Vec::new();
+    let mut flushes = VecDeque::new();
+    // Files are slow to be made, flushes are not.
+    for step in 0..40_u64 {
+        let now = Monotonic::from_nanos(step * 1000);
+        for _ in 0..(if step == 0 { 1 } else { 2 }) {
+            let e = chain(GROUP, &parent, 1, 12_000);
+            parent = *e.header();
+            bench.engine.writer().unwrap().append(Record::Entry(e));
+        }
+        let mut ops = Vec::new();
+        bench.engine.flush(now, &mut ops);
+        flushes.extend(ops);
+        while let Some(op) = flushes.pop_front() {
+            if matches!(op, DiskOp::Allocate { .. }) {
+                spare_wanted.push(op);
+                continue;
+            }
+            let done = bench.disk.run(op);
+            let mut more = Vec::new();
+            bench.engine.on_done(now, done, &mut more).unwrap();
+            flushes.extend(more);
+        }
+    }
+    let later = Monotonic::from_nanos(50_000_000_000);
+    let mut ops = Vec::new();
+    bench.engine.flush(later, &mut ops);
+    assert!(
+        bench.engine.deadline().is_none_or(|at| at > later),
+        "a deadline in the past that nothing can meet"
+    );
+}

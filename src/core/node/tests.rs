@@ -420,3 +420,112 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
     assert!(state.rung.iter().zip(due).all(|(rung, due)| rung.as_nanos() >= due));
     assert_eq!(node.query_stale(GROUP, ()).map(|(op, rung)| (op.get(), rung)), Some((15, 15)));
 }
+
+#[test]
+fn the_floor_of_an_idle_group_rises_after_a_restart_of_all() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(500);
+    let session = cluster.register(9);
+    for n in 1..6 {
+        cluster.ask(command(9, session, n, &write("a")));
+    }
+    cluster.run(1000);
+    let floors = |c: &Cluster| {
+        c.nodes
+            .iter()
+            .map(|n| {
+                let g = n.as_ref().unwrap().group(GROUP).unwrap();
+                (g.replica.floor().get(), g.replica.applied().get())
+            })
+            .collect::<Vec<_>>()
+    };
+    for i in 0..3 {
+        cluster.stop(i);
+    }
+    for i in 0..3 {
+        cluster.start(i);
+    }
+    cluster.run(20_000);
+    assert!(
+        floors(&cluster).iter().all(|(f, a)| f == a),
+        "an idle group pins its segments for ever: {:?}",
+        floors(&cluster)
+    );
+}
+
+#[test]
+fn a_due_wakeup_behind_a_flush_does_not_spin() {
+    let mut disk = formatted_disks(&[NodeId::new(1)]).remove(0);
+    let mut node = Node::new(config(1), Alarm, [1; 32]);
+    let mut inputs = VecDeque::new();
+    let mut idle_steps = 0;
+    for ms in 0..1_000_u64 {
+        let ns = ms * 1_000_000;
+        let now = Now { monotonic: Monotonic::from_nanos(ns), wall: Wall::from_nanos(1_000_000_000 + ns) };
+        // The disk stands still from 0.65 s on; a second alarm falls due meanwhile at 0.6 + 0.1 s.
+        let stalled = ms >= 520;
+        let mut rounds = 0;
+        while rounds < 100
+            && (node.deadline().is_some_and(|at| at <= now.monotonic) || (!stalled && !inputs.is_empty()))
+        {
+            rounds += 1;
+            let mut effects = Vec::new();
+            let input = if stalled { Input::Timeout } else { inputs.pop_front().unwrap_or(Input::Timeout) };
+            node.step(now, input, &mut effects);
+            idle_steps += usize::from(effects.is_empty());
+            inputs.extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
+                Effect::Send { .. } | Effect::Reply { .. } | Effect::Halt(_) => None,
+            }));
+        }
+        if stalled && ms == 600 {
+            // one record in flight: a mark or the wake-up itself
+        }
+        assert!(
+            rounds < 100,
+            "at {ms} ms the deadline stands at the present and no step changes that ({idle_steps} steps without effect)"
+        );
+    }
+}
+
+#[test]
+fn sessions_longer_than_a_body_are_restored() {
+    // 300 sessions whose last answers are 60 KiB each: register's values may be that long.
+    let init = GroupInit {
+        cluster: CLUSTER,
+        group: GROUP,
+        kind: "register".to_string(),
+        voters: vec![NodeId::new(1)],
+        sessions_max: 1000,
+    };
+    let mut executor = crate::kernel::Executor::new(Builtin, init.clone());
+    let mut last = init.genesis();
+    let mut executed = Vec::new();
+    let mut push = |executor: &mut crate::kernel::Executor<Builtin>, command: &Command| {
+        let mut batch = crate::kernel::Batch::default();
+        batch.push(command);
+        let entry = crate::types::Entry::next(
+            &last,
+            crate::types::EntryKind::Commands,
+            crate::types::View::new(1),
+            last.timestamp().next(),
+            batch.finish(),
+        );
+        last = *entry.header();
+        executor.apply(&entry, &mut executed);
+        match executed.pop().unwrap().outcome {
+            Outcome::Registered { session } => session,
+            Outcome::Done(_) => SessionId::new(0),
+            other => panic!("{other}"),
+        }
+    };
+    let big = "v".repeat(60 << 10);
+    for client in 1..=300 {
+        let session = push(&mut executor, &Command::register(ClientId::new(client)));
+        push(&mut executor, &command(client, session, 1, &write(&big)));
+        push(&mut executor, &command(client, session, 2, &read()));
+    }
+    let snapshot = executor.snapshot(last);
+    let error = crate::kernel::Executor::restore(Builtin, init, &snapshot).err().map(|e| e.to_string());
+    assert_eq!(error, None);
+}

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::choose::{Choice, choose};
 use super::{Beat, VsrNode};
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage};
-use crate::engine::{LogWriter, RecoveredLog};
+use crate::engine::{LogWriter, Record, RecoveredLog};
 use crate::types::{
     ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NodeId, Now,
     Op, Ordinal, Prng, Quorums, Timestamp, View, Wall,
@@ -342,4 +342,137 @@ fn patience_has_jitter_within_its_bounds() {
         let (least, most) = (timeouts.primary_silence, timeouts.primary_silence.as_nanos() * 3 / 2);
         assert!(wait >= least && wait <= Nanos::from_nanos(most), "{wait}");
     }
+}
+
+/// Everything ever staged, so that a crash can be played.
+fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> VsrNode {
+    let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
+    let mut groups = crate::engine::log_reader::fold(kept, BTreeMap::new());
+    let log = groups.remove(&GroupId::new(0)).unwrap_or_default();
+    VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log).expect("readable")
+}
+
+#[test]
+fn a_new_primary_catches_up_to_the_commit_before_it_adopts_the_log() {
+    let genesis = init(3).genesis();
+    let mut entries = vec![follow(&genesis, 1)];
+    for _ in 0..4 {
+        entries.push(follow(entries[entries.len() - 1].header(), 1));
+    }
+    let headers: Vec<EntryHeader> = entries.iter().map(|entry| *entry.header()).collect();
+    let mut primary = Stage::begun(2);
+    primary.hear(1, prepare(1, &entries[0])).0.expect("it is taken");
+    primary.hear(1, prepare(1, &entries[1])).0.expect("it is taken");
+    primary.sync();
+    // It lags at op 2. Both others hold op 5; node 1 knows that op 4 is committed. Its own disk is slow.
+    primary.wait();
+    primary.hear(3, VsrMessage::StartViewChange { view: View::new(2) }).0.expect("it counts");
+    primary.hear(1, VsrMessage::DoViewChange(vote(2, 1, &headers[3..], 0b11))).0.expect("it counts");
+    primary.hear(3, VsrMessage::DoViewChange(vote(2, 1, &headers, 0b11111))).0.expect("it counts");
+    // Were the log view promised now, a restart would find a log of view 2 that ends at op 2: ops 3 and 4 are lost.
+    assert_eq!(kinds(&primary.sync()), [(1, "request-entries")]);
+    assert_eq!((primary.replica.views().1, primary.replica.head()), (View::new(1), Op::new(2)));
+    let committed = VsrMessage::Entries {
+        log_view: View::new(1),
+        commit: CommitIndex::At(Op::new(4)),
+        entries: entries[2..4].to_vec(),
+    };
+    primary.hear(1, committed).0.expect("they are taken");
+    assert_eq!((primary.replica.views().1, primary.replica.head()), (View::new(2), Op::new(5)));
+}
+
+#[test]
+fn a_write_that_was_overtaken_does_not_make_its_successor_durable() {
+    let genesis = init(3).genesis();
+    let x = follow(&genesis, 1);
+    let mut r = Stage::begun(3); // ordinal 1
+    r.hear(1, prepare(1, &x)).0.unwrap(); // 2
+    let start = |view: u64, headers: Vec<EntryHeader>| VsrMessage::StartView {
+        view: View::new(view),
+        commit: Op::new(0),
+        headers,
+    };
+    r.hear(2, start(2, vec![genesis])).0.unwrap(); // 3 enter, 4 cut + 5 promise
+    r.hear(1, start(4, vec![genesis, *x.header()])).0.unwrap(); // 6, 7
+    r.hear(
+        1,
+        VsrMessage::Entries { log_view: View::new(4), commit: CommitIndex::None, entries: vec![x.clone()] },
+    )
+    .0
+    .unwrap(); // 8
+    assert_eq!(r.journal.last(), Ordinal::new(8));
+    let records = r.journal.take(8);
+    r.journal.mark_durable(Ordinal::new(7));
+    let out = r.turn(|replica, turn| replica.on_durable(turn)).1;
+    let again = after_crash(&records, Ordinal::new(7), 3);
+    assert!(again.log.is_missing(Op::new(1)), "a crash now would lose it");
+    assert_eq!(kinds(&out), vec![], "op 1's record (ordinal 8) is not durable");
+}
+
+#[test]
+fn entries_of_a_view_not_heard_of_yet_are_let_be() {
+    let genesis = init(3).genesis();
+    let mut r = Stage::begun(3);
+    r.hear(1, prepare(1, &follow(&genesis, 1))).0.unwrap();
+    r.sync();
+    let committed = follow(&genesis, 2);
+    let answer = VsrMessage::Entries {
+        log_view: View::new(2),
+        commit: CommitIndex::At(Op::new(1)),
+        entries: vec![committed],
+    };
+    assert_eq!(r.hear(2, answer).0, Ok(()));
+    assert_eq!(r.replica.head(), Op::new(1));
+    assert_eq!(r.replica.commit(), CommitIndex::At(Op::new(0)));
+}
+
+#[test]
+fn a_backup_acknowledges_what_it_knows_to_be_committed() {
+    let genesis = init(3).genesis();
+    let mut r = Stage::begun(2);
+    r.hear(1, prepare(1, &follow(&genesis, 1))).0.unwrap();
+    let beat = Beat {
+        view: View::new(1),
+        leads: true,
+        commit: CommitIndex::At(Op::new(1)),
+        head: Op::new(1),
+        floor: Op::new(0),
+    };
+    r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
+    assert_eq!(kinds(&r.sync()), vec![(1, "prepare-ok")], "the primary's floor waits for it");
+}
+
+#[test]
+fn a_wish_is_taken_back_when_the_primary_speaks_again() {
+    let mut r = Stage::begun(2);
+    let beat = Beat {
+        view: View::new(1),
+        leads: true,
+        commit: CommitIndex::At(Op::new(0)),
+        head: Op::new(0),
+        floor: Op::new(0),
+    };
+    r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
+    // Silence for a while.
+    while r.replica.wishes[1].view == View::default() {
+        r.wait();
+    }
+    // Then the pair's beats come again; the group has no news.
+    let (mut said, from) = (0, r.now);
+    while r.now < from + 60_000_000_000 {
+        r.now = r.replica.deadline().unwrap().as_nanos() + 1;
+        r.heard.insert(NodeId::new(1), Monotonic::from_nanos(r.now));
+        said += kinds(&r.turn(|x, t| x.on_timeout(t)).1).len();
+    }
+    assert_eq!(said, 0, "in a minute of a healthy primary it sent {said} wishes");
+}
+
+#[test]
+fn a_stale_wish_and_a_deaf_replica_do_not_depose_a_healthy_primary() {
+    let mut p = Stage::begun(1);
+    let wish = VsrMessage::StartViewChange { view: View::new(2) };
+    p.hear(2, wish.clone()).0.unwrap();
+    p.now += 3_600_000_000_000; // node 2 has been content for an hour
+    p.hear(3, wish).0.unwrap();
+    assert_eq!(p.replica.views().0, View::new(1));
 }
