@@ -75,10 +75,14 @@ impl VsrNode {
         Ok(())
     }
 
-    /// Commits what the primary of this view said is committed, as far as the log goes.
+    /// Commits what the primary of this view said is committed, as far as the log goes; what keeps it from going farther
+    /// is asked for.
     pub(super) fn commit_as_told(&mut self, turn: &mut Turn<'_>) {
-        if let Status::Backup(backup) = &self.status {
-            self.commit_up_to(turn, backup.told);
+        let Status::Backup(backup) = &self.status else { return };
+        let told = backup.told;
+        self.commit_up_to(turn, told);
+        if told > self.commit {
+            self.ask_later(turn);
         }
     }
 

@@ -293,6 +293,8 @@ impl VsrNode {
         } else {
             let mut backup = Backup::new(turn.now.monotonic);
             backup.led = true;
+            // Payloads may be missing below it: it is committed once they are here.
+            backup.told = commit;
             self.status = Status::Backup(backup);
             self.wishes.fill(Wish::default());
             self.ask(turn);
@@ -309,17 +311,16 @@ impl VsrNode {
         chosen.headers.iter().rev().find(same).map(|header| header.op())
     }
 
-    /// Replaces everything above `joint` by the headers above it; the op above which something was cut.
+    /// Replaces everything above `joint` by the headers above it; the op above which something was cut. Catching up may
+    /// have brought entries that were committed after the view had started with these headers: they follow the last of
+    /// them, and stay.
     fn adopt(&mut self, headers: &[EntryHeader], joint: Op) -> Option<Op> {
-        let cut = (self.log.head_op() > joint).then_some(joint);
+        let whole = headers.last().is_some_and(|head| head.op() == joint);
+        let keep = if whole { joint.max(self.commit) } else { joint };
+        let cut = (self.log.head_op() > keep).then_some(keep);
         if cut.is_some() {
-            assert!(
-                joint >= self.commit,
-                "the log of view {} drops the commit at {}",
-                self.view,
-                self.commit
-            );
-            self.log.truncate_above(joint);
+            assert!(keep >= self.commit, "the log of view {} drops the commit at {}", self.view, self.commit);
+            self.log.truncate_above(keep);
         }
         for header in headers.iter().filter(|header| header.op() > joint) {
             self.log.append_header(*header);
