@@ -58,7 +58,7 @@ enum Command {
     },
     /// Run many seeds.
     Swarm(SwarmArgs),
-    /// What there is: protocols, workloads, faults, oracles, scenarios.
+    /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
     /// Steps and simulated seconds a wall second, forks a second, memory.
     Bench {
@@ -216,6 +216,7 @@ fn report_json(name: &str, report: &Report) -> serde_json::Value {
         "committed": report.tally.committed,
         "view_changes": report.tally.view_changes,
         "compared": report.counts.total(),
+        "marks": report.marks.to_json(),
         "trace": report.hash.to_string(),
     })
 }

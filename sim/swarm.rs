@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chronon_core::kernel::ChrApplication;
 
 use crate::config::OPERATIONS_MIN;
+use crate::marks::MarkTally;
 use crate::oracle::Counts;
 use crate::run::{Report, Simulation, gravest};
 use crate::units::Shard;
@@ -55,6 +56,7 @@ pub struct Summary {
     nodes: Vec<u64>,
     tally: Tally,
     counts: Counts,
+    marks: MarkTally,
 }
 
 impl Summary {
@@ -72,6 +74,7 @@ impl Summary {
         self.nodes.push(u64::from(report.nodes));
         self.tally.merge(&report.tally);
         self.counts.merge(&report.counts);
+        self.marks.add(&report.marks);
     }
 
     /// Runs so far.
@@ -125,6 +128,7 @@ impl Summary {
             "crashes": self.tally.crashes,
             "faults": faults,
             "compared": compared,
+            "marks": self.marks.to_json(),
             "failures": failures,
         })
     }
@@ -165,6 +169,7 @@ impl fmt::Display for Summary {
         // None of these faults takes from a disk what a barrier covered: no copy of an entry is ever harmed.
         writeln!(f, "beyond the fault budget: no seed (these faults harm no durable copy)")?;
         writeln!(f, "compared:{}", listed(self.counts.iter()))?;
+        writeln!(f, "{}", self.marks)?;
         for ((code, word), seeds) in &self.failures {
             let shown: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
             let more = if seeds.len() > 8 { ", ..." } else { "" };

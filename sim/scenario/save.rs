@@ -50,7 +50,8 @@ fn write_cluster(f: &mut fmt::Formatter<'_>, config: &WorldConfig) -> fmt::Resul
     writeln!(f, "bytes_on_the_wire = {}", config.bytes_on_the_wire)?;
     writeln!(f, "atomic_unit = {}", disk.atomic_unit)?;
     writeln!(f, "disk_write = {}\ndisk_read = {}", span(disk.write_ns), span(disk.read_ns))?;
-    writeln!(f, "disk_barrier = {}\ndelay = {}", span(disk.barrier_ns), span(net.delay_ns))?;
+    writeln!(f, "disk_barrier = {}\ndisk_allocate = {}", span(disk.barrier_ns), span(disk.allocate_ns))?;
+    writeln!(f, "delay = {}", span(net.delay_ns))?;
     writeln!(f, "loss = {}\nduplicate = {}", share(net.loss_ppm), share(net.duplicate_ppm))?;
     writeln!(f, "drift_ppm = {}\nwall_offset = {}", clocks.drift_ppm, span(clocks.offset_ns))?;
     writeln!(f, "segment_bytes = {}\nflush_bytes_max = {}", engine.segment_bytes, engine.flush_bytes_max)?;
