@@ -66,7 +66,7 @@ enum Command {
     },
     Swarm(swarm::SwarmArgs),
     Merge(merge::MergeArgs),
-    /// What there is: protocols, workloads, faults, oracles, scenarios.
+    /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
     /// Steps and simulated seconds a wall second, forks a second, memory.
     Bench {

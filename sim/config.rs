@@ -134,7 +134,7 @@ impl WorldConfig {
             engine: draw_engine(&mut draw),
             limits: draw_limits(&mut draw),
             timeouts: draw_timeouts(&mut draw),
-            disk: draw_disk(&mut draw),
+            disk: draw_disk(&mut draw, &mut randomness.draw(Purpose::Config, 0, &[ALLOCATION])),
             net: draw_net(&mut draw),
             clocks: draw_clocks(&mut draw),
             clients,
@@ -222,13 +222,19 @@ fn draw_timeouts(draw: &mut Draw) -> Timeouts {
     }
 }
 
-fn draw_disk(draw: &mut Draw) -> DiskModel {
-    DiskModel {
+fn draw_disk(draw: &mut Draw, allocation: &mut Draw) -> DiskModel {
+    let mut model = DiskModel {
         atomic_unit: if draw.coin() { 512 } else { 4096 },
         write_ns: draw.between(20 * MICROSECOND, 400 * MICROSECOND),
         read_ns: draw.between(20 * MICROSECOND, 400 * MICROSECOND),
         barrier_ns: draw.between(50 * MICROSECOND, 3 * MILLISECOND),
-    }
+        allocate_ns: 0,
+    };
+    // On some disks zeros are so slow that a segment is full before the next one is there.
+    let slow = allocation.below(4) == 0;
+    model.allocate_ns =
+        if slow { allocation.between(20 * MILLISECOND, 200 * MILLISECOND) } else { model.barrier_ns };
+    model
 }
 
 fn draw_net(draw: &mut Draw) -> NetModel {
@@ -243,6 +249,9 @@ fn draw_clocks(draw: &mut Draw) -> ClockModel {
         offset_ns: if draw.coin() { draw.tailed(500 * MILLISECOND) } else { 0 },
     }
 }
+
+/// Keys the draw of how long allocations take.
+const ALLOCATION: u64 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod edit;
+pub mod marks;
 pub mod net;
 pub mod oracle;
 pub mod panics;

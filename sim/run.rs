@@ -18,6 +18,7 @@ use chronon_core::kernel::ChrApplication;
 use chronon_core::types::Hash;
 
 use crate::config::WorldConfig;
+use crate::marks::MarkCounts;
 use crate::oracle::{self, Counts, Oracle, Violation};
 use crate::panics::{self, Caught};
 use crate::time::WorldTime;
@@ -54,6 +55,8 @@ pub struct Report {
     pub tally: Tally,
     /// How much the oracles compared.
     pub counts: Counts,
+    /// The marks that nodes passed.
+    pub marks: MarkCounts,
 }
 
 /// What was wrong with a run.
@@ -251,7 +254,8 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
         let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let once = self.run(config.clone(), None);
         let again = self.run(config.clone(), None);
-        if once.hash == again.hash && once.cause == again.cause && once.counts == again.counts {
+        let same = once.hash == again.hash && once.cause == again.cause;
+        if same && once.counts == again.counts && once.marks == again.marks {
             return Report { wall: began.elapsed(), ..once };
         }
         let (Ok(mut one), Ok(mut other)) = (self.world(config.clone(), true), self.world(config, true))
@@ -296,6 +300,7 @@ impl Report {
             groups,
             tally: Tally::default(),
             counts: Counts::default(),
+            marks: MarkCounts::default(),
         }
     }
 
@@ -317,6 +322,7 @@ impl Report {
             groups: config.groups.len(),
             tally,
             counts,
+            marks: world.marks(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chronon_core::builtin::KINDS;
+use chronon_core::types::Mark;
 
 use crate::net::MessageKind;
 use crate::oracle;
@@ -26,6 +27,7 @@ pub(super) fn print(json: bool) -> u8 {
             (file.display().to_string(), name)
         })
         .collect();
+    let marks: Vec<&str> = Mark::ALL.iter().map(|mark| mark.text()).collect();
     if json {
         println!(
             "{}",
@@ -36,6 +38,7 @@ pub(super) fn print(json: bool) -> u8 {
                 "faults": FaultKind::WORDS.map(|(word, _)| word),
                 "messages": MessageKind::WORDS.map(|(_, word)| word),
                 "oracles": oracles.iter().chain(&beside).collect::<Vec<_>>(),
+                "marks": marks,
                 "scenarios": scenarios,
             })
         );
@@ -49,6 +52,10 @@ pub(super) fn print(json: bool) -> u8 {
     }
     println!("messages: {}", MessageKind::WORDS.map(|(_, word)| word).join(", "));
     println!("oracles: {}", oracles.iter().chain(&beside).copied().collect::<Vec<_>>().join(", "));
+    println!("marks:");
+    for text in marks {
+        println!("  {text}");
+    }
     println!("scenarios:");
     for (file, name) in scenarios {
         println!("  {file}: {name}");

@@ -31,6 +31,8 @@ pub struct DiskModel {
     pub read_ns: u64,
     /// A typical flush of the cache once its writes have completed, in nanoseconds.
     pub barrier_ns: u64,
+    /// A typical allocation, in nanoseconds, beside the transfer of its zeros.
+    pub allocate_ns: u64,
 }
 
 impl Default for DiskModel {
@@ -40,6 +42,7 @@ impl Default for DiskModel {
             write_ns: 80 * MICROSECOND,
             read_ns: 80 * MICROSECOND,
             barrier_ns: 120 * MICROSECOND,
+            allocate_ns: 120 * MICROSECOND,
         }
     }
 }
@@ -119,7 +122,7 @@ impl SimDisk {
                 now.after(draw.tailed(self.model.read_ns) + transfer_ns(*bytes as usize))
             }
             DiskOp::Allocate { bytes, .. } => {
-                now.after(draw.tailed(self.model.barrier_ns) + transfer_ns(*bytes as usize))
+                now.after(draw.tailed(self.model.allocate_ns) + transfer_ns(*bytes as usize))
             }
             DiskOp::Barrier { .. } => {
                 let writes = self.flying.iter().filter(|flying| matches!(flying.op, DiskOp::Write { .. }));

@@ -65,6 +65,7 @@ fn write_cluster(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &World
     put(f, "disk_write", disk.write_ns, u.write_ns, span)?;
     put(f, "disk_read", disk.read_ns, u.read_ns, span)?;
     put(f, "disk_barrier", disk.barrier_ns, u.barrier_ns, span)?;
+    put(f, "disk_allocate", disk.allocate_ns, u.allocate_ns, span)?;
     put(f, "delay", config.net.delay_ns, usual.net.delay_ns, span)?;
     put(f, "loss", config.net.loss_ppm, usual.net.loss_ppm, share)?;
     put(f, "duplicate", config.net.duplicate_ppm, usual.net.duplicate_ppm, share)?;

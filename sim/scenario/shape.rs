@@ -43,6 +43,8 @@ pub(super) struct ClusterShape {
     disk_write: Option<Ns>,
     disk_read: Option<Ns>,
     disk_barrier: Option<Ns>,
+    /// As long as a barrier when it is not given.
+    disk_allocate: Option<Ns>,
     delay: Option<Ns>,
     loss: Option<Share>,
     duplicate: Option<Share>,
@@ -269,6 +271,7 @@ impl ClusterShape {
         put(&mut config.disk.write_ns, self.disk_write.map(|ns| ns.0));
         put(&mut config.disk.read_ns, self.disk_read.map(|ns| ns.0));
         put(&mut config.disk.barrier_ns, self.disk_barrier.map(|ns| ns.0));
+        put(&mut config.disk.allocate_ns, self.disk_allocate.or(self.disk_barrier).map(|ns| ns.0));
         put(&mut config.net.delay_ns, self.delay.map(|ns| ns.0));
         put(&mut config.net.loss_ppm, self.loss.map(Share::ppm));
         put(&mut config.net.duplicate_ppm, self.duplicate.map(Share::ppm));

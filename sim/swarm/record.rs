@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::marks::MarkCounts;
 use crate::oracle::Counts;
 use crate::run::{ALL_HELD, Cause, CauseKey, Report};
 use crate::world::Tally;
@@ -41,6 +42,8 @@ pub struct Record {
     pub tally: Tally,
     /// How much the oracles compared, by invariant.
     pub compared: Counts,
+    /// The marks that it passed, and how often.
+    pub marks: MarkCounts,
     /// The command that runs it once more.
     pub replay: String,
 }
@@ -82,6 +85,7 @@ impl Record {
             groups: report.groups as u64,
             tally: report.tally.clone(),
             compared: report.counts.clone(),
+            marks: report.marks.clone(),
             replay: replay_of(what, report.cause.as_ref()),
         }
     }

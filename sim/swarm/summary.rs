@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use super::record::Record;
 use crate::config::OPERATIONS_MIN;
+use crate::marks::MarkTally;
 use crate::oracle::Counts;
 use crate::run::{CauseKey, NOTHING_COMPARED, gravest, gravity};
 use crate::world::Tally;
@@ -22,6 +23,7 @@ pub struct Summary {
     nodes: Vec<u64>,
     tally: Tally,
     counts: Counts,
+    marks: MarkTally,
 }
 
 /// The failures of one cause.
@@ -44,6 +46,7 @@ impl Summary {
         self.nodes.push(u64::from(record.nodes));
         self.tally.merge(&record.tally);
         self.counts.merge(&record.compared);
+        self.marks.add(&record.marks);
         let Some(key) = record.key() else { return false };
         let cause = record.cause.clone().unwrap_or_default();
         self.fail(key, record.seed, cause, record.replay.clone())
@@ -114,6 +117,7 @@ impl Summary {
             "crashes": self.tally.crashes,
             "faults": faults,
             "compared": compared,
+            "marks": self.marks.to_json(),
             "failures": failures,
         })
     }
@@ -158,6 +162,7 @@ impl fmt::Display for Summary {
         // None of these faults takes from a disk what a barrier covered: no copy of an entry is ever harmed.
         writeln!(f, "beyond the fault budget: no seed (these faults harm no durable copy)")?;
         writeln!(f, "compared:{}", listed(self.counts.iter()))?;
+        writeln!(f, "{}", self.marks)?;
         for (key, failures) in self.causes() {
             failures.show(key, f)?;
         }

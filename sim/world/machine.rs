@@ -7,6 +7,7 @@ use chronon_core::types::NodeId;
 use crate::clock::SimClock;
 use crate::config::WorldConfig;
 use crate::disk::SimDisk;
+use crate::marks::MarkCounts;
 use crate::random::{Purpose, Randomness};
 use crate::time::{SECOND, WorldTime};
 
@@ -28,12 +29,14 @@ pub(super) struct Machine<A: ChrApplication> {
     held: Vec<Input>,
     /// Dies at this many more disk operations, and stays away so long.
     dies_in: Option<(u64, u64)>,
+    /// Of the processes that died.
+    marks: MarkCounts,
 }
 
 /// A process.
 #[derive(Clone)]
 pub(super) struct Process<A: ChrApplication> {
-    pub(super) node: Node<A>,
+    pub(super) node: Node<A, MarkCounts>,
     pub(super) status: NodeStatus,
 }
 
@@ -58,6 +61,7 @@ impl<A: ChrApplication> Machine<A> {
             paused: false,
             held: Vec::new(),
             dies_in: None,
+            marks: MarkCounts::default(),
         }
     }
 
@@ -98,12 +102,22 @@ impl<A: ChrApplication> Machine<A> {
 
     /// The process dies, and with it what its disk had not made durable.
     pub(super) fn die(&mut self) {
-        self.process = None;
+        if let Some(process) = self.process.take() {
+            self.marks.merge(process.node.marks());
+        }
         self.paused = false;
         self.held.clear();
         self.timeout_at = None;
         self.dies_in = None;
         self.disk.crash();
+    }
+
+    /// The marks that its processes passed.
+    pub(super) fn add_marks(&self, sum: &mut MarkCounts) {
+        sum.merge(&self.marks);
+        if let Some(process) = &self.process {
+            sum.merge(process.node.marks());
+        }
     }
 
     /// Arms a crash at the `nth` disk operation from now.
@@ -133,7 +147,8 @@ impl<A: ChrApplication> Process<A> {
             limits: config.limits,
             timeouts: config.timeouts,
         };
-        Self { node: Node::new(config, application, entropy), status: NodeStatus::default() }
+        let node = Node::with_marks(config, application, entropy, MarkCounts::default());
+        Self { node, status: NodeStatus::default() }
     }
 
     /// Takes the node's status anew, as far as `input` can have changed it, and appends the replicas that changed.

@@ -31,6 +31,7 @@ pub use tally::Tally;
 
 use crate::client::{Note, Session};
 use crate::config::{Asks, WorldConfig};
+use crate::marks::MarkCounts;
 use crate::net::{Endpoint, SimNet, Subject};
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
 use crate::random::{Purpose, Randomness};
@@ -258,6 +259,13 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.judges.count(&mut counts);
         counts.add("Heals", u64::from(self.stage == Stage::Over));
         counts
+    }
+
+    /// The marks that its nodes passed.
+    pub fn marks(&self) -> MarkCounts {
+        let mut sum = MarkCounts::default();
+        self.machines.iter().for_each(|machine| machine.add_marks(&mut sum));
+        sum
     }
 
     fn populate(&mut self) -> Result<(), FormatError> {

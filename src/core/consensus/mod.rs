@@ -42,7 +42,7 @@ use crate::types::{Monotonic, Nanos, NodeId, Now, Prng};
 
 /// What a replica may use while it takes one input.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Turn<'a, M> {
     /// The time.
     pub now: Now,
     /// Takes records; tells how far they are durable.
@@ -57,9 +57,11 @@ pub struct Turn<'a> {
     pub timeouts: &'a Timeouts,
     /// Messages to be sent, in order.
     pub out: &'a mut Vec<(NodeId, VsrMessage)>,
+    /// Takes note of the paths taken.
+    pub marks: &'a mut M,
 }
 
-impl Turn<'_> {
+impl<M> Turn<'_, M> {
     /// The moment `span` from now, plus up to half as much again.
     pub(in crate::consensus) fn jittered(&mut self, span: Nanos) -> Monotonic {
         let jitter = self.jitter(span);

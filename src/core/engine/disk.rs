@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::types::Blob;
 use crate::types::notation::{Notation, NotationError, Scanner};
+use crate::types::{Blob, Marks};
 
 /// The unit of alignment: every write begins and ends on a multiple of this many bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -93,6 +93,21 @@ impl DiskOp {
             | Self::Barrier { id }
             | Self::Read { id, .. } => *id,
         }
+    }
+}
+
+/// Where the operations of a step go, with the marks of the paths that led to them.
+#[derive(Debug)]
+pub struct DiskOut<'a, M> {
+    /// Operations, in the order in which they are to be submitted.
+    pub ops: &'a mut Vec<DiskOp>,
+    /// Takes note of the paths taken.
+    pub marks: &'a mut M,
+}
+
+impl<M: Marks> DiskOut<'_, M> {
+    pub(in crate::engine) fn push(&mut self, op: DiskOp) {
+        self.ops.push(op);
     }
 }
 

@@ -227,6 +227,12 @@ impl From<Truncated> for FlushError {
     }
 }
 
+/// Whether `bytes` begin as a flush of `generation` does.
+pub(in crate::engine) fn begins_flush(bytes: &[u8], generation: u64) -> bool {
+    let mut reader = ByteReader::new(bytes);
+    reader.array() == Ok(MAGIC) && reader.u64() == Ok(generation)
+}
+
 /// Reads the head of a flush of `generation` at the front of `bytes`.
 ///
 /// # Errors

@@ -10,14 +10,14 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::engine::EngineConfig;
-use crate::engine::disk::{DiskOp, DiskOpId, FileId};
+use crate::engine::disk::{DiskOp, DiskOpId, DiskOut, FileId};
 use crate::engine::flush::{DirectoryEntry, FlushPlan, Footer, build, flush_bytes_bound, footer_bytes};
 use crate::engine::log_reader::JournalLog;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
 use crate::engine::retention::SegmentContents;
-use crate::types::{Blob, GroupId, Hash, Monotonic, Op, Ordinal, u64_of, usize_of};
+use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, Ordinal, u64_of, usize_of};
 
 /// The open end of the journal.
 #[derive(Clone, Debug)]
@@ -148,10 +148,11 @@ impl Journal {
         now: Monotonic,
         writer: &mut LogWriter,
         mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         let mark = writer.is_empty() && self.mark_due().is_some_and(|due| due <= now);
         if mark && self.has_room_in_flight() {
+            out.marks.hit(Mark::IdleBarrier);
             self.idle_since = None;
             self.start(Measure::default(), writer, &mut ids, out);
         }
@@ -163,10 +164,18 @@ impl Journal {
     }
 
     /// Takes a completed write or barrier; the ordinal up to which all is durable, if that grew.
-    pub(in crate::engine) fn on_done(&mut self, now: Monotonic, id: DiskOpId) -> Option<Ordinal> {
+    pub(in crate::engine) fn on_done(
+        &mut self,
+        now: Monotonic,
+        id: DiskOpId,
+        marks: &mut impl Marks,
+    ) -> Option<Ordinal> {
         for flush in &mut self.in_flight {
             flush.written |= flush.write == id;
             flush.synced |= flush.barrier == id;
+        }
+        if self.in_flight.iter().skip(1).any(|flush| flush.barrier == id && flush.written) {
+            marks.hit(Mark::FlushCompletedEarly);
         }
         let mut through = None;
         while self.in_flight.front().is_some_and(|flush| flush.written && flush.synced) {
@@ -189,7 +198,7 @@ impl Journal {
         measure: Measure,
         writer: &mut LogWriter,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         let (commits, previous) = (writer.commits_known(), self.directory.len());
         let bound = flush_bytes_bound(commits, measure.records, previous, measure.body, measure.doubled);
@@ -199,6 +208,12 @@ impl Journal {
         // What is committed may be told by a flush that holds, or follows, everything staged before it was committed.
         let whole = measure.records == writer.staged();
         let commits = if whole { writer.take_commits(self.segment.fresh) } else { Vec::new() };
+        if !whole {
+            out.marks.hit(Mark::FlushSplit);
+        }
+        if !self.in_flight.is_empty() {
+            out.marks.hit(Mark::FlushesOverlap);
+        }
         let records = writer.take(measure.records);
         let plan = FlushPlan {
             generation: self.segment.meta.generation,
@@ -232,7 +247,12 @@ impl Journal {
     }
 
     /// Rolls to the spare segment when `bytes` do not fit; false when there is none.
-    fn make_room(&mut self, bytes: u64, ids: &mut impl FnMut() -> DiskOpId, out: &mut Vec<DiskOp>) -> bool {
+    fn make_room(
+        &mut self,
+        bytes: u64,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> bool {
         let copy_bytes = footer_bytes(self.groups);
         let footers_at = self.segment.meta.bytes - u64_of(2 * copy_bytes);
         if self.segment.at + bytes <= footers_at {
@@ -240,6 +260,7 @@ impl Journal {
         }
         let Some(spare) = self.spare.take() else {
             self.blocked = true;
+            out.marks.hit(Mark::RollBlocked);
             return false;
         };
         let footer = Footer {
@@ -259,6 +280,7 @@ impl Journal {
         out.push(DiskOp::Write { id: ids(), file, offset: footers_at, data });
         let full = core::mem::replace(&mut self.segment, OpenSegment::fresh(spare));
         self.sealed.push_back(full.contents);
+        out.marks.hit(Mark::SegmentRolled);
         assert!(
             bytes <= spare.bytes - u64_of(2 * copy_bytes),
             "the configuration was checked: a flush fits a segment"

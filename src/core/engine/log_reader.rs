@@ -14,11 +14,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::engine::disk::BLOCK_BYTES;
-use crate::engine::flush::{DirectoryEntry, FlushError, FlushHead, Footer, footer_bytes, read_head};
+use crate::engine::flush::{
+    DirectoryEntry, FlushError, FlushHead, Footer, begins_flush, footer_bytes, read_head,
+};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
 use crate::engine::retention::SegmentContents;
-use crate::types::{CommitIndex, Entry, GroupId, Hash, Op, Ordinal, u64_of, usize_of};
+use crate::types::{CommitIndex, Entry, GroupId, Hash, Mark, Marks, Op, Ordinal, u64_of, usize_of};
 
 /// Follows the chain of flushes through the segments, oldest first.
 #[derive(Clone, Debug)]
@@ -88,7 +90,12 @@ impl LogReader {
     ///
     /// # Errors
     /// A sentence for the operator when something durable is lost.
-    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: &Bytes) -> Result<u64, String> {
+    pub(in crate::engine) fn segment(
+        &mut self,
+        meta: &SegmentMeta,
+        bytes: &Bytes,
+        marks: &mut impl Marks,
+    ) -> Result<u64, String> {
         let footers = 2 * footer_bytes(self.groups);
         let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of);
         let mut at = 0;
@@ -102,7 +109,7 @@ impl LogReader {
         if at > 0 {
             self.segments.push(contents);
         }
-        self.judge_end(meta, bytes, at, limit)?;
+        self.judge_end(meta, bytes, at, limit, marks)?;
         Ok(u64_of(at))
     }
 
@@ -149,7 +156,14 @@ impl LogReader {
     }
 
     /// The chain ended at `at` of `limit`: torn, or rotten?
-    fn judge_end(&self, meta: &SegmentMeta, bytes: &Bytes, at: usize, limit: usize) -> Result<(), String> {
+    fn judge_end(
+        &self,
+        meta: &SegmentMeta,
+        bytes: &Bytes,
+        at: usize,
+        limit: usize,
+        marks: &mut impl Marks,
+    ) -> Result<(), String> {
         let slot = meta.slot;
         if let Some(end) = meta.end {
             return if at == limit {
@@ -162,10 +176,17 @@ impl LogReader {
         }
         let expected = self.expected();
         let places = (at..limit).step_by(BLOCK_BYTES).take(self.window / BLOCK_BYTES);
-        let mut later = places.filter_map(|place| read_head(&bytes[place..limit], meta.generation).ok());
+        let mut survivor = false;
+        let heads = places.filter_map(|place| read_head(&bytes[place..limit], meta.generation).ok());
+        let mut later = heads.inspect(|head| survivor |= head.number > expected);
         if let Some(proof) = later.find(|head| head.barrier >= expected) {
             let lost = self.name_lost(meta, bytes, &proof, expected);
             return Err(format!("journal segment {slot}: flush {expected} at offset {at} is rotten; {lost}"));
+        }
+        if begins_flush(&bytes[at..limit], meta.generation) {
+            marks.hit(Mark::TornFlush);
+        } else if survivor {
+            marks.hit(Mark::FlushLost);
         }
         Ok(())
     }

@@ -22,12 +22,12 @@ use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
 use crate::engine::identity::Identity;
 use crate::engine::snapshot_store::SnapshotMeta;
-use crate::types::{Hash, Incarnation, usize_of};
+use crate::types::{Hash, Incarnation, Mark, Marks, usize_of};
 
 /// Bytes of one copy.
 pub(in crate::engine) const COPY_BYTES: usize = 16 << 10;
 /// Bytes of one area: four copies.
-pub(in crate::engine) const AREA_BYTES: usize = 4 * COPY_BYTES;
+pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
@@ -35,6 +35,7 @@ pub(in crate::engine) const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
+const COPIES: usize = 4;
 
 /// A segment of the journal, oldest first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -125,7 +126,7 @@ impl Manifest {
         hashed.u32(FORMAT_VERSION).u32(body_bytes).u64(self.sequence).put(&body);
         let hash = Hash::of(hashed.as_slice());
         let mut area = ByteWriter::with_capacity(AREA_BYTES);
-        for _ in 0..4 {
+        for _ in 0..COPIES {
             area.put(&MAGIC).put(&hashed.as_slice()[..16]).put(hash.as_bytes()).put(&body);
             area.pad_to(COPY_BYTES);
         }
@@ -136,13 +137,20 @@ impl Manifest {
     ///
     /// # Errors
     /// A sentence for the operator when there is none, or when another version of the format wrote it.
-    pub(in crate::engine) fn open(file: &[u8]) -> Result<Self, String> {
+    pub(in crate::engine) fn open(file: &[u8], marks: &mut impl Marks) -> Result<Self, String> {
         let copies: Vec<Copy> = file.chunks(COPY_BYTES).filter_map(read_copy).collect();
         let twice = copies.iter().filter(|a| copies.iter().filter(|b| a == b).count() >= 2);
         let Some(newest) = twice.max_by_key(|copy| copy.sequence) else {
             let found = copies.len();
             return Err(format!("no two equal copies of the manifest ({found} of 8 copies are readable)"));
         };
+        let of = |sequence| copies.iter().filter(|copy| copy.sequence == sequence).count();
+        if copies.iter().any(|copy| of(copy.sequence) < COPIES) {
+            marks.hit(Mark::ManifestTorn);
+        }
+        if copies.iter().any(|copy| copy.sequence > newest.sequence) {
+            marks.hit(Mark::ManifestOlderWins);
+        }
         if newest.version != FORMAT_VERSION {
             let found = newest.version;
             return Err(format!(

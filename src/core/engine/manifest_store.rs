@@ -1,11 +1,10 @@
 //! Writes new versions of the manifest: one write, one barrier, read back.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::manifest::{AREA_BYTES, Manifest, ManifestBody};
-use crate::types::Blob;
+use crate::types::{Blob, Marks};
 
 /// The manifest in force, and the one being written.
 #[derive(Clone, Debug)]
@@ -54,7 +53,7 @@ impl ManifestStore {
         &mut self,
         body: ManifestBody,
         mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), String> {
         assert!(self.writing.is_none(), "one version at a time");
         let next = Manifest { sequence: self.current.sequence + 1, body };
@@ -74,7 +73,7 @@ impl ManifestStore {
     pub(in crate::engine) fn on_done(
         &mut self,
         done: &DiskDone,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<ManifestEvent, String> {
         let Some(writing) = &self.writing else { return Ok(ManifestEvent::NotMine) };
         if done.id == writing.barrier {

@@ -36,9 +36,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
+pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
 pub use log_reader::RecoveredLog;
@@ -50,7 +49,7 @@ use running::Running;
 
 use bytes::Bytes;
 
-use crate::types::{ClusterId, GroupId, Incarnation, Monotonic, NodeId, Op, Ordinal};
+use crate::types::{ClusterId, GroupId, Incarnation, Marks, Monotonic, NodeId, Op, Ordinal};
 
 /// The engine of a node.
 #[derive(Clone, Debug)]
@@ -106,7 +105,7 @@ impl Engine {
     }
 
     /// Begins to read the disk, which must hold the data of this node.
-    pub fn start(&mut self, cluster: ClusterId, node: NodeId, out: &mut Vec<DiskOp>) {
+    pub fn start(&mut self, cluster: ClusterId, node: NodeId, out: &mut DiskOut<'_, impl Marks>) {
         if let EnginePhase::Opening(opening) = &mut self.phase {
             opening.start(cluster, node, || next_id(&mut self.ids), out);
         }
@@ -145,7 +144,7 @@ impl Engine {
     }
 
     /// Sends to the disk what is staged, as far as flushes may be in flight.
-    pub fn flush(&mut self, now: Monotonic, out: &mut Vec<DiskOp>) {
+    pub fn flush(&mut self, now: Monotonic, out: &mut DiskOut<'_, impl Marks>) {
         if let EnginePhase::Running(running) = &mut self.phase {
             running.journal.flush(now, &mut running.writer, || next_id(&mut self.ids), out);
         }
@@ -153,7 +152,7 @@ impl Engine {
 
     /// Starts to save a snapshot of `group`, of all that was applied up to `op`. While another one is on its way it
     /// does nothing: ask again later.
-    pub fn save_snapshot(&mut self, group: GroupId, op: Op, body: Bytes, out: &mut Vec<DiskOp>) {
+    pub fn save_snapshot(&mut self, group: GroupId, op: Op, body: Bytes, out: &mut DiskOut<'_, impl Marks>) {
         if let EnginePhase::Running(running) = &mut self.phase {
             running.save_snapshot(group, op, body, || next_id(&mut self.ids), out);
         }
@@ -175,7 +174,7 @@ impl Engine {
     pub fn set_floors(
         &mut self,
         floors: impl Iterator<Item = (GroupId, Op)>,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
         running.set_floors(floors);
@@ -210,7 +209,7 @@ impl Engine {
         &mut self,
         now: Monotonic,
         done: DiskDone,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
         let result = self.take_done(now, done, out);
         if result.is_err() {
@@ -223,7 +222,7 @@ impl Engine {
         &mut self,
         now: Monotonic,
         done: DiskDone,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
         let mut ids = || next_id(&mut self.ids);
         match &mut self.phase {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
@@ -15,7 +15,7 @@ use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::running::Running;
 use crate::engine::{EngineConfig, EngineError, Opened};
-use crate::types::{ClusterId, GroupId, Hash, NodeId, u64_of, usize_of};
+use crate::types::{ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
 
 /// One read asks for at most this many bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -96,7 +96,7 @@ impl Opening {
         cluster: ClusterId,
         node: NodeId,
         mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         let id = ids();
         out.push(DiskOp::Barrier { id });
@@ -108,7 +108,7 @@ impl Opening {
         &mut self,
         done: DiskDone,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<(Opened, Running)>, EngineError> {
         match core::mem::replace(&mut self.step, Step::Over) {
             Step::Barrier { id, owner } if id == done.id => {
@@ -119,7 +119,7 @@ impl Opening {
                 self.step = Step::Manifest { id, owner };
             }
             Step::Manifest { id, owner } if id == done.id => {
-                let manifest = open_manifest(done.outcome, owner)?;
+                let manifest = open_manifest(done.outcome, owner, out.marks)?;
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
                 let (index, bytes, read) = (0, BytesMut::new(), BTreeMap::new());
@@ -130,7 +130,7 @@ impl Opening {
                 self.read_snapshots(reading, ids, out);
             }
             Step::Segments(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome)?;
+                reading.take(done.outcome, out.marks)?;
                 self.read_on(reading, ids, out);
             }
             Step::Allocating { id, mut manifest, body, read } if id == done.id => {
@@ -163,7 +163,7 @@ impl Opening {
         &mut self,
         mut reading: ReadingSnapshots,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         if let Some(meta) = reading.manifest.body.snapshots.get(reading.index) {
             reading.id = ids();
@@ -188,7 +188,7 @@ impl Opening {
         &mut self,
         mut reading: ReadingSegments,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         let id = ids();
         if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
@@ -204,6 +204,9 @@ impl Opening {
             end: None,
         };
         out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
+        if reading.ends.contains(&0) {
+            out.marks.hit(Mark::EmptySegmentDropped);
+        }
         let body = sealed(&reading, meta);
         let manifest = ManifestStore::opened(reading.manifest);
         let read = Read { snapshots: reading.snapshots, log: reading.reader.finish() };
@@ -249,7 +252,7 @@ impl ReadingSnapshots {
 
 impl ReadingSegments {
     /// Adds a piece; at the end of the segment, follows its flushes.
-    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
+    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
         let meta = self.manifest.body.segments[self.index];
         let DiskOutcome::Read(piece) = outcome else {
             let what = format!("journal segment {}: {outcome}", meta.slot);
@@ -260,7 +263,7 @@ impl ReadingSegments {
             return Ok(());
         }
         let bytes: Bytes = core::mem::take(&mut self.bytes).freeze();
-        let end = self.reader.segment(&meta, &bytes).map_err(EngineError::Storage)?;
+        let end = self.reader.segment(&meta, &bytes, marks).map_err(EngineError::Storage)?;
         self.ends.push(end);
         self.index += 1;
         Ok(())
@@ -288,6 +291,7 @@ fn sealed(reading: &ReadingSegments, fresh: SegmentMeta) -> ManifestBody {
 fn open_manifest(
     outcome: DiskOutcome,
     (cluster, node): (ClusterId, NodeId),
+    marks: &mut impl Marks,
 ) -> Result<Manifest, EngineError> {
     let storage = |what: String| Err(EngineError::Storage(what));
     let bytes = match outcome {
@@ -297,7 +301,7 @@ fn open_manifest(
             return storage("the manifest cannot be read".to_string());
         }
     };
-    let manifest = Manifest::open(bytes.as_slice()).map_err(EngineError::Storage)?;
+    let manifest = Manifest::open(bytes.as_slice(), marks).map_err(EngineError::Storage)?;
     let owner = &manifest.body.identity;
     if owner.cluster != cluster {
         return storage(format!(

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, FileId};
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
@@ -13,7 +13,7 @@ use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::retention::Pins;
 use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{GroupId, Hash, Monotonic, Op, u64_of};
+use crate::types::{GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -89,7 +89,7 @@ impl Running {
         now: Monotonic,
         done: &DiskDone,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
         let event = self.take_done(now, done, ids, out)?;
         self.keep_house(ids, out)?;
@@ -100,7 +100,7 @@ impl Running {
     pub(in crate::engine) fn keep_house(
         &mut self,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
         self.make_spare(ids, out);
         self.free_segments();
@@ -114,7 +114,7 @@ impl Running {
         op: Op,
         body: Bytes,
         mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) {
         if self.is_saving() {
             return;
@@ -151,12 +151,12 @@ impl Running {
         now: Monotonic,
         done: &DiskDone,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
         match self.manifest.on_done(done, out).map_err(EngineError::Storage)? {
             ManifestEvent::Step => return Ok(None),
             ManifestEvent::Installed => {
-                self.installed();
+                self.installed(out.marks);
                 return Ok(None);
             }
             ManifestEvent::NotMine => {}
@@ -172,14 +172,20 @@ impl Running {
             self.pending.snapshot = Some(meta);
             return Ok(None);
         }
-        let Some(through) = self.journal.on_done(now, done.id) else { return Ok(None) };
+        let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
         self.writer.mark_durable(through);
         Ok(Some(EngineEvent::Durable(through)))
     }
 
     /// A new manifest is in force: what it changed may be relied on.
-    fn installed(&mut self) {
+    fn installed(&mut self, marks: &mut impl Marks) {
         let changes = core::mem::take(&mut self.installing);
+        if changes.snapshot.is_some() {
+            marks.hit(Mark::SnapshotInForce);
+        }
+        if !changes.freed.is_empty() {
+            marks.hit(Mark::SegmentsFreed);
+        }
         self.journal.forget_sealed(changes.freed.len());
         self.recycled.extend(changes.freed);
         if let Some(meta) = changes.spare {
@@ -188,7 +194,7 @@ impl Running {
     }
 
     /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
-    fn make_spare(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut Vec<DiskOp>) {
+    fn make_spare(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut DiskOut<'_, impl Marks>) {
         let coming = self.spare.is_some() || self.pending.spare.is_some() || self.installing.spare.is_some();
         // While a manifest is being written it is not sure which files are in use.
         if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
@@ -199,6 +205,7 @@ impl Running {
         if let Some(index) = self.recycled.iter().position(|meta| meta.bytes == bytes) {
             let slot = self.recycled.swap_remove(index).slot;
             self.pending.spare = Some(SegmentMeta { slot, bytes, generation, end: None });
+            out.marks.hit(Mark::SegmentRecycled);
             return;
         }
         let slot = self.manifest.body().free_segment_slot();
@@ -225,8 +232,11 @@ impl Running {
     fn write_manifest(
         &mut self,
         ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
+        if !self.pending.is_empty() && self.manifest.is_writing() {
+            out.marks.hit(Mark::ManifestBusy);
+        }
         if self.pending.is_empty() || self.manifest.is_writing() {
             return Ok(());
         }

@@ -4,13 +4,11 @@
 //! allocate -> writes, barrier -> manifest names it -> in force; the file of the one before is free
 //! ```
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, FileId};
-use crate::types::{Blob, GroupId, Hash, Op, u64_of};
+use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
+use crate::types::{Blob, GroupId, Hash, Marks, Op, u64_of};
 
 /// One write carries at most this much of a snapshot, so that it does not hold up the journal for long.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -51,7 +49,7 @@ impl SavingSnapshot {
         meta: SnapshotMeta,
         body: Bytes,
         id: DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Self {
         let file = FileId::Snapshot(meta.slot);
         out.push(DiskOp::Allocate { id, file, bytes: meta.file_bytes() });
@@ -63,7 +61,7 @@ impl SavingSnapshot {
         &mut self,
         done: &DiskDone,
         mut ids: impl FnMut() -> DiskOpId,
-        out: &mut Vec<DiskOp>,
+        out: &mut DiskOut<'_, impl Marks>,
     ) -> Option<SnapshotMeta> {
         if done.id != self.awaited {
             return None;

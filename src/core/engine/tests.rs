@@ -12,7 +12,9 @@ use super::flush::{FlushPlan, build, read_head};
 use super::manifest::{AREA_BYTES, COPY_BYTES, Manifest};
 use super::perfect_disk::PerfectDisk;
 use super::*;
-use crate::types::{CommitIndex, Entry, EntryKind, GroupInit, Hash, Monotonic, Nanos, Op, Timestamp, View};
+use crate::types::{
+    CommitIndex, Entry, EntryKind, GroupInit, Hash, Monotonic, Nanos, NoMarks, Op, Timestamp, View,
+};
 
 const CLUSTER: ClusterId = ClusterId::new(7);
 const NODE: NodeId = NodeId::new(1);
@@ -62,7 +64,7 @@ impl Bench {
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
         let mut bench = Self { engine: Engine::new(config()), disk, durable: Ordinal::default() };
         let mut ops = Vec::new();
-        bench.engine.start(cluster, node, &mut ops);
+        bench.engine.start(cluster, node, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         let opened = bench.drain(ops)?;
         Ok((bench, opened.expect("a perfect disk completes everything")))
     }
@@ -73,7 +75,11 @@ impl Bench {
         while let Some(op) = queue.pop_front() {
             let done = self.disk.run(op);
             let mut more = Vec::new();
-            match self.engine.on_done(Monotonic::default(), done, &mut more)? {
+            match self.engine.on_done(
+                Monotonic::default(),
+                done,
+                &mut DiskOut { ops: &mut more, marks: &mut NoMarks },
+            )? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
                 Some(EngineEvent::Durable(through)) => self.durable = through,
                 None => {}
@@ -89,7 +95,7 @@ impl Bench {
 
     fn flush(&mut self) {
         let mut ops = Vec::new();
-        self.engine.flush(Monotonic::default(), &mut ops);
+        self.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         self.drain(ops).expect("the disk is perfect");
     }
 
@@ -215,11 +221,11 @@ fn one_flush_carries_all_that_waits_and_acknowledgements_come_in_order() {
     bench.append(Record::Entry(entry.clone()));
     bench.append(Record::Entry(follow(&entry)));
     let mut first = Vec::new();
-    bench.engine.flush(Monotonic::default(), &mut first);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut first, marks: &mut NoMarks });
     assert_eq!(first.len(), 2, "one write, one barrier");
     bench.append(Record::HardState { group: GROUP, state: Bytes::from_static(b"p") });
     let mut second = Vec::new();
-    bench.engine.flush(Monotonic::default(), &mut second);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut second, marks: &mut NoMarks });
     // The later flush completes first: nothing is acknowledged before the earlier one is durable.
     bench.drain(second).expect("the disk is perfect");
     assert_eq!(bench.durable, Ordinal::new(0));
@@ -232,7 +238,7 @@ fn a_write_is_not_durable_before_its_barrier() {
     let (mut bench, _) = Bench::open(formatted()).expect("it opens");
     bench.append(Record::Entry(first_entry()));
     let mut ops = Vec::new();
-    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let barrier = ops.pop().expect("a barrier");
     bench.drain(ops).expect("the disk is perfect");
     assert_eq!(bench.durable, Ordinal::new(0));
@@ -248,7 +254,7 @@ fn records_that_belong_together_share_a_flush() {
     let writer = bench.engine.writer().expect("the engine is open");
     writer.append_together(vec![Record::Truncation { group: GROUP, above: Op::new(0) }, big()]);
     let mut ops = Vec::new();
-    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     assert_eq!(ops.len(), 4, "two flushes: the second unit does not fit the first, and is not parted");
 }
 
@@ -257,11 +263,15 @@ fn a_failed_write_stops_the_engine() {
     let (mut bench, _) = Bench::open(formatted()).expect("it opens");
     bench.append(Record::Entry(first_entry()));
     let mut ops = Vec::new();
-    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let failed = DiskDone { id: ops[0].id(), outcome: DiskOutcome::Failed };
     let mut more = Vec::new();
     assert!(matches!(
-        bench.engine.on_done(Monotonic::default(), failed, &mut more),
+        bench.engine.on_done(
+            Monotonic::default(),
+            failed,
+            &mut DiskOut { ops: &mut more, marks: &mut NoMarks }
+        ),
         Err(EngineError::Disk(_))
     ));
     assert!(bench.engine.writer().is_none(), "it takes nothing more");
@@ -310,14 +320,18 @@ fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
         file
     };
     let whole = newer.to_area().expect("it fits");
-    assert_eq!(Manifest::open(&file(whole.clone())).as_ref(), Ok(&newer));
+    assert_eq!(Manifest::open(&file(whole.clone()), &mut NoMarks).as_ref(), Ok(&newer));
     let mut two_left = whole.clone();
     two_left[..2 * COPY_BYTES].fill(0);
-    assert_eq!(Manifest::open(&file(two_left)).as_ref(), Ok(&newer));
+    assert_eq!(Manifest::open(&file(two_left), &mut NoMarks).as_ref(), Ok(&newer));
     let mut one_left = whole;
     one_left[..3 * COPY_BYTES].fill(0);
-    assert_eq!(Manifest::open(&file(one_left)).as_ref(), Ok(&older), "one stray copy decides nothing");
-    assert!(Manifest::open(&vec![0; 2 * AREA_BYTES]).is_err());
+    assert_eq!(
+        Manifest::open(&file(one_left), &mut NoMarks).as_ref(),
+        Ok(&older),
+        "one stray copy decides nothing"
+    );
+    assert!(Manifest::open(&vec![0; 2 * AREA_BYTES], &mut NoMarks).is_err());
 }
 
 fn sample_flush() -> Vec<u8> {
@@ -414,7 +428,7 @@ fn a_flush_tells_no_commit_before_the_record_it_speaks_of() {
         w.append(Record::Entry(one.clone()));
         w.append(Record::Entry(old.clone()));
     }
-    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     bench.drain(core::mem::take(&mut ops)).unwrap();
     {
         // Other groups have staged more than a flush takes; then this group takes op 2 as another view committed it.
@@ -430,7 +444,7 @@ fn a_flush_tells_no_commit_before_the_record_it_speaks_of() {
         w.append(Record::Entry(new.clone()));
         w.note_commit(GROUP, CommitIndex::At(Op::new(2)));
     }
-    bench.engine.flush(Monotonic::default(), &mut ops);
+    bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let writes: Vec<_> = ops.iter().filter(|op| matches!(op, DiskOp::Write { .. })).cloned().collect();
     // The first of the flushes reaches the disk, then the power goes.
     bench.disk.run(writes[0].clone());
@@ -454,7 +468,7 @@ fn a_blocked_journal_does_not_spin() {
             bench.engine.writer().unwrap().append(Record::Entry(e));
         }
         let mut ops = Vec::new();
-        bench.engine.flush(now, &mut ops);
+        bench.engine.flush(now, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         flushes.extend(ops);
         while let Some(op) = flushes.pop_front() {
             if matches!(op, DiskOp::Allocate { .. }) {
@@ -463,13 +477,13 @@ fn a_blocked_journal_does_not_spin() {
             }
             let done = bench.disk.run(op);
             let mut more = Vec::new();
-            bench.engine.on_done(now, done, &mut more).unwrap();
+            bench.engine.on_done(now, done, &mut DiskOut { ops: &mut more, marks: &mut NoMarks }).unwrap();
             flushes.extend(more);
         }
     }
     let later = Monotonic::from_nanos(50_000_000_000);
     let mut ops = Vec::new();
-    bench.engine.flush(later, &mut ops);
+    bench.engine.flush(later, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     assert!(
         bench.engine.deadline().is_none_or(|at| at > later),
         "a deadline in the past that nothing can meet"

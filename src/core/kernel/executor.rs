@@ -8,7 +8,9 @@ use crate::codec;
 use crate::kernel::application::{ApplyContext, ChrApplication, Event, QueryContext};
 use crate::kernel::command::{Command, Outcome, commands};
 use crate::kernel::sessions::{Admission, SessionMap};
-use crate::types::{Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Op, RequestNumber, Timestamp};
+use crate::types::{
+    Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Op, RequestNumber, Timestamp,
+};
 
 /// A group's application, its sessions, and the digest of all that was applied.
 #[derive(Clone)]
@@ -48,13 +50,13 @@ impl<A: ChrApplication> Executor<A> {
     /// # Panics
     /// When the entry is not the next, or its payload is not a batch: whoever proposed it was wrong, and a replica
     /// that went on would differ from the others.
-    pub fn apply(&mut self, entry: &Entry, executed: &mut Vec<Executed>) {
+    pub fn apply(&mut self, entry: &Entry, executed: &mut Vec<Executed>, marks: &mut impl Marks) {
         let (op, timestamp) = (entry.op(), entry.header().timestamp());
         assert!(op == self.applied.next(), "entries are applied in order: {op} after {}", self.applied);
         self.applied = op;
         let first = executed.len();
         match entry.header().kind() {
-            EntryKind::Commands => self.apply_commands(op, timestamp, entry.payload(), executed),
+            EntryKind::Commands => self.apply_commands(op, timestamp, entry.payload(), executed, marks),
             EntryKind::Wakeup => {
                 // Whatever the application answers to a wake-up, nobody waits for it; its state is what counts.
                 let _answer = self.execute(Event::Wakeup, op, 0, timestamp);
@@ -103,6 +105,7 @@ impl<A: ChrApplication> Executor<A> {
         timestamp: Timestamp,
         payload: &Bytes,
         executed: &mut Vec<Executed>,
+        marks: &mut impl Marks,
     ) {
         let commands = match commands(payload) {
             Ok(commands) => commands,
@@ -110,13 +113,27 @@ impl<A: ChrApplication> Executor<A> {
         };
         for (index, command) in (0_u32..).zip(commands) {
             let (op, outcome) = match self.sessions.admit(&command) {
-                Admission::Answered(first, outcome) => (first, outcome),
-                Admission::Refused(outcome) => (op, outcome),
+                Admission::Answered(first, outcome) => {
+                    let registers = command.number == RequestNumber::default();
+                    marks.hit(if registers { Mark::RegisteredAgain } else { Mark::RetryCommitted });
+                    (first, outcome)
+                }
+                Admission::Refused(outcome) => {
+                    let evicted = outcome == Outcome::Evicted;
+                    marks.hit(if evicted { Mark::EvictedRefused } else { Mark::OutOfOrderRefused });
+                    (op, outcome)
+                }
                 Admission::Execute if command.number == RequestNumber::default() => {
+                    if self.sessions.is_full() {
+                        marks.hit(Mark::SessionEvicted);
+                    }
                     (op, self.sessions.register(command.client, op, index))
                 }
                 Admission::Execute => {
                     let outcome = self.execute(Event::Command(command.body.as_slice()), op, index, timestamp);
+                    if matches!(outcome, Outcome::Refused(_)) {
+                        marks.hit(Mark::CommandRefused);
+                    }
                     self.sessions.record(&command, op, index, outcome.clone());
                     (op, outcome)
                 }

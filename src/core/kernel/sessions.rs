@@ -56,6 +56,11 @@ impl SessionMap {
         self.sessions.is_empty()
     }
 
+    /// Whether a new session takes the place of another.
+    pub(in crate::kernel) fn is_full(&self) -> bool {
+        u64_of(self.sessions.len()) >= u64::from(self.sessions_max)
+    }
+
     /// The sessions as a snapshot holds them, ascending by client, one at a time: together they may be longer than
     /// anything that is decoded in one piece.
     pub(in crate::kernel) fn saved(&self) -> impl Iterator<Item = Vec<u8>> {
@@ -90,7 +95,7 @@ impl SessionMap {
 
     /// Opens the session of a client that has none; its id is the op.
     pub(in crate::kernel) fn register(&mut self, client: ClientId, op: Op, index: u32) -> Outcome {
-        if u64_of(self.sessions.len()) >= u64::from(self.sessions_max)
+        if self.is_full()
             && let Some((_, _, oldest)) = self.by_use.pop_first()
         {
             self.sessions.remove(&oldest);

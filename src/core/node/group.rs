@@ -10,7 +10,7 @@ use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryKind, GroupId, Op, RequestNumber, Timestamp, u64_of, usize_of,
+    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Op, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
 /// A group's replica with everything that belongs to it alone.
@@ -51,7 +51,14 @@ impl<A: ChrApplication> Group<A> {
         &self.executor
     }
 
-    pub(in crate::node) fn discard(&mut self, discard: Discard) {
+    pub(in crate::node) fn discard(&mut self, discard: Discard, marks: &mut impl Marks) {
+        match discard {
+            // No node of this build says such a thing.
+            Discard::Stranger | Discard::NotFromPrimary => {}
+            Discard::OldView => marks.hit(Mark::OldViewDropped),
+            Discard::OutOfPlace => marks.hit(Mark::OutOfPlaceDropped),
+            Discard::Inconsistent => marks.hit(Mark::InconsistentDropped),
+        }
         *self.discards.entry(discard).or_default() += 1;
     }
 
@@ -61,31 +68,37 @@ impl<A: ChrApplication> Group<A> {
         route: Route,
         request: Request,
         limits: &Limits,
+        marks: &mut impl Marks,
     ) -> Option<Reply> {
         let command = request.command;
-        if let Some(answer) = self.answer_at_once(&command, limits) {
+        if let Some(answer) = self.answer_at_once(&command, limits, marks) {
             return Some(self.reply(command.client, command.number, answer));
         }
         let before = self.waiting.insert(command.client, (command.number, route));
         let on_its_way = before.is_some_and(|(number, _)| number == command.number);
-        if !on_its_way {
+        if on_its_way {
+            marks.hit(Mark::RetryUnderWay);
+        } else {
             self.queue.push_back(command);
         }
         None
     }
 
     /// The answer that can be given now; `None` when the command is to be queued.
-    fn answer_at_once(&self, command: &Command, limits: &Limits) -> Option<Answer> {
+    fn answer_at_once(&self, command: &Command, limits: &Limits, marks: &mut impl Marks) -> Option<Answer> {
         if u64_of(command.body.as_slice().len()) > u64::from(limits.command_bytes_max) {
             return Some(Answer::TooLong { max: limits.command_bytes_max });
         }
         if !self.replica.leads() {
+            marks.hit(Mark::NotPrimary);
             return Some(self.not_primary());
         }
         if let Some((op, outcome)) = self.executor.answered(command) {
+            marks.hit(Mark::RetryAnswered);
             return Some(Answer::Committed { op, outcome });
         }
         if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
+            marks.hit(Mark::QueueFull);
             return Some(Answer::Busy);
         }
         None
@@ -112,8 +125,11 @@ impl<A: ChrApplication> Group<A> {
     }
 
     /// Prepares a due wake-up, or one entry of what is queued.
-    pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_>) {
+    pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if !self.replica.can_propose(turn.limits) {
+            if self.replica.leads() && !self.queue.is_empty() {
+                turn.marks.hit(Mark::PipelineFull);
+            }
             return;
         }
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
@@ -127,6 +143,7 @@ impl<A: ChrApplication> Group<A> {
             let full = batch.commands() >= turn.limits.batch_commands_max
                 || bytes > usize_of(u64::from(turn.limits.batch_bytes_max));
             if full && batch.commands() > 0 {
+                turn.marks.hit(Mark::BatchFull);
                 break;
             }
             batch.push(command);
@@ -139,9 +156,9 @@ impl<A: ChrApplication> Group<A> {
 
     /// Applies what is committed and answers the clients that wait for it; turns them away when the group is led
     /// elsewhere by now.
-    pub(in crate::node) fn settle(&mut self, effects: &mut Effects) {
+    pub(in crate::node) fn settle(&mut self, effects: &mut Effects, marks: &mut impl Marks) {
         while let Some(entry) = self.replica.next_to_apply() {
-            self.executor.apply(&entry, &mut self.executed);
+            self.executor.apply(&entry, &mut self.executed, marks);
             self.replica.mark_applied();
             let mut executed = core::mem::take(&mut self.executed);
             for done in executed.drain(..) {
@@ -154,7 +171,7 @@ impl<A: ChrApplication> Group<A> {
         }
         let leads = self.replica.leads();
         if self.led && !leads {
-            self.turn_clients_away(effects);
+            self.turn_clients_away(effects, marks);
         }
         self.led = leads;
     }
@@ -172,13 +189,19 @@ impl<A: ChrApplication> Group<A> {
 
     /// What is queued was never prepared: its clients may go elsewhere at once. The fate of what was prepared is
     /// open: its clients hear nothing and ask again.
-    fn turn_clients_away(&mut self, effects: &mut Effects) {
+    fn turn_clients_away(&mut self, effects: &mut Effects, marks: &mut impl Marks) {
         let answer = self.not_primary();
+        if !self.queue.is_empty() {
+            marks.hit(Mark::QueueTurnedAway);
+        }
         for command in core::mem::take(&mut self.queue) {
             if let Some((number, route)) = self.waiting.remove(&command.client) {
                 let reply = self.reply(command.client, number, answer.clone());
                 effects.push(Effect::Reply { route, reply });
             }
+        }
+        if !self.waiting.is_empty() {
+            marks.hit(Mark::PreparedForsaken);
         }
         self.waiting.clear();
         self.waking = None;

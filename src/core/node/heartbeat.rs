@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::{CommitIndex, GroupId, Incarnation, Monotonic, NodeId, Op, View};
+use crate::types::{CommitIndex, GroupId, Incarnation, Mark, Marks, Monotonic, NodeId, Op, View};
 
 /// One heartbeat.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -102,6 +102,7 @@ impl Heartbeats {
         &mut self,
         peer: NodeId,
         groups: impl Iterator<Item = GroupBeat>,
+        marks: &mut impl Marks,
     ) -> Heartbeat {
         let incarnation = self.incarnation;
         let pair = self.pairs.entry(peer).or_default();
@@ -109,6 +110,7 @@ impl Heartbeats {
         pair.sequence += 1;
         pair.unacknowledged.push_back((pair.sequence, groups.clone()));
         if pair.unacknowledged.len() > UNACKNOWLEDGED_MAX {
+            marks.hit(Mark::BeatsForgotten);
             pair.unacknowledged.pop_front();
         }
         Heartbeat {
@@ -121,13 +123,23 @@ impl Heartbeats {
     }
 
     /// Takes a beat of `peer`.
-    pub(in crate::node) fn hear(&mut self, now: Monotonic, peer: NodeId, beat: &Heartbeat) -> Heard {
+    pub(in crate::node) fn hear(
+        &mut self,
+        now: Monotonic,
+        peer: NodeId,
+        beat: &Heartbeat,
+        marks: &mut impl Marks,
+    ) -> Heard {
         let own = self.incarnation;
         let Some(pair) = self.pairs.get_mut(&peer) else { return Heard::Stale };
         let first = pair.peer_incarnation == Incarnation::default();
         let same = beat.incarnation == pair.peer_incarnation;
         if beat.incarnation < pair.peer_incarnation || (same && beat.sequence <= pair.peer_sequence) {
+            marks.hit(Mark::BeatStale);
             return Heard::Stale;
+        }
+        if same && beat.sequence > pair.peer_sequence + 1 {
+            marks.hit(Mark::BeatLost);
         }
         if !same {
             *pair = Pair { sequence: pair.sequence, ..Pair::default() };

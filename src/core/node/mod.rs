@@ -32,13 +32,15 @@ pub use status::{GroupStatus, NodeStatus, Phase, Role};
 use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
-use crate::engine::{DiskDone, DiskOp, Engine, EngineError, EngineEvent, Opened, RecoveredLog};
+use crate::engine::{DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecoveredLog};
 use crate::kernel::{ChrApplication, Executor};
-use crate::types::{GroupId, GroupInit, Incarnation, Monotonic, Nanos, NodeId, Now, Op, Prng, Timestamp};
+use crate::types::{
+    GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng, Timestamp,
+};
 
-/// A whole node.
+/// A whole node, and what takes note of the paths that it takes.
 #[derive(Clone)]
-pub struct Node<A: ChrApplication> {
+pub struct Node<A: ChrApplication, M = NoMarks> {
     config: NodeConfig,
     application: A,
     engine: Engine,
@@ -47,6 +49,7 @@ pub struct Node<A: ChrApplication> {
     now: Now,
     disk_ops: Vec<DiskOp>,
     outgoing: Vec<(NodeId, VsrMessage)>,
+    marks: M,
 }
 
 #[derive(Clone)]
@@ -71,6 +74,13 @@ struct Running<A: ChrApplication> {
 impl<A: ChrApplication> Node<A> {
     /// A node that has not read its disk yet: its first deadline is at once. `entropy` must be fresh at each start.
     pub fn new(config: NodeConfig, application: A, entropy: [u8; 32]) -> Self {
+        Self::with_marks(config, application, entropy, NoMarks)
+    }
+}
+
+impl<A: ChrApplication, M: Marks> Node<A, M> {
+    /// The same, with somebody who takes note of the paths that the node takes.
+    pub fn with_marks(config: NodeConfig, application: A, entropy: [u8; 32], marks: M) -> Self {
         let engine = Engine::new(config.engine);
         Self {
             config,
@@ -81,6 +91,7 @@ impl<A: ChrApplication> Node<A> {
             now: Now::default(),
             disk_ops: Vec::new(),
             outgoing: Vec::new(),
+            marks,
         }
     }
 
@@ -95,7 +106,7 @@ impl<A: ChrApplication> Node<A> {
             Input::Message { from, message: Message::Group { group, body } } => {
                 self.with_group(group, effects, |group, turn| {
                     if let Err(discard) = group.replica.on_message(turn, from, body) {
-                        group.discard(discard);
+                        group.discard(discard, turn.marks);
                     }
                 });
             }
@@ -116,6 +127,11 @@ impl<A: ChrApplication> Node<A> {
                 replicas.chain(wakeups).chain(self.engine.deadline()).chain([running.next_beat]).min()
             }
         }
+    }
+
+    /// What took note of the paths taken.
+    pub fn marks(&self) -> &M {
+        &self.marks
     }
 
     /// What the node would tell an operator.
@@ -171,7 +187,8 @@ impl<A: ChrApplication> Node<A> {
                     return self.halt(HaltReason::Config { what: error.to_string() }, effects);
                 }
                 self.life = Life::Recovering;
-                self.engine.start(self.config.cluster, self.config.node, &mut self.disk_ops);
+                let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+                self.engine.start(self.config.cluster, self.config.node, out);
                 self.emit_disk_ops(effects);
             }
             Life::Recovering | Life::Halted(_) => {}
@@ -198,7 +215,8 @@ impl<A: ChrApplication> Node<A> {
         if matches!(self.life, Life::Halted(_)) {
             return;
         }
-        let event = self.engine.on_done(self.now.monotonic, done, &mut self.disk_ops);
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        let event = self.engine.on_done(self.now.monotonic, done, out);
         self.emit_disk_ops(effects);
         match event {
             Ok(Some(EngineEvent::Opened(opened))) => self.run(opened, effects),
@@ -233,7 +251,7 @@ impl<A: ChrApplication> Node<A> {
 
     /// A group as its snapshot and its journal tell it.
     fn recover_group(
-        &self,
+        &mut self,
         init: GroupInit,
         snapshot: Option<Bytes>,
         log: RecoveredLog,
@@ -242,12 +260,13 @@ impl<A: ChrApplication> Node<A> {
         let application = self.application.clone();
         let (executor, base) = match snapshot {
             Some(bytes) => {
+                self.marks.hit(Mark::SnapshotRestored);
                 Executor::restore(application, init.clone(), &bytes).map_err(|error| named(&error))?
             }
             None => (Executor::new(application, init.clone()), init.genesis()),
         };
-        let replica =
-            VsrNode::recover(init.clone(), self.config.node, base, &log).map_err(|error| named(&error))?;
+        let replica = VsrNode::recover(init.clone(), self.config.node, base, &log, &mut self.marks)
+            .map_err(|error| named(&error))?;
         Ok(Group::new(replica, executor))
     }
 
@@ -267,13 +286,17 @@ impl<A: ChrApplication> Node<A> {
         };
         match &mut self.life {
             Life::Halted(_) => {}
-            Life::Unborn | Life::Recovering => effects.push(refused(&request, Answer::Busy)),
+            Life::Unborn | Life::Recovering => {
+                self.marks.hit(Mark::BusyRecovering);
+                effects.push(refused(&request, Answer::Busy));
+            }
             Life::Running(running) => {
                 let Ok(index) = running.groups.binary_search_by_key(&request.group, Group::id) else {
                     effects.push(refused(&request, Answer::UnknownGroup));
                     return;
                 };
-                let reply = running.groups[index].request(route, request, &self.config.limits);
+                let reply =
+                    running.groups[index].request(route, request, &self.config.limits, &mut self.marks);
                 effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
             }
         }
@@ -281,10 +304,11 @@ impl<A: ChrApplication> Node<A> {
 
     fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        match running.heartbeats.hear(self.now.monotonic, from, beat) {
+        match running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks) {
             Heard::Stale => return,
             Heard::GoesOn => {}
             Heard::Restarted => {
+                self.marks.hit(Mark::PeerRestarted);
                 self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
             }
         }
@@ -301,7 +325,7 @@ impl<A: ChrApplication> Node<A> {
         let Running { groups, heartbeats, .. } = running;
         for to in heartbeats.peers() {
             let shared = groups.iter().filter(|group| group.replica.init().voters.contains(&to));
-            let beat = heartbeats.beat(to, shared.map(Group::beat));
+            let beat = heartbeats.beat(to, shared.map(Group::beat), &mut self.marks);
             effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
         }
     }
@@ -311,7 +335,8 @@ impl<A: ChrApplication> Node<A> {
     fn shorten_journal(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let floors = running.groups.iter().map(|group| (group.id(), group.replica.floor()));
-        if let Err(error) = self.engine.set_floors(floors, &mut self.disk_ops) {
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        if let Err(error) = self.engine.set_floors(floors, out) {
             return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
         }
         for group in &mut running.groups {
@@ -333,9 +358,15 @@ impl<A: ChrApplication> Node<A> {
     fn save_snapshot(&mut self, id: GroupId) {
         let Some(group) = self.group(id) else { return };
         let news = group.replica.last_applied().filter(|last| last.op() > self.engine.saved(id));
-        let Some(last) = news.filter(|_| self.engine.can_save_snapshot()) else { return };
+        let Some(last) = news else { return };
+        if !self.engine.can_save_snapshot() {
+            self.marks.hit(Mark::SnapshotWaits);
+            return;
+        }
         let body = group.executor().snapshot(last);
-        self.engine.save_snapshot(id, last.op(), body, &mut self.disk_ops);
+        self.marks.hit(Mark::SnapshotTaken);
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        self.engine.save_snapshot(id, last.op(), body, out);
     }
 
     /// Whether an entry could be prepared or a flush be started at once.
@@ -353,7 +384,8 @@ impl<A: ChrApplication> Node<A> {
         if self.engine.is_flush_slot_free() {
             self.for_each_group(effects, |group, turn| group.propose(turn));
         }
-        self.engine.flush(self.now.monotonic, &mut self.disk_ops);
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        self.engine.flush(self.now.monotonic, out);
         self.emit_disk_ops(effects);
     }
 
@@ -374,7 +406,7 @@ impl<A: ChrApplication> Node<A> {
         &mut self,
         id: GroupId,
         effects: &mut Effects,
-        act: impl FnOnce(&mut Group<A>, &mut Turn<'_>),
+        act: impl FnOnce(&mut Group<A>, &mut Turn<'_, M>),
     ) {
         let Life::Running(running) = &mut self.life else { return };
         let Ok(index) = running.groups.binary_search_by_key(&id, Group::id) else { return };
@@ -387,15 +419,20 @@ impl<A: ChrApplication> Node<A> {
             limits: &self.config.limits,
             timeouts: &self.config.timeouts,
             out: &mut self.outgoing,
+            marks: &mut self.marks,
         };
         let group = &mut running.groups[index];
         act(group, &mut turn);
         let send = |(to, body)| Effect::Send { to, message: Message::Group { group: id, body } };
         effects.extend(self.outgoing.drain(..).map(send));
-        group.settle(effects);
+        group.settle(effects, &mut self.marks);
     }
 
-    fn for_each_group(&mut self, effects: &mut Effects, mut act: impl FnMut(&mut Group<A>, &mut Turn<'_>)) {
+    fn for_each_group(
+        &mut self,
+        effects: &mut Effects,
+        mut act: impl FnMut(&mut Group<A>, &mut Turn<'_, M>),
+    ) {
         for index in 0..self.groups().len() {
             let id = self.groups()[index].id();
             self.with_group(id, effects, &mut act);

@@ -512,7 +512,7 @@ fn sessions_longer_than_a_body_are_restored() {
             batch.finish(),
         );
         last = *entry.header();
-        executor.apply(&entry, &mut executed);
+        executor.apply(&entry, &mut executed, &mut crate::types::NoMarks);
         match executed.pop().unwrap().outcome {
             Outcome::Registered { session } => session,
             Outcome::Done(_) => SessionId::new(0),

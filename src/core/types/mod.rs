@@ -7,6 +7,7 @@ mod commit_index;
 mod entry;
 mod group;
 mod hash;
+mod marks;
 mod numbers;
 mod prng;
 mod quorum;
@@ -19,6 +20,7 @@ pub use commit_index::CommitIndex;
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
 pub use group::{GroupInit, GroupInitError, VOTERS_MAX};
 pub use hash::Hash;
+pub use marks::{Mark, Marks, NoMarks};
 pub use notation::{Notation, NotationError, Scanner};
 pub use numbers::{
     ClientId, ClusterId, GroupId, Incarnation, NodeId, Op, Ordinal, RequestNumber, SessionId, View, u64_of,

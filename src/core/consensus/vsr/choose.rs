@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::consensus::DoViewChange;
-use crate::types::{EntryHeader, Op, Quorums};
+use crate::types::{EntryHeader, Mark, Marks, Op, Quorums};
 
 /// What the messages so far allow.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ pub(super) struct ChosenLog {
 }
 
 /// Chooses from the messages of one view, one slot a replica.
-pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums) -> Choice {
+pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums, marks: &mut impl Marks) -> Choice {
     let heard = || messages.iter().enumerate().filter_map(|(replica, m)| m.as_ref().map(|m| (replica, m)));
     let count = u32::try_from(heard().count()).unwrap_or(0);
     if count < quorums.view_change() {
@@ -41,6 +41,10 @@ pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums) -> Cho
     };
     let Some(commit) = heard().map(|(_, m)| m.commit).max() else { return Choice::Wait };
     assert!(canonical.head() >= commit, "the log of the highest log view holds every commit, here {commit}");
+
+    if heard().any(|(_, m)| m.head() > canonical.head()) {
+        marks.hit(Mark::ShorterLogChosen);
+    }
 
     // The lowest header is that of the commit: below it the new primary catches up before it adopts anything, so that
     // no payload is missing at or below its commit.
@@ -54,6 +58,7 @@ pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums) -> Cho
         if nacks < quorums.nack() {
             return Choice::Wait;
         }
+        marks.hit(Mark::NackTruncation);
         headers.truncate(index);
         break;
     }

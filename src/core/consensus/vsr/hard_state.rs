@@ -8,7 +8,7 @@ use super::log::{Base, Log};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
 use crate::engine::RecoveredLog;
-use crate::types::{EntryHeader, Op, Ordinal, View};
+use crate::types::{EntryHeader, Mark, Marks, Op, Ordinal, View};
 
 /// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -42,14 +42,22 @@ impl HardState {
 ///
 /// # Errors
 /// When the promise is unreadable although its checksum held: another build wrote it.
-pub(super) fn recover(snapshot: EntryHeader, recovered: &RecoveredLog) -> Result<Recovered, CodecError> {
+pub(super) fn recover(
+    snapshot: EntryHeader,
+    recovered: &RecoveredLog,
+    marks: &mut impl Marks,
+) -> Result<Recovered, CodecError> {
     let promise: Option<(Ordinal, HardState)> = match &recovered.hard_state {
         Some((ordinal, bytes)) => Some((*ordinal, codec::decode(bytes)?)),
         None => None,
     };
     let mut log = rebuild(lowest_base(&snapshot, recovered), promise.as_ref(), recovered);
     if !log.contains(snapshot.op(), snapshot.hash()) {
+        marks.hit(Mark::LogBeginsAtSnapshot);
         log = rebuild(Base::entry(snapshot), promise.as_ref(), recovered);
+    }
+    if log.first_missing_above(snapshot.op()).is_some() {
+        marks.hit(Mark::RestartWithoutPayload);
     }
     let promise = promise.map(|(_, state)| state);
     let promised_commit = promise.as_ref().map_or(Op::GENESIS, |state| state.commit);

@@ -44,8 +44,8 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Monotonic, NodeId, Op, Ordinal, Quorums, View,
-    u64_of,
+    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Mark, Marks, Monotonic, NodeId, Op, Ordinal,
+    Quorums, View, u64_of,
 };
 
 /// A replica of one group.
@@ -163,8 +163,9 @@ impl VsrNode {
         me: NodeId,
         snapshot: EntryHeader,
         recovered: &RecoveredLog,
+        marks: &mut impl Marks,
     ) -> Result<Self, CodecError> {
-        let recovered = hard_state::recover(snapshot, recovered)?;
+        let recovered = hard_state::recover(snapshot, recovered, marks)?;
         let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
             panic!("node {me} is not a voter of group {}", init.group);
         };
@@ -224,7 +225,7 @@ impl VsrNode {
     }
 
     /// The first input: the disk was read, the node takes part.
-    pub fn begin(&mut self, turn: &mut Turn<'_>) {
+    pub fn begin(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if self.durable != (self.view, self.log_view) {
             self.promise(turn, None);
         }
@@ -232,6 +233,13 @@ impl VsrNode {
             Status::Backup(backup) => backup.last_word = turn.now.monotonic,
             Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
             Status::ViewChange(_) => {}
+        }
+        if let Status::ViewChange(change) = &self.status {
+            turn.marks.hit(match change.phase {
+                Phase::Silent if self.log_view == self.view => Mark::RestartedPrimarySilent,
+                Phase::Silent => Mark::RestartedReplicaSilent,
+                Phase::Collecting(_) | Phase::CatchingUp(_) | Phase::Repairing => Mark::RestartInViewChange,
+            });
         }
         if let Status::ViewChange(ViewChange { phase: Phase::Silent, .. }) = self.status {
             self.wish(turn);
@@ -246,7 +254,7 @@ impl VsrNode {
     /// [`Discard`] when the message was dropped; it has changed nothing then.
     pub fn on_message(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: NodeId,
         message: VsrMessage,
     ) -> Result<(), Discard> {
@@ -272,12 +280,13 @@ impl VsrNode {
     }
 
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
-    pub fn on_beat(&mut self, turn: &mut Turn<'_>, from: NodeId, beat: Beat) {
+    pub fn on_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
         }
         if beat.leads && beat.view > self.view {
+            turn.marks.hit(Mark::EnteredByBeat);
             self.enter(turn, beat.view);
         } else if beat.leads && beat.view == self.view && self.primary_of(self.view) == from {
             self.on_primary_beat(turn, beat);
@@ -287,16 +296,19 @@ impl VsrNode {
     }
 
     /// The node of replica `from` has restarted: it leads nothing of what it led.
-    pub fn on_peer_restarted(&mut self, turn: &mut Turn<'_>, from: NodeId) {
+    pub fn on_peer_restarted(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId) {
         if self.init.voters.get(self.primary_of(self.view)) == Some(&from) {
             self.on_primary_lost(turn);
         }
     }
 
     /// The journal's durable ordinal may have grown.
-    pub fn on_durable(&mut self, turn: &mut Turn<'_>) {
+    pub fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let durable = turn.journal.durable();
         while let Some(write) = self.writes.front() {
+            if matches!(*write, Write::Entry(ordinal, op) if self.log.was_rewritten(op, ordinal)) {
+                turn.marks.hit(Mark::RewrittenInFlight);
+            }
             match *write {
                 Write::Entry(ordinal, op) if ordinal <= durable => self.log.mark_durable(op, ordinal),
                 Write::Promise(ordinal, view, log_view) if ordinal <= durable => {
@@ -317,7 +329,7 @@ impl VsrNode {
     }
 
     /// The deadline has passed.
-    pub fn on_timeout(&mut self, turn: &mut Turn<'_>) {
+    pub fn on_timeout(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let now = turn.now.monotonic;
         if self.timers.patience.is_some_and(|at| at <= now) {
             self.timers.patience = None;
@@ -412,8 +424,9 @@ impl VsrNode {
     }
 
     /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way.
-    pub fn renew_promise(&mut self, turn: &mut Turn<'_>) {
+    pub fn renew_promise(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if self.durable == (self.view, self.log_view) && !self.writes.iter().any(Write::is_promise) {
+            turn.marks.hit(Mark::PinnedByPromise);
             self.promise(turn, None);
         }
     }
@@ -428,7 +441,7 @@ impl VsrNode {
     }
 
     /// Records view, log view and header suffix; together with the cut that they follow from.
-    fn promise(&mut self, turn: &mut Turn<'_>, cut_above: Option<Op>) {
+    fn promise(&mut self, turn: &mut Turn<'_, impl Marks>, cut_above: Option<Op>) {
         let suffix = self.suffix_headers();
         let state = HardState { view: self.view, log_view: self.log_view, commit: self.commit, suffix };
         let group = self.init.group;
@@ -440,7 +453,7 @@ impl VsrNode {
     }
 
     /// Records an entry; the ordinal of its record.
-    fn record(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Ordinal {
+    fn record(&mut self, turn: &mut Turn<'_, impl Marks>, entry: Entry) -> Ordinal {
         let op = entry.op();
         let ordinal = turn.journal.append(Record::Entry(entry));
         self.writes.push_back(Write::Entry(ordinal, op));
@@ -455,7 +468,7 @@ impl VsrNode {
 
     /// Raises the commit; no higher than the log goes without a missing payload. So the promise, whose headers begin at
     /// the commit, names every header that no record names: a restart finds the whole log of its log view.
-    fn commit_up_to(&mut self, turn: &mut Turn<'_>, op: Op) {
+    fn commit_up_to(&mut self, turn: &mut Turn<'_, impl Marks>, op: Op) {
         let op = self.log.held_to(self.commit, op);
         if op > self.commit {
             self.commit = op;
@@ -463,11 +476,11 @@ impl VsrNode {
         }
     }
 
-    fn send(&self, turn: &mut Turn<'_>, to: usize, message: VsrMessage) {
+    fn send(&self, turn: &mut Turn<'_, impl Marks>, to: usize, message: VsrMessage) {
         turn.out.push((self.init.voters[to], message));
     }
 
-    fn send_to_others(&self, turn: &mut Turn<'_>, message: &VsrMessage) {
+    fn send_to_others(&self, turn: &mut Turn<'_, impl Marks>, message: &VsrMessage) {
         for (index, voter) in self.init.voters.iter().enumerate() {
             if index != self.me {
                 turn.out.push((*voter, message.clone()));

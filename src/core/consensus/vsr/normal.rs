@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Backup, Beat, Status, VsrNode, Wish};
 use crate::consensus::{Discard, Limits, Turn, VsrMessage};
-use crate::types::{CommitIndex, Entry, EntryKind, Hash, Op, Timestamp, View};
+use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Op, Timestamp, View};
 
 impl VsrNode {
     /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, and the pipeline has room.
@@ -16,7 +16,7 @@ impl VsrNode {
     ///
     /// # Panics
     /// When [`VsrNode::can_propose`] says no.
-    pub fn propose(&mut self, turn: &mut Turn<'_>, kind: EntryKind, payload: Bytes) -> Op {
+    pub fn propose(&mut self, turn: &mut Turn<'_, impl Marks>, kind: EntryKind, payload: Bytes) -> Op {
         assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
         let Some(head) = self.log.header(self.log.head_op()).copied() else {
             panic!("a primary knows the header of its head");
@@ -40,7 +40,7 @@ impl VsrNode {
 
     pub(super) fn on_prepare(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         view: View,
         commit: CommitIndex,
@@ -53,6 +53,7 @@ impl VsrNode {
             return Err(Discard::NotFromPrimary);
         }
         if view > self.view {
+            turn.marks.hit(Mark::EnteredByPrepare);
             self.enter(turn, view);
             return Ok(());
         }
@@ -66,6 +67,9 @@ impl VsrNode {
             let bound = 2 * u64::from(turn.limits.pipeline_entries_max);
             if entry.op().above(head) <= bound {
                 backup.early.insert(entry.op(), entry);
+                turn.marks.hit(Mark::EarlyPrepare);
+            } else {
+                turn.marks.hit(Mark::PrepareTooEarly);
             }
             self.ask_later(turn);
         } else {
@@ -77,11 +81,12 @@ impl VsrNode {
 
     /// Commits what the primary of this view said is committed, as far as the log goes; what keeps it from going farther
     /// is asked for.
-    pub(super) fn commit_as_told(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn commit_as_told(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::Backup(backup) = &self.status else { return };
         let told = backup.told;
         self.commit_up_to(turn, told);
         if told > self.commit {
+            turn.marks.hit(Mark::CommitHeldBack);
             self.ask_later(turn);
         }
     }
@@ -94,25 +99,31 @@ impl VsrNode {
     }
 
     /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
-    fn take_prepared(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
+    fn take_prepared(&mut self, turn: &mut Turn<'_, impl Marks>, entry: Entry) -> Result<(), Discard> {
         self.extend_or_fill(turn, entry)?;
         loop {
             let next = self.log.head_op().next();
             let Status::Backup(backup) = &mut self.status else { return Ok(()) };
             backup.early = backup.early.split_off(&next);
             let Some(entry) = backup.early.remove(&next) else { return Ok(()) };
+            turn.marks.hit(Mark::EarlyPrepareTaken);
             self.extend_or_fill(turn, entry)?;
         }
     }
 
     /// Appends an entry that follows the head, or gives a slot its payload.
-    pub(super) fn extend_or_fill(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<(), Discard> {
+    pub(super) fn extend_or_fill(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        entry: Entry,
+    ) -> Result<(), Discard> {
         if entry.op() == self.log.head_op().next() {
             if !self.log.can_follow(entry.header()) {
                 return Err(Discard::Inconsistent);
             }
             // The promise must hold every header above the commit: a payload that stays away stops the log.
             if self.log.head_op().above(self.commit) >= 2 * u64::from(turn.limits.pipeline_entries_max) {
+                turn.marks.hit(Mark::LogStopped);
                 self.ask_later(turn);
                 return Err(Discard::OutOfPlace);
             }
@@ -121,6 +132,7 @@ impl VsrNode {
         } else if self.log.wants(&entry) {
             let ordinal = self.record(turn, entry.clone());
             self.log.fill(&entry, ordinal);
+            turn.marks.hit(Mark::PayloadFilled);
         } else if !self.log.contains(entry.op(), entry.hash()) {
             return Err(Discard::Inconsistent);
         }
@@ -129,7 +141,7 @@ impl VsrNode {
 
     pub(super) fn on_prepare_ok(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         view: View,
         (first, to, hash): (Op, Op, Hash),
@@ -155,7 +167,7 @@ impl VsrNode {
     }
 
     /// The primary counts itself once its own record is durable.
-    pub(super) fn acknowledge_own(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn acknowledge_own(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(me, first, to);
@@ -164,7 +176,7 @@ impl VsrNode {
         self.advance_commit(turn);
     }
 
-    fn advance_commit(&mut self, turn: &mut Turn<'_>) {
+    fn advance_commit(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::Primary(primary) = &mut self.status else { return };
         let commit = primary.tracker.advance(self.quorums);
         self.floor = primary.held.iter().copied().min().unwrap_or_default().min(commit).max(self.floor);
@@ -175,7 +187,7 @@ impl VsrNode {
     }
 
     /// A backup tells the primary what has become durable since the last time.
-    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let to = self.log.durable_to();
         let Status::Backup(backup) = &mut self.status else { return };
         // What is committed is acknowledged too: the primary learns from it what every voter holds.
@@ -186,33 +198,39 @@ impl VsrNode {
         }
     }
 
-    fn send_prepare_ok(&self, turn: &mut Turn<'_>, from: Op, to: Op) {
+    fn send_prepare_ok(&self, turn: &mut Turn<'_, impl Marks>, from: Op, to: Op) {
         let Some(hash) = self.log.header(to).map(|header| header.hash()) else { return };
         let message = VsrMessage::PrepareOk { view: self.view, from, to, hash };
         self.send(turn, self.primary_of(self.view), message);
     }
 
     /// The primary of this view says how far it is: repeats what it may not have heard, asks for what is missing.
-    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_>, beat: Beat) {
+    pub(super) fn on_primary_beat(&mut self, turn: &mut Turn<'_, impl Marks>, beat: Beat) {
         let Status::Backup(backup) = &mut self.status else { return };
         backup.hear(turn, beat.head, beat.commit);
         self.wishes.fill(Wish::default());
         let acknowledged = backup.acknowledged;
         self.commit_as_told(turn);
+        if beat.floor.min(self.commit) > self.floor {
+            turn.marks.hit(Mark::FloorRaised);
+        }
         self.floor = beat.floor.min(self.commit).max(self.floor);
         let unheard = beat.commit.op_or_genesis().min(self.commit).next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
+            turn.marks.hit(Mark::AckRepeated);
             self.send_prepare_ok(turn, unheard, acknowledged);
         }
         if beat.head > self.log.head_op() {
+            turn.marks.hit(Mark::BeatShowsGap);
             self.ask_later(turn);
         }
     }
 
     /// The primary of this view leads it no more.
-    pub(super) fn on_primary_lost(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn on_primary_lost(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::Backup(backup) = &mut self.status else { return };
         if core::mem::take(&mut backup.led) {
+            turn.marks.hit(Mark::PrimaryLost);
             let span = turn.timeouts.resend;
             self.timers.patience = Some(turn.jittered(span));
         }
@@ -220,7 +238,7 @@ impl VsrNode {
 }
 
 impl Backup {
-    fn hear(&mut self, turn: &Turn<'_>, prepared: Op, commit: CommitIndex) {
+    fn hear(&mut self, turn: &Turn<'_, impl Marks>, prepared: Op, commit: CommitIndex) {
         self.told = self.told.max(commit.op_or_genesis());
         self.prepared = self.prepared.max(prepared);
         self.led = true;

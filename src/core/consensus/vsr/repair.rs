@@ -8,11 +8,11 @@ use alloc::vec::Vec;
 use super::{Phase, Status, ViewChange, VsrNode};
 use crate::consensus::{Discard, Turn, VsrMessage};
 use crate::engine::Record;
-use crate::types::{CommitIndex, Entry, Op, View, u64_of, usize_of};
+use crate::types::{CommitIndex, Entry, Mark, Marks, Op, View, u64_of, usize_of};
 
 impl VsrNode {
     /// Arms the timer of repetitions, if it is not armed: what is missing may still be on its way.
-    pub(super) fn ask_later(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn ask_later(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if self.timers.resend.is_none() {
             let span = turn.timeouts.resend;
             self.timers.resend = Some(turn.jittered(span));
@@ -20,8 +20,9 @@ impl VsrNode {
     }
 
     /// Asks for what is missing, now, and again later.
-    pub(super) fn ask(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn ask(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Some((from, to)) = self.wanted(turn) else { return };
+        turn.marks.hit(Mark::EntriesAskedFor);
         let peer = self.next_peer();
         self.send(turn, peer, VsrMessage::RequestEntries { from, to });
         let span = turn.timeouts.resend;
@@ -29,7 +30,7 @@ impl VsrNode {
     }
 
     /// The ops to ask for: payloads of the log first, then what lies above it.
-    fn wanted(&self, turn: &Turn<'_>) -> Option<(Op, Op)> {
+    fn wanted(&self, turn: &Turn<'_, impl Marks>) -> Option<(Op, Op)> {
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
         match &self.status {
             Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
@@ -63,15 +64,25 @@ impl VsrNode {
         if peer == self.me { (peer + 1) % voters } else { peer }
     }
 
-    pub(super) fn on_request_entries(&mut self, turn: &mut Turn<'_>, from: usize, first: Op, to: Op) {
+    pub(super) fn on_request_entries(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        from: usize,
+        first: Op,
+        to: Op,
+    ) {
         let mut entries = Vec::new();
         let mut bytes = 0_u64;
         let most = usize_of(u64::from(turn.limits.repair_entries_max));
         let mut op = first.max(self.log.base_op().next());
+        if op > first {
+            turn.marks.hit(Mark::AskedForForgotten);
+        }
         while op <= to.min(self.log.head_op()) && entries.len() < most {
             if let Some(entry) = self.log.entry(op) {
                 bytes += u64_of(entry.payload().len());
                 if !entries.is_empty() && bytes > u64::from(turn.limits.repair_bytes_max) {
+                    turn.marks.hit(Mark::AnswerBoundByBytes);
                     break;
                 }
                 entries.push(entry);
@@ -79,17 +90,21 @@ impl VsrNode {
             op = op.next();
         }
         if entries.is_empty() || from == self.me {
+            turn.marks.hit(Mark::NothingToAnswer);
             return;
         }
         // A log that was adopted but is not durable yet speaks for no view: only what is committed counts then.
         let (_, durable_log_view) = self.durable;
+        if durable_log_view != self.log_view {
+            turn.marks.hit(Mark::AnswerForNoView);
+        }
         let log_view = if durable_log_view == self.log_view { self.log_view } else { View::default() };
         self.send(turn, from, VsrMessage::Entries { log_view, commit: self.commit(), entries });
     }
 
     pub(super) fn on_entries(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         log_view: View,
         commit: CommitIndex,
@@ -115,6 +130,9 @@ impl VsrNode {
             if commit.covers(op) {
                 useful |= self.take_committed(turn, entry)?;
             } else if self.log.contains(op, entry.hash()) || (same_log && op == self.log.head_op().next()) {
+                if op > self.log.head_op() {
+                    turn.marks.hit(Mark::HeadExtendedByRepair);
+                }
                 useful |= self.log.is_missing(op) || op > self.log.head_op();
                 self.extend_or_fill(turn, entry)?;
             }
@@ -128,13 +146,14 @@ impl VsrNode {
 
     /// Takes an entry that is known to be committed; whether it was news. It replaces whatever contradicts it: what
     /// lies there was never committed, and never will be.
-    fn take_committed(&mut self, turn: &mut Turn<'_>, entry: Entry) -> Result<bool, Discard> {
+    fn take_committed(&mut self, turn: &mut Turn<'_, impl Marks>, entry: Entry) -> Result<bool, Discard> {
         let op = entry.op();
         if op <= self.log.base_op() {
             return Ok(false);
         }
         let news = !self.log.contains(op, entry.hash()) || self.log.is_missing(op);
         if op > self.log.head_op().next() {
+            turn.marks.hit(Mark::CommittedBeyondHead);
             return Ok(false);
         }
         let contradicts = op <= self.log.head_op() && !self.log.contains(op, entry.hash());
@@ -142,12 +161,15 @@ impl VsrNode {
             assert!(op > self.commit, "two entries are committed at op {op}");
             if self.log_view == self.view {
                 // A later view committed it: this replica has yet to hear of that view.
+                turn.marks.hit(Mark::ContradictionOfLaterView);
                 return Ok(false);
             }
             let below = op.previous().unwrap_or(Op::GENESIS);
             if !self.log.contains(below, entry.header().parent()) {
+                turn.marks.hit(Mark::ContradictionWithoutParent);
                 return Ok(false);
             }
+            turn.marks.hit(Mark::ContradictionReplaced);
             self.log.truncate_above(below);
             turn.journal.append(Record::Truncation { group: self.init.group, above: below });
         }
@@ -160,7 +182,7 @@ impl VsrNode {
     }
 
     /// Something that was missing is here.
-    fn go_on_after_repair(&mut self, turn: &mut Turn<'_>) {
+    fn go_on_after_repair(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.timers.resend = None;
         match &self.status {
             Status::ViewChange(_) => self.go_on_with_view_change(turn),

@@ -12,8 +12,8 @@ use super::{Beat, VsrNode};
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage};
 use crate::engine::{LogWriter, Record, RecoveredLog};
 use crate::types::{
-    ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NodeId, Now,
-    Op, Ordinal, Prng, Quorums, Timestamp, View, Wall,
+    ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NoMarks,
+    NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall,
 };
 
 fn init(voters: u64) -> GroupInit {
@@ -41,8 +41,8 @@ impl Stage {
         let recovered = RecoveredLog::default();
         let init = init(3);
         let genesis = init.genesis();
-        let replica =
-            VsrNode::recover(init, NodeId::new(node), genesis, &recovered).expect("nothing to read");
+        let replica = VsrNode::recover(init, NodeId::new(node), genesis, &recovered, &mut NoMarks)
+            .expect("nothing to read");
         let journal = LogWriter::after(Ordinal::new(0));
         let prng = Prng::from_key([3; 32]);
         Self { replica, journal, prng, heard: BTreeMap::new(), now: 1_000 }
@@ -56,7 +56,10 @@ impl Stage {
         stage
     }
 
-    fn turn<R>(&mut self, act: impl FnOnce(&mut VsrNode, &mut Turn<'_>) -> R) -> (R, Vec<(u64, VsrMessage)>) {
+    fn turn<R>(
+        &mut self,
+        act: impl FnOnce(&mut VsrNode, &mut Turn<'_, NoMarks>) -> R,
+    ) -> (R, Vec<(u64, VsrMessage)>) {
         let mut out = Vec::new();
         let (limits, timeouts) = (Limits::default(), Timeouts::default());
         let now = Now { monotonic: Monotonic::from_nanos(self.now), wall: Wall::from_nanos(self.now) };
@@ -68,6 +71,7 @@ impl Stage {
             limits: &limits,
             timeouts: &timeouts,
             out: &mut out,
+            marks: &mut NoMarks,
         };
         let result = act(&mut self.replica, &mut turn);
         (result, out.into_iter().map(|(to, message)| (to.get(), message)).collect())
@@ -216,7 +220,8 @@ fn a_primary_that_restarts_never_leads_its_view_again() {
     let recovered =
         RecoveredLog { hard_state: Some((Ordinal::new(1), promise.to_bytes())), ..Default::default() };
     let genesis = init(3).genesis();
-    primary.replica = VsrNode::recover(init(3), NodeId::new(1), genesis, &recovered).expect("it is readable");
+    primary.replica =
+        VsrNode::recover(init(3), NodeId::new(1), genesis, &recovered, &mut NoMarks).expect("it is readable");
     let (_, messages) = primary.turn(|replica, turn| replica.begin(turn));
     assert!(!primary.replica.leads());
     assert_eq!(kinds(&messages), [(2, "start-view-change"), (3, "start-view-change")]);
@@ -274,7 +279,7 @@ fn vote(view: u64, log_view: u64, headers: &[EntryHeader], present: u32) -> DoVi
 }
 
 fn chosen_head(messages: &[Option<DoViewChange>]) -> Option<u64> {
-    match choose(messages, Quorums::of(messages.len())) {
+    match choose(messages, Quorums::of(messages.len()), &mut NoMarks) {
         Choice::Wait => None,
         Choice::Log(chosen) => chosen.headers.last().map(|header| header.op().get()),
     }
@@ -349,7 +354,7 @@ fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> Vs
     let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
     let mut groups = crate::engine::log_reader::fold(kept, BTreeMap::new());
     let log = groups.remove(&GroupId::new(0)).unwrap_or_default();
-    VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log).expect("readable")
+    VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log, &mut NoMarks).expect("readable")
 }
 
 #[test]

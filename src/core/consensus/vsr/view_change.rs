@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use super::choose::{Choice, ChosenLog, chains, choose};
 use super::{Backup, Phase, Primary, QuorumTracker, Status, ViewChange, VsrNode, Wish};
 use crate::consensus::{Discard, DoViewChange, SuffixEntry, Turn, VsrMessage};
-use crate::types::{EntryHeader, Monotonic, Op, View};
+use crate::types::{EntryHeader, Mark, Marks, Monotonic, Op, View};
 
 impl VsrNode {
     /// The patience timer has fired.
-    pub(super) fn lose_patience(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn lose_patience(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let now = turn.now.monotonic;
         match &self.status {
             Status::Primary(primary) => {
@@ -29,7 +29,7 @@ impl VsrNode {
     }
 
     /// Arms the patience timer for what the replica is doing.
-    pub(super) fn arm_patience(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn arm_patience(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let now = turn.now.monotonic;
         self.timers.patience = match &self.status {
             Status::Primary(_) if self.waiting() == 0 => None,
@@ -48,14 +48,15 @@ impl VsrNode {
     }
 
     /// A primary whose entries do not get committed gives its view up.
-    fn resign(&mut self, turn: &mut Turn<'_>) {
+    fn resign(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        turn.marks.hit(Mark::Resigned);
         let message = self.view_change_message(self.commit, &self.suffix_headers());
         self.status = Status::ViewChange(ViewChange { message, phase: Phase::Silent });
         self.wish(turn);
     }
 
     /// Wishes for the next view, and says so until it comes or the primary speaks.
-    pub(super) fn wish(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.wishes[self.me] = Wish { view: self.view.next(), at: turn.now.monotonic };
         self.ask_later(turn);
         if self.count_wishes(turn) {
@@ -65,7 +66,7 @@ impl VsrNode {
     }
 
     /// A wish for view v + 1 says that view v exists: it waits until v is durable here.
-    fn say_wish(&self, turn: &mut Turn<'_>) {
+    fn say_wish(&self, turn: &mut Turn<'_, impl Marks>) {
         let (durable_view, _) = self.durable;
         let view = self.wishes[self.me].view;
         if durable_view == self.view && view > self.view {
@@ -74,13 +75,14 @@ impl VsrNode {
     }
 
     /// Repeats the own wish; takes it back when the primary has spoken since.
-    fn repeat_wish(&mut self, turn: &mut Turn<'_>) {
+    fn repeat_wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if self.wishes[self.me].view <= self.view {
             return;
         }
         let spoken = matches!(&self.status, Status::Backup(backup)
             if turn.now.monotonic.since(self.last_heard(backup, turn)) < turn.timeouts.primary_silence);
         if spoken {
+            turn.marks.hit(Mark::WishTakenBack);
             self.wishes[self.me] = Wish::default();
         } else {
             self.wishes[self.me].at = turn.now.monotonic;
@@ -89,34 +91,38 @@ impl VsrNode {
     }
 
     /// When the primary was last heard of: what it said of this group, or a heartbeat while it is known to lead.
-    fn last_heard(&self, backup: &Backup, turn: &Turn<'_>) -> Monotonic {
+    fn last_heard(&self, backup: &Backup, turn: &Turn<'_, impl Marks>) -> Monotonic {
         let pair = turn.heard.get(&self.primary()).copied().filter(|_| backup.led).unwrap_or_default();
         pair.max(backup.last_word)
     }
 
     pub(super) fn on_start_view_change(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         view: View,
     ) -> Result<(), Discard> {
         if view <= self.view {
             // The sender may not know that this view has started.
             if self.leads() {
+                turn.marks.hit(Mark::LateWishAnswered);
                 self.send_start_view(turn, from);
             }
             return Err(Discard::OldView);
         }
         if let Some(below) = view.previous().filter(|below| *below > self.view) {
+            turn.marks.hit(Mark::EnteredByLaterWish);
             self.enter(turn, below);
         }
         self.wishes[from] = Wish { view, at: turn.now.monotonic };
         if self.leads() && view == self.view.next() {
             // It may be a replica that cannot tell its log in this view, and waits for the log of the view.
+            turn.marks.hit(Mark::NextWishAnswered);
             self.send_start_view(turn, from);
         }
         let abdicates = self.primary_of(self.view) == from;
         if abdicates && self.follows() {
+            turn.marks.hit(Mark::ResignationFollowed);
             self.wish(turn);
         } else {
             self.count_wishes(turn);
@@ -125,21 +131,26 @@ impl VsrNode {
     }
 
     /// Enters the highest view that a quorum wishes for. A wish that was not repeated for a while does not count.
-    fn count_wishes(&mut self, turn: &mut Turn<'_>) -> bool {
+    fn count_wishes(&mut self, turn: &mut Turn<'_, impl Marks>) -> bool {
         let (now, lasts) = (turn.now.monotonic, turn.timeouts.resend.times(WISH_LASTS_RESENDS));
+        let expired = |wish: &Wish| wish.view > self.view && now.since(wish.at) > lasts;
+        if self.wishes.iter().any(expired) {
+            turn.marks.hit(Mark::WishExpired);
+        }
         let alive = self.wishes.iter().filter(|wish| now.since(wish.at) <= lasts);
         let mut wishes: Vec<View> = alive.map(|wish| wish.view).collect();
         wishes.sort_unstable_by(|a, b| b.cmp(a));
         let quorum = usize::try_from(self.quorums.view_change()).unwrap_or(usize::MAX);
         let wished = wishes.get(quorum - 1).copied().filter(|view| *view > self.view);
         if let Some(view) = wished {
+            turn.marks.hit(Mark::EnteredByWishes);
             self.enter(turn, view);
         }
         wished.is_some()
     }
 
     /// Leaves all views below `view`. Its log goes out once that is durable.
-    pub(super) fn enter(&mut self, turn: &mut Turn<'_>, view: View) {
+    pub(super) fn enter(&mut self, turn: &mut Turn<'_, impl Marks>, view: View) {
         assert!(view > self.view, "views only grow");
         self.view = view;
         let message = self.view_change_message(self.commit, &self.suffix_headers());
@@ -165,7 +176,7 @@ impl VsrNode {
     }
 
     /// Does what the phase of the view change allows, once view and log view are durable or something was repaired.
-    pub(super) fn go_on_with_view_change(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn go_on_with_view_change(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let durable = self.durable == (self.view, self.log_view);
         let Status::ViewChange(change) = &self.status else { return };
         match &change.phase {
@@ -178,7 +189,7 @@ impl VsrNode {
 
     /// Tells the primary of this view, which may be this replica, what its log is. Writes that have become durable
     /// since the last time are told as present.
-    fn tell_log(&mut self, turn: &mut Turn<'_>) {
+    fn tell_log(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::ViewChange(change) = &self.status else { return };
         let mut message = change.message.clone();
         for slot in &mut message.suffix {
@@ -198,12 +209,13 @@ impl VsrNode {
 
     pub(super) fn on_do_view_change(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         message: DoViewChange,
     ) -> Result<(), Discard> {
         if message.view < self.view || (message.view == self.view && self.leads()) {
             if self.leads() {
+                turn.marks.hit(Mark::LateLogAnswered);
                 self.send_start_view(turn, from);
             }
             return Err(Discard::OldView);
@@ -212,6 +224,7 @@ impl VsrNode {
             return Err(Discard::Inconsistent);
         }
         if message.view > self.view {
+            turn.marks.hit(Mark::EnteredByLog);
             self.enter(turn, message.view);
         }
         if self.primary_of(self.view) != self.me {
@@ -228,14 +241,17 @@ impl VsrNode {
 
     /// On the primary of the view: takes the log as soon as the messages tell which. Its own message counts once it
     /// is durable.
-    fn choose_log(&mut self, turn: &mut Turn<'_>) {
+    fn choose_log(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
             return;
         };
         if messages[self.me].is_none() {
             return;
         }
-        if let Choice::Log(chosen) = choose(messages, self.quorums) {
+        if let Choice::Log(chosen) = choose(messages, self.quorums, turn.marks) {
+            if chosen.source != self.me {
+                turn.marks.hit(Mark::PeersLogChosen);
+            }
             self.set_phase(Phase::CatchingUp(chosen));
             self.try_adopt(turn);
         }
@@ -243,7 +259,7 @@ impl VsrNode {
 
     pub(super) fn on_start_view(
         &mut self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, impl Marks>,
         from: usize,
         view: View,
         start: ChosenLog,
@@ -258,6 +274,7 @@ impl VsrNode {
             return Err(Discard::Inconsistent);
         }
         if view > self.view {
+            turn.marks.hit(Mark::EnteredByStart);
             self.enter(turn, view);
         }
         self.set_phase(Phase::CatchingUp(start));
@@ -273,16 +290,17 @@ impl VsrNode {
 
     /// Adopts the known log of the view once it joins onto what is committed here; until then asks for the entries
     /// between. Nothing of the old log is cut before the new one is there to replace it.
-    fn try_adopt(&mut self, turn: &mut Turn<'_>) {
+    fn try_adopt(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) = &self.status else {
             return;
         };
         let Some(joint) = self.joint(chosen) else {
+            turn.marks.hit(Mark::CatchUpBeforeAdopting);
             self.ask(turn);
             return;
         };
         let (headers, commit) = (chosen.headers.clone(), chosen.commit);
-        let cut = self.adopt(&headers, joint);
+        let cut = self.adopt(turn, &headers, joint);
         self.log_view = self.view;
         self.commit_up_to(turn, commit);
         self.promise(turn, cut);
@@ -299,6 +317,7 @@ impl VsrNode {
             self.wishes.fill(Wish::default());
             self.ask(turn);
             if let Some(beat) = self.last_beat.filter(|beat| beat.view == self.view) {
+                turn.marks.hit(Mark::EarlyBeatTaken);
                 self.on_primary_beat(turn, beat);
             }
         }
@@ -314,12 +333,19 @@ impl VsrNode {
     /// Replaces everything above `joint` by the headers above it; the op above which something was cut. Catching up may
     /// have brought entries that were committed after the view had started with these headers: they follow the last of
     /// them, and stay.
-    fn adopt(&mut self, headers: &[EntryHeader], joint: Op) -> Option<Op> {
+    fn adopt(&mut self, turn: &mut Turn<'_, impl Marks>, headers: &[EntryHeader], joint: Op) -> Option<Op> {
         let whole = headers.last().is_some_and(|head| head.op() == joint);
         let keep = if whole { joint.max(self.commit) } else { joint };
+        if keep > joint {
+            turn.marks.hit(Mark::CommittedTailKept);
+        }
+        if !whole {
+            turn.marks.hit(Mark::HeadersAdopted);
+        }
         let cut = (self.log.head_op() > keep).then_some(keep);
         if cut.is_some() {
             assert!(keep >= self.commit, "the log of view {} drops the commit at {}", self.view, self.commit);
+            turn.marks.hit(Mark::TailCut);
             self.log.truncate_above(keep);
         }
         for header in headers.iter().filter(|header| header.op() > joint) {
@@ -329,8 +355,9 @@ impl VsrNode {
     }
 
     /// The new primary starts its view once its log is whole and its log view durable.
-    fn try_start(&mut self, turn: &mut Turn<'_>, durable: bool) {
+    fn try_start(&mut self, turn: &mut Turn<'_, impl Marks>, durable: bool) {
         if self.log.first_missing_above(self.applied).is_some() {
+            turn.marks.hit(Mark::StartWaitsForPayloads);
             self.ask(turn);
             return;
         }
@@ -350,13 +377,13 @@ impl VsrNode {
         self.arm_patience(turn);
     }
 
-    fn send_start_view(&self, turn: &mut Turn<'_>, to: usize) {
+    fn send_start_view(&self, turn: &mut Turn<'_, impl Marks>, to: usize) {
         let (view, commit, headers) = (self.view, self.commit, self.suffix_headers());
         self.send(turn, to, VsrMessage::StartView { view, commit, headers });
     }
 
     /// What was asked for has not come: asks again.
-    pub(super) fn resend(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn resend(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.repeat_wish(turn);
         match &self.status {
             Status::Primary(_) => {}
@@ -366,7 +393,10 @@ impl VsrNode {
                 }
                 self.ask(turn);
             }
-            Status::ViewChange(_) => {
+            Status::ViewChange(change) => {
+                if matches!(change.phase, Phase::Collecting(_)) {
+                    turn.marks.hit(Mark::LogToldAgain);
+                }
                 self.go_on_with_view_change(turn);
                 self.ask_later(turn);
             }

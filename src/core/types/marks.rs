@@ -1,0 +1,162 @@
+//! Coverage marks: names for the paths that a test wants to know it has taken.
+//!
+//! A node is built over a [`Marks`], and whoever steps it for production takes [`NoMarks`]: nothing is counted, nothing
+//! is kept, and no name is in the binary. A simulator counts, one recorder a node, so that worlds stay apart and a
+//! clone counts on by itself. A mark belongs on a rare branch: one that every run takes tells nothing.
+
+/// Takes note of the marks that a node passes.
+pub trait Marks: Clone {
+    /// `mark` was passed.
+    fn hit(&mut self, mark: Mark);
+}
+
+/// Nobody wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMarks;
+
+impl Marks for NoMarks {
+    #[inline(always)]
+    fn hit(&mut self, _mark: Mark) {}
+}
+
+macro_rules! marks {
+    ($($name:ident => $text:literal,)+) => {
+        /// A path worth knowing about.
+        #[derive(Clone, Copy, Eq, PartialEq)]
+        pub enum Mark {
+            $(#[doc = $text] $name,)+
+        }
+
+        impl Mark {
+            /// All of them, in the order of their discriminants.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The room, and what happened there.
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+        }
+    };
+}
+
+marks! {
+    // The engine: start.
+    TornFlush => "engine: torn flush cut",
+    FlushLost => "engine: flush lost whole behind which another survived",
+    EmptySegmentDropped => "engine: empty segment let go at a start",
+    ManifestTorn => "engine: torn version of the manifest found",
+    ManifestOlderWins => "engine: torn version of the manifest gives way to the one before",
+    // The engine: running.
+    FlushSplit => "engine: flush split",
+    SegmentRolled => "engine: segment rolled",
+    RollBlocked => "engine: flush waits for a spare segment",
+    SegmentRecycled => "engine: segment file used again",
+    SegmentsFreed => "engine: segments freed",
+    IdleBarrier => "engine: idle journal notes its last barrier",
+    FlushesOverlap => "engine: flush starts while another is in flight",
+    FlushCompletedEarly => "engine: flush completes before an older one",
+    ManifestBusy => "engine: manifest changes wait for those being written",
+    SnapshotInForce => "engine: snapshot in force",
+    PinnedByPromise => "engine: promise written again so that its segment can go",
+    // VSR: start.
+    LogBeginsAtSnapshot => "vsr: journal's log is not the snapshot's, and is dropped",
+    RestartWithoutPayload => "vsr: header without payload after a restart",
+    RestartInViewChange => "vsr: restart within a view change",
+    RestartedPrimarySilent => "vsr: restarted primary is silent in its view",
+    RestartedReplicaSilent => "vsr: restarted replica is silent, its log is not the one it told of",
+    // VSR: normal operation.
+    EarlyPrepare => "vsr: prepare kept until those before it come",
+    EarlyPrepareTaken => "vsr: prepare that was kept follows at last",
+    PrepareTooEarly => "vsr: prepare too far ahead to be kept",
+    PayloadFilled => "vsr: header gets its payload",
+    LogStopped => "vsr: log stopped by a payload that stays away",
+    CommitHeldBack => "vsr: commit waits for entries that are missing",
+    FloorRaised => "vsr: floor raised on a backup",
+    BeatShowsGap => "vsr: heartbeat tells of entries that never came",
+    AckRepeated => "vsr: acknowledgement repeated after a heartbeat",
+    PrimaryLost => "vsr: primary leads its view no more",
+    RewrittenInFlight => "vsr: entry written again while its first write is in flight",
+    // VSR: view change.
+    Resigned => "vsr: primary gives its view up",
+    ResignationFollowed => "vsr: backup follows its primary's wish",
+    WishTakenBack => "vsr: wish taken back, the primary spoke",
+    WishExpired => "vsr: wish too old to count",
+    LateWishAnswered => "vsr: late wish answered with the view's start",
+    NextWishAnswered => "vsr: wish for the next view answered with this one's start",
+    LateLogAnswered => "vsr: late view-change message answered with the view's start",
+    EnteredByWishes => "vsr: view entered, a quorum wishes for it",
+    EnteredByLaterWish => "vsr: view entered, somebody wishes for the next",
+    EnteredByPrepare => "vsr: view entered by a prepare",
+    EnteredByBeat => "vsr: view entered by a heartbeat",
+    EnteredByLog => "vsr: view entered by a view-change message",
+    EnteredByStart => "vsr: view entered by its start",
+    NackTruncation => "vsr: nack truncation",
+    ShorterLogChosen => "vsr: shorter log chosen for its log view",
+    PeersLogChosen => "vsr: another replica's log chosen",
+    CatchUpBeforeAdopting => "vsr: committed entries fetched before a log is adopted",
+    TailCut => "vsr: adopted log cuts the tail",
+    HeadersAdopted => "vsr: headers adopted without payloads",
+    CommittedTailKept => "vsr: entries committed since the view's start stay",
+    EarlyBeatTaken => "vsr: heartbeat heard before its view starts here",
+    StartWaitsForPayloads => "vsr: new primary fetches payloads before it starts",
+    // VSR: repair.
+    EntriesAskedFor => "vsr: missing entries asked for",
+    LogToldAgain => "vsr: view-change message repeated",
+    AskedForForgotten => "vsr: entries asked for that are forgotten",
+    NothingToAnswer => "vsr: entries asked for that are not here",
+    AnswerBoundByBytes => "vsr: answer with entries bounded by its bytes",
+    AnswerForNoView => "vsr: answer with entries before the log view is durable",
+    HeadExtendedByRepair => "vsr: entries of the same log view extend the head",
+    ContradictionReplaced => "vsr: committed entry replaces what contradicts it",
+    ContradictionOfLaterView => "vsr: entry committed in a later view is left",
+    ContradictionWithoutParent => "vsr: committed entry contradicts, and does not join yet",
+    CommittedBeyondHead => "vsr: committed entry beyond the head is left",
+    // The kernel.
+    RetryCommitted => "kernel: retry committed twice, executed once",
+    RegisteredAgain => "kernel: registration committed twice",
+    SessionEvicted => "kernel: session evicted",
+    EvictedRefused => "kernel: command of an evicted session refused",
+    OutOfOrderRefused => "kernel: command out of order refused",
+    CommandRefused => "kernel: application refuses a command",
+    SnapshotTaken => "kernel: snapshot taken",
+    SnapshotWaits => "kernel: snapshot waits for one that is being saved",
+    SnapshotRestored => "kernel: snapshot restored",
+    // The node.
+    BusyRecovering => "node: request refused while the disk is read",
+    QueueFull => "node: request refused, the queue is full",
+    NotPrimary => "node: request turned away, another leads",
+    RetryAnswered => "node: retry answered from its session",
+    RetryUnderWay => "node: retry of a request under way",
+    PipelineFull => "node: requests wait, the pipeline is full",
+    BatchFull => "node: batch full",
+    QueueTurnedAway => "node: queued requests turned away",
+    PreparedForsaken => "node: requests prepared and never answered",
+    BeatLost => "node: heartbeat lost",
+    BeatStale => "node: heartbeat late or doubled",
+    BeatsForgotten => "node: unacknowledged heartbeats forgotten",
+    PeerRestarted => "node: peer restarted",
+    OldViewDropped => "node: message of an old view dropped",
+    OutOfPlaceDropped => "node: message out of place dropped",
+    InconsistentDropped => "node: inconsistent message dropped",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, NoMarks};
+
+    #[test]
+    fn no_marks_take_no_room() {
+        assert_eq!(size_of::<NoMarks>(), 0);
+    }
+
+    #[test]
+    fn a_text_is_one_marks_alone_and_names_its_room() {
+        for (index, mark) in Mark::ALL.iter().enumerate() {
+            assert!(!Mark::ALL[..index].iter().any(|other| other.text() == mark.text()), "{}", mark.text());
+            let room = mark.text().split_once(": ").map(|(room, _)| room);
+            assert!(matches!(room, Some("engine" | "vsr" | "kernel" | "node")), "{}", mark.text());
+        }
+    }
+}
