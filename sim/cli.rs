@@ -5,10 +5,12 @@
 mod print;
 
 mod bench;
+mod explain;
 mod interrupt;
 mod list;
 mod merge;
 mod progress;
+mod shrink;
 mod swarm;
 
 use std::io::Write;
@@ -65,6 +67,12 @@ enum Command {
         save: Option<PathBuf>,
     },
     Swarm(swarm::SwarmArgs),
+    /// The smallest run that still fails in the same way, as a scenario file.
+    ///
+    /// Exits with the status of the run that is left; 0 when there was nothing to shrink.
+    Shrink(shrink::ShrinkArgs),
+    /// A failing run in words: what happened, which promise it broke, which parts of it are needed.
+    Explain(explain::ExplainArgs),
     Merge(merge::MergeArgs),
     /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
@@ -84,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Replay { what, trace, check_determinism, save } => save_scenario(&what, save.as_deref())
             .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
         Command::Swarm(args) => swarm::run(&args, cli.json),
+        Command::Shrink(args) => shrink::run(&args, cli.json),
+        Command::Explain(args) => explain::run(&args, cli.json),
         Command::Merge(args) => merge::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
         Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
@@ -160,6 +170,11 @@ fn replayed(what: &str) -> Result<(String, WorldConfig, Option<Scenario>), Strin
     }
     let seed = parse_seed(what).map_err(|error| format!("{error}; and there is no such file"))?;
     Ok((format!("seed {seed}"), simulation().config_of_seed(seed), None))
+}
+
+/// Threads: one a core when nobody says how many.
+fn jobs(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// One run's verdict, and when it failed the line that replays it.

@@ -55,7 +55,7 @@ pub struct WorldConfig {
     pub operations_min: u64,
     /// How long the healed world may take to get there, and to converge.
     pub heal_ns: u64,
-    /// What goes wrong.
+    /// What goes wrong, by when it begins.
     pub plan: Vec<Fault>,
     /// A run that takes more steps is a failure: something loops.
     pub steps_max: u64,

@@ -7,6 +7,9 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod edit;
+pub mod explain;
+#[cfg(test)]
+mod forgetful;
 pub mod marks;
 pub mod net;
 pub mod oracle;
@@ -15,6 +18,7 @@ pub mod plan;
 pub mod random;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod swarm;
 pub mod time;
 pub mod trace;

@@ -165,6 +165,18 @@ fn without_numbers(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+impl Cause {
+    /// Whether both are failures of one kind: the same invariant broke, or the same line panicked, or a node halted for
+    /// the same reason.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same_place = match self {
+            Self::World(Failure::Halt { .. }) | Self::Panic { .. } => self.site() == other.site(),
+            _ => true,
+        };
+        self.word() == other.word() && self.exit_code() == other.exit_code() && same_place
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -224,10 +236,22 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     }
 
     /// Runs to the end, and gives each trace line to `tell` if there is one.
-    pub fn run(&self, config: WorldConfig, mut tell: Option<&mut dyn FnMut(&str)>) -> Report {
+    pub fn run(&self, config: WorldConfig, tell: Option<&mut dyn FnMut(&str)>) -> Report {
+        self.run_beside(config, None, tell)
+    }
+
+    /// The same, with one more that watches beside the oracles.
+    pub fn run_beside(
+        &self,
+        config: WorldConfig,
+        watcher: Option<Box<dyn Oracle>>,
+        mut tell: Option<&mut dyn FnMut(&str)>,
+    ) -> Report {
         let began = Instant::now();
         let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
-        let mut world = match self.world(config, tell.is_some()) {
+        let oracles = (self.oracles)().into_iter().chain(watcher).collect();
+        let (application, workload) = (self.application.clone(), self.workload.clone());
+        let mut world = match World::new(config, application, workload, oracles, tell.is_some()) {
             Ok(world) => world,
             Err(error) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
         };

@@ -140,7 +140,6 @@ fn plan_of(
     past: Option<&Past>,
     summary: &mut Summary,
 ) -> Result<SwarmPlan, String> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let records = past.map_or(&[][..], |past| &past.records);
     for record in records {
         summary.add(record);
@@ -153,7 +152,7 @@ fn plan_of(
         seeds: header.seeds()?,
         done: records.iter().map(|record| record.seed).collect(),
         time: args.time.map(Duration::from_nanos),
-        jobs: args.jobs.map_or(cores, usize::from),
+        jobs: super::jobs(args.jobs),
         check_determinism: header.check_determinism,
     })
 }

@@ -7,6 +7,7 @@
 
 mod journal;
 mod linearizability;
+mod promises;
 mod replication;
 mod replication_claims;
 mod replication_commits;
@@ -26,6 +27,7 @@ use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus}
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
 use serde::{Deserialize, Serialize};
 
+pub use promises::promise_of;
 pub use replication::Replication;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
 

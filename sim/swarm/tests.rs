@@ -25,7 +25,7 @@ fn record(seed: u64, trace: &str, fails_at: Option<&str>) -> Record {
     let line = format!(
         "{{\"type\":\"run\",\"seed\":{seed},\"exit\":{exit},{rest},\"trace\":\"{trace}\",\"steps\":1,\
          \"simulated_ns\":2,\"wall_us\":{seed},\"nodes\":3,\"groups\":1,\"tally\":{tally},\
-         \"compared\":{{\"StateSafety\":1}},\"replay\":\"chronon-sim replay {seed} --trace\"}}"
+         \"compared\":{{\"StateSafety\":1}},\"marks\":{{}},\"replay\":\"chronon-sim replay {seed} --trace\"}}"
     );
     Record::read(line.as_bytes()).expect("a record")
 }

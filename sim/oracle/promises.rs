@@ -1,0 +1,53 @@
+//! What each invariant promises, in a sentence.
+
+/// The promise behind an invariant's name; none when there is no such invariant.
+pub fn promise_of(invariant: &str) -> Option<&'static str> {
+    PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
+}
+
+const PROMISES: [(&str, &str); 26] = [
+    ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
+    ("Addressed", "messages and answers go to somebody who exists"),
+    ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
+    ("Bounded", "every queue stays within its named limit"),
+    ("ChainMatch", "each entry names the hash of the one before it, so that one hash names a whole prefix"),
+    ("Codec", "a message is read back as it was written"),
+    ("CommittedImmutable", "what is committed at an op never changes"),
+    ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
+    ("DurableMonotone", "the views that a disk promises never go back"),
+    ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
+    ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
+    (
+        "Heals",
+        "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",
+    ),
+    ("Intersect", "the quorum that starts a view meets every quorum that committed in an earlier one"),
+    ("LeaderComplete", "the log that a view starts with holds everything committed before"),
+    ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
+    ("LogView", "the log view is not above the view, and equal to it while normal"),
+    ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
+    ("OnePrimary", "at most one node ever leads a view"),
+    ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
+    ("Replayable", "the same seed goes the same way"),
+    ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
+    ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
+    ("SendImpliesDurable", "what a message claims, its sender had made durable before"),
+    ("StateSafety", "replicas that applied the same op are in the same state"),
+    ("ViewChangeStable", "a replica says the same about its log as often as it is asked in one view change"),
+    ("Workload", "answers and final states are such as the application promises"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::promise_of;
+
+    #[test]
+    fn every_invariant_of_an_oracle_has_a_promise() {
+        for oracle in crate::oracle::all() {
+            for name in oracle.invariants() {
+                assert!(promise_of(name).is_some(), "{name} promises nothing");
+            }
+        }
+        assert_eq!(promise_of("Nonsense"), None);
+    }
+}
