@@ -223,7 +223,7 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     /// Runs to the end, and gives each trace line to `tell` if there is one.
     pub fn run(&self, config: WorldConfig, mut tell: Option<&mut dyn FnMut(&str)>) -> Report {
         let began = Instant::now();
-        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let mut world = match self.world(config, tell.is_some()) {
             Ok(world) => world,
             Err(error) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
@@ -248,7 +248,7 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     /// Runs twice, side by side, and compares what happens line by line.
     pub fn check_determinism(&self, config: WorldConfig) -> Report {
         let began = Instant::now();
-        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let once = self.run(config.clone(), None);
         let again = self.run(config.clone(), None);
         if once.hash == again.hash && once.cause == again.cause && once.counts == again.counts {
@@ -313,7 +313,7 @@ impl Report {
             steps: world.steps(),
             simulated: world.now(),
             wall,
-            nodes: config.nodes,
+            nodes: config.nodes.len() as u32,
             groups: config.groups.len(),
             tally,
             counts,
