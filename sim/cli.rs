@@ -8,6 +8,7 @@ mod bench;
 mod interrupt;
 mod list;
 mod merge;
+mod mutants;
 mod progress;
 mod swarm;
 
@@ -66,6 +67,7 @@ enum Command {
     },
     Swarm(swarm::SwarmArgs),
     Merge(merge::MergeArgs),
+    Mutants(mutants::MutantsArgs),
     /// What there is: protocols, workloads, faults, oracles, scenarios.
     List,
     /// Steps and simulated seconds a wall second, forks a second, memory.
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
             .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
         Command::Swarm(args) => swarm::run(&args, cli.json),
         Command::Merge(args) => merge::run(&args, cli.json),
+        Command::Mutants(args) => mutants::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
         Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
     };

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod edit;
+pub mod lines;
+pub mod mutants;
 pub mod net;
 pub mod oracle;
 pub mod panics;

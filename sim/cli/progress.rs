@@ -49,6 +49,11 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// What is being done just now; on a terminal only.
+    pub(super) fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
     /// Prints while the bar is out of the way.
     pub(super) fn beside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
