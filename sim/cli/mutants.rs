@@ -10,7 +10,7 @@ use super::progress::Progress;
 use crate::lines::{Results, ResultsError};
 use crate::mutants::{Budget, Ended, Mutant, MutantsHeader, Score, Tree, Trial, Verdict};
 use crate::run::ALL_HELD;
-use crate::units::parse_span;
+use crate::units::{parse_span, show_span};
 
 /// Plant each known bug and report the seeds and seconds that finding it took.
 ///
@@ -96,10 +96,10 @@ fn open(args: &MutantsArgs, tree: &Tree) -> Result<(Option<Results>, Vec<Verdict
     }
     if past.header != header {
         return Err(format!(
-            "{}: these verdicts are of another tree or another budget (--seeds {}, --for {} ns): begin in another DIR",
+            "{}: these verdicts are of another tree or another budget (--seeds {}, --for {}): begin in another DIR",
             past.path.display(),
             past.header.seeds,
-            past.header.time_ns,
+            show_span(past.header.time_ns),
         ));
     }
     results.go_on(&past).map_err(told)?;

@@ -70,33 +70,40 @@ pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read};
     use std::process::{Command, Stdio};
     use std::sync::atomic::AtomicBool;
     use std::time::{Duration, Instant};
 
     use super::{Ended, Running};
 
+    fn shell(script: &str) -> Running {
+        let mut command = Command::new("sh");
+        let running = Running::start(command.args(["-c", script]).stdout(Stdio::piped()));
+        running.unwrap_or_else(|ended| panic!("{ended:?}"))
+    }
+
     #[test]
-    fn a_command_ends_in_time_or_when_asked_with_what_it_started() {
-        let began = Instant::now();
-        let shell =
-            || Command::new("sh").args(["-c", "sleep 60 & sleep 60"]).stdout(Stdio::null()).spawn_group();
+    fn a_command_ends_by_itself_or_in_time_or_when_asked() {
         let until = Some(Instant::now() + Duration::from_millis(100));
-        assert_eq!(shell().wait(&AtomicBool::new(false), until), Err(Ended::OutOfTime));
-        assert_eq!(shell().wait(&AtomicBool::new(true), None), Err(Ended::Stopped));
-        assert!(began.elapsed() < Duration::from_secs(30));
-        let status = Running::start(Command::new("sh").args(["-c", "exit 3"])).expect("a shell");
-        assert_eq!(status.wait(&AtomicBool::new(false), None).expect("an end").code(), Some(3));
+        assert_eq!(shell("sleep 60").wait(&AtomicBool::new(false), until), Err(Ended::OutOfTime));
+        assert_eq!(shell("sleep 60").wait(&AtomicBool::new(true), None), Err(Ended::Stopped));
+        let status = shell("exit 3").wait(&AtomicBool::new(false), None);
+        assert_eq!(status.expect("an end").code(), Some(3));
         assert!(matches!(Running::start(&mut Command::new("no-such-program-here")), Err(Ended::Failed(_))));
     }
 
-    trait SpawnGroup {
-        fn spawn_group(&mut self) -> Running;
-    }
-
-    impl SpawnGroup for Command {
-        fn spawn_group(&mut self) -> Running {
-            Running::start(self).unwrap_or_else(|ended| panic!("{ended:?}"))
-        }
+    #[test]
+    fn what_a_command_started_ends_with_it() {
+        let mut running = shell("sleep 60 & echo up; wait");
+        let mut output = BufReader::new(running.child.stdout.take().expect("a pipe"));
+        let mut text = String::new();
+        output.read_line(&mut text).expect("a line");
+        let began = Instant::now();
+        drop(running);
+        // The pipe ends when the last one that holds it does, and the sleeper holds it too.
+        output.read_to_string(&mut text).expect("an end");
+        assert_eq!(text, "up\n");
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 }

@@ -171,22 +171,24 @@ impl Trial<'_> {
             return Ok(Exposed::NotAsked);
         }
         let mut finding = finding.clone();
-        for tried in 1..=PROOFS_MAX {
+        let mut tried = 0;
+        loop {
+            // A run that ends without a verdict shows nothing.
             match self.fails_without(program, fault, &finding, until) {
                 Ok(false) => return Ok(Exposed::Shown(finding.seed)),
-                Ok(true) => {}
-                Err(Ended::OutOfTime) => return Ok(Exposed::NotShown(tried - 1)),
-                Err(ended) => return Err(ended),
+                Ok(true) | Err(Ended::Failed(_)) => tried += 1,
+                Err(Ended::OutOfTime) => return Ok(Exposed::NotShown(tried)),
+                Err(Ended::Stopped) => return Err(Ended::Stopped),
             }
             if tried == PROOFS_MAX || finding.seed >= last {
                 return Ok(Exposed::NotShown(tried));
             }
-            match self.hunt(program, (finding.seed + 1, last), until, &|_| {})?.finding {
-                Some(next) => finding = next,
-                None => return Ok(Exposed::NotShown(tried)),
+            match self.hunt(program, (finding.seed + 1, last), until, &|_| {}) {
+                Ok(Hunt { finding: Some(next), .. }) => finding = next,
+                Ok(_) | Err(Ended::Failed(_) | Ended::OutOfTime) => return Ok(Exposed::NotShown(tried)),
+                Err(Ended::Stopped) => return Err(Ended::Stopped),
             }
         }
-        Ok(Exposed::NotShown(PROOFS_MAX))
     }
 
     /// Whether the run of a seed fails by the same invariant when `fault` is taken out of it.
@@ -274,3 +276,83 @@ const DUPLICATES: &str = "duplicates";
 /// Runs that find a bug, each run once more without the fault.
 const PROOFS_MAX: u64 = 5;
 const LINES_WAITING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use chronon_core::builtin::Builtin;
+
+    use super::{Budget, Ended, Hunt, Trial, without};
+    use crate::mutants::Tree;
+    use crate::run::Simulation;
+    use crate::workload::BuiltinWorkload;
+
+    /// A command that prints the line of a run.
+    fn run(seed: u64, exit: u8) -> String {
+        let rest = match exit {
+            0 => r#""kind":null,"site":null,"cause":null"#,
+            _ => r#""kind":"StateSafety","site":"a.rs:1","cause":"op 7""#,
+        };
+        let tally = serde_json::to_string(&crate::world::Tally::default()).expect("plain data");
+        format!(
+            "echo '{{\"type\":\"run\",\"seed\":{seed},\"exit\":{exit},{rest},\"trace\":\"aa\",\"steps\":1,\
+             \"simulated_ns\":2,\"wall_us\":3,\"nodes\":3,\"groups\":1,\"tally\":{tally},\"compared\":{{}},\
+             \"replay\":\"r\"}}'\n"
+        )
+    }
+
+    /// What a hunt over `seeds` makes of a program that does what the shell script says.
+    fn hunt(script: &str, seeds: (u64, u64), time: Duration) -> Result<Hunt, Ended> {
+        let (root, work) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let tree = Tree::copy(root.path(), work.path()).unwrap_or_else(|error| panic!("{error}"));
+        let program: PathBuf = root.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a file");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
+        let (stop, budget) = (AtomicBool::new(false), Budget { seeds: 1, time });
+        Trial { tree: &tree, budget, stop: &stop }.hunt(&program, seeds, Instant::now() + time, &|_| {})
+    }
+
+    const LONG: Duration = Duration::from_secs(50);
+
+    #[test]
+    fn a_hunt_ends_with_the_lowest_seed_that_fails_once_all_below_are_known() {
+        let began = Instant::now();
+        let script = [run(12, 0), run(13, 10), run(11, 10), run(14, 10), "sleep 60".to_owned()].concat();
+        let hunt = hunt(&script, (11, 20), LONG).unwrap_or_else(|ended| panic!("{ended:?}"));
+        assert_eq!((hunt.runs, hunt.finding.map(|finding| finding.seed)), (3, Some(11)));
+        assert!(began.elapsed() < LONG, "it waits for nothing more");
+    }
+
+    #[test]
+    fn a_hunt_that_finds_nothing_ran_all_its_seeds_or_says_why_not() {
+        let both = [run(2, 0), run(1, 0), "echo '{\"type\":\"summary\"}'".to_owned()].concat();
+        let held = hunt(&both, (1, 2), LONG).unwrap_or_else(|ended| panic!("{ended:?}"));
+        assert_eq!((held.runs, held.finding, held.out_of_time), (2, None, false));
+        let late = hunt(&(run(1, 0) + "sleep 60"), (1, 2), Duration::from_secs(1));
+        assert!(late.is_ok_and(|hunt| hunt.finding.is_none() && hunt.out_of_time));
+        let early = hunt(&(run(1, 0) + "echo overflow >&2\nexit 134"), (1, 2), LONG).map(|hunt| hunt.runs);
+        let Err(Ended::Failed(what)) = early else { panic!("{early:?}") };
+        assert!(what.contains("134") && what.contains("after 1 seeds: overflow"), "{what}");
+        let strange = hunt("echo hello", (1, 2), LONG).map(|hunt| hunt.runs);
+        assert!(matches!(strange, Err(Ended::Failed(_))), "{strange:?}");
+    }
+
+    #[test]
+    fn a_fault_is_taken_out_of_a_run_if_it_is_there() {
+        let simulation = Simulation::new(Builtin, BuiltinWorkload::default());
+        let has = |seed: &u64| {
+            let plan = simulation.config_of_seed(*seed).plan;
+            plan.iter().any(|fault| fault.what.word() == "crash")
+        };
+        let with = simulation.config_of_seed((1..100).find(has).expect("a seed with crashes"));
+        let less = without(&with, "crash").expect("a smaller run");
+        assert!(!less.plan.is_empty() && less.plan.iter().all(|fault| fault.what.word() != "crash"));
+        let none = simulation.config_of_seed((1..100).find(|seed| !has(seed)).expect("a seed without"));
+        assert!(without(&none, "crash").is_none());
+    }
+}
