@@ -9,6 +9,7 @@ mod explain;
 mod interrupt;
 mod list;
 mod merge;
+mod mutants;
 mod progress;
 mod shrink;
 mod swarm;
@@ -74,6 +75,7 @@ enum Command {
     /// A failing run in words: what happened, which promise it broke, which parts of it are needed.
     Explain(explain::ExplainArgs),
     Merge(merge::MergeArgs),
+    Mutants(mutants::MutantsArgs),
     /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
     /// Steps and simulated seconds a wall second, forks a second, memory.
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Shrink(args) => shrink::run(&args, cli.json),
         Command::Explain(args) => explain::run(&args, cli.json),
         Command::Merge(args) => merge::run(&args, cli.json),
+        Command::Mutants(args) => mutants::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
         Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
     };

@@ -10,7 +10,9 @@ pub mod edit;
 pub mod explain;
 #[cfg(test)]
 mod forgetful;
+pub mod lines;
 pub mod marks;
+pub mod mutants;
 pub mod net;
 pub mod oracle;
 pub mod panics;

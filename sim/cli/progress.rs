@@ -39,14 +39,19 @@ impl Progress {
         if self.bar.is_hidden() {
             if self.told.elapsed() >= BETWEEN_LINES {
                 self.told = Instant::now();
-                let rate = self.done as f64 / self.began.elapsed().as_secs_f64();
+                let secs = self.began.elapsed().as_secs_f64();
                 let of = self.total.map_or_else(String::new, |total| format!("/{total}"));
-                eprintln!("{}{of} {}, {rate:.1} a second, {how}", self.done, self.what);
+                eprintln!("{}{of} {} in {secs:.0} s, {how}", self.done, self.what);
             }
             return;
         }
         self.bar.set_message(how);
         self.bar.inc(1);
+    }
+
+    /// What is being done just now; on a terminal only.
+    pub(super) fn say(&self, what: String) {
+        self.bar.set_message(what);
     }
 
     /// Prints while the bar is out of the way.

@@ -9,7 +9,8 @@ use clap::Args;
 use super::interrupt::{self, INTERRUPTED};
 use super::progress::Progress;
 use super::{simulation, tell_record};
-use crate::swarm::{Header, Past, Record, Results, ResultsError, Summary, SwarmPlan, swarm};
+use crate::lines::{Results, ResultsError};
+use crate::swarm::{self, Header, Past, Record, Summary, SwarmPlan, swarm};
 use crate::time::SECOND;
 use crate::units::{Shard, parse_seed, parse_span, show_span};
 
@@ -89,7 +90,7 @@ pub(super) fn run(args: &SwarmArgs, json: bool) -> Result<u8, String> {
 /// The results file, if there is to be one, and what it holds.
 fn open(args: &SwarmArgs) -> Result<(Option<Results>, Option<Past>), ResultsError> {
     let Some(dir) = &args.out else { return Ok((None, None)) };
-    let (results, past) = Results::open(dir)?;
+    let (results, past) = swarm::open(dir)?;
     match past {
         Some(Past { path, .. }) if !args.resume => Err(ResultsError::Exists { path }),
         past => Ok((Some(results), past)),

@@ -4,22 +4,22 @@ use std::ops::Range;
 
 /// A mistake, and where it stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Located {
+pub(crate) struct Located {
     span: Option<Range<usize>>,
     what: String,
 }
 
 impl Located {
-    pub(super) fn at(span: Range<usize>, what: String) -> Self {
+    pub(crate) fn at(span: Range<usize>, what: String) -> Self {
         Self { span: Some(span), what }
     }
 
-    pub(super) fn nowhere(what: String) -> Self {
+    pub(crate) fn nowhere(what: String) -> Self {
         Self { span: None, what }
     }
 
     /// A mistake of the syntax or of the shape, with a hint when an unknown word is close to a known one.
-    pub(super) fn of_toml(error: &toml::de::Error) -> Self {
+    pub(crate) fn of_toml(error: &toml::de::Error) -> Self {
         let message = error.message();
         let what = match near_miss(message) {
             Some(known) => format!("{message}; did you mean `{known}`?"),
@@ -29,7 +29,7 @@ impl Located {
     }
 
     /// `FILE:LINE:COLUMN: what`, then the line and a caret.
-    pub(super) fn show(&self, file: &str, text: &str) -> String {
+    pub(crate) fn show(&self, file: &str, text: &str) -> String {
         let Some(span) = &self.span else { return format!("{file}: {}", self.what) };
         let start = span.start.min(text.len());
         let before = text.get(..start).unwrap_or(text);

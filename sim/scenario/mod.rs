@@ -20,7 +20,7 @@
 //!
 //! A mistake is refused with the file, line and column, what was found and what is allowed.
 
-mod error;
+pub(crate) mod error;
 mod extent;
 mod save;
 mod shape;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::ranges::Ranges;
 use super::record::Record;
-use super::results::{Header, Past, ResultsError, read};
+use super::results::{Header, Past, read};
 use super::summary::Summary;
+use crate::lines::ResultsError;
 use crate::run::{Cause, CauseKey};
 
 /// Results put together.

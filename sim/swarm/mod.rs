@@ -30,7 +30,7 @@ use crate::workload::Workload;
 pub use merge::{Merged, merge};
 pub use ranges::Ranges;
 pub use record::Record;
-pub use results::{Header, Past, Results, ResultsError, read};
+pub use results::{Header, Past, open, read};
 pub use seeds::Seeds;
 pub use summary::Summary;
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lines::{LineError, read_json};
 use crate::marks::MarkCounts;
 use crate::oracle::Counts;
 use crate::run::{ALL_HELD, Cause, CauseKey, Report};
@@ -104,8 +105,8 @@ impl Record {
     /// Reads a line that [`Self::to_line`] wrote.
     ///
     /// # Errors
-    /// The column, from 1, and what was found and is allowed.
-    pub fn read(line: &[u8]) -> Result<Self, (usize, String)> {
+    /// [`LineError`] when it is no such line.
+    pub fn read(line: &[u8]) -> Result<Self, LineError> {
         let record: Self = read_json(line)?;
         let told = [&record.kind, &record.site, &record.cause].map(Option::is_some);
         if told != [record.exit != ALL_HELD; 3] {
@@ -122,16 +123,6 @@ fn replay_of(what: &str, cause: Option<&Cause>) -> String {
         _ => "--trace",
     };
     format!("chronon-sim replay {what} {how}")
-}
-
-/// Reads one JSON value; the column, from 1, and what is wrong there.
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(line: &[u8]) -> Result<T, (usize, String)> {
-    serde_json::from_slice(line).map_err(|error| {
-        let what = error.to_string();
-        // The line is this one alone: its place in the file is for the caller to say.
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
-        (error.column().max(1), what.to_owned())
-    })
 }
 
 #[cfg(test)]

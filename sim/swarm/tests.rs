@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Header, Merged, Record, Results, ResultsError, Seeds, Summary, SwarmPlan, merge, read, swarm};
+use super::{Header, Merged, Record, Seeds, Summary, SwarmPlan, merge, open, read, swarm};
+use crate::lines::ResultsError;
 use crate::run::{Report, Simulation};
 use crate::units::Shard;
 use crate::workload::BuiltinWorkload;
@@ -36,7 +37,7 @@ fn header(seeds: Option<u64>, shard: Option<&str>) -> Header {
 }
 
 fn write(dir: &Path, header: &Header, records: &[Record]) -> PathBuf {
-    let (mut results, past) = Results::open(dir).expect("a file");
+    let (mut results, past) = open(dir).expect("a file");
     assert_eq!(past, None);
     results.begin(header).expect("a first line");
     records.iter().for_each(|record| results.add(record).expect("a line"));
@@ -86,7 +87,7 @@ fn a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_goes_on() {
     let first = whole.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
     for end in 0..=whole.len() {
         fs::write(&path, &whole[..end]).expect("the file");
-        let (mut results, past) = Results::open(dir.path()).expect("a file that can be read");
+        let (mut results, past) = open(dir.path()).expect("a file that can be read");
         let Some(past) = past else {
             assert!(end < first, "cut at {end}");
             continue;
@@ -104,10 +105,10 @@ fn a_file_cut_off_anywhere_is_read_up_to_its_last_whole_line_and_goes_on() {
 #[test]
 fn a_file_is_written_by_one_process_at_a_time() {
     let dir = tempfile::tempdir().expect("a folder");
-    let open = Results::open(dir.path()).expect("a file");
-    assert!(matches!(Results::open(dir.path()), Err(ResultsError::Busy { .. })));
-    drop(open);
-    assert!(Results::open(dir.path()).is_ok());
+    let first = open(dir.path()).expect("a file");
+    assert!(matches!(open(dir.path()), Err(ResultsError::Busy { .. })));
+    drop(first);
+    assert!(open(dir.path()).is_ok());
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_line_that_no_swarm_wrote_is_refused_with_its_place() {
     let error = refused("\"type\":\"swarm\"", "\"type\":\"herd\"");
     assert!(error.starts_with(&at("1:14")) && error.contains("expected `swarm`"), "{error}");
     let error = refused("\"shard\":null", "\"shard\":\"3/2\"");
-    assert!(error.starts_with(&at("1:")) && error.contains("`3/2` is not a shard"), "{error}");
+    assert!(error.starts_with(&at("1:49")) && error.contains("`3/2` is not a shard"), "{error}");
     let error = refused("\"seeds\":4", "\"seeds\":0");
     assert!(error.starts_with(&at("1:1")) && error.contains("at least one"), "{error}");
 }
