@@ -1,28 +1,36 @@
 //! The command line: a contract, see `chronon-sim --help` and the exit statuses in [`crate::run`].
 
-mod bench;
-mod list;
+// The first: its macros are for all the others.
+#[macro_use]
+mod print;
 
-use std::io::{IsTerminal, Write};
+mod bench;
+mod interrupt;
+mod list;
+mod merge;
+mod progress;
+mod swarm;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use chronon_core::builtin::Builtin;
-use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Parser, Subcommand};
 
 use crate::config::WorldConfig;
-use crate::run::{ALL_HELD, Report, Simulation, WRONG_USAGE, gravest};
+use crate::run::{ALL_HELD, Simulation, WRONG_USAGE, gravest};
 use crate::scenario::{self, Scenario};
-use crate::swarm::{Summary, SwarmPlan, swarm};
-use crate::units::{Shard, parse_seed, parse_span};
+use crate::swarm::Record;
+use crate::time::WorldTime;
+use crate::units::parse_seed;
 use crate::workload::BuiltinWorkload;
 
 /// Simulates clusters of chronon nodes from seeds and scenarios, with faults, and judges what happens.
 ///
 /// Exit status: 0 all held; 2 wrong usage or unreadable file; 10 a safety invariant broke; 11 no progress that
-/// nothing excuses; 12 panic or halt; 13 not deterministic; 14 the run compared nothing; 15 gave up within its limits.
+/// nothing excuses; 12 panic or halt; 13 not deterministic; 14 the run compared nothing; 15 gave up within its limits;
+/// of several the gravest: 10, 12, 11, 13, 14. 130 stopped by Ctrl-C and nothing had failed; 141 nobody reads the output.
 #[derive(Debug, Parser)]
 #[command(name = "chronon-sim", version, max_term_width = 120)]
 struct Cli {
@@ -56,8 +64,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         save: Option<PathBuf>,
     },
-    /// Run many seeds.
-    Swarm(SwarmArgs),
+    Swarm(swarm::SwarmArgs),
+    Merge(merge::MergeArgs),
     /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
     /// Steps and simulated seconds a wall second, forks a second, memory.
@@ -68,31 +76,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct SwarmArgs {
-    /// How many seeds; 100 when neither this nor --for is given.
-    #[arg(long, value_name = "N", conflicts_with = "time")]
-    seeds: Option<u64>,
-    /// For how long, such as 10m.
-    #[arg(long = "for", id = "time", value_name = "SPAN", value_parser = parse_span)]
-    time: Option<u64>,
-    /// The first seed.
-    #[arg(long, value_name = "S", default_value = "1", value_parser = parse_seed)]
-    start: u64,
-    /// Threads; one a core when not given.
-    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
-    /// Only the seeds whose number modulo N is I - 1.
-    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
-    shard: Option<Shard>,
-    /// Write every result as JSON Lines into DIR/results.jsonl.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Run every seed twice and report the first difference.
-    #[arg(long)]
-    check_determinism: bool,
-}
-
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -100,7 +83,8 @@ pub fn main() -> ExitCode {
         Command::Run { paths } => run(&paths, cli.json),
         Command::Replay { what, trace, check_determinism, save } => save_scenario(&what, save.as_deref())
             .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
-        Command::Swarm(args) => run_swarm(&args, cli.json),
+        Command::Swarm(args) => swarm::run(&args, cli.json),
+        Command::Merge(args) => merge::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
         Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
     };
@@ -127,7 +111,7 @@ fn run(paths: &[PathBuf], json: bool) -> Result<u8, String> {
     let mut codes = Vec::new();
     for (file, scenario) in files.iter().zip(&scenarios) {
         let report = scenario.judge(simulation().run(scenario.config.clone(), None));
-        tell_run(&scenario.name, &file.display().to_string(), &report, json);
+        tell_record(&Record::of_scenario(&report, &scenario.name, &file.display().to_string()), json);
         codes.push(report.exit_code());
     }
     let failed = codes.iter().filter(|code| **code != ALL_HELD).count();
@@ -144,18 +128,19 @@ fn replay(what: &str, trace: bool, check_determinism: bool, json: bool) -> Resul
         simulation.check_determinism(config)
     } else if trace {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        // A reader that closes the pipe has seen enough; the run goes on to its verdict.
-        let mut tell = |line: &str| drop(writeln!(out, "{line}"));
-        simulation.run(config, Some(&mut tell))
+        let mut tell = |line: &str| print::end_unless(writeln!(out, "{line}"));
+        let report = simulation.run(config, Some(&mut tell));
+        print::end_unless(out.flush());
+        report
     } else {
         simulation.run(config, None)
     };
-    let report = match &scenario {
-        Some(scenario) => scenario.judge(report),
-        None => report,
+    let record = match &scenario {
+        Some(scenario) => Record::of_scenario(&scenario.judge(report), &name, what),
+        None => Record::of_seed(&report),
     };
-    tell_run(&name, what, &report, json);
-    Ok(report.exit_code())
+    tell_record(&record, json);
+    Ok(record.exit)
 }
 
 /// Writes what `replay` was asked to run, if a file is named.
@@ -178,115 +163,27 @@ fn replayed(what: &str) -> Result<(String, WorldConfig, Option<Scenario>), Strin
 }
 
 /// One run's verdict, and when it failed the line that replays it.
-fn tell_run(name: &str, replay: &str, report: &Report, json: bool) {
+fn tell_record(record: &Record, json: bool) {
     if json {
-        println!("{}", report_json(name, report));
+        println!("{}", record.to_line());
         return;
     }
-    let Report { steps, simulated, tally, nodes, groups, hash, wall, .. } = report;
-    let committed = tally.committed;
-    let verdict = if report.cause.is_none() { "held" } else { "FAILED" };
+    let Record { seed, steps, tally, nodes, groups, trace, wall_us, .. } = record;
+    let name = record.name.clone().unwrap_or_else(|| format!("seed {seed}"));
+    let (simulated, wall) = (WorldTime::from_nanos(record.simulated_ns), *wall_us as f64 / 1e6);
+    let verdict = if record.cause.is_none() { "held" } else { "FAILED" };
     println!(
-        "{verdict} {name}: {nodes} nodes, {groups} groups, {:.1} s simulated in {:.3} s, {steps} steps, {committed} \
-         operations, {} view changes, trace {hash:?}",
+        "{verdict} {name}: {nodes} nodes, {groups} groups, {:.1} s simulated in {wall:.3} s, {steps} steps, {} \
+         operations, {} view changes, trace {trace:.8}",
         simulated.as_secs_f64(),
-        wall.as_secs_f64(),
+        tally.committed,
         tally.view_changes,
     );
-    if let Some(cause) = &report.cause {
+    if let Some(cause) = &record.cause {
         println!("  {simulated}: {cause}");
-        println!("  replay: chronon-sim replay {replay} --trace");
+        println!("  replay: {}", record.replay);
     }
 }
-
-fn report_json(name: &str, report: &Report) -> serde_json::Value {
-    let cause = report.cause.as_ref();
-    serde_json::json!({
-        "type": "run",
-        "name": name,
-        "seed": report.seed,
-        "exit": report.exit_code(),
-        "kind": cause.map(crate::run::Cause::word),
-        "cause": cause.map(ToString::to_string),
-        "nodes": report.nodes,
-        "groups": report.groups,
-        "steps": report.steps,
-        "simulated_secs": report.simulated.as_secs_f64(),
-        "wall_secs": report.wall.as_secs_f64(),
-        "committed": report.tally.committed,
-        "view_changes": report.tally.view_changes,
-        "compared": report.counts.total(),
-        "marks": report.marks.to_json(),
-        "trace": report.hash.to_string(),
-    })
-}
-
-fn run_swarm(args: &SwarmArgs, json: bool) -> Result<u8, String> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = SwarmPlan {
-        start: args.start,
-        seeds: args.seeds.or(if args.time.is_none() { Some(SEEDS_DEFAULT) } else { None }),
-        time: args.time.map(Duration::from_nanos),
-        jobs: args.jobs.map_or(cores, usize::from),
-        shard: args.shard,
-        check_determinism: args.check_determinism,
-    };
-    let mut out = args.out.as_deref().map(open_results).transpose()?;
-    let bar = progress(&plan);
-    let began = Instant::now();
-    let mut broken: Option<std::io::Error> = None;
-    let summary = swarm(&simulation(), &plan, |report, summary| {
-        if let Some(file) = &mut out
-            && let Err(error) = writeln!(file, "{}", report_json(&format!("seed {}", report.seed), report))
-        {
-            broken.get_or_insert(error);
-        }
-        tell_progress(&bar, report, summary, json);
-    });
-    bar.finish_and_clear();
-    if let (Some(error), Some(dir)) = (broken, &args.out) {
-        return Err(format!("{}: results could not be written: {error}", dir.display()));
-    }
-    if json {
-        println!("{}", summary.to_json(began.elapsed()));
-    } else {
-        println!("{summary}, in {:.1} s", began.elapsed().as_secs_f64());
-    }
-    Ok(summary.exit_code())
-}
-
-fn tell_progress(bar: &ProgressBar, report: &Report, summary: &Summary, json: bool) {
-    let seconds = summary.simulated_secs();
-    bar.set_message(format!("{} failed, {seconds:.0} s simulated", summary.failed()));
-    bar.inc(1);
-    if report.cause.is_some() {
-        bar.suspend(|| tell_run(&format!("seed {}", report.seed), &report.seed.to_string(), report, json));
-    }
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress(plan: &SwarmPlan) -> ProgressBar {
-    if !std::io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match plan.total() {
-        Some(total) => (ProgressBar::new(total), "{bar:40} {pos}/{len} seeds, {per_sec}, {msg}, {eta} left"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos} seeds, {per_sec}, {msg}, {elapsed}"),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
-fn open_results(dir: &Path) -> Result<std::fs::File, String> {
-    std::fs::create_dir_all(dir).map_err(|error| format!("--out {}: {error}", dir.display()))?;
-    let path = dir.join("results.jsonl");
-    std::fs::File::create(&path).map_err(|error| format!("--out {}: {error}", path.display()))
-}
-
-/// Seeds of a swarm when nobody says how many.
-const SEEDS_DEFAULT: u64 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -304,12 +201,15 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_named_with_what_is_allowed() {
-        let cases: [(&[&str], &str); 6] = [
+        let cases: [(&[&str], &str); 9] = [
             (&["swarm", "--start", "0xzz"], "`0xzz` is not a seed"),
             (&["swarm", "--for", "10"], "`10` is not a span"),
             (&["swarm", "--shard", "3/2"], "`3/2` is not a shard"),
             (&["swarm", "--jobs", "0"], "1..=1024"),
             (&["swarm", "--seeds", "5", "--for", "1s"], "cannot be used with"),
+            (&["swarm", "--seeds", "0"], "0 is not in 1.."),
+            (&["swarm", "--resume"], "--out <DIR>"),
+            (&["merge"], "<DIR>..."),
             (&["run"], "<FILE|DIR>..."),
         ];
         for (arguments, expected) in cases {
@@ -322,7 +222,7 @@ mod tests {
     fn a_swarm_needs_no_arguments() {
         let cli = Cli::try_parse_from(["chronon-sim", "swarm"]).expect("a swarm");
         let Command::Swarm(args) = cli.command else { panic!("a swarm") };
-        assert_eq!((args.start, args.seeds, args.time), (1, None, None));
+        assert_eq!((args.start, args.seeds, args.time), (None, None, None));
     }
 
     #[test]

@@ -10,12 +10,12 @@
 //! What is heard out of turn (an answer that came already, a refusal that a later attempt has overtaken) is ignored.
 
 use chronon_core::kernel::{Command, Outcome};
-use chronon_core::node::{Answer, Reply, Request};
-use chronon_core::types::{Blob, ClientId, GroupInit, NodeId, RequestNumber, SessionId};
+use chronon_core::node::{Answer, Reply, Request, Route};
+use chronon_core::types::{Blob, ClientId, GroupId, GroupInit, NodeId, RequestNumber, SessionId};
 
 use bytes::Bytes;
 
-use crate::config::ClientModel;
+use crate::config::{Asks, ClientModel};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, WorldTime};
 use crate::workload::Asking;
@@ -23,9 +23,9 @@ use crate::workload::Asking;
 /// One session of a client.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// The client, from 1.
-    pub client: u32,
-    /// Which of the run's groups.
+    /// Who asks what group.
+    pub asks: Asks,
+    /// The group's place among those of the run.
     pub group: usize,
     /// When it wants [`Session::wake`]; never when there is nothing to wait for.
     pub wake_at: Option<WorldTime>,
@@ -34,6 +34,8 @@ pub struct Session {
     id: ClientId,
     session: Option<SessionId>,
     number: u64,
+    /// Requests so far, in all lives.
+    asked: u64,
     voters: Vec<NodeId>,
     target: usize,
     doing: Doing,
@@ -128,7 +130,7 @@ impl Session {
         randomness: Randomness,
     ) -> Self {
         let mut session = Self {
-            client,
+            asks: Asks { client, group: init.group },
             group,
             wake_at: None,
             randomness,
@@ -136,6 +138,7 @@ impl Session {
             id: ClientId::new(0),
             session: None,
             number: 0,
+            asked: 0,
             voters: init.voters.clone(),
             target: 0,
             doing: Doing::Nothing,
@@ -156,12 +159,23 @@ impl Session {
 
     /// Its name in histories: another one in each life.
     pub fn process(&self) -> u64 {
-        u64::from(self.life) << 32 | u64::from(self.client) << 16 | self.group as u64
+        u64::from(self.life) << 32 | self.key()
     }
 
-    /// How many times it began again.
-    pub fn life(&self) -> u32 {
-        self.life
+    /// The connection of this life: a new one in each.
+    pub fn route(&self) -> Route {
+        Route(self.process())
+    }
+
+    /// Who asks on `route`.
+    pub fn asks_on(route: Route) -> Asks {
+        let key = route.0 & u64::from(u32::MAX);
+        Asks { client: (key >> 16) as u32, group: GroupId::new((key & u64::from(u16::MAX)) as u32) }
+    }
+
+    /// The same whoever else exists.
+    fn key(&self) -> u64 {
+        u64::from(self.asks.client) << 16 | u64::from(self.asks.group.get())
     }
 
     /// From now on it finishes what is open, asks for its last answer once more, and stops.
@@ -224,6 +238,8 @@ impl Session {
                 Plan::GoOn | Plan::Probe => {
                     if let Some(last) = self.repeats_last(model) {
                         self.repeat(last, now);
+                    } else if self.plan == Plan::GoOn && self.asked >= model.requests_max {
+                        return None;
                     } else {
                         self.invoke(now, operations, body, notes);
                     }
@@ -311,11 +327,12 @@ impl Session {
             None => Command::register(self.id),
             Some(session) => {
                 self.number += 1;
-                let asking = Asking { client: self.client, life: self.life, number: self.number };
+                let asking = Asking { client: self.asks.client, life: self.life, number: self.number };
                 let body = Blob(body(asking, &mut self.draw(&[BODY])));
                 Command { client: self.id, session, number: RequestNumber::new(self.number), body }
             }
         };
+        self.asked += 1;
         *operations += 1;
         notes.push(Note::Invoke { operation: *operations, command: command.clone() });
         self.doing =
@@ -366,10 +383,9 @@ impl Session {
     }
 
     fn draw(&self, about: &[u64]) -> Draw {
-        let entity = u64::from(self.client) << 16 | self.group as u64;
         let mut key = [u64::from(self.life), self.number, 0, 0];
         key[2..2 + about.len()].copy_from_slice(about);
-        self.randomness.draw(Purpose::Client, entity, &key)
+        self.randomness.draw(Purpose::Client, self.key(), &key)
     }
 }
 

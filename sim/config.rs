@@ -27,8 +27,8 @@ pub struct WorldConfig {
     pub seed: u64,
     /// Tells the futures of one forked world apart.
     pub branch: u64,
-    /// Nodes, with ids from 1.
-    pub nodes: u32,
+    /// The nodes, ascending.
+    pub nodes: Vec<NodeId>,
     /// The groups, ascending.
     pub groups: Vec<GroupInit>,
     /// Every node's engine.
@@ -43,8 +43,10 @@ pub struct WorldConfig {
     pub net: NetModel,
     /// Every node's clocks.
     pub clocks: ClockModel,
-    /// The clients.
+    /// How clients behave.
     pub clients: ClientModel,
+    /// Who asks what group, ascending.
+    pub asking: Vec<Asks>,
     /// Messages between nodes go through the codec as bytes, not as values.
     pub bytes_on_the_wire: bool,
     /// How long the first phase lasts; the faults are in it.
@@ -71,8 +73,6 @@ pub struct ClockModel {
 /// How clients behave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClientModel {
-    /// How many. Each holds one session in every group, and each session has one open request at most.
-    pub count: u32,
     /// Between an answer and the next request of a session, typically.
     pub think_ns: u64,
     /// Before an unanswered request is sent again, to another node.
@@ -81,9 +81,35 @@ pub struct ClientModel {
     pub give_up_ns: u64,
     /// The share of answered requests that are sent once more, in parts per million.
     pub repeat_ppm: u32,
+    /// A session asks no more than this before the end of the run.
+    pub requests_max: u64,
+}
+
+/// One client holds a session in one group. A session has one open request at most.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Asks {
+    /// The client, from 1.
+    pub client: u32,
+    /// The group it asks.
+    pub group: GroupId,
+}
+
+impl Asks {
+    /// Every one of `clients` asks every one of `groups`.
+    pub fn everything(clients: u32, groups: &[GroupInit]) -> Vec<Self> {
+        let of = |client| groups.iter().map(move |init| Self { client, group: init.group });
+        (1..=clients).flat_map(of).collect()
+    }
 }
 
 impl WorldConfig {
+    /// The clients that ask anything, ascending.
+    pub fn client_ids(&self) -> Vec<u32> {
+        let mut clients: Vec<u32> = self.asking.iter().map(|asks| asks.client).collect();
+        clients.dedup();
+        clients
+    }
+
     /// The configuration of `seed`, for a workload that runs on groups of `kinds`.
     ///
     /// # Panics
@@ -94,15 +120,16 @@ impl WorldConfig {
         let nodes = *draw.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
         let group_count = if draw.below(10) < 4 { 1 } else { draw.between(2, u64::from(GROUPS_MAX)) as u32 };
         let cluster = ClusterId::new(u128::from(draw.word()));
-        let groups =
+        let groups: Vec<GroupInit> =
             (1..=group_count).map(|group| draw_group(&mut draw, cluster, group, nodes, kinds)).collect();
         let faults_ns = draw.between(60 * SECOND, 75 * SECOND);
-        let clients = draw_clients(&mut draw, group_count, faults_ns);
-        let shape = PlanShape { nodes, clients: clients.count, until_ns: faults_ns };
+        let (count, clients) = draw_clients(&mut draw, group_count, faults_ns);
+        let shape = PlanShape { nodes, clients: count, until_ns: faults_ns };
         Self {
             seed,
             branch: 0,
-            nodes,
+            nodes: (1..=u64::from(nodes)).map(NodeId::new).collect(),
+            asking: Asks::everything(count, &groups),
             groups,
             engine: draw_engine(&mut draw),
             limits: draw_limits(&mut draw),
@@ -139,16 +166,18 @@ fn draw_group(draw: &mut Draw, cluster: ClusterId, group: u32, nodes: u32, kinds
     }
 }
 
-fn draw_clients(draw: &mut Draw, groups: u32, faults_ns: u64) -> ClientModel {
+/// How many clients there are, and how they behave.
+fn draw_clients(draw: &mut Draw, groups: u32, faults_ns: u64) -> (u32, ClientModel) {
     let count = draw.between(2, 8) as u32;
     let requests = draw.between(500, 1400);
-    ClientModel {
-        count,
+    let model = ClientModel {
         think_ns: faults_ns * u64::from(count) * u64::from(groups) / requests,
         resend_ns: draw.between(100 * MILLISECOND, 800 * MILLISECOND),
         give_up_ns: if draw.coin() { draw.between(3 * SECOND, 20 * SECOND) } else { 60 * SECOND },
         repeat_ppm: if draw.coin() { draw.between(10_000, 200_000) as u32 } else { 0 },
-    }
+        requests_max: u64::MAX,
+    };
+    (count, model)
 }
 
 fn draw_engine(draw: &mut Draw) -> EngineConfig {
@@ -233,9 +262,9 @@ mod tests {
         let configs: Vec<_> =
             (0..400).map(|seed| WorldConfig::of_seed(seed, &["bank", "register"])).collect();
         for config in &configs {
-            assert!((1..=NODES_MAX).contains(&config.nodes));
+            assert!((1..=NODES_MAX as usize).contains(&config.nodes.len()));
             assert!((1..=GROUPS_MAX as usize).contains(&config.groups.len()));
-            assert!((2..=CLIENTS_MAX).contains(&config.clients.count));
+            assert!((2..=CLIENTS_MAX as usize).contains(&config.client_ids().len()));
             for group in &config.groups {
                 assert_eq!(group.validate(), Ok(()));
             }
@@ -244,7 +273,8 @@ mod tests {
         let several = configs.iter().filter(|config| config.groups.len() > 1).count();
         assert!(several >= 200, "{several} of 400 seeds have several groups");
         assert!(
-            configs.iter().any(|config| config.nodes == 1) && configs.iter().any(|config| config.nodes == 7)
+            configs.iter().any(|config| config.nodes.len() == 1)
+                && configs.iter().any(|config| config.nodes.len() == 7)
         );
     }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod edit;
 pub mod marks;
 pub mod net;
 pub mod oracle;

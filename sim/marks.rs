@@ -7,13 +7,29 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chronon_core::types::{Mark, Marks};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 const COUNT: usize = Mark::ALL.len();
 
 /// How often each mark was passed. One number a mark, in place: a clone costs a copy of a few hundred bytes.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "Value", into = "Value")]
 pub struct MarkCounts([u64; COUNT]);
+
+impl From<MarkCounts> for Value {
+    fn from(counts: MarkCounts) -> Self {
+        counts.to_json()
+    }
+}
+
+impl TryFrom<Value> for MarkCounts {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        Self::from_json(&value)
+    }
+}
 
 impl Default for MarkCounts {
     fn default() -> Self {
@@ -47,15 +63,12 @@ impl MarkCounts {
     }
 
     /// Text to count, of the marks that were passed.
-    pub fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         self.reached().map(|(mark, count)| (mark.text().to_owned(), Value::from(count))).collect()
     }
 
-    /// What [`MarkCounts::to_json`] gave.
-    ///
-    /// # Errors
-    /// Says which mark this build does not know, or what is not a count.
-    pub fn from_json(value: &Value) -> Result<Self, String> {
+    /// What [`MarkCounts::to_json`] gave; which mark this build does not know, or what is not a count.
+    fn from_json(value: &Value) -> Result<Self, String> {
         let mut counts = Self::default();
         for (mark, count) in entries(value)? {
             counts.0[mark as usize] = count;
@@ -80,12 +93,6 @@ impl MarkTally {
         }
     }
 
-    /// Adds other runs.
-    pub fn merge(&mut self, other: &Self) {
-        self.runs += other.runs;
-        self.seeds.merge(&other.seeds);
-    }
-
     /// The marks that no run passed.
     pub fn never_reached(&self) -> impl Iterator<Item = Mark> {
         Mark::ALL.iter().copied().filter(|mark| self.seeds.of(*mark) == 0)
@@ -101,16 +108,6 @@ impl MarkTally {
             "seeds": self.seeds.to_json(),
             "never": never,
         })
-    }
-
-    /// What [`MarkTally::to_json`] gave.
-    ///
-    /// # Errors
-    /// Says what is missing, or which mark this build does not know.
-    pub fn from_json(value: &Value) -> Result<Self, String> {
-        let runs = value.get("runs").and_then(Value::as_u64).ok_or("the marks lack the number of runs")?;
-        let seeds = value.get("seeds").ok_or("the marks lack the number of seeds of each")?;
-        Ok(Self { runs, seeds: MarkCounts::from_json(seeds)? })
     }
 }
 
@@ -164,30 +161,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_and_merges() {
+    fn what_is_written_is_read_back() {
         let run = passed(&[Mark::NackTruncation, Mark::NackTruncation]);
-        assert_eq!(MarkCounts::from_json(&run.to_json()), Ok(run.clone()));
-        let (mut one, mut other) = (MarkTally::default(), MarkTally::default());
-        one.add(&run);
-        other.add(&passed(&[Mark::BeatLost]));
-        let mut both = one.clone();
-        both.add(&passed(&[Mark::BeatLost]));
-        let read = MarkTally::from_json(&other.to_json()).expect("it was written here");
-        one.merge(&read);
-        assert_eq!(one, both);
+        let text = serde_json::to_string(&run).expect("plain data is always JSON");
+        assert_eq!(text, r#"{"vsr: nack truncation":2}"#);
+        assert_eq!(serde_json::from_str::<MarkCounts>(&text).expect("it was written here"), run);
     }
 
     #[test]
-    fn what_is_not_a_tally_is_refused_by_name() {
-        let refused = |text: &str| {
-            let value = serde_json::from_str(text).expect("json");
-            MarkTally::from_json(&value).expect_err("it is wrong")
-        };
-        assert!(refused(r#"{"seeds":{}}"#).contains("number of runs"));
-        assert!(
-            refused(r#"{"runs":1,"seeds":{"vsr: nonsense":1}}"#).contains("`vsr: nonsense` is not a mark")
-        );
-        assert!(refused(r#"{"runs":1,"seeds":{"vsr: nack truncation":-1}}"#).contains("-1"));
-        assert!(refused(r#"{"runs":1,"seeds":[]}"#).contains("not an object"));
+    fn what_is_not_a_count_of_marks_is_refused_by_name() {
+        let refused =
+            |text: &str| serde_json::from_str::<MarkCounts>(text).expect_err("it is wrong").to_string();
+        assert!(refused(r#"{"vsr: nonsense":1}"#).contains("`vsr: nonsense` is not a mark"));
+        assert!(refused(r#"{"vsr: nack truncation":-1}"#).contains("-1"));
+        assert!(refused("[]").contains("not an object"));
     }
 }

@@ -5,6 +5,7 @@
 //! while: cut, lossy, clogged; and rules drop messages of one kind.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Message, Reply, Request};
@@ -181,10 +182,12 @@ pub type Fate = [Option<WorldTime>; 2];
 pub struct SimNet {
     model: NetModel,
     randomness: Randomness,
+    /// Ids of nodes reach up to here, and those of clients lie behind.
     nodes: usize,
     endpoints: usize,
     links: Vec<Link>,
-    attempts: Vec<Attempts>,
+    /// By sender, so that what one sends does not touch the fate of what another one sends.
+    attempts: Vec<Arc<[Attempts; ATTEMPT_SLOTS]>>,
     rules: Vec<(u64, DropRule)>,
     lost: u64,
     duplicated: u64,
@@ -206,11 +209,11 @@ struct Attempts {
     count: u32,
 }
 
-/// Messages whose attempts are remembered.
-const ATTEMPT_SLOTS: usize = 4096;
+/// Messages of one sender whose attempts are remembered.
+const ATTEMPT_SLOTS: usize = 512;
 
 impl SimNet {
-    /// A network of `nodes` nodes (ids from 1) and `clients` clients.
+    /// A network of nodes with ids from 1 to `nodes` and clients from 1 to `clients`, whoever of them exists.
     pub fn new(nodes: usize, clients: usize, model: NetModel, randomness: Randomness) -> Self {
         let endpoints = nodes + clients;
         Self {
@@ -219,7 +222,7 @@ impl SimNet {
             nodes,
             endpoints,
             links: vec![Link::default(); endpoints * endpoints],
-            attempts: vec![Attempts::default(); ATTEMPT_SLOTS],
+            attempts: vec![Arc::new([Attempts::default(); ATTEMPT_SLOTS]); endpoints],
             rules: Vec::new(),
             lost: 0,
             duplicated: 0,
@@ -233,16 +236,15 @@ impl SimNet {
 
     /// Decides what happens to a message sent now.
     pub fn fate(&mut self, now: WorldTime, from: Endpoint, to: Endpoint, subject: Subject) -> Fate {
-        let link_index = self.link_index(from, to);
-        let link = self.links[link_index];
-        let (message, attempt) = self.attempt(link_index, subject);
+        let link = self.links[self.link_index(from, to)];
+        let (message, attempt) = self.attempt(from, to, subject);
         let mut draw = self.randomness.draw(Purpose::Message, message, &[u64::from(attempt)]);
         let lost = draw.chance(self.model.loss_ppm.saturating_add(link.loss_ppm));
         if link.cuts > 0 || lost || self.dropped_by_rule(from, to, subject, attempt) {
             self.lost += 1;
             return [None, None];
         }
-        let typical = self.typical_delay(link_index);
+        let typical = self.typical_delay(from, to);
         let mut arrival = |typical| {
             let delayed = now.after(draw.tailed(typical));
             // What was stuck in a clogged link comes out soon after it clears, in any order.
@@ -306,14 +308,6 @@ impl SimNet {
         self.model.duplicate_ppm = 0;
     }
 
-    /// All endpoints: nodes, then clients.
-    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> + use<> {
-        let clients = (self.endpoints - self.nodes) as u32;
-        (1..=self.nodes as u64)
-            .map(|n| Endpoint::Node(NodeId::new(n)))
-            .chain((1..=clients).map(Endpoint::Client))
-    }
-
     fn index(&self, endpoint: Endpoint) -> usize {
         match endpoint {
             Endpoint::Node(node) => node.get() as usize - 1,
@@ -325,18 +319,19 @@ impl SimNet {
         self.index(from) * self.endpoints + self.index(to)
     }
 
-    fn typical_delay(&self, link_index: usize) -> u64 {
-        let own =
-            self.randomness.draw(Purpose::Message, link_index as u64, &[]).below(self.model.delay_ns + 1);
+    fn typical_delay(&self, from: Endpoint, to: Endpoint) -> u64 {
+        let mut draw = self.randomness.draw(Purpose::Message, key_of(from), &[key_of(to)]);
+        let own = draw.below(self.model.delay_ns + 1);
         self.model.delay_ns / 2 + own
     }
 
     /// The message's key, and how often it was sent before.
-    fn attempt(&mut self, link_index: usize, subject: Subject) -> (u64, u32) {
+    fn attempt(&mut self, from: Endpoint, to: Endpoint, subject: Subject) -> (u64, u32) {
         let Subject { kind, group, view, op, bytes: _ } = subject;
-        let about = [kind as u64, u64::from(group), view, op];
-        let message = self.randomness.draw(Purpose::Message, link_index as u64, &about).word();
-        let slot = &mut self.attempts[message as usize % ATTEMPT_SLOTS];
+        let about = [key_of(to), kind as u64, u64::from(group), view, op];
+        let message = self.randomness.draw(Purpose::Message, key_of(from), &about).word();
+        let sender = self.index(from);
+        let slot = &mut Arc::make_mut(&mut self.attempts[sender])[message as usize % ATTEMPT_SLOTS];
         if slot.message != message {
             *slot = Attempts { message, count: 0 };
         }
@@ -358,6 +353,14 @@ impl SimNet {
             }
         }
         false
+    }
+}
+
+/// An endpoint's word in the keys of draws, whoever else exists.
+fn key_of(endpoint: Endpoint) -> u64 {
+    match endpoint {
+        Endpoint::Node(node) => node.get(),
+        Endpoint::Client(client) => 1 << 32 | u64::from(client),
     }
 }
 

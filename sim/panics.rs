@@ -5,8 +5,17 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// The message of the panic being caught in this thread; nothing is caught while it is `None`.
-    static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The panic being caught in this thread; nothing is caught while it is `None`.
+    static CAUGHT: RefCell<Option<Caught>> = const { RefCell::new(None) };
+}
+
+/// A panic that was caught.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Caught {
+    /// What it said, and where it happened.
+    pub message: String,
+    /// Where it happened: file and line.
+    pub site: String,
 }
 
 static HOOK: Once = Once::new();
@@ -14,14 +23,17 @@ static HOOK: Once = Once::new();
 /// Runs `what`; a panic becomes its message and place, and prints nothing.
 ///
 /// # Errors
-/// The message of the panic, and where it happened.
-pub fn catch(what: impl FnOnce()) -> Result<(), String> {
+/// The panic.
+pub fn catch(what: impl FnOnce()) -> Result<(), Caught> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let caught = CAUGHT.with_borrow_mut(|caught| match caught {
-                Some(message) => {
-                    *message = info.to_string().replace('\n', " ");
+                Some(caught) => {
+                    caught.message = info.to_string().replace('\n', " ");
+                    if let Some(at) = info.location() {
+                        caught.site = format!("{}:{}", at.file(), at.line());
+                    }
                     true
                 }
                 None => false,
@@ -31,10 +43,10 @@ pub fn catch(what: impl FnOnce()) -> Result<(), String> {
             }
         }));
     });
-    CAUGHT.set(Some(String::new()));
+    CAUGHT.set(Some(Caught::default()));
     let result = panic::catch_unwind(AssertUnwindSafe(what));
-    let message = CAUGHT.take().unwrap_or_default();
-    result.map_err(|_| message)
+    let caught = CAUGHT.take().unwrap_or_default();
+    result.map_err(|_| caught)
 }
 
 #[cfg(test)]
@@ -44,7 +56,8 @@ mod tests {
     #[test]
     fn a_panic_becomes_its_message_and_place() {
         let error = catch(|| panic!("the {} broke", "lamp")).expect_err("it panics");
-        assert!(error.contains("the lamp broke") && error.contains("panics.rs"), "{error}");
+        assert!(error.message.contains("the lamp broke"), "{error:?}");
+        assert!(error.site.contains("panics.rs:"), "{error:?}");
         assert_eq!(catch(|| ()), Ok(()));
     }
 }

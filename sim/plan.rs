@@ -40,7 +40,7 @@ pub enum FaultKind {
     PowerLoss {
         /// When the first is back.
         down_ns: u64,
-        /// Between one and the next.
+        /// Between node 1 and node 2, and so on.
         apart_ns: u64,
     },
     /// A process does not run for a while; what reaches it waits, and it then runs with everything late.

@@ -19,8 +19,8 @@ use chronon_core::types::Hash;
 
 use crate::config::WorldConfig;
 use crate::marks::MarkCounts;
-use crate::oracle::{self, Counts, Oracle};
-use crate::panics;
+use crate::oracle::{self, Counts, Oracle, Violation};
+use crate::panics::{self, Caught};
 use crate::time::WorldTime;
 use crate::workload::Workload;
 use crate::world::{Failure, Progress, Tally, World};
@@ -68,6 +68,8 @@ pub enum Cause {
     Panic {
         /// The message, and where.
         message: String,
+        /// Where: file and line.
+        site: String,
     },
     /// The same run went another way.
     NotDeterministic {
@@ -89,6 +91,8 @@ pub enum Cause {
 pub const ALL_HELD: u8 = 0;
 /// The exit status for wrong usage and unreadable files.
 pub const WRONG_USAGE: u8 = 2;
+/// The exit status when nothing was compared.
+pub const NOTHING_COMPARED: u8 = 14;
 
 impl Cause {
     /// The exit status of the command.
@@ -98,7 +102,7 @@ impl Cause {
             Self::World(Failure::Violation(_)) | Self::Unexpected { .. } => 10,
             Self::World(Failure::Halt { .. } | Failure::Spins { .. }) | Self::Panic { .. } => 12,
             Self::NotDeterministic { .. } => 13,
-            Self::ComparedNothing => 14,
+            Self::ComparedNothing => NOTHING_COMPARED,
             Self::World(Failure::OutOfSteps { .. }) => 15,
             Self::Config(_) => WRONG_USAGE,
         }
@@ -118,6 +122,47 @@ impl Cause {
             Self::Config(_) => "configuration",
         }
     }
+
+    /// Where it was noticed: the line of an oracle that reported it, the line that panicked, what a node said when it
+    /// halted.
+    pub fn site(&self) -> String {
+        match self {
+            Self::World(Failure::Violation(Violation { site, .. })) => {
+                format!("{}:{}", site.file(), site.line())
+            }
+            Self::World(Failure::Halt { reason, .. }) => without_numbers(reason),
+            Self::World(Failure::Spins { .. }) => "one moment of world time".to_owned(),
+            Self::World(Failure::OutOfSteps { .. }) => "the bound on steps".to_owned(),
+            Self::Panic { site, .. } => site.clone(),
+            Self::NotDeterministic { .. } => "the same seed twice".to_owned(),
+            Self::ComparedNothing => "the end of the run".to_owned(),
+            Self::Unexpected { what } => without_numbers(what),
+            Self::Config(error) => without_numbers(&error.to_string()),
+        }
+    }
+
+    /// What is the same for failures that are taken for one bug.
+    pub fn key(&self) -> CauseKey {
+        CauseKey { exit: self.exit_code(), kind: self.word().to_owned(), site: self.site() }
+    }
+}
+
+/// What failures of one bug share: they are counted as one.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct CauseKey {
+    /// The exit status of the command.
+    pub exit: u8,
+    /// [`Cause::word`].
+    pub kind: String,
+    /// [`Cause::site`].
+    pub site: String,
+}
+
+/// The text with `#` for each word that holds a digit: numbers and hashes differ from run to run.
+fn without_numbers(text: &str) -> String {
+    let words =
+        text.split(' ').map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Cause {
@@ -138,7 +183,7 @@ impl fmt::Display for Cause {
                 write!(f, "node {node} steps and steps, and time stands still")
             }
             Self::World(Failure::OutOfSteps { steps }) => write!(f, "gave up after {steps} steps"),
-            Self::Panic { message } => write!(f, "panic: {message}"),
+            Self::Panic { message, .. } => write!(f, "panic: {message}"),
             Self::NotDeterministic { what } => write!(f, "not deterministic: {what}"),
             Self::ComparedNothing => f.write_str("the run compared nothing"),
             Self::Unexpected { what } => write!(f, "unexpected: {what}"),
@@ -149,8 +194,12 @@ impl fmt::Display for Cause {
 
 /// The gravest of several exit statuses: 10, 12, 11, 13, 14, then the rest.
 pub fn gravest(codes: impl IntoIterator<Item = u8>) -> u8 {
-    let rank = |code: &u8| GRAVITY.iter().position(|other| other == code).unwrap_or(GRAVITY.len());
-    codes.into_iter().filter(|code| *code != ALL_HELD).min_by_key(rank).unwrap_or(ALL_HELD)
+    codes.into_iter().filter(|code| *code != ALL_HELD).min_by_key(|code| gravity(*code)).unwrap_or(ALL_HELD)
+}
+
+/// The place of an exit status among the others, the gravest first.
+pub(crate) fn gravity(code: u8) -> usize {
+    GRAVITY.iter().position(|other| *other == code).unwrap_or(GRAVITY.len())
 }
 
 const GRAVITY: [u8; 5] = [10, 12, 11, 13, 14];
@@ -177,7 +226,7 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     /// Runs to the end, and gives each trace line to `tell` if there is one.
     pub fn run(&self, config: WorldConfig, mut tell: Option<&mut dyn FnMut(&str)>) -> Report {
         let began = Instant::now();
-        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let mut world = match self.world(config, tell.is_some()) {
             Ok(world) => world,
             Err(error) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
@@ -193,8 +242,8 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
             world.take_lines().iter().for_each(|line| tell(line));
         }
         let mut report = Report::of_world(&world, began.elapsed());
-        if let Err(message) = panic {
-            report.cause = Some(Cause::Panic { message });
+        if let Err(Caught { message, site }) = panic {
+            report.cause = Some(Cause::Panic { message, site });
         }
         report
     }
@@ -202,7 +251,7 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     /// Runs twice, side by side, and compares what happens line by line.
     pub fn check_determinism(&self, config: WorldConfig) -> Report {
         let began = Instant::now();
-        let (seed, nodes, groups) = (config.seed, config.nodes, config.groups.len());
+        let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let once = self.run(config.clone(), None);
         let again = self.run(config.clone(), None);
         let same = once.hash == again.hash && once.cause == again.cause;
@@ -269,7 +318,7 @@ impl Report {
             steps: world.steps(),
             simulated: world.now(),
             wall,
-            nodes: config.nodes,
+            nodes: config.nodes.len() as u32,
             groups: config.groups.len(),
             tally,
             counts,
@@ -285,7 +334,9 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::gravest;
+    use super::{Cause, gravest};
+    use crate::oracle::Violation;
+    use crate::world::Failure;
 
     #[test]
     fn the_gravest_failure_gives_the_exit_status() {
@@ -295,5 +346,26 @@ mod tests {
         assert_eq!(gravest([15, 14, 0]), 14);
         assert_eq!(gravest([12, 10, 11]), 10);
         assert_eq!(gravest([]), 0);
+    }
+
+    #[test]
+    fn failures_of_one_line_of_an_oracle_have_one_key() {
+        let report = |op: u64| Violation::new("StateSafety", format!("op {op}"));
+        let (one, other) = (report(1), report(2));
+        let elsewhere = Violation::new("StateSafety", "op 1".to_owned());
+        let key = |violation| Cause::World(Failure::Violation(violation)).key();
+        assert_eq!(key(one.clone()), key(other));
+        assert_ne!(key(one.clone()), key(elsewhere));
+        assert!(key(one).site.contains("run.rs:"));
+    }
+
+    #[test]
+    fn what_a_halt_says_counts_without_its_numbers() {
+        let halt = |reason: &str| {
+            let node = chronon_core::types::NodeId::new(1);
+            Cause::World(Failure::Halt { node, reason: reason.to_owned() }).key()
+        };
+        assert_eq!(halt("storage: no manifest 17 in 2 areas"), halt("storage: no manifest 4 in 1 areas"));
+        assert_ne!(halt("storage: no manifest 17"), halt("disk: write 17 failed"));
     }
 }

@@ -1,5 +1,8 @@
 //! The trace of a run: a running blake3 over the raw fields of everything that happens, and lines for people.
 //!
+//! What happens is hashed by whom it happens to: each node, each client, the world as a whole. The hash of the trace is
+//! the hash of these. So it can be seen that what does not concern a node leaves it as it was.
+//!
 //! Hashing is always on; a line is formatted only when somebody asked for it. Two runs of one seed must have the same
 //! hash, in debug and in release, so nothing that depends on addresses or on the machine may enter it.
 
@@ -7,34 +10,51 @@ use std::fmt::{Display, Write};
 
 use chronon_core::engine::{DiskOp, DiskOutcome};
 use chronon_core::node::{Answer, Effect, Input, Message};
-use chronon_core::types::Hash;
+use chronon_core::types::{Hash, NodeId};
 
 use crate::net::Subject;
 use crate::time::WorldTime;
 
-/// A running hash, and the lines since they were last taken.
+/// To whom things happen.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Entity {
+    /// To the world as a whole: faults begin, the world heals, the run ends.
+    World,
+    /// To a node.
+    Node(NodeId),
+    /// To a client, counted from 1.
+    Client(u32),
+}
+
+/// A running hash an entity, and the lines since they were last taken.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    hasher: blake3::Hasher,
-    buffer: Vec<u8>,
+    /// Ascending.
+    parts: Vec<(Entity, Part)>,
     lines: Option<Vec<String>>,
 }
 
 impl Trace {
-    /// A trace that hashes, and keeps lines if asked.
-    pub fn new(lines: bool) -> Self {
-        Self {
-            hasher: blake3::Hasher::new(),
-            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
-            lines: lines.then(Vec::new),
-        }
+    /// A trace of these nodes and clients (both ascending) that hashes, and keeps lines if asked.
+    pub fn new(nodes: &[NodeId], clients: &[u32], lines: bool) -> Self {
+        let nodes = nodes.iter().copied().map(Entity::Node);
+        let entities = nodes.chain(clients.iter().copied().map(Entity::Client));
+        let parts = std::iter::once(Entity::World).chain(entities).map(|entity| (entity, Part::default()));
+        Self { parts: parts.collect(), lines: lines.then(Vec::new) }
     }
 
     /// The hash of everything so far.
     pub fn hash(&self) -> Hash {
-        let mut hasher = self.hasher.clone();
-        hasher.update(&self.buffer);
+        let mut hasher = blake3::Hasher::new();
+        for (_, part) in &self.parts {
+            hasher.update(part.hash().as_bytes());
+        }
         Hash::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// The hash of everything so far, by entity.
+    pub fn parts(&self) -> Vec<(Entity, Hash)> {
+        self.parts.iter().map(|(entity, part)| (*entity, part.hash())).collect()
     }
 
     /// Takes the lines since the last call; always none when nobody asked for lines.
@@ -43,13 +63,14 @@ impl Trace {
     }
 
     /// A node took an input.
-    pub fn step(&mut self, at: WorldTime, node: u64, input: &Input, effects: &[Effect]) {
-        self.words(&[STEP, at.as_nanos(), node, effects.len() as u64]);
-        self.input(input);
+    pub fn step(&mut self, at: WorldTime, node: NodeId, input: &Input, effects: &[Effect]) {
+        let part = self.part(Entity::Node(node));
+        part.words(&[STEP, at.as_nanos(), node.get(), effects.len() as u64]);
+        part.input(input);
         for effect in effects {
-            self.effect(effect);
+            part.effect(effect);
         }
-        self.trim();
+        part.trim();
         if let Some(lines) = &mut self.lines {
             let mut line = format!("{at} node {node} <- {input}");
             for effect in effects {
@@ -59,14 +80,43 @@ impl Trace {
         }
     }
 
-    /// Something else happened, told by two numbers and, for people, by `line`.
-    pub fn note(&mut self, at: WorldTime, what: &'static str, numbers: [u64; 2], line: impl Display) {
-        self.words(&[NOTE, at.as_nanos(), numbers[0], numbers[1]]);
-        self.buffer.extend_from_slice(what.as_bytes());
-        self.trim();
+    /// Something else happened to `whom`, told by two numbers and, for people, by `line`.
+    pub fn note(
+        &mut self,
+        at: WorldTime,
+        whom: Entity,
+        what: &'static str,
+        numbers: [u64; 2],
+        line: impl Display,
+    ) {
+        let part = self.part(whom);
+        part.words(&[NOTE, at.as_nanos(), numbers[0], numbers[1]]);
+        part.buffer.extend_from_slice(what.as_bytes());
+        part.trim();
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{at} {what} {line}"));
         }
+    }
+
+    fn part(&mut self, whom: Entity) -> &mut Part {
+        let index = self.parts.binary_search_by_key(&whom, |(entity, _)| *entity);
+        let index = index.unwrap_or_else(|_| panic!("{whom:?} is not in this trace"));
+        &mut self.parts[index].1
+    }
+}
+
+/// The running hash of one entity.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+}
+
+impl Part {
+    fn hash(&self) -> Hash {
+        let mut hasher = self.hasher.clone();
+        hasher.update(&self.buffer);
+        Hash::from_bytes(*hasher.finalize().as_bytes())
     }
 
     fn input(&mut self, input: &Input) {
@@ -189,16 +239,20 @@ mod tests {
     use chronon_core::engine::{DiskOp, DiskOpId};
     use chronon_core::node::{Effect, Input};
 
-    use super::Trace;
+    use chronon_core::types::NodeId;
+
+    use super::{Entity, Trace};
     use crate::time::WorldTime;
+
+    const NODES: [NodeId; 2] = [NodeId::new(1), NodeId::new(2)];
 
     const BARRIER: Effect = Effect::Disk(DiskOp::Barrier { id: DiskOpId(7) });
 
     #[test]
     fn whatever_differs_changes_the_hash() {
         let of = |at, node, effects: &[Effect]| {
-            let mut trace = Trace::new(false);
-            trace.step(WorldTime::from_nanos(at), node, &Input::Timeout, effects);
+            let mut trace = Trace::new(&NODES, &[1], false);
+            trace.step(WorldTime::from_nanos(at), NodeId::new(node), &Input::Timeout, effects);
             trace.hash()
         };
         let hashes = [of(1, 1, &[]), of(2, 1, &[]), of(1, 2, &[]), of(1, 1, &[BARRIER])];
@@ -208,17 +262,31 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_to_one_leaves_the_others_as_they_were() {
+        let mut trace = Trace::new(&NODES, &[1], false);
+        let before = trace.parts();
+        trace.step(WorldTime::from_nanos(5), NODES[1], &Input::Timeout, &[]);
+        let changed: Vec<Entity> = before
+            .iter()
+            .zip(trace.parts())
+            .filter(|((_, was), (_, is))| was != is)
+            .map(|((entity, _), _)| *entity)
+            .collect();
+        assert_eq!(changed, [Entity::Node(NODES[1])]);
+    }
+
+    #[test]
     fn lines_are_kept_only_when_asked_for_and_do_not_touch_the_hash() {
-        let (mut silent, mut telling) = (Trace::new(false), Trace::new(true));
+        let (mut silent, mut telling) = (Trace::new(&NODES, &[1], false), Trace::new(&NODES, &[1], true));
         for trace in [&mut silent, &mut telling] {
-            trace.step(WorldTime::from_nanos(5), 3, &Input::Timeout, &[BARRIER]);
-            trace.note(WorldTime::from_nanos(6), "crash", [3, 1], "node 3");
+            trace.step(WorldTime::from_nanos(5), NODES[1], &Input::Timeout, &[BARRIER]);
+            trace.note(WorldTime::from_nanos(6), Entity::Node(NODES[1]), "crash", [2, 1], "node 2");
         }
         assert_eq!(silent.hash(), telling.hash());
         assert!(silent.take_lines().is_empty());
         let lines = telling.take_lines();
         assert_eq!(lines.len(), 2);
-        assert!(lines[0].contains("node 3 <- timeout") && lines[0].contains("barrier"), "{}", lines[0]);
-        assert!(lines[1].ends_with("crash node 3"), "{}", lines[1]);
+        assert!(lines[0].contains("node 2 <- timeout") && lines[0].contains("barrier"), "{}", lines[0]);
+        assert!(lines[1].ends_with("crash node 2"), "{}", lines[1]);
     }
 }

@@ -1,5 +1,7 @@
 //! Seeds, spans and shards as people write them.
 
+use std::fmt;
+
 use crate::time::{MICROSECOND, MILLISECOND, SECOND};
 
 /// Reads a seed: decimal or 0x hex, 64 bits.
@@ -79,6 +81,12 @@ impl Shard {
     /// Whether the seed belongs to the share.
     pub fn takes(self, seed: u64) -> bool {
         seed % self.of == self.index - 1
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
     }
 }
 

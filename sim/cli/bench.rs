@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use crate::config::WorldConfig;
+use crate::config::{Asks, WorldConfig};
 use crate::run::{ALL_HELD, Report};
-use crate::scenario::quiet_config;
-use crate::time::SECOND;
-use crate::world::Progress;
+use crate::scenario::{nodes_up_to, quiet_config};
+use crate::time::{SECOND, WorldTime};
 
 /// Runs and prints the figures; the exit status.
 pub(super) fn run(seconds: u64, json: bool) -> u8 {
@@ -51,9 +50,9 @@ pub(super) fn run(seconds: u64, json: bool) -> u8 {
 }
 
 fn bench_config(seconds: u64) -> WorldConfig {
-    let mut config = quiet_config(3, &["register"]);
+    let mut config = quiet_config(&nodes_up_to(3), &["register"]);
     config.faults_ns = seconds.max(1) * SECOND;
-    config.clients.count = 8;
+    config.asking = Asks::everything(8, &config.groups);
     config.clients.think_ns = 80 * crate::time::MILLISECOND;
     config.steps_max = u64::MAX;
     config
@@ -62,7 +61,7 @@ fn bench_config(seconds: u64) -> WorldConfig {
 /// How often a world in the middle of its run can be cloned.
 fn forks_a_second(config: &WorldConfig) -> f64 {
     let Ok(mut world) = super::simulation().world(config.clone(), false) else { return 0.0 };
-    while world.now().as_nanos() < 10 * SECOND && world.step() == Progress::GoesOn {}
+    world.run_until(WorldTime::from_nanos(10 * SECOND));
     let began = Instant::now();
     let mut steps = 0;
     for _ in 0..FORKS {

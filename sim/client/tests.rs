@@ -9,11 +9,11 @@ use crate::random::Randomness;
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 
 const MODEL: ClientModel = ClientModel {
-    count: 1,
     think_ns: 10 * MILLISECOND,
     resend_ns: 100 * MILLISECOND,
     give_up_ns: 2 * SECOND,
     repeat_ppm: 0,
+    requests_max: u64::MAX,
 };
 
 struct Play {

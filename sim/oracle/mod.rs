@@ -16,12 +16,15 @@ mod sessions;
 mod shadow;
 mod simple;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::panic::Location;
 
 use chronon_core::engine::{DiskDone, DiskOp};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
+use serde::{Deserialize, Serialize};
 
 pub use replication::Replication;
 pub use simple::{AckedSurvives, Bounded, OnePrimary};
@@ -158,12 +161,15 @@ pub struct Violation {
     pub group: Option<GroupId>,
     /// What was seen and what was demanded, in a sentence.
     pub what: String,
+    /// The line that reported it: violations of one line are taken for one bug.
+    pub site: &'static Location<'static>,
 }
 
 impl Violation {
     /// A violation that belongs to no node or group in particular.
+    #[track_caller]
     pub fn new(invariant: &'static str, what: String) -> Self {
-        Self { invariant, node: None, group: None, what }
+        Self { invariant, node: None, group: None, what, site: Location::caller() }
     }
 
     /// The same, at `node`.
@@ -182,25 +188,25 @@ impl Violation {
 }
 
 /// How often each invariant was held against something, by its name. A run that compared nothing is a failure.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Counts(BTreeMap<&'static str, u64>);
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Counts(BTreeMap<Cow<'static, str>, u64>);
 
 impl Counts {
     /// Adds `count` comparisons under `invariant`.
     pub fn add(&mut self, invariant: &'static str, count: u64) {
-        *self.0.entry(invariant).or_default() += count;
+        *self.0.entry(Cow::Borrowed(invariant)).or_default() += count;
     }
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        for (invariant, count) in other.iter() {
-            self.add(invariant, count);
+        for (invariant, count) in &other.0 {
+            *self.0.entry(invariant.clone()).or_default() += count;
         }
     }
 
     /// Every invariant that reported, by name, and its comparisons.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().map(|(invariant, count)| (*invariant, *count))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(invariant, count)| (invariant.as_ref(), *count))
     }
 
     /// All comparisons.

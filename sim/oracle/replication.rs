@@ -280,16 +280,18 @@ impl Oracle for Replication {
             }
             Observed::End { .. } => {
                 for (group, facts) in &mut self.groups {
-                    for Broken { invariant, what, .. } in facts.history.iter_mut().flat_map(History::judge) {
-                        found.push(Violation::new(invariant, what).of(*group));
+                    for Broken { invariant, what, site, .. } in
+                        facts.history.iter_mut().flat_map(History::judge)
+                    {
+                        found.push(Violation { invariant, node: None, group: Some(*group), what, site });
                     }
                 }
                 return;
             }
             _ => return,
         };
-        for Broken { invariant, group, what } in self.broken.drain(..) {
-            found.push(Violation { invariant, node: Some(*node), group, what });
+        for Broken { invariant, group, what, site } in self.broken.drain(..) {
+            found.push(Violation { invariant, node: Some(*node), group, what, site });
         }
     }
 

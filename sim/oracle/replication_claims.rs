@@ -86,6 +86,7 @@ pub(super) fn led(beat: &Heartbeat) -> impl Iterator<Item = &GroupBeat> {
 }
 
 /// What only a replica says that is normal in `view`: view and log view are durable there.
+#[track_caller]
 fn leads(promised: Promise, view: u64, message: &str) -> Result<(), Broken> {
     if promised == (Promise { view, log_view: view }) {
         return Ok(());
@@ -93,6 +94,7 @@ fn leads(promised: Promise, view: u64, message: &str) -> Result<(), Broken> {
     Err(early(&format!("{message} in view {view}"), promised))
 }
 
+#[track_caller]
 fn early(message: &str, promised: Promise) -> Broken {
     Broken::new("SendImpliesDurable", format!("{message}, while {promised} is durable"))
 }

@@ -393,6 +393,19 @@ fn a_command_is_applied_at_one_op_with_one_outcome() {
 }
 
 #[test]
+fn a_reply_from_long_ago_is_no_violation_and_a_false_one_is() {
+    let mut sessions = Sessions::new(&init(3));
+    assert!(sessions.commit(1, 0, command(7, 0, 0)));
+    for number in 1..=1000 {
+        assert!(sessions.commit(1 + number, 0, command(7, 1, number)));
+    }
+    assert_eq!(name(sessions.reply(&reply(7, 5, 6, done(1)), 1001)), "held", "a paused primary tells late");
+    assert_eq!(name(sessions.reply(&reply(7, 900, 901, done(1)), 1001)), "held");
+    assert_eq!(name(sessions.reply(&reply(7, 900, 902, done(1)), 1001)), "ApplyOnce");
+    assert_eq!(name(sessions.reply(&reply(7, 1001, 1001, done(1)), 1001)), "ReplyOnlyCommitted");
+}
+
+#[test]
 fn the_session_used_least_recently_makes_room() {
     let mut sessions = Sessions::new(&init(3));
     assert!(sessions.commit(1, 0, command(1, 0, 0)));

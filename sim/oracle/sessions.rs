@@ -20,7 +20,7 @@ pub(super) struct Sessions {
     open: BTreeMap<u128, Session>,
     /// The same sessions by last use.
     by_use: BTreeSet<(u64, usize, u128)>,
-    clients: BTreeMap<u128, VecDeque<Executed>>,
+    clients: BTreeMap<u128, Asked>,
     pub compared: Compared,
 }
 
@@ -38,6 +38,15 @@ struct Session {
     id: u64,
     last: u64,
     used: (u64, usize),
+}
+
+/// What a client had executed lately.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// By op, ascending.
+    executed: VecDeque<Executed>,
+    /// Commands at this op and below are no longer remembered.
+    forgotten: u64,
 }
 
 /// A command that the log executes: where, and what was replied.
@@ -70,11 +79,13 @@ impl Sessions {
             return false;
         }
         self.touch(op, index, client, number);
-        let executed = self.clients.entry(client).or_default();
-        if executed.len() >= COMMANDS_KEPT {
-            executed.pop_front();
+        let asked = self.clients.entry(client).or_default();
+        if asked.executed.len() >= COMMANDS_KEPT
+            && let Some(oldest) = asked.executed.pop_front()
+        {
+            asked.forgotten = oldest.op;
         }
-        executed.push_back(Executed { number, op, outcome: None });
+        asked.executed.push_back(Executed { number, op, outcome: None });
         true
     }
 
@@ -103,9 +114,13 @@ impl Sessions {
             let what = format!("client {} hears of op {op}, and only op {commit} is committed", reply.client);
             return Err(Broken::new("ReplyOnlyCommitted", what));
         }
-        let executed = self.clients.get_mut(&reply.client.get());
+        let asked = self.clients.get_mut(&reply.client.get());
+        // A primary that stood still for long tells late what the others told long ago.
+        if asked.as_ref().is_some_and(|asked| op <= asked.forgotten) {
+            return Ok(());
+        }
         let of_number = |executed: &&mut Executed| executed.number == number && executed.op <= op;
-        let executed = executed.and_then(|all| all.iter_mut().rev().find(of_number));
+        let executed = asked.and_then(|asked| asked.executed.iter_mut().rev().find(of_number));
         if matches!(outcome, Outcome::Evicted | Outcome::OutOfOrder { .. }) {
             self.compared.evict_deterministic += 1;
             return match executed {
@@ -147,5 +162,6 @@ impl Sessions {
     }
 }
 
-/// Commands remembered of a client: it has one open at a time, so that a reply is of one of the last.
-const COMMANDS_KEPT: usize = 32;
+/// Commands remembered of a client. It has one open at a time, so that a reply is of one of the last, unless the primary
+/// that sends it was paused.
+const COMMANDS_KEPT: usize = 256;

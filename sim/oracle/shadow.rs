@@ -8,6 +8,7 @@
 //! which OrdinalWins (35b) rests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::Location;
 
 use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
@@ -22,11 +23,13 @@ pub(super) struct Broken {
     pub invariant: &'static str,
     pub group: Option<GroupId>,
     pub what: String,
+    pub site: &'static Location<'static>,
 }
 
 impl Broken {
+    #[track_caller]
     pub(super) fn new(invariant: &'static str, what: String) -> Self {
-        Self { invariant, group: None, what }
+        Self { invariant, group: None, what, site: Location::caller() }
     }
 
     pub(super) fn of(mut self, group: GroupId) -> Self {

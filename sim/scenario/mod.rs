@@ -21,6 +21,7 @@
 //! A mistake is refused with the file, line and column, what was found and what is allowed.
 
 mod error;
+mod extent;
 mod save;
 mod shape;
 
@@ -31,14 +32,13 @@ use chronon_core::node::NodeConfig;
 use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
 use toml::Spanned;
 
-use crate::config::{CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
-use crate::net::{DropRule, Endpoint};
-use crate::plan::{Fault, FaultKind};
+use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
 use crate::run::{Cause, Report};
-use crate::time::{MILLISECOND, SECOND, WorldTime};
+use crate::time::{MILLISECOND, SECOND};
 use error::Located;
+use extent::Extent;
 pub use save::text_of;
-use shape::{EndpointShape, FaultShape, File, GroupShape, LinksShape, Ns};
+use shape::{ClientsShape, File, GroupShape, NodesShape};
 
 /// A scenario, read and checked.
 #[derive(Clone, Debug)]
@@ -72,22 +72,19 @@ impl Scenario {
 
     fn parse(text: &str) -> Result<Self, Located> {
         let file: File = toml::from_str(text).map_err(|error| Located::of_toml(&error))?;
-        let nodes = within(&file.cluster.nodes, 1, NODES_MAX, "nodes")?;
-        let mut config = quiet_config(nodes, &[]);
+        let nodes = nodes(&file.cluster.nodes)?;
+        let mut config = quiet_config(&nodes, &[]);
         config.seed = file.seed.unwrap_or(1);
         config.faults_ns = file.length.0;
         config.heal_ns = file.heal.map_or(config.heal_ns, |heal| heal.0);
         file.cluster.apply(&mut config)?;
         config.operations_min = file.operations_min.unwrap_or(config.operations_min);
         let cluster = file.cluster.id.map_or(config.groups[0].cluster, |id| ClusterId::new(u128::from(id)));
-        config.groups = groups(&file.group, nodes, cluster)?;
+        config.groups = groups(&file.group, &nodes, cluster)?;
         bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
-        config.clients.count = match &file.clients.count {
-            Some(count) => within(count, 1, CLIENTS_MAX, "clients")?,
-            None => config.clients.count,
-        };
-        let extent = Extent { nodes, clients: config.clients.count, length_ns: config.faults_ns };
+        config.asking = asking(&file.clients, &config.groups)?;
+        let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
         config.plan = file.fault.iter().map(|fault| extent.fault(fault)).collect::<Result<_, _>>()?;
         config.plan.sort_by_key(|fault| fault.at);
         let expect = Expect {
@@ -128,7 +125,7 @@ impl Scenario {
 fn bounds_agree(config: &WorldConfig) -> Result<(), Located> {
     let node = NodeConfig {
         cluster: config.groups[0].cluster,
-        node: NodeId::new(1),
+        node: config.nodes[0],
         engine: config.engine,
         limits: config.limits,
         timeouts: config.timeouts,
@@ -138,18 +135,18 @@ fn bounds_agree(config: &WorldConfig) -> Result<(), Located> {
 }
 
 /// A cluster in which nothing goes wrong: what a scenario starts from. One group a kind, on all nodes.
-pub fn quiet_config(nodes: u32, kinds: &[&str]) -> WorldConfig {
+pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     let mut config = WorldConfig::of_seed(1, &["register"]);
     let cluster = ClusterId::new(1);
     let kinds = if kinds.is_empty() { &["register"] } else { kinds };
-    config.nodes = nodes;
+    config.nodes = nodes.to_vec();
     config.groups = (1..)
         .zip(kinds)
         .map(|(group, kind)| GroupInit {
             cluster,
             group: GroupId::new(group),
             kind: (*kind).to_owned(),
-            voters: (1..=u64::from(nodes)).map(NodeId::new).collect(),
+            voters: nodes.to_vec(),
             sessions_max: 1024,
         })
         .collect();
@@ -169,12 +166,13 @@ pub fn quiet_config(nodes: u32, kinds: &[&str]) -> WorldConfig {
     config.net = crate::net::NetModel { delay_ns: 200_000, loss_ppm: 0, duplicate_ppm: 0 };
     config.clocks = ClockModel::default();
     config.clients = crate::config::ClientModel {
-        count: 3,
         think_ns: 100 * MILLISECOND,
         resend_ns: 300 * MILLISECOND,
         give_up_ns: 20 * SECOND,
         repeat_ppm: 0,
+        requests_max: u64::MAX,
     };
+    config.asking = Asks::everything(CLIENTS_USUAL, &config.groups);
     config.bytes_on_the_wire = false;
     config.operations_min = 0;
     config.heal_ns = 60 * SECOND;
@@ -206,28 +204,93 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     }
 }
 
-fn groups(shapes: &[GroupShape], nodes: u32, cluster: ClusterId) -> Result<Vec<GroupInit>, Located> {
-    let all = || (1..=u64::from(nodes)).map(NodeId::new).collect::<Vec<_>>();
+/// Clients of a scenario that does not say how many.
+const CLIENTS_USUAL: u32 = 3;
+
+/// Nodes 1 to N.
+pub fn nodes_up_to(count: u32) -> Vec<NodeId> {
+    (1..=u64::from(count)).map(NodeId::new).collect()
+}
+
+fn nodes(shape: &Spanned<NodesShape>) -> Result<Vec<NodeId>, Located> {
+    let count = |count: i64| within(&Spanned::new(shape.span(), count), 1, NODES_MAX, "nodes");
+    match shape.get_ref() {
+        NodesShape::Count(found) => Ok(nodes_up_to(count(*found)?)),
+        NodesShape::Ids(ids) => {
+            count(ids.len() as i64)?;
+            let ids = ids.iter().map(|id| within(&Spanned::new(shape.span(), *id), 1, NODES_MAX, "node"));
+            let ids = ids.collect::<Result<Vec<u32>, _>>()?;
+            ascending(&ids, "nodes", shape.span())?;
+            Ok(ids.into_iter().map(|id| NodeId::new(u64::from(id))).collect())
+        }
+    }
+}
+
+/// Every client asks every group, unless the file says who asks what.
+fn asking(shape: &ClientsShape, groups: &[GroupInit]) -> Result<Vec<Asks>, Located> {
+    let Some(named) = &shape.asking else {
+        let count = shape.count.as_ref().map(|count| within(count, 1, CLIENTS_MAX, "clients"));
+        return Ok(Asks::everything(count.transpose()?.unwrap_or(CLIENTS_USUAL), groups));
+    };
+    if let Some(count) = &shape.count {
+        return Err(Located::at(count.span(), "either `count` or `asking` says which clients".to_owned()));
+    }
+    let mut asking = Vec::new();
+    let mut clients = Vec::new();
+    for shape in named {
+        let client = within(&shape.get_ref().client, 1, CLIENTS_MAX, "client")?;
+        clients.push(client);
+        ascending(&clients, "clients", shape.get_ref().client.span())?;
+        let Some(asked) = &shape.get_ref().groups else {
+            asking.extend(groups.iter().map(|init| Asks { client, group: init.group }));
+            continue;
+        };
+        let mut own = Vec::new();
+        for group in asked {
+            let found = within(group, 1, GROUPS_MAX, "group")?;
+            if !groups.iter().any(|init| init.group.get() == found) {
+                return Err(Located::at(group.span(), format!("there is no group {found}")));
+            }
+            own.push(found);
+            ascending(&own, "groups", group.span())?;
+        }
+        asking.extend(own.into_iter().map(|group| Asks { client, group: GroupId::new(group) }));
+    }
+    Ok(asking)
+}
+
+fn ascending(ids: &[u32], what: &str, span: Range<usize>) -> Result<(), Located> {
+    if ids.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    Err(Located::at(span, format!("{what} {ids:?}: ascending, and each once, is allowed")))
+}
+
+fn groups(shapes: &[GroupShape], nodes: &[NodeId], cluster: ClusterId) -> Result<Vec<GroupInit>, Located> {
     if shapes.len() > GROUPS_MAX as usize {
         let found = shapes.len();
         return Err(Located::nowhere(format!("{found} groups; at most {GROUPS_MAX} are allowed")));
     }
     let mut groups = Vec::new();
-    for (number, shape) in (1..).zip(shapes) {
-        let mut voters = all();
+    let mut ids = Vec::new();
+    for shape in shapes {
+        let mut voters = nodes.to_vec();
         if let Some(named) = &shape.voters {
-            voters.clear();
-            for voter in named {
-                voters.push(NodeId::new(u64::from(within(voter, 1, nodes, "node")?)));
-            }
+            let extent = Extent { nodes: nodes.to_vec(), clients: Vec::new(), length_ns: 0 };
+            voters = named.iter().map(|voter| extent.node(voter)).collect::<Result<_, _>>()?;
         }
+        match &shape.id {
+            Some(id) => ids.push(within(id, 1, GROUPS_MAX, "group")?),
+            None => ids.push(ids.last().map_or(1, |last| last + 1)),
+        }
+        ascending(&ids, "groups", shape.kind.span())?;
         let kind = shape.kind.get_ref().clone();
         if !chronon_core::builtin::KINDS.contains(&kind.as_str()) {
             let known = chronon_core::builtin::KINDS.join(", ");
             let what = format!("unknown kind `{kind}`; known are {known}");
             return Err(Located::at(shape.kind.span(), what));
         }
-        let group = GroupId::new(number);
+        let group = GroupId::new(ids[ids.len() - 1]);
         let init =
             GroupInit { cluster, group, kind, voters, sessions_max: shape.sessions_max.unwrap_or(1024) };
         init.validate().map_err(|error| Located::at(shape.kind.span(), error.to_string()))?;
@@ -238,179 +301,6 @@ fn groups(shapes: &[GroupShape], nodes: u32, cluster: ClusterId) -> Result<Vec<G
         groups.iter_mut().for_each(|group| group.cluster = cluster);
     }
     Ok(groups)
-}
-
-/// What the faults of a scenario may refer to.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    nodes: u32,
-    clients: u32,
-    length_ns: u64,
-}
-
-impl Extent {
-    fn fault(&self, shape: &Spanned<FaultShape>) -> Result<Fault, Located> {
-        let (at, what) = match shape.get_ref() {
-            FaultShape::Crash(crash) => {
-                (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
-            }
-            FaultShape::CrashAtDiskOp(crash) => {
-                let (node, nth) =
-                    (self.node(&crash.node)?, within(&crash.nth, 1, u32::MAX, "disk operation")?);
-                (&crash.at, FaultKind::CrashAtDiskOp { node, nth: u64::from(nth), down_ns: crash.down.0 })
-            }
-            FaultShape::PowerLoss(loss) => {
-                let apart_ns = loss.apart.map_or(0, |apart| apart.0);
-                (&loss.at, FaultKind::PowerLoss { down_ns: loss.down.0, apart_ns })
-            }
-            FaultShape::Pause(pause) => {
-                (&pause.at, FaultKind::Pause { node: self.node(&pause.node)?, for_ns: pause.span.0 })
-            }
-            FaultShape::Cut(cut) => {
-                (&cut.at, FaultKind::Cut { links: self.links(&cut.at, &cut.links())?, for_ns: cut.span.0 })
-            }
-            FaultShape::Lossy(lossy) => {
-                let links = self.links(&lossy.at, &lossy.links())?;
-                (&lossy.at, FaultKind::Lossy { links, loss_ppm: lossy.share.ppm(), for_ns: lossy.span.0 })
-            }
-            FaultShape::Clog(clog) => (
-                &clog.at,
-                FaultKind::Clog { links: self.links(&clog.at, &clog.links())?, for_ns: clog.span.0 },
-            ),
-            FaultShape::Drop(drop) => {
-                let one =
-                    |end: &Option<Spanned<EndpointShape>>| end.as_ref().map(|end| self.one(end)).transpose();
-                let rule = DropRule {
-                    kind: drop.kind.map(|kind| kind.0),
-                    from: one(&drop.from)?,
-                    to: one(&drop.to)?,
-                    attempts: drop.attempts.unwrap_or(u32::MAX),
-                    bytes_min: drop.bytes_min.unwrap_or(0),
-                    count: drop.count.unwrap_or(u32::MAX),
-                };
-                (&drop.at, FaultKind::Drop { rule, for_ns: drop.span.0 })
-            }
-            FaultShape::DiskStall(stall) => {
-                (&stall.at, FaultKind::DiskStall { node: self.node(&stall.node)?, for_ns: stall.span.0 })
-            }
-            FaultShape::ClockJump(jump) => {
-                (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
-            }
-        };
-        Ok(Fault { at: self.moment(at)?, what })
-    }
-
-    fn moment(&self, at: &Spanned<Ns>) -> Result<WorldTime, Located> {
-        let ns = at.get_ref().0;
-        if ns < self.length_ns {
-            return Ok(WorldTime::from_nanos(ns));
-        }
-        let length = WorldTime::from_nanos(self.length_ns);
-        let what = format!(
-            "the fault begins at {}, and the scenario's length is {length}",
-            WorldTime::from_nanos(ns)
-        );
-        Err(Located::at(at.span(), what))
-    }
-
-    fn node(&self, node: &Spanned<i64>) -> Result<NodeId, Located> {
-        within(node, 1, self.nodes, "node").map(|node| NodeId::new(u64::from(node)))
-    }
-
-    fn one(&self, end: &Spanned<EndpointShape>) -> Result<Endpoint, Located> {
-        let ends = self.endpoints(end)?;
-        match ends.as_slice() {
-            [one] => Ok(*one),
-            _ => Err(Located::at(end.span(), "one node or one client is asked for".to_owned())),
-        }
-    }
-
-    fn endpoints(&self, end: &Spanned<EndpointShape>) -> Result<Vec<Endpoint>, Located> {
-        self.ends(end.get_ref(), end.span())
-    }
-
-    fn ends(&self, end: &EndpointShape, span: Range<usize>) -> Result<Vec<Endpoint>, Located> {
-        let outside = |found: i64, what: &str, most: u32| {
-            Located::at(span.clone(), format!("there is no {what} {found}; they count from 1 to {most}"))
-        };
-        Ok(match end {
-            EndpointShape::Node(node) => match u32::try_from(*node) {
-                Ok(found) if (1..=self.nodes).contains(&found) => {
-                    vec![Endpoint::Node(NodeId::new(u64::from(found)))]
-                }
-                _ => return Err(outside(*node, "node", self.nodes)),
-            },
-            EndpointShape::Client(client) => {
-                if !(1..=self.clients).contains(client) {
-                    return Err(outside(i64::from(*client), "client", self.clients));
-                }
-                vec![Endpoint::Client(*client)]
-            }
-            EndpointShape::Clients => (1..=self.clients).map(Endpoint::Client).collect(),
-        })
-    }
-
-    /// The links of the fault that begins `at`, in order.
-    fn links(&self, at: &Spanned<Ns>, shape: &LinksShape<'_>) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
-        let mut links = match (shape.from, shape.links) {
-            (Some(from), None) => self.links_between(from, shape)?,
-            (None, Some(named)) if shape.to.is_none() && !shape.one_way => {
-                let mut links = Vec::new();
-                for link in named {
-                    let end = |end| self.ends(end, link.span());
-                    let (from, to) = (end(&link.get_ref().from)?, end(&link.get_ref().to)?);
-                    links.extend(from.into_iter().zip(to));
-                }
-                links
-            }
-            _ => {
-                let what = "either `from`, with `to` and `one_way`, or `links` alone says which links";
-                return Err(Located::at(at.span(), what.to_owned()));
-            }
-        };
-        links.sort_unstable();
-        links.dedup();
-        Ok(links)
-    }
-
-    fn links_between(
-        &self,
-        ends: &[Spanned<EndpointShape>],
-        shape: &LinksShape<'_>,
-    ) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
-        let mut from = Vec::new();
-        for end in ends {
-            from.extend(self.endpoints(end)?);
-        }
-        let mut to = Vec::new();
-        match shape.to {
-            Some(ends) => {
-                for end in ends {
-                    let here = self.endpoints(end)?;
-                    if here.iter().any(|end| from.contains(end)) {
-                        return Err(Located::at(end.span(), "stands on both sides".to_owned()));
-                    }
-                    to.extend(here);
-                }
-            }
-            None => {
-                let nodes = (1..=u64::from(self.nodes)).map(|node| Endpoint::Node(NodeId::new(node)));
-                to.extend(
-                    nodes.chain((1..=self.clients).map(Endpoint::Client)).filter(|end| !from.contains(end)),
-                );
-            }
-        }
-        let mut links = Vec::new();
-        for a in &from {
-            for b in &to {
-                links.push((*a, *b));
-                if !shape.one_way {
-                    links.push((*b, *a));
-                }
-            }
-        }
-        Ok(links)
-    }
 }
 
 /// The number if it is within its bounds.

@@ -1,10 +1,13 @@
-//! Writing a run down as a scenario file: every number that its seed drew, to be read, edited and run again.
+//! Writing a run down as a scenario file, to be read, edited and run again. What is as usual is left out.
 //!
-//! The run of the file is the run of the seed: the same draws, the same trace.
+//! The run of the file is the run that was written down: the same draws, the same trace.
 
 use std::fmt::{self, Write};
 
-use crate::config::WorldConfig;
+use chronon_core::types::{GroupId, GroupInit};
+
+use super::quiet_config;
+use crate::config::{Asks, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
 use crate::units::show_span;
@@ -22,59 +25,119 @@ struct Written<'a> {
 impl fmt::Display for Written<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.config;
+        let usual = quiet_config(&config.nodes, &[]);
         // The formatter of TOML knows how a name is quoted.
         writeln!(f, "name = {}", toml::Value::from(self.name))?;
-        writeln!(f, "seed = \"{:#x}\"", config.seed)?;
-        writeln!(f, "length = {}\nheal = {}", span(config.faults_ns), span(config.heal_ns))?;
-        writeln!(f, "operations_min = {}", config.operations_min)?;
-        write_cluster(f, config)?;
-        for group in &config.groups {
-            let voters: Vec<String> = group.voters.iter().map(ToString::to_string).collect();
-            writeln!(f, "\n[[group]]\nkind = \"{}\"\nvoters = [{}]", group.kind, voters.join(", "))?;
-            writeln!(f, "sessions_max = {}", group.sessions_max)?;
-        }
-        let clients = &config.clients;
-        writeln!(f, "\n[clients]\ncount = {}\nthink = {}", clients.count, span(clients.think_ns))?;
-        writeln!(f, "resend = {}\ngive_up = {}", span(clients.resend_ns), span(clients.give_up_ns))?;
-        writeln!(f, "repeat = {}", share(clients.repeat_ppm))?;
+        writeln!(f, "seed = \"{:#x}\"\nlength = {}", config.seed, span(config.faults_ns))?;
+        put(f, "heal", config.heal_ns, usual.heal_ns, span)?;
+        put(f, "operations_min", config.operations_min, usual.operations_min, plain)?;
+        write_cluster(f, config, &usual)?;
+        write_groups(f, config, &usual)?;
+        write_clients(f, config, &usual)?;
         config.plan.iter().try_for_each(|fault| write_fault(f, fault))
     }
 }
 
-fn write_cluster(f: &mut fmt::Formatter<'_>, config: &WorldConfig) -> fmt::Result {
-    let WorldConfig { engine, limits, timeouts, disk, net, clocks, .. } = config;
-    writeln!(f, "\n[cluster]\nnodes = {}", config.nodes)?;
-    if let Some(group) = config.groups.first() {
-        writeln!(f, "id = \"{:#x}\"", group.cluster.get())?;
+/// One line, unless the value is the usual one.
+fn put<T: PartialEq>(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    value: T,
+    usual: T,
+    show: impl Fn(T) -> String,
+) -> fmt::Result {
+    if value == usual { Ok(()) } else { writeln!(f, "{key} = {}", show(value)) }
+}
+
+fn write_cluster(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldConfig) -> fmt::Result {
+    let count = config.nodes.len();
+    match config.nodes.last() {
+        Some(last) if last.get() != count as u64 => {
+            writeln!(f, "\n[cluster]\nnodes = [{}]", listed(&config.nodes))?
+        }
+        _ => writeln!(f, "\n[cluster]\nnodes = {count}")?,
     }
-    writeln!(f, "bytes_on_the_wire = {}", config.bytes_on_the_wire)?;
-    writeln!(f, "atomic_unit = {}", disk.atomic_unit)?;
-    writeln!(f, "disk_write = {}\ndisk_read = {}", span(disk.write_ns), span(disk.read_ns))?;
-    writeln!(f, "disk_barrier = {}\ndisk_allocate = {}", span(disk.barrier_ns), span(disk.allocate_ns))?;
-    writeln!(f, "delay = {}", span(net.delay_ns))?;
-    writeln!(f, "loss = {}\nduplicate = {}", share(net.loss_ppm), share(net.duplicate_ppm))?;
-    writeln!(f, "drift_ppm = {}\nwall_offset = {}", clocks.drift_ppm, span(clocks.offset_ns))?;
-    writeln!(f, "segment_bytes = {}\nflush_bytes_max = {}", engine.segment_bytes, engine.flush_bytes_max)?;
-    writeln!(f, "flushes_in_flight = {}", engine.flushes_in_flight_max)?;
-    writeln!(f, "sealed_segments = {}", engine.sealed_segments_target)?;
-    writeln!(f, "idle_mark = {}", span(engine.idle_mark_after.as_nanos()))?;
-    writeln!(f, "pipeline_entries = {}", limits.pipeline_entries_max)?;
-    writeln!(f, "batch_commands = {}", limits.batch_commands_max)?;
-    writeln!(f, "batch_bytes = {}\ncommand_bytes = {}", limits.batch_bytes_max, limits.command_bytes_max)?;
-    writeln!(f, "queue_requests = {}", limits.queue_requests_max)?;
-    writeln!(
-        f,
-        "repair_entries = {}\nrepair_bytes = {}",
-        limits.repair_entries_max, limits.repair_bytes_max
-    )?;
+    let cluster = |config: &WorldConfig| config.groups.first().map(|group| group.cluster.get());
+    put(f, "id", cluster(config), cluster(usual), |id| format!("\"{:#x}\"", id.unwrap_or_default()))?;
+    put(f, "bytes_on_the_wire", config.bytes_on_the_wire, usual.bytes_on_the_wire, plain)?;
+    let (disk, u) = (&config.disk, &usual.disk);
+    put(f, "atomic_unit", disk.atomic_unit, u.atomic_unit, plain)?;
+    put(f, "disk_write", disk.write_ns, u.write_ns, span)?;
+    put(f, "disk_read", disk.read_ns, u.read_ns, span)?;
+    put(f, "disk_barrier", disk.barrier_ns, u.barrier_ns, span)?;
+    put(f, "disk_allocate", disk.allocate_ns, u.allocate_ns, span)?;
+    put(f, "delay", config.net.delay_ns, usual.net.delay_ns, span)?;
+    put(f, "loss", config.net.loss_ppm, usual.net.loss_ppm, share)?;
+    put(f, "duplicate", config.net.duplicate_ppm, usual.net.duplicate_ppm, share)?;
+    put(f, "drift_ppm", config.clocks.drift_ppm, usual.clocks.drift_ppm, plain)?;
+    put(f, "wall_offset", config.clocks.offset_ns, usual.clocks.offset_ns, span)?;
+    write_node(f, config, usual)
+}
+
+/// Bounds and timers of every node.
+fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldConfig) -> fmt::Result {
+    let (engine, u) = (&config.engine, &usual.engine);
+    put(f, "segment_bytes", engine.segment_bytes, u.segment_bytes, plain)?;
+    put(f, "flush_bytes_max", engine.flush_bytes_max, u.flush_bytes_max, plain)?;
+    put(f, "flushes_in_flight", engine.flushes_in_flight_max, u.flushes_in_flight_max, plain)?;
+    put(f, "sealed_segments", engine.sealed_segments_target, u.sealed_segments_target, plain)?;
+    put(f, "idle_mark", engine.idle_mark_after.as_nanos(), u.idle_mark_after.as_nanos(), span)?;
+    let (limits, u) = (&config.limits, &usual.limits);
+    put(f, "pipeline_entries", limits.pipeline_entries_max, u.pipeline_entries_max, plain)?;
+    put(f, "batch_commands", limits.batch_commands_max, u.batch_commands_max, plain)?;
+    put(f, "batch_bytes", limits.batch_bytes_max, u.batch_bytes_max, plain)?;
+    put(f, "command_bytes", limits.command_bytes_max, u.command_bytes_max, plain)?;
+    put(f, "queue_requests", limits.queue_requests_max, u.queue_requests_max, plain)?;
+    put(f, "repair_entries", limits.repair_entries_max, u.repair_entries_max, plain)?;
+    put(f, "repair_bytes", limits.repair_bytes_max, u.repair_bytes_max, plain)?;
+    let (timeouts, u) = (&config.timeouts, &usual.timeouts);
     let timers = [
-        ("heartbeat", timeouts.heartbeat),
-        ("primary_silence", timeouts.primary_silence),
-        ("view_change", timeouts.view_change),
-        ("resend", timeouts.resend),
-        ("abdicate", timeouts.abdicate),
+        ("heartbeat", timeouts.heartbeat, u.heartbeat),
+        ("primary_silence", timeouts.primary_silence, u.primary_silence),
+        ("view_change", timeouts.view_change, u.view_change),
+        ("resend", timeouts.resend, u.resend),
+        ("abdicate", timeouts.abdicate, u.abdicate),
     ];
-    timers.into_iter().try_for_each(|(word, ns)| writeln!(f, "{word} = {}", span(ns.as_nanos())))
+    timers.into_iter().try_for_each(|(word, ns, usual)| put(f, word, ns.as_nanos(), usual.as_nanos(), span))
+}
+
+fn write_groups(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldConfig) -> fmt::Result {
+    let GroupInit { sessions_max, .. } = &usual.groups[0];
+    let mut next = 1;
+    for group in &config.groups {
+        writeln!(f, "\n[[group]]\nkind = \"{}\"", group.kind)?;
+        put(f, "id", group.group.get(), next, plain)?;
+        next = group.group.get() + 1;
+        put(f, "voters", &group.voters, &config.nodes, |voters| format!("[{}]", listed(voters)))?;
+        put(f, "sessions_max", group.sessions_max, *sessions_max, plain)?;
+    }
+    Ok(())
+}
+
+fn write_clients(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldConfig) -> fmt::Result {
+    writeln!(f, "\n[clients]")?;
+    let ids = config.client_ids();
+    if config.asking == Asks::everything(ids.len() as u32, &config.groups) {
+        writeln!(f, "count = {}", ids.len())?;
+    } else {
+        let all: Vec<_> = config.groups.iter().map(|init| init.group).collect();
+        let named: Vec<String> = ids.iter().map(|client| asks_of(*client, &config.asking, &all)).collect();
+        writeln!(f, "asking = [{}]", named.join(", "))?;
+    }
+    let (clients, u) = (&config.clients, &usual.clients);
+    put(f, "requests_max", clients.requests_max, u.requests_max, plain)?;
+    put(f, "think", clients.think_ns, u.think_ns, span)?;
+    put(f, "resend", clients.resend_ns, u.resend_ns, span)?;
+    put(f, "give_up", clients.give_up_ns, u.give_up_ns, span)?;
+    put(f, "repeat", clients.repeat_ppm, u.repeat_ppm, share)
+}
+
+fn asks_of(client: u32, asking: &[Asks], all: &[GroupId]) -> String {
+    let groups: Vec<_> = asking.iter().filter(|asks| asks.client == client).map(|asks| asks.group).collect();
+    if groups == all {
+        return format!("{{ client = {client} }}");
+    }
+    format!("{{ client = {client}, groups = [{}] }}", listed(&groups))
 }
 
 fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
@@ -160,6 +223,15 @@ fn drop_of(rule: &DropRule) -> String {
 
 fn span(ns: u64) -> String {
     format!("\"{}\"", show_span(ns))
+}
+
+fn plain(value: impl fmt::Display) -> String {
+    value.to_string()
+}
+
+fn listed(ids: &[impl fmt::Display]) -> String {
+    let shown: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    shown.join(", ")
 }
 
 fn share(ppm: u32) -> String {

@@ -35,7 +35,7 @@ pub(super) struct File {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterShape {
-    pub(super) nodes: Spanned<i64>,
+    pub(super) nodes: Spanned<NodesShape>,
     #[serde(default, deserialize_with = "seed")]
     pub(super) id: Option<u64>,
     bytes_on_the_wire: Option<bool>,
@@ -72,6 +72,7 @@ pub(super) struct ClusterShape {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupShape {
+    pub(super) id: Option<Spanned<i64>>,
     pub(super) kind: Spanned<String>,
     pub(super) voters: Option<Vec<Spanned<i64>>>,
     pub(super) sessions_max: Option<u32>,
@@ -81,10 +82,20 @@ pub(super) struct GroupShape {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientsShape {
     pub(super) count: Option<Spanned<i64>>,
+    pub(super) asking: Option<Vec<Spanned<AsksShape>>>,
+    requests_max: Option<u64>,
     think: Option<Ns>,
     resend: Option<Ns>,
     give_up: Option<Ns>,
     repeat: Option<Share>,
+}
+
+/// A client, and the groups it asks: all when none are named.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AsksShape {
+    pub(super) client: Spanned<i64>,
+    pub(super) groups: Option<Vec<Spanned<i64>>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -288,12 +299,13 @@ impl ClusterShape {
 }
 
 impl ClientsShape {
-    /// Puts what the file says over what is usual; the count is checked by the caller.
+    /// Puts what the file says over what is usual; who asks is checked by the caller.
     pub(super) fn apply(&self, clients: &mut ClientModel) {
         put(&mut clients.think_ns, self.think.map(|ns| ns.0));
         put(&mut clients.resend_ns, self.resend.map(|ns| ns.0));
         put(&mut clients.give_up_ns, self.give_up.map(|ns| ns.0));
         put(&mut clients.repeat_ppm, self.repeat.map(Share::ppm));
+        put(&mut clients.requests_max, self.requests_max);
     }
 }
 
@@ -379,6 +391,36 @@ impl<'de> Deserialize<'de> for Kind {
         let word = String::deserialize(deserializer)?;
         let known = MessageKind::WORDS.into_iter().find(|(_, known)| *known == word);
         known.map(|(kind, _)| Self(kind)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
+    }
+}
+
+/// Nodes: how many, or which.
+#[derive(Clone, Debug)]
+pub(super) enum NodesShape {
+    Count(i64),
+    Ids(Vec<i64>),
+}
+
+impl<'de> Deserialize<'de> for NodesShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = NodesShape;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("how many nodes, or their numbers such as [1, 2, 4]")
+            }
+            fn visit_i64<E: de::Error>(self, count: i64) -> Result<NodesShape, E> {
+                Ok(NodesShape::Count(count))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut numbers: A) -> Result<NodesShape, A::Error> {
+                let mut ids = Vec::new();
+                while let Some(id) = numbers.next_element()? {
+                    ids.push(id);
+                }
+                Ok(NodesShape::Ids(ids))
+            }
+        }
+        deserializer.deserialize_any(Reads)
     }
 }
 

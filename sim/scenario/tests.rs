@@ -26,7 +26,7 @@ fn a_scenario_becomes_the_run_it_describes() {
          [[fault]]\nclock_jump = { at = \"2s\", node = 1, by = \"-3s\" }\n",
     );
     let config = &scenario.config;
-    assert_eq!((config.nodes, config.clients.count, config.disk.atomic_unit), (3, 2, 512));
+    assert_eq!((config.nodes.len(), config.client_ids(), config.disk.atomic_unit), (3, vec![1, 2], 512));
     assert_eq!(config.groups[0].voters, [NodeId::new(1), NodeId::new(3)]);
     assert_eq!(config.faults_ns, 20 * SECOND);
     // In the order of time, not of the file.
@@ -110,7 +110,7 @@ fn an_unknown_key_is_named_with_its_place_and_a_hint() {
 #[test]
 fn impossible_faults_are_refused_with_their_place() {
     let cases = [
-        ("crash = { at = \"1s\", node = 4, down = \"1s\" }", "node 4: 1 to 3 are allowed"),
+        ("crash = { at = \"1s\", node = 4, down = \"1s\" }", "there is no node 4; there are 1, 2, 3"),
         ("crash = { at = \"20s\", node = 1, down = \"1s\" }", "the scenario's length is 20"),
         ("crash = { at = \"1s\", node = 1, down = \"1 week\" }", "`1 week` is not a span"),
         ("crash = { at = \"1s\", node = 1 }", "missing field `down`"),

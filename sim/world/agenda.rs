@@ -36,6 +36,11 @@ impl<T> Agenda<T> {
         self.heap.push(Reverse((at, self.sequence, slot)));
     }
 
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<WorldTime> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Takes the next thing.
     pub fn pop(&mut self) -> Option<(WorldTime, T)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;

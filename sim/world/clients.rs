@@ -5,8 +5,10 @@ use chronon_core::node::{Answer, Input, Reply, Request, Route};
 
 use super::{Item, World};
 use crate::client::{Note, Session};
+use crate::config::Asks;
 use crate::net::{Endpoint, Subject};
 use crate::oracle::{Observed, Violation};
+use crate::trace::Entity;
 use crate::workload::Workload;
 
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
@@ -36,12 +38,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let body = |asking, draw: &mut crate::random::Draw| workload.command(init, asking, draw);
         let (session, operations) = (&mut self.sessions[index], &mut self.operations);
         let outgoing = session.wake(self.now, &self.config.clients, init, operations, body, &mut self.notes);
-        let route = route_of(index, session);
-        let client = Endpoint::Client(session.client);
+        let route = session.route();
+        let client = Endpoint::Client(session.asks.client);
         self.tell_notes(index);
         let Some((node, request)) = outgoing else { return };
         self.tally.requests += 1;
-        let to = node.get() as usize - 1;
+        let to = self.machine_of(node);
         let fate = self.net.fate(self.now, client, Endpoint::Node(node), Subject::of_request(&request));
         for arrival in fate.into_iter().flatten() {
             self.agenda.put(arrival, Item::Request { session: index, to, route, request: request.clone() });
@@ -49,7 +51,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     pub(super) fn request_arrives(&mut self, session: usize, to: usize, route: Route, request: Request) {
-        let client = Endpoint::Client(self.sessions[session].client);
+        let client = Endpoint::Client(self.sessions[session].asks.client);
         if !self.net.is_cut(client, Endpoint::Node(self.nodes[to])) {
             self.step_node(to, Input::Client { route, request });
         }
@@ -57,14 +59,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     /// A node answers on a route.
     pub(super) fn reply(&mut self, from: usize, route: Route, reply: Reply) {
-        let index = (route.0 & u64::from(u32::MAX)) as usize;
+        let asks = Session::asks_on(route);
         let node = self.nodes[from];
-        let Some(session) = self.sessions.get(index) else {
+        let Ok(index) = self.sessions.binary_search_by_key(&asks, |session| session.asks) else {
             let what = format!("an answer goes to route {}, which no client has", route.0);
             self.judges.report(Violation::new("Addressed", what).at(node));
             return;
         };
-        let client = Endpoint::Client(session.client);
+        let client = Endpoint::Client(asks.client);
         let fate = self.net.fate(self.now, Endpoint::Node(node), client, Subject::of_reply(&reply));
         for arrival in fate.into_iter().flatten() {
             self.agenda.put(arrival, Item::Reply { from, session: index, reply: reply.clone() });
@@ -74,10 +76,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn reply_arrives(&mut self, from: usize, index: usize, reply: Reply) {
         let node = self.nodes[from];
         let session = &mut self.sessions[index];
-        if self.net.is_cut(Endpoint::Node(node), Endpoint::Client(session.client)) {
+        if self.net.is_cut(Endpoint::Node(node), Endpoint::Client(session.asks.client)) {
             return;
         }
-        self.trace.note(self.now, "heard", [index as u64, reply.number.get()], &reply);
+        let Asks { client, group } = session.asks;
+        let numbers = [u64::from(group.get()), reply.number.get()];
+        self.trace.note(self.now, Entity::Client(client), "heard", numbers, &reply);
         session.hear(self.now, &self.config.clients, node, reply, &mut self.notes);
         self.tell_notes(index);
         self.schedule_session(index);
@@ -113,9 +117,4 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.judges.see(self.now, &seen);
         }
     }
-}
-
-/// A new connection in each life of a session.
-fn route_of(index: usize, session: &Session) -> Route {
-    Route(u64::from(session.life()) << 32 | index as u64)
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use chronon_core::kernel::ChrApplication;
-use chronon_core::types::NodeId;
 
 use super::{Item, World};
 use crate::oracle::Observed;
 use crate::plan::FaultKind;
+use crate::trace::Entity;
 use crate::workload::Workload;
 
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
@@ -15,26 +15,26 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let config = Arc::clone(&self.config);
         let fault = &config.plan[index];
         self.tally.fault(fault.what.word());
-        self.trace.note(self.now, "fault", [index as u64, 0], &fault.what);
+        self.trace.note(self.now, Entity::World, "fault", [index as u64, 0], &fault.what);
         let lasts = match &fault.what {
             FaultKind::Crash { node, down_ns } => {
-                self.crash(machine_of(*node), *down_ns);
+                self.crash(self.machine_of(*node), *down_ns);
                 None
             }
             FaultKind::CrashAtDiskOp { node, nth, down_ns } => {
-                self.machines[machine_of(*node)].die_at_disk_op(*nth, *down_ns);
+                self.machine_mut(*node).die_at_disk_op(*nth, *down_ns);
                 None
             }
             FaultKind::PowerLoss { down_ns, apart_ns } => {
-                let mut down_ns = *down_ns;
                 for machine in 0..self.machines.len() {
-                    self.crash(machine, down_ns);
-                    down_ns += apart_ns;
+                    // By its number, so that it comes back at the same moment whoever else exists.
+                    let before = self.nodes[machine].get() - 1;
+                    self.crash(machine, down_ns + before * apart_ns);
                 }
                 None
             }
             FaultKind::Pause { node, for_ns } => {
-                let machine = &mut self.machines[machine_of(*node)];
+                let machine = self.machine_mut(*node);
                 if machine.process.is_some() {
                     machine.pause();
                 }
@@ -58,12 +58,13 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 Some(*for_ns)
             }
             FaultKind::DiskStall { node, for_ns } => {
-                let machine = &mut self.machines[machine_of(*node)];
-                machine.stalled_until = machine.stalled_until.max(self.now.after(*for_ns));
+                let until = self.now.after(*for_ns);
+                let machine = self.machine_mut(*node);
+                machine.stalled_until = machine.stalled_until.max(until);
                 None
             }
             FaultKind::ClockJump { node, by_ns } => {
-                self.machines[machine_of(*node)].clock.jump(*by_ns);
+                self.machine_mut(*node).clock.jump(*by_ns);
                 None
             }
         };
@@ -75,7 +76,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn fault_ends(&mut self, index: usize) {
         let config = Arc::clone(&self.config);
         match &config.plan[index].what {
-            FaultKind::Pause { node, .. } => self.resume(machine_of(*node)),
+            FaultKind::Pause { node, .. } => self.resume(self.machine_of(*node)),
             FaultKind::Cut { links, .. } => links.iter().for_each(|(from, to)| self.net.mend(*from, *to)),
             FaultKind::Lossy { links, .. } => {
                 links.iter().for_each(|(from, to)| self.net.set_loss(*from, *to, 0))
@@ -99,7 +100,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         machine.die();
         let (node, boot) = (machine.node, machine.boot);
         self.tally.crashes += 1;
-        self.trace.note(self.now, "crash", [node.get(), boot], format_args!("node {node} boot {boot}"));
+        let line = format_args!("node {node} boot {boot}");
+        self.trace.note(self.now, Entity::Node(node), "crash", [node.get(), boot], line);
         let disk = self.machines[index].disk.durable();
         self.judges.see(self.now, &Observed::Crash { node, boot, disk });
         self.agenda.put(self.now.after(down_ns), Item::Start { machine: index });
@@ -111,15 +113,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let node = self.machines[index].node;
-        self.trace.note(self.now, "resume", [node.get(), 0], format_args!("node {node}"));
+        self.trace.note(self.now, Entity::Node(node), "resume", [node.get(), 0], format_args!("node {node}"));
         for input in self.machines[index].resume() {
             self.step_node(index, input);
         }
         self.schedule_timeout(index);
     }
-}
-
-/// Nodes have ids from 1; machines lie in their order.
-fn machine_of(node: NodeId) -> usize {
-    node.get() as usize - 1
 }

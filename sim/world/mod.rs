@@ -30,13 +30,13 @@ use settle::Stage;
 pub use tally::Tally;
 
 use crate::client::{Note, Session};
-use crate::config::WorldConfig;
+use crate::config::{Asks, WorldConfig};
 use crate::marks::MarkCounts;
 use crate::net::{Endpoint, SimNet, Subject};
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
 use crate::random::{Purpose, Randomness};
 use crate::time::{MILLISECOND, WorldTime};
-use crate::trace::Trace;
+use crate::trace::{Entity, Trace};
 use crate::workload::Workload;
 
 /// A whole run, at one moment of it.
@@ -148,10 +148,13 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         lines: bool,
     ) -> Result<Self, FormatError> {
         let randomness = Randomness::new(config.seed, config.branch);
-        let net = SimNet::new(config.nodes as usize, config.clients.count as usize, config.net, randomness);
+        let nodes = config.nodes.last().map_or(0, |node| node.get() as usize);
+        let clients = config.asking.last().map_or(0, |asks| asks.client as usize);
+        let net = SimNet::new(nodes, clients, config.net, randomness);
         let groups = config.groups.len();
+        let trace = Trace::new(&config.nodes, &config.client_ids(), lines);
         let mut world = Self {
-            nodes: (1..=u64::from(config.nodes)).map(NodeId::new).collect(),
+            nodes: config.nodes.iter().copied().collect(),
             config: Arc::new(config),
             application,
             workload,
@@ -166,7 +169,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             session_timers: Vec::new(),
             operations: 0,
             judges: Judges::new(oracles),
-            trace: Trace::new(lines),
+            trace,
             tally: Tally::default(),
             views: vec![View::new(0); groups],
             stage: Stage::Faults,
@@ -204,6 +207,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         while self.step() == Progress::GoesOn {}
     }
 
+    /// Steps until the next thing happens at `end` or later, or the run is over.
+    pub fn run_until(&mut self, end: WorldTime) {
+        while self.agenda.next_at().is_some_and(|at| at < end) && self.step() == Progress::GoesOn {}
+    }
+
     /// World time.
     pub fn now(&self) -> WorldTime {
         self.now
@@ -227,6 +235,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// The hash of everything that happened.
     pub fn trace_hash(&self) -> Hash {
         self.trace.hash()
+    }
+
+    /// The hash of what happened to each node and each client, and of what happened to the world as a whole.
+    pub fn trace_parts(&self) -> Vec<(Entity, Hash)> {
+        self.trace.parts()
     }
 
     /// The trace lines since the last call.
@@ -277,12 +290,15 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.agenda.put(WorldTime::from_nanos(start), Item::Start { machine: self.machines.len() });
             self.machines.push(machine);
         }
-        for client in 1..=config.clients.count {
-            for (group, init) in config.groups.iter().enumerate() {
-                self.sessions.push(Session::new(client, group, init, &config.clients, self.randomness));
-                self.session_timers.push(None);
-                self.schedule_session(self.sessions.len() - 1);
-            }
+        for asks in &config.asking {
+            let Asks { client, group } = *asks;
+            let Some(group) = self.group_index(group) else {
+                panic!("client {client} asks group {group}, which does not exist")
+            };
+            let init = &config.groups[group];
+            self.sessions.push(Session::new(client, group, init, &config.clients, self.randomness));
+            self.session_timers.push(None);
+            self.schedule_session(self.sessions.len() - 1);
         }
         for (index, fault) in config.plan.iter().enumerate() {
             self.agenda.put(fault.at, Item::Fault(index));
@@ -320,7 +336,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let entropy = self.randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
         machine.process = Some(Process::new(&self.config, self.application.clone(), node, entropy));
         self.tally.starts += 1;
-        self.trace.note(self.now, "start", [node.get(), boot], format_args!("node {node} boot {boot}"));
+        let line = format_args!("node {node} boot {boot}");
+        self.trace.note(self.now, Entity::Node(node), "start", [node.get(), boot], line);
         self.judges.see(self.now, &Observed::Start { node, boot });
         self.schedule_timeout(index);
     }
@@ -396,7 +413,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         self.changed.clear();
         process.refresh(&input, &mut self.changed);
-        self.trace.step(self.now, node.get(), &input, &effects);
+        self.trace.step(self.now, node, &input, &effects);
         let (status, changed) = (&process.status, self.changed.as_slice());
         let seen = Observed::Step { node, boot, now, input: &input, effects: &effects, status, changed };
         self.judges.see(self.now, &seen);
@@ -477,6 +494,20 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
     }
 
+    /// The machine of a node of the configuration.
+    fn machine_of(&self, node: NodeId) -> usize {
+        self.nodes.binary_search(&node).unwrap_or_else(|_| panic!("node {node} does not exist"))
+    }
+
+    fn machine(&self, node: NodeId) -> &Machine<A> {
+        &self.machines[self.machine_of(node)]
+    }
+
+    fn machine_mut(&mut self, node: NodeId) -> &mut Machine<A> {
+        let index = self.machine_of(node);
+        &mut self.machines[index]
+    }
+
     fn group_index(&self, group: GroupId) -> Option<usize> {
         self.config.groups.binary_search_by_key(&group, |init| init.group).ok()
     }
@@ -487,3 +518,5 @@ const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_keyed;

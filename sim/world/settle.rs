@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Phase, Role};
-use chronon_core::types::GroupInit;
+use chronon_core::types::{GroupInit, NodeId};
 
 use super::{Item, World};
+use crate::config::Asks;
 use crate::oracle::{Observed, Violation};
 use crate::random::Purpose;
 use crate::time::{MILLISECOND, WorldTime};
+use crate::trace::Entity;
 use crate::workload::Workload;
 
 /// How far a run is.
@@ -37,7 +39,7 @@ pub(super) enum Stage {
 
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn heal(&mut self) {
-        self.trace.note(self.now, "heal", [0, 0], "");
+        self.trace.note(self.now, Entity::World, "heal", [0, 0], "");
         self.net.heal();
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
@@ -89,7 +91,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// The first client of each group begins again under a new name.
     fn probe(&mut self) {
         self.stage = Stage::Probing;
-        for index in 0..self.config.groups.len() {
+        for group in 0..self.config.groups.len() {
+            let Some(index) = self.sessions.iter().position(|session| session.group == group) else {
+                continue;
+            };
             self.sessions[index].probe(self.now);
             self.schedule_session(index);
         }
@@ -99,14 +104,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let config = Arc::clone(&self.config);
         for init in &config.groups {
             for voter in &init.voters {
-                let Some(process) = &self.machines[voter.get() as usize - 1].process else { continue };
+                let Some(process) = &self.machine(*voter).process else { continue };
                 let Some(state) = process.node.state(init.group) else { continue };
                 if let Err(what) = self.workload.converged(init, &self.application, state) {
                     self.judges.report(Violation::new("Workload", what).at(*voter).of(init.group));
                 }
             }
         }
-        self.trace.note(self.now, "end", [self.steps, self.operations], "converged");
+        self.trace.note(self.now, Entity::World, "end", [self.steps, self.operations], "converged");
         self.judges.see(self.now, &Observed::End { converged: true });
         self.stage = Stage::Over;
     }
@@ -120,7 +125,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let mut first: Option<GroupStatus> = None;
         let mut primaries = 0;
         for voter in &init.voters {
-            let status = match self.replica(init, voter.get()) {
+            let status = match self.replica(init, *voter) {
                 Ok(status) => status,
                 Err(what) => return Some(what),
             };
@@ -152,8 +157,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         (primaries != 1).then(|| format!("quorum: {primaries} nodes lead"))
     }
 
-    fn replica(&self, init: &GroupInit, node: u64) -> Result<GroupStatus, String> {
-        let Some(process) = &self.machines[node as usize - 1].process else {
+    fn replica(&self, init: &GroupInit, node: NodeId) -> Result<GroupStatus, String> {
+        let Some(process) = &self.machine(node).process else {
             return Err(format!("quorum: node {node} is down"));
         };
         match process.status.phase {
@@ -175,7 +180,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         for session in &self.sessions {
             if let Some((number, attempts)) = session.waits_for() {
-                let (client, group) = (session.client, self.config.groups[session.group].group);
+                let Asks { client, group } = session.asks;
                 let _ = write!(
                     cause,
                     "client {client} waits for request {number} in group {group}, sent {attempts} times; "

@@ -1,9 +1,13 @@
 //! What there was of everything in a run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Counts of one run, or of many.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// Client operations that were acknowledged.
     pub committed: u64,
@@ -28,13 +32,13 @@ pub struct Tally {
     /// Views that began, beyond the first of each group.
     pub view_changes: u64,
     /// Faults of the plan, by kind.
-    pub faults: BTreeMap<&'static str, u64>,
+    pub faults: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Tally {
     /// Counts a fault.
     pub fn fault(&mut self, word: &'static str) {
-        *self.faults.entry(word).or_default() += 1;
+        *self.faults.entry(Cow::Borrowed(word)).or_default() += 1;
     }
 
     /// Adds another run's counts.
@@ -51,7 +55,7 @@ impl Tally {
         self.crashes += other.crashes;
         self.view_changes += other.view_changes;
         for (word, count) in &other.faults {
-            *self.faults.entry(word).or_default() += count;
+            *self.faults.entry(word.clone()).or_default() += count;
         }
     }
 }

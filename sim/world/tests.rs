@@ -1,11 +1,11 @@
 use chronon_core::builtin::Builtin;
 use chronon_core::types::NodeId;
 
-use super::{Failure, Progress, World};
+use super::{Failure, World};
 use crate::config::WorldConfig;
 use crate::oracle;
 use crate::plan::{Fault, FaultKind};
-use crate::scenario::quiet_config;
+use crate::scenario::{nodes_up_to, quiet_config};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 use crate::workload::BuiltinWorkload;
 
@@ -20,7 +20,7 @@ fn seed(seed: u64) -> World<Builtin, BuiltinWorkload> {
 
 #[test]
 fn one_node_serves_and_converges() {
-    let mut config = quiet_config(1, &["register", "bank"]);
+    let mut config = quiet_config(&nodes_up_to(1), &["register", "bank"]);
     config.faults_ns = 2 * SECOND;
     let mut world = world(config);
     world.run();
@@ -31,7 +31,7 @@ fn one_node_serves_and_converges() {
 
 #[test]
 fn three_nodes_serve_and_converge() {
-    let mut config = quiet_config(3, &["register", "bank"]);
+    let mut config = quiet_config(&nodes_up_to(3), &["register", "bank"]);
     config.faults_ns = 2 * SECOND;
     let mut world = world(config);
     world.run();
@@ -53,7 +53,7 @@ fn the_same_seed_goes_the_same_way_and_another_one_does_not() {
 #[test]
 fn a_fork_goes_on_as_the_world_it_was_made_from() {
     let mut world = seed(11);
-    while world.now().as_nanos() < 20 * SECOND && world.step() == Progress::GoesOn {}
+    world.run_until(WorldTime::from_nanos(20 * SECOND));
     let mut fork = world.clone();
     world.run();
     fork.run();
@@ -65,9 +65,10 @@ fn a_fork_goes_on_as_the_world_it_was_made_from() {
 #[test]
 fn a_stall_is_reported_with_what_is_missing() {
     // Two of three nodes die at the end of the first phase, and the world has next to no time to heal.
-    let mut config = quiet_config(3, &["register"]);
+    let mut config = quiet_config(&nodes_up_to(3), &["register"]);
     config.faults_ns = SECOND;
     config.heal_ns = 30 * MILLISECOND;
+    config.clients.think_ns = MILLISECOND;
     let at = WorldTime::from_nanos(900 * MILLISECOND);
     let crash = |node| Fault { at, what: FaultKind::Crash { node: NodeId::new(node), down_ns: SECOND } };
     config.plan = vec![crash(1), crash(2)];

@@ -1,0 +1,191 @@
+//! The faults of a scenario, read against the cluster that they are to befall.
+
+use std::fmt::Display;
+use std::ops::Range;
+
+use chronon_core::types::NodeId;
+use toml::Spanned;
+
+use super::error::Located;
+use super::shape::{EndpointShape, FaultShape, LinksShape, Ns};
+use super::within;
+use crate::net::{DropRule, Endpoint};
+use crate::plan::{Fault, FaultKind};
+use crate::time::WorldTime;
+
+/// What the faults of a scenario may refer to.
+#[derive(Clone, Debug)]
+pub(super) struct Extent {
+    pub(super) nodes: Vec<NodeId>,
+    pub(super) clients: Vec<u32>,
+    pub(super) length_ns: u64,
+}
+
+impl Extent {
+    pub(super) fn fault(&self, shape: &Spanned<FaultShape>) -> Result<Fault, Located> {
+        let (at, what) = match shape.get_ref() {
+            FaultShape::Crash(crash) => {
+                (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
+            }
+            FaultShape::CrashAtDiskOp(crash) => {
+                let (node, nth) =
+                    (self.node(&crash.node)?, within(&crash.nth, 1, u32::MAX, "disk operation")?);
+                (&crash.at, FaultKind::CrashAtDiskOp { node, nth: u64::from(nth), down_ns: crash.down.0 })
+            }
+            FaultShape::PowerLoss(loss) => {
+                let apart_ns = loss.apart.map_or(0, |apart| apart.0);
+                (&loss.at, FaultKind::PowerLoss { down_ns: loss.down.0, apart_ns })
+            }
+            FaultShape::Pause(pause) => {
+                (&pause.at, FaultKind::Pause { node: self.node(&pause.node)?, for_ns: pause.span.0 })
+            }
+            FaultShape::Cut(cut) => {
+                (&cut.at, FaultKind::Cut { links: self.links(&cut.at, &cut.links())?, for_ns: cut.span.0 })
+            }
+            FaultShape::Lossy(lossy) => {
+                let links = self.links(&lossy.at, &lossy.links())?;
+                (&lossy.at, FaultKind::Lossy { links, loss_ppm: lossy.share.ppm(), for_ns: lossy.span.0 })
+            }
+            FaultShape::Clog(clog) => (
+                &clog.at,
+                FaultKind::Clog { links: self.links(&clog.at, &clog.links())?, for_ns: clog.span.0 },
+            ),
+            FaultShape::Drop(drop) => {
+                let one =
+                    |end: &Option<Spanned<EndpointShape>>| end.as_ref().map(|end| self.one(end)).transpose();
+                let rule = DropRule {
+                    kind: drop.kind.map(|kind| kind.0),
+                    from: one(&drop.from)?,
+                    to: one(&drop.to)?,
+                    attempts: drop.attempts.unwrap_or(u32::MAX),
+                    bytes_min: drop.bytes_min.unwrap_or(0),
+                    count: drop.count.unwrap_or(u32::MAX),
+                };
+                (&drop.at, FaultKind::Drop { rule, for_ns: drop.span.0 })
+            }
+            FaultShape::DiskStall(stall) => {
+                (&stall.at, FaultKind::DiskStall { node: self.node(&stall.node)?, for_ns: stall.span.0 })
+            }
+            FaultShape::ClockJump(jump) => {
+                (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
+            }
+        };
+        Ok(Fault { at: self.moment(at)?, what })
+    }
+
+    fn moment(&self, at: &Spanned<Ns>) -> Result<WorldTime, Located> {
+        let ns = at.get_ref().0;
+        if ns < self.length_ns {
+            return Ok(WorldTime::from_nanos(ns));
+        }
+        let length = WorldTime::from_nanos(self.length_ns);
+        let what = format!(
+            "the fault begins at {}, and the scenario's length is {length}",
+            WorldTime::from_nanos(ns)
+        );
+        Err(Located::at(at.span(), what))
+    }
+
+    pub(super) fn node(&self, node: &Spanned<i64>) -> Result<NodeId, Located> {
+        let found = u64::try_from(*node.get_ref()).map(NodeId::new);
+        found
+            .ok()
+            .filter(|found| self.nodes.contains(found))
+            .ok_or_else(|| self.no_node(*node.get_ref(), node.span()))
+    }
+
+    fn one(&self, end: &Spanned<EndpointShape>) -> Result<Endpoint, Located> {
+        let ends = self.endpoints(end)?;
+        match ends.as_slice() {
+            [one] => Ok(*one),
+            _ => Err(Located::at(end.span(), "one node or one client is asked for".to_owned())),
+        }
+    }
+
+    fn endpoints(&self, end: &Spanned<EndpointShape>) -> Result<Vec<Endpoint>, Located> {
+        self.ends(end.get_ref(), end.span())
+    }
+
+    fn ends(&self, end: &EndpointShape, span: Range<usize>) -> Result<Vec<Endpoint>, Located> {
+        Ok(match end {
+            EndpointShape::Node(node) => vec![Endpoint::Node(self.node(&Spanned::new(span, *node))?)],
+            EndpointShape::Client(client) if self.clients.contains(client) => vec![Endpoint::Client(*client)],
+            EndpointShape::Client(client) => {
+                let what = format!("there is no client {client}; there are {}", listed(&self.clients));
+                return Err(Located::at(span, what));
+            }
+            EndpointShape::Clients => self.clients.iter().copied().map(Endpoint::Client).collect(),
+        })
+    }
+
+    fn no_node(&self, found: i64, span: Range<usize>) -> Located {
+        Located::at(span, format!("there is no node {found}; there are {}", listed(&self.nodes)))
+    }
+
+    /// The links of the fault that begins `at`, in order.
+    fn links(&self, at: &Spanned<Ns>, shape: &LinksShape<'_>) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
+        let mut links = match (shape.from, shape.links) {
+            (Some(from), None) => self.links_between(from, shape)?,
+            (None, Some(named)) if shape.to.is_none() && !shape.one_way => {
+                let mut links = Vec::new();
+                for link in named {
+                    let end = |end| self.ends(end, link.span());
+                    let (from, to) = (end(&link.get_ref().from)?, end(&link.get_ref().to)?);
+                    links.extend(from.into_iter().zip(to));
+                }
+                links
+            }
+            _ => {
+                let what = "either `from`, with `to` and `one_way`, or `links` alone says which links";
+                return Err(Located::at(at.span(), what.to_owned()));
+            }
+        };
+        links.sort_unstable();
+        links.dedup();
+        Ok(links)
+    }
+
+    fn links_between(
+        &self,
+        ends: &[Spanned<EndpointShape>],
+        shape: &LinksShape<'_>,
+    ) -> Result<Vec<(Endpoint, Endpoint)>, Located> {
+        let mut from = Vec::new();
+        for end in ends {
+            from.extend(self.endpoints(end)?);
+        }
+        let mut to = Vec::new();
+        match shape.to {
+            Some(ends) => {
+                for end in ends {
+                    let here = self.endpoints(end)?;
+                    if here.iter().any(|end| from.contains(end)) {
+                        return Err(Located::at(end.span(), "stands on both sides".to_owned()));
+                    }
+                    to.extend(here);
+                }
+            }
+            None => {
+                let nodes = self.nodes.iter().copied().map(Endpoint::Node);
+                let all = nodes.chain(self.clients.iter().copied().map(Endpoint::Client));
+                to.extend(all.filter(|end| !from.contains(end)));
+            }
+        }
+        let mut links = Vec::new();
+        for a in &from {
+            for b in &to {
+                links.push((*a, *b));
+                if !shape.one_way {
+                    links.push((*b, *a));
+                }
+            }
+        }
+        Ok(links)
+    }
+}
+
+/// Such as `1, 2, 4`.
+fn listed(ids: &[impl Display]) -> String {
+    let shown: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    shown.join(", ")
+}
