@@ -61,7 +61,6 @@ marks! {
     SnapshotInForce => "engine: snapshot in force",
     PinnedByPromise => "engine: promise written again so that its segment can go",
     // VSR: start.
-    LogBeginsAtSnapshot => "vsr: journal's log is not the snapshot's, and is dropped",
     RestartWithoutPayload => "vsr: header without payload after a restart",
     RestartInViewChange => "vsr: restart within a view change",
     RestartedPrimarySilent => "vsr: restarted primary is silent in its view",
@@ -77,7 +76,6 @@ marks! {
     BeatShowsGap => "vsr: heartbeat tells of entries that never came",
     AckRepeated => "vsr: acknowledgement repeated after a heartbeat",
     PrimaryLost => "vsr: primary leads its view no more",
-    RewrittenInFlight => "vsr: entry written again while its first write is in flight",
     // VSR: view change.
     Resigned => "vsr: primary gives its view up",
     ResignationFollowed => "vsr: backup follows its primary's wish",

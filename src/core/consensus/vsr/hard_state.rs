@@ -53,7 +53,6 @@ pub(super) fn recover(
     };
     let mut log = rebuild(lowest_base(&snapshot, recovered), promise.as_ref(), recovered);
     if !log.contains(snapshot.op(), snapshot.hash()) {
-        marks.hit(Mark::LogBeginsAtSnapshot);
         log = rebuild(Base::entry(snapshot), promise.as_ref(), recovered);
     }
     if log.first_missing_above(snapshot.op()).is_some() {

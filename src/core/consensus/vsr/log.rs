@@ -178,11 +178,6 @@ impl Log {
         self.advance_durable();
     }
 
-    /// Whether the slot of `op` waits for a record written after the one under `ordinal`.
-    pub(super) fn was_rewritten(&self, op: Op, ordinal: Ordinal) -> bool {
-        self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Held(_, held) if held != ordinal))
-    }
-
     /// Cuts everything above `op`.
     pub(super) fn truncate_above(&mut self, op: Op) {
         let keep = usize_of(op.above(self.base.op));

@@ -306,9 +306,6 @@ impl VsrNode {
     pub fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let durable = turn.journal.durable();
         while let Some(write) = self.writes.front() {
-            if matches!(*write, Write::Entry(ordinal, op) if self.log.was_rewritten(op, ordinal)) {
-                turn.marks.hit(Mark::RewrittenInFlight);
-            }
             match *write {
                 Write::Entry(ordinal, op) if ordinal <= durable => self.log.mark_durable(op, ordinal),
                 Write::Promise(ordinal, view, log_view) if ordinal <= durable => {
