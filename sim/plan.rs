@@ -7,6 +7,7 @@ use chronon_core::types::NodeId;
 use crate::net::{DropRule, Endpoint};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
+use crate::units::show_span;
 
 /// One fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -132,31 +133,31 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = self.word();
         match self {
-            Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", span(*down_ns)),
+            Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", show_span(*down_ns)),
             Self::CrashAtDiskOp { node, nth, down_ns } => {
-                write!(f, "{word} node {node}, op {nth} from now, down {}", span(*down_ns))
+                write!(f, "{word} node {node}, op {nth} from now, down {}", show_span(*down_ns))
             }
             Self::PowerLoss { down_ns, apart_ns } => {
-                write!(f, "{word} down {}, back {} apart", span(*down_ns), span(*apart_ns))
+                write!(f, "{word} down {}, back {} apart", show_span(*down_ns), show_span(*apart_ns))
             }
             Self::Pause { node, for_ns } | Self::DiskStall { node, for_ns } => {
-                write!(f, "{word} node {node} for {}", span(*for_ns))
+                write!(f, "{word} node {node} for {}", show_span(*for_ns))
             }
             Self::Cut { links, for_ns } | Self::Clog { links, for_ns } => {
-                write!(f, "{word}{} for {}", Links(links), span(*for_ns))
+                write!(f, "{word}{} for {}", Links(links), show_span(*for_ns))
             }
             Self::Lossy { links, loss_ppm, for_ns } => {
-                write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), span(*for_ns))
+                write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), show_span(*for_ns))
             }
-            Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", span(*for_ns)),
-            Self::ClockJump { node, by_ns } => write!(f, "{word} node {node} by {by_ns} ns"),
+            Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", show_span(*for_ns)),
+            Self::ClockJump { node, by_ns } => write!(
+                f,
+                "{word} node {node} by {}{}",
+                if *by_ns < 0 { "-" } else { "" },
+                show_span(by_ns.unsigned_abs())
+            ),
         }
     }
-}
-
-/// A span for people.
-fn span(ns: u64) -> String {
-    format!("{}.{:03} s", ns / SECOND, ns % SECOND / MILLISECOND)
 }
 
 struct Links<'a>(&'a [(Endpoint, Endpoint)]);

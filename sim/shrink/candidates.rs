@@ -59,9 +59,9 @@ pub(super) fn fewer_nodes(config: &WorldConfig) -> Vec<WorldConfig> {
 /// The run with one aspect of it as it is when nothing is said.
 type AsUsual = fn(&WorldConfig) -> WorldConfig;
 
-/// Every aspect that can be as usual.
+/// Every aspect that can be as usual, or at least a round number.
 pub(super) fn as_usual(config: &WorldConfig) -> Vec<AsUsual> {
-    let all: [AsUsual; 14] = [
+    let all: [AsUsual; 18] = [
         |config| with(config, |own, usual| own.net = usual.net),
         |config| with(config, |own, _| own.net.loss_ppm = 0),
         |config| with(config, |own, _| own.net.duplicate_ppm = 0),
@@ -76,6 +76,10 @@ pub(super) fn as_usual(config: &WorldConfig) -> Vec<AsUsual> {
         |config| with(config, |own, usual| own.bytes_on_the_wire = usual.bytes_on_the_wire),
         |config| with(config, |own, usual| own.operations_min = usual.operations_min),
         |config| with(config, groups_as_usual),
+        |config| with(config, |own, _| round_all([&mut own.disk.write_ns, &mut own.disk.read_ns])),
+        |config| with(config, |own, _| round_all([&mut own.disk.barrier_ns, &mut own.disk.allocate_ns])),
+        |config| with(config, |own, _| round_all([&mut own.net.delay_ns, &mut own.clocks.offset_ns])),
+        |config| with(config, |own, _| round_all([&mut own.clients.think_ns, &mut own.clients.resend_ns])),
     ];
     all.into_iter().filter(|usual| usual(config) != *config).collect()
 }
@@ -84,6 +88,11 @@ fn with(config: &WorldConfig, change: impl Fn(&mut WorldConfig, &WorldConfig)) -
     let mut changed = config.clone();
     change(&mut changed, &quiet_config(&config.nodes, &[]));
     changed
+}
+
+/// Two digits are easier to read than nine.
+fn round_all<const N: usize>(spans: [&mut u64; N]) {
+    spans.into_iter().for_each(|ns| *ns = round_up(*ns));
 }
 
 fn groups_as_usual(own: &mut WorldConfig, usual: &WorldConfig) {

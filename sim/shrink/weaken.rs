@@ -99,7 +99,14 @@ fn shorter(what: &FaultKind) -> Vec<FaultKind> {
         }
         changed
     };
-    spans_below(now).chain(rounded).map(set).collect()
+    let mut tries: Vec<FaultKind> = spans_below(now).chain(rounded).map(set).collect();
+    if let FaultKind::Lossy { links, loss_ppm, for_ns } = what {
+        let shares = [10_000, 100_000, 200_000, 500_000, 1_000_000];
+        let rounder = shares.into_iter().filter(|_| !shares.contains(loss_ppm));
+        let lossy = |loss_ppm| FaultKind::Lossy { links: links.clone(), loss_ppm, for_ns: *for_ns };
+        tries.extend(rounder.map(lossy));
+    }
+    tries
 }
 
 fn spans_below(ns: u64) -> impl Iterator<Item = u64> {
