@@ -63,24 +63,21 @@ fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, Str
     let mut nodes: BTreeMap<NodeId, Node<Builtin, MarkCounts>> = BTreeMap::new();
     let mut effects = Vec::new();
     let began = Instant::now();
-    for Recorded { node, what } in recorded {
-        match what {
-            What::Start { boot } => {
-                let entropy = randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
-                let fresh = Node::with_marks(config.node(node), Builtin, entropy, MarkCounts::default());
-                nodes.insert(node, fresh);
-            }
-            What::Step { now, input, effects: expected } => {
-                if let Some(node) = nodes.get_mut(&node) {
-                    node.step(now, input, &mut effects);
-                }
-                if effects.len() != expected {
-                    let found = effects.len();
-                    return Err(format!("node {node} alone has {found} effects; in the world {expected}"));
-                }
-                effects.clear();
-            }
+    for Recorded { node, boot, step } in recorded {
+        let Some(Step { now, input, effects: expected }) = step else {
+            let entropy = randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
+            let fresh = Node::with_marks(config.node(node), Builtin, entropy, MarkCounts::default());
+            nodes.insert(node, fresh);
+            continue;
+        };
+        if let Some(node) = nodes.get_mut(&node) {
+            node.step(now, input, &mut effects);
         }
+        let found = effects.len();
+        if found != expected {
+            return Err(format!("node {node} alone has {found} effects; in the world {expected}"));
+        }
+        effects.clear();
     }
     Ok(began.elapsed())
 }
@@ -91,12 +88,15 @@ struct Recorder(Arc<Mutex<Vec<Recorded>>>);
 
 struct Recorded {
     node: NodeId,
-    what: What,
+    boot: u64,
+    /// Nothing when the process started.
+    step: Option<Step>,
 }
 
-enum What {
-    Start { boot: u64 },
-    Step { now: Now, input: Input, effects: usize },
+struct Step {
+    now: Now,
+    input: Input,
+    effects: usize,
 }
 
 impl Recorder {
@@ -107,9 +107,9 @@ impl Recorder {
         }
     }
 
-    fn push(&self, node: NodeId, what: What) {
+    fn push(&self, node: NodeId, boot: u64, step: Option<Step>) {
         if let Ok(mut recorded) = self.0.lock() {
-            recorded.push(Recorded { node, what });
+            recorded.push(Recorded { node, boot, step });
         }
     }
 }
@@ -117,10 +117,10 @@ impl Recorder {
 impl Oracle for Recorder {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, _found: &mut Vec<Violation>) {
         match seen {
-            Observed::Start { node, boot } => self.push(*node, What::Start { boot: *boot }),
-            Observed::Step { node, now, input, effects, .. } => {
+            Observed::Start { node, boot } => self.push(*node, *boot, None),
+            Observed::Step { node, boot, now, input, effects, .. } => {
                 let input = Input::clone(input);
-                self.push(*node, What::Step { now: *now, input, effects: effects.len() });
+                self.push(*node, *boot, Some(Step { now: *now, input, effects: effects.len() }));
             }
             _ => {}
         }
