@@ -5,6 +5,7 @@
 mod print;
 
 mod bench;
+mod core_share;
 mod explain;
 mod interrupt;
 mod list;

@@ -1,7 +1,7 @@
 //! What one run is made of. A seed draws its own; a scenario file writes it down.
 
 use chronon_core::engine::EngineConfig;
-use chronon_core::node::{Limits, Timeouts};
+use chronon_core::node::{Limits, NodeConfig, Timeouts};
 use chronon_core::types::{ClusterId, GroupId, GroupInit, Nanos, NodeId};
 
 use crate::disk::DiskModel;
@@ -103,6 +103,17 @@ impl Asks {
 }
 
 impl WorldConfig {
+    /// What `node` is told when it is made.
+    pub fn node(&self, node: NodeId) -> NodeConfig {
+        NodeConfig {
+            cluster: self.groups[0].cluster,
+            node,
+            engine: self.engine,
+            limits: self.limits,
+            timeouts: self.timeouts,
+        }
+    }
+
     /// The clients that ask anything, ascending.
     pub fn client_ids(&self) -> Vec<u32> {
         let mut clients: Vec<u32> = self.asking.iter().map(|asks| asks.client).collect();

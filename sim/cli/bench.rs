@@ -2,10 +2,14 @@
 
 use std::time::Instant;
 
+use chronon_core::builtin::Builtin;
+
+use super::core_share::CoreShare;
 use crate::config::{Asks, WorldConfig};
-use crate::run::{ALL_HELD, Report};
+use crate::run::{ALL_HELD, Cause, Report, Simulation};
 use crate::scenario::{nodes_up_to, quiet_config};
 use crate::time::{SECOND, WorldTime};
+use crate::workload::BuiltinWorkload;
 
 /// Runs and prints the figures; the exit status.
 pub(super) fn run(seconds: u64, json: bool) -> u8 {
@@ -18,6 +22,13 @@ pub(super) fn run(seconds: u64, json: bool) -> u8 {
     let (steps_rate, time_rate) = (*steps as f64 / wall, simulated.as_secs_f64() / wall);
     let requests = tally.committed as f64 / simulated.as_secs_f64();
     let memory = peak_memory_mib();
+    let (quiet, seeds) = match shares(&simulation) {
+        Ok(shares) => shares,
+        Err(what) => {
+            println!("FAILED: {what}");
+            return Cause::NotDeterministic { what }.exit_code();
+        }
+    };
     if json {
         println!(
             "{}",
@@ -29,6 +40,8 @@ pub(super) fn run(seconds: u64, json: bool) -> u8 {
                 "requests_per_simulated_sec": requests,
                 "forks_per_sec": forks,
                 "peak_memory_mib": memory,
+                "core_share": quiet.fraction(),
+                "core_share_of_seeds": seeds.fraction(),
                 "exit": report.exit_code(),
             })
         );
@@ -37,6 +50,13 @@ pub(super) fn run(seconds: u64, json: bool) -> u8 {
             "{steps_rate:.0} steps a second, {time_rate:.0} simulated seconds a second, {forks:.0} forks a second"
         );
         println!("{steps} steps, {requests:.0} requests a simulated second, all oracles on");
+        let percent = |share: CoreShare| 100.0 * share.fraction();
+        println!(
+            "Node::step takes {:.0}% of the time here, {:.0}% in seeds 1 to {SHARE_SEEDS} of a swarm; the rest is the \
+             simulator's",
+            percent(quiet),
+            percent(seeds),
+        );
         match memory {
             Some(mib) => println!("{mib} MiB of memory at most"),
             None => println!("memory: this system does not tell"),
@@ -47,6 +67,16 @@ pub(super) fn run(seconds: u64, json: bool) -> u8 {
         return report.exit_code();
     }
     ALL_HELD
+}
+
+/// The core's share of the time: of the bench itself, and of a swarm's seeds.
+fn shares(simulation: &Simulation<Builtin, BuiltinWorkload>) -> Result<(CoreShare, CoreShare), String> {
+    let (mut quiet, mut seeds) = (CoreShare::default(), CoreShare::default());
+    quiet.add(&bench_config(SHARE_SECONDS))?;
+    for seed in 1..=SHARE_SEEDS {
+        seeds.add(&simulation.config_of_seed(seed))?;
+    }
+    Ok((quiet, seeds))
 }
 
 fn bench_config(seconds: u64) -> WorldConfig {
@@ -81,3 +111,5 @@ fn peak_memory_mib() -> Option<u64> {
 }
 
 const FORKS: u32 = 1000;
+const SHARE_SECONDS: u64 = 60;
+const SHARE_SEEDS: u64 = 20;

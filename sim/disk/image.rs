@@ -10,7 +10,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chronon_core::engine::{BLOCK_BYTES, FileId};
+
+use super::buffers::ReadBuffer;
 
 /// A block, without the zeros at its end.
 pub(super) type Block = Arc<[u8]>;
@@ -45,13 +48,13 @@ impl DiskImage {
     }
 
     /// `bytes` bytes of `file` from `offset`; `None` when the file does not exist or ends before that.
-    pub fn read(&self, file: FileId, offset: u64, bytes: usize) -> Option<Vec<u8>> {
+    pub fn read(&self, file: FileId, offset: u64, bytes: usize) -> Option<Bytes> {
         let file = self.files.get(&file)?;
         let end = offset.checked_add(bytes as u64)?;
         if end > file.bytes {
             return None;
         }
-        let mut out = vec![0; bytes];
+        let mut out = ReadBuffer::zeroed(bytes);
         let mut at = offset;
         while at < end {
             let block = (at / BLOCK_BYTES as u64) as usize;
@@ -60,11 +63,11 @@ impl DiskImage {
             if let Some(data) = file.block(block).and_then(|block| block.get(within..)) {
                 let start = (at - offset) as usize;
                 let held = take.min(data.len());
-                out[start..start + held].copy_from_slice(&data[..held]);
+                out.write(start, &data[..held]);
             }
             at += take as u64;
         }
-        Some(out)
+        Some(out.finish())
     }
 
     /// Makes `file` exist with `bytes` zeros; what it held before is gone.
@@ -162,10 +165,13 @@ mod tests {
         data[BLOCK_BYTES + 1001..].fill(0);
         let offset = (BLOCK_BYTES * 63) as u64;
         assert!(image.put(FILE, offset, &cut(&data).expect("whole blocks")));
-        assert_eq!(image.read(FILE, offset, data.len()), Some(data.clone()));
+        assert_eq!(image.read(FILE, offset, data.len()).as_deref(), Some(&data[..]));
         let middle = BLOCK_BYTES - 100..BLOCK_BYTES + 1100;
-        assert_eq!(image.read(FILE, offset + middle.start as u64, middle.len()), Some(data[middle].to_vec()));
-        assert_eq!(image.read(FILE, 0, 16), Some(vec![0; 16]));
+        assert_eq!(
+            image.read(FILE, offset + middle.start as u64, middle.len()).as_deref(),
+            Some(&data[middle])
+        );
+        assert_eq!(image.read(FILE, 0, 16).as_deref(), Some(&[0; 16][..]));
     }
 
     #[test]
@@ -177,7 +183,7 @@ mod tests {
         let mut expected = vec![1; BLOCK_BYTES];
         expected[512..1024].fill(0);
         expected[3584..].fill(2);
-        assert_eq!(image.read(FILE, 0, BLOCK_BYTES), Some(expected));
+        assert_eq!(image.read(FILE, 0, BLOCK_BYTES).as_deref(), Some(&expected[..]));
     }
 
     #[test]
@@ -186,8 +192,8 @@ mod tests {
         assert!(image.write_within_block(FILE, 0, &[1; 512]));
         let before = image.clone();
         assert!(image.write_within_block(FILE, 0, &[2; 512]));
-        assert_eq!(before.read(FILE, 0, 512), Some(vec![1; 512]));
-        assert_eq!(image.read(FILE, 0, 512), Some(vec![2; 512]));
+        assert_eq!(before.read(FILE, 0, 512).as_deref(), Some(&[1; 512][..]));
+        assert_eq!(image.read(FILE, 0, 512).as_deref(), Some(&[2; 512][..]));
     }
 
     #[test]

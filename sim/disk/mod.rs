@@ -9,6 +9,7 @@
 //! The disk knows no agenda: [`SimDisk::submit`] says when the operation will be due, and whoever keeps the time calls
 //! [`SimDisk::complete`] then, or later when the disk stalls.
 
+mod buffers;
 mod image;
 
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
@@ -160,7 +161,7 @@ impl SimDisk {
             DiskOp::Read { file, offset, bytes, .. } => match self.volatile.length(file) {
                 None => DiskOutcome::Missing,
                 Some(_) => match self.volatile.read(file, offset, bytes as usize) {
-                    Some(bytes) => DiskOutcome::Read(Blob::from(bytes)),
+                    Some(bytes) => DiskOutcome::Read(Blob(bytes)),
                     None => DiskOutcome::Failed,
                 },
             },

@@ -33,7 +33,11 @@ fn a_barrier_makes_what_was_submitted_before_it_survive() {
         run(&mut disk, write(2, 0, 7, 2));
         run(&mut disk, DiskOp::Barrier { id: DiskOpId(3) });
         disk.crash();
-        assert_eq!(disk.durable().read(FILE, 0, 2 * BLOCK), Some(vec![7; 2 * BLOCK]), "seed {seed}");
+        assert_eq!(
+            disk.durable().read(FILE, 0, 2 * BLOCK).as_deref(),
+            Some(&[7; 2 * BLOCK][..]),
+            "seed {seed}"
+        );
     }
 }
 
@@ -45,7 +49,7 @@ fn a_barrier_does_not_cover_a_write_submitted_after_it() {
         run(&mut disk, write(3, 0, 7, 1));
         assert!(disk.complete(DiskOpId(2)).is_some());
         disk.crash();
-        disk.durable().read(FILE, 0, BLOCK) != Some(vec![7; BLOCK])
+        disk.durable().read(FILE, 0, BLOCK).as_deref() != Some(&[7; BLOCK][..])
     });
     assert!(lost.count() > 10, "crashes lose what no barrier covers");
 }

@@ -1,7 +1,7 @@
 //! A machine: a disk and clocks that outlive the processes that run on it.
 
 use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{GroupStatus, Input, Message, Node, NodeConfig, NodeStatus, Phase};
+use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
 use chronon_core::types::NodeId;
 
 use crate::clock::SimClock;
@@ -140,14 +140,7 @@ impl<A: ChrApplication> Machine<A> {
 
 impl<A: ChrApplication> Process<A> {
     pub(super) fn new(config: &WorldConfig, application: A, node: NodeId, entropy: [u8; 32]) -> Self {
-        let config = NodeConfig {
-            cluster: config.groups[0].cluster,
-            node,
-            engine: config.engine,
-            limits: config.limits,
-            timeouts: config.timeouts,
-        };
-        let node = Node::with_marks(config, application, entropy, MarkCounts::default());
+        let node = Node::with_marks(config.node(node), application, entropy, MarkCounts::default());
         Self { node, status: NodeStatus::default() }
     }
 

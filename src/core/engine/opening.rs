@@ -15,7 +15,7 @@ use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::running::Running;
 use crate::engine::{EngineConfig, EngineError, Opened};
-use crate::types::{ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
+use crate::types::{Blob, ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
 
 /// One read asks for at most this many bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -235,11 +235,7 @@ impl ReadingSnapshots {
             EngineError::Storage(format!("snapshot {} of group {}: {what}", meta.slot, meta.group))
         };
         let DiskOutcome::Read(piece) = outcome else { return Err(rotten(&outcome.to_string())) };
-        self.bytes.extend_from_slice(piece.as_slice());
-        if u64_of(self.bytes.len()) < meta.file_bytes() {
-            return Ok(());
-        }
-        let mut bytes = core::mem::take(&mut self.bytes).freeze();
+        let Some(mut bytes) = joined(&mut self.bytes, piece, meta.file_bytes()) else { return Ok(()) };
         bytes.truncate(usize_of(meta.bytes));
         if Hash::of(&bytes) != meta.hash {
             return Err(rotten("its checksum is wrong"));
@@ -258,11 +254,7 @@ impl ReadingSegments {
             let what = format!("journal segment {}: {outcome}", meta.slot);
             return Err(EngineError::Storage(what));
         };
-        self.bytes.extend_from_slice(piece.as_slice());
-        if u64_of(self.bytes.len()) < meta.bytes {
-            return Ok(());
-        }
-        let bytes: Bytes = core::mem::take(&mut self.bytes).freeze();
+        let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
         let end = self.reader.segment(&meta, &bytes, marks).map_err(EngineError::Storage)?;
         self.ends.push(end);
         self.index += 1;
@@ -275,6 +267,16 @@ fn next_piece(id: DiskOpId, file: FileId, file_bytes: u64, have: usize) -> DiskO
     let offset = u64_of(have);
     let bytes = u32::try_from((file_bytes - offset).min(READ_BYTES_MAX)).unwrap_or(u32::MAX);
     DiskOp::Read { id, file, offset, bytes }
+}
+
+/// Puts a piece behind those before it; gives the file once all `file_bytes` of it are there. One that comes in a single
+/// piece is not copied.
+fn joined(before: &mut BytesMut, piece: Blob, file_bytes: u64) -> Option<Bytes> {
+    if before.is_empty() && u64_of(piece.as_slice().len()) >= file_bytes {
+        return Some(piece.0);
+    }
+    before.extend_from_slice(piece.as_slice());
+    (u64_of(before.len()) >= file_bytes).then(|| core::mem::take(before).freeze())
 }
 
 /// The manifest of this start: old segments end where they were found to end, empty ones are let go.

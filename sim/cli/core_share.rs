@@ -1,0 +1,151 @@
+//! How much of a run's time the nodes themselves take: what they were given is recorded and given to them once more,
+//! without a world around them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chronon_core::builtin::Builtin;
+use chronon_core::node::{Input, Node};
+use chronon_core::types::{NodeId, Now};
+
+use crate::config::WorldConfig;
+use crate::marks::MarkCounts;
+use crate::oracle::{self, Counts, Observed, Oracle, Violation};
+use crate::random::{Purpose, Randomness};
+use crate::time::WorldTime;
+use crate::workload::BuiltinWorkload;
+use crate::world::World;
+
+/// Time of runs, and what of it `Node::step` takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CoreShare {
+    whole: Duration,
+    core: Duration,
+}
+
+impl CoreShare {
+    /// The part of the time that is the core's, from 0 to 1.
+    pub(super) fn fraction(&self) -> f64 {
+        self.core.as_secs_f64() / self.whole.as_secs_f64().max(1e-9)
+    }
+
+    /// Runs `config` twice and its nodes alone once, and adds the times.
+    ///
+    /// # Errors
+    /// Says where the nodes alone went another way than in the world.
+    pub(super) fn add(&mut self, config: &WorldConfig) -> Result<(), String> {
+        let mut world = world(config, oracle::all())?;
+        let began = Instant::now();
+        world.run();
+        self.whole += began.elapsed();
+        drop(world);
+        let recorder = Recorder::default();
+        let mut oracles = oracle::all();
+        oracles.push(Box::new(recorder.clone()));
+        self::world(config, oracles)?.run();
+        self.core += replay(config, recorder.take())?;
+        Ok(())
+    }
+}
+
+fn world(
+    config: &WorldConfig,
+    oracles: Vec<Box<dyn Oracle>>,
+) -> Result<World<Builtin, BuiltinWorkload>, String> {
+    let world = World::new(config.clone(), Builtin, BuiltinWorkload::default(), oracles, false);
+    world.map_err(|error| error.to_string())
+}
+
+/// Gives nodes what was recorded; the time that it took them.
+fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, String> {
+    let randomness = Randomness::new(config.seed, config.branch);
+    let mut nodes: BTreeMap<NodeId, Node<Builtin, MarkCounts>> = BTreeMap::new();
+    let mut effects = Vec::new();
+    let began = Instant::now();
+    for Recorded { node, boot, step } in recorded {
+        let Some(Step { now, input, effects: expected }) = step else {
+            let entropy = randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
+            let fresh = Node::with_marks(config.node(node), Builtin, entropy, MarkCounts::default());
+            nodes.insert(node, fresh);
+            continue;
+        };
+        if let Some(node) = nodes.get_mut(&node) {
+            node.step(now, input, &mut effects);
+        }
+        let found = effects.len();
+        if found != expected {
+            return Err(format!("node {node} alone has {found} effects; in the world {expected}"));
+        }
+        effects.clear();
+    }
+    Ok(began.elapsed())
+}
+
+/// Writes down what nodes are given.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<Recorded>>>);
+
+struct Recorded {
+    node: NodeId,
+    boot: u64,
+    /// Nothing when the process started.
+    step: Option<Step>,
+}
+
+struct Step {
+    now: Now,
+    input: Input,
+    effects: usize,
+}
+
+impl Recorder {
+    fn take(&self) -> Vec<Recorded> {
+        match self.0.lock() {
+            Ok(mut recorded) => std::mem::take(&mut recorded),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn push(&self, node: NodeId, boot: u64, step: Option<Step>) {
+        if let Ok(mut recorded) = self.0.lock() {
+            recorded.push(Recorded { node, boot, step });
+        }
+    }
+}
+
+impl Oracle for Recorder {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, _found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Start { node, boot } => self.push(*node, *boot, None),
+            Observed::Step { node, boot, now, input, effects, .. } => {
+                let input = Input::clone(input);
+                self.push(*node, *boot, Some(Step { now: *now, input, effects: effects.len() }));
+            }
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn count(&self, _counts: &mut Counts) {}
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CoreShare;
+    use crate::cli::simulation;
+
+    #[test]
+    fn nodes_alone_do_what_they_did_in_the_world_and_take_a_part_of_the_time() {
+        let mut share = CoreShare::default();
+        share.add(&simulation().config_of_seed(1)).expect("the nodes go the same way");
+        assert!(share.fraction() > 0.0, "{share:?}");
+    }
+}
