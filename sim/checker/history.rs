@@ -172,6 +172,16 @@ impl History {
         self.push(Event { process, kind, f, key: Value::Null, value, time: None, error: None })
     }
 
+    /// The open operation of `process` failed for this reason.
+    ///
+    /// # Errors
+    /// When the process has no open operation.
+    pub fn refuse(&mut self, process: u64, error: &str) -> Result<(), HistoryError> {
+        let f = self.open.get(&process).map(|open| self.operations[*open].f.clone()).unwrap_or_default();
+        let (key, value, error) = (Value::Null, Value::Null, Some(error.to_owned()));
+        self.push(Event { process, kind: EventKind::Fail, f, key, value, time: None, error })
+    }
+
     /// Reads JSON Lines. Empty lines are skipped.
     ///
     /// # Errors

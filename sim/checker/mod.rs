@@ -9,24 +9,34 @@
 
 mod bank;
 mod bits;
+mod evidence;
+mod frontier;
+pub mod generate;
 mod history;
 mod json;
 mod judge;
 mod log;
+mod log_order;
+mod lost;
 mod model;
 mod mutex;
 mod named;
 mod queue;
+mod queue_order;
 mod register;
+mod register_zones;
 mod search;
+mod tail;
 mod text;
+mod text_sight;
 mod value;
 
 pub use bank::{Account, Bank, BankOp, Books};
 pub use history::{End, Event, EventKind, History, HistoryError, Operation, ReadError};
-pub use judge::{Evidence, Judged, judge, proves};
+pub use evidence::Evidence;
+pub use judge::{Judged, judge, proves};
 pub use log::{Log, LogOp};
-pub use model::{Limits, Model, Timed, Wants};
+pub use model::{Limits, Model, Quick, Timed, Wants};
 pub use mutex::{Mutex, MutexOp};
 pub use named::{CheckError, MODELS, Verdict, Violation, check};
 pub use queue::{Queue, QueueOp};

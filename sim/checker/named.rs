@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::bank::{Bank, BankOp};
 use super::history::{End, History, Operation};
-use super::judge::{Evidence, Judged, judge};
+use super::evidence::Evidence;
+use super::judge::{Judged, judge};
 use super::log::{Log, LogOp};
 use super::model::{Limits, Model, Timed};
 use super::mutex::{Mutex, MutexOp};
@@ -40,12 +41,8 @@ pub enum Verdict {
 pub struct Violation {
     /// The object.
     pub key: Value,
-    /// A few operations that by themselves are not linearizable, by their place in [`History::operations`].
-    pub operations: Vec<usize>,
-    /// The one whose answer nothing explains, by the same.
-    pub failed: usize,
-    /// The states that were possible just before that answer.
-    pub states: Vec<String>,
+    /// Why, by places in [`History::operations`].
+    pub evidence: Evidence,
 }
 
 /// Why a history cannot be judged by a model.
@@ -132,10 +129,10 @@ fn by_key<M: Model>(
         match judge(model, &timed, limits) {
             Judged::Linearizable => {}
             Judged::GaveUp => verdict = Verdict::GaveUp { key: key.clone() },
-            Judged::Violation(Evidence { operations, failed, states }) => {
-                let operations = operations.into_iter().map(|index| indexes[index]).collect();
-                let failed = indexes[failed];
-                return Ok(Verdict::Violation(Violation { key: key.clone(), operations, failed, states }));
+            Judged::Violation(evidence) => {
+                let operations = evidence.operations.into_iter().map(|index| indexes[index]).collect();
+                let evidence = Evidence { operations, failed: indexes[evidence.failed], ..evidence };
+                return Ok(Verdict::Violation(Violation { key: key.clone(), evidence }));
             }
         }
     }
