@@ -1,6 +1,8 @@
 //! The command line: a contract, see `chronon-sim --help` and the exit statuses in [`crate::run`].
 
 mod bench;
+mod bench_checker;
+mod check;
 mod list;
 
 use std::io::{IsTerminal, Write};
@@ -58,14 +60,12 @@ enum Command {
     },
     /// Run many seeds.
     Swarm(SwarmArgs),
+    /// Judge whether a recorded history is linearizable.
+    Check(check::CheckArgs),
     /// What there is: protocols, workloads, faults, oracles, scenarios.
     List,
-    /// Steps and simulated seconds a wall second, forks a second, memory.
-    Bench {
-        /// Simulated seconds.
-        #[arg(long, default_value_t = 600)]
-        seconds: u64,
-    },
+    /// Steps and simulated seconds a wall second, forks a second, memory; or the checker's time and memory.
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,8 +101,9 @@ pub fn main() -> ExitCode {
         Command::Replay { what, trace, check_determinism, save } => save_scenario(&what, save.as_deref())
             .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
         Command::Swarm(args) => run_swarm(&args, cli.json),
+        Command::Check(args) => check::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
-        Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
+        Command::Bench(args) => bench::run(&args, cli.json),
     };
     match result {
         Ok(code) => ExitCode::from(code),

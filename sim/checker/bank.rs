@@ -98,7 +98,7 @@ impl Model for Bank {
         }
     }
 
-    fn from_anywhere(&self, op: &BankOp) -> Option<Books> {
+    fn after_anything(&self, op: &BankOp) -> Option<Books> {
         match op {
             // What it does not tell of, nobody knows.
             BankOp::Read(seen) => (0..self.accounts)

@@ -68,7 +68,9 @@ impl Bits {
     /// The members, ascending.
     pub fn members(&self) -> impl Iterator<Item = usize> {
         let words = [self.low].into_iter().chain(self.high.iter().copied()).enumerate();
-        words.flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| 64 * word + bit))
+        words.flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| 64 * word + bit)
+        })
     }
 
     fn trim(&mut self) {

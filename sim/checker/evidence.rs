@@ -62,12 +62,7 @@ pub fn of_search<M: Model>(
 }
 
 /// The evidence in the last operations before `end` alone, if they suffice.
-fn of_tail<M: Model>(
-    model: &M,
-    operations: &[Timed<M::Op>],
-    kept: &[usize],
-    end: u64,
-) -> Option<Evidence> {
+fn of_tail<M: Model>(model: &M, operations: &[Timed<M::Op>], kept: &[usize], end: u64) -> Option<Evidence> {
     let mut ends: Vec<u64> = kept.iter().filter_map(|index| operations[*index].returned).collect();
     ends.retain(|at| *at <= end);
     ends.sort_unstable();
@@ -76,8 +71,7 @@ fn of_tail<M: Model>(
         let begin = ends[ends.len() - 1 - length];
         let late = |index: &usize| operations[*index].returned.is_none_or(|at| at > begin);
         let kept: Vec<usize> = kept.iter().copied().filter(late).collect();
-        let mut shrink =
-            Shrink { model: &tail, operations, end, since: Some(begin), tries: 0, found: None };
+        let mut shrink = Shrink { model: &tail, operations, end, since: Some(begin), tries: 0, found: None };
         if shrink.still_fails(&kept) {
             return Some(shrink.finish(kept));
         }
@@ -100,7 +94,8 @@ impl<M: Model> Shrink<'_, M> {
     fn finish(mut self, mut kept: Vec<usize>) -> Evidence {
         loop {
             let before = kept.len();
-            let alone = self.one_by_one(&kept, |op| self.model.is_needless(op) && self.model.family(op).is_none());
+            let alone =
+                self.one_by_one(&kept, |op| self.model.is_needless(op) && self.model.family(op).is_none());
             self.leave_out(&mut kept, alone);
             let families = self.families(&kept);
             self.leave_out(&mut kept, families);
@@ -207,7 +202,8 @@ fn root(parent: &BTreeMap<u32, u32>, value: u32) -> u32 {
 
 /// Searches spent on making a violation small, and how hard each tries.
 const TRIES_MAX: u32 = 400;
-const EFFORT: Effort = Effort { width: 4096, spare: None, loose: false, steps_max: 200_000 };
+const EFFORT: Effort =
+    Effort { width: 4096, spare: None, patience: usize::MAX, loose: false, steps_max: 200_000 };
 
 /// How many of the last operations are tried by themselves.
 const TAILS: [usize; 6] = [4, 8, 16, 32, 64, 256];

@@ -146,7 +146,8 @@ impl Object {
                 let mut seen = self.balances.clone();
                 // Money that came from nowhere.
                 seen[0] += u64::from(lie);
-                let named = |(account, balance): (usize, &u64)| (account.to_string(), Value::Int(*balance as i64));
+                let named =
+                    |(account, balance): (usize, &u64)| (account.to_string(), Value::Int(*balance as i64));
                 (EventKind::Ok, Value::Map(seen.iter().enumerate().map(named).collect()), lie)
             }
             "transfer" => self.transfer(value),

@@ -67,15 +67,22 @@ pub fn judge<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -
 /// Searches, with more and more effort.
 pub fn decide<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> Outcome<M::State> {
     let Limits { configurations_max, steps_max } = limits;
-    let full = Effort { width: configurations_max, spare: None, loose: false, steps_max };
+    let full =
+        Effort { width: configurations_max, spare: None, patience: usize::MAX, loose: false, steps_max };
     let narrow = Effort { width: NARROW.min(configurations_max), steps_max: steps_max / 8, ..full };
     let easy = STEPS_EASY + STEPS_EASY_EACH * operations.len() as u64;
     let lost = operations.iter().any(|timed| timed.returned.is_none());
     let efforts = [
         Some(Effort { steps_max: easy.min(steps_max), ..narrow }),
-        lost.then_some(Effort { spare: Some(0), ..narrow }),
+        Some(Effort { spare: Some(0), patience: 0, ..narrow }),
+        Some(Effort { spare: Some(0), patience: 16, ..narrow }),
         lost.then_some(Effort { loose: true, ..narrow }),
-        Some(Effort { width: WIDE.min(configurations_max), spare: Some(1), steps_max: steps_max / 4, ..full }),
+        Some(Effort {
+            width: WIDE.min(configurations_max),
+            spare: Some(1),
+            steps_max: steps_max / 4,
+            ..full
+        }),
         Some(full),
     ];
     for effort in efforts.into_iter().flatten() {

@@ -66,7 +66,8 @@ impl<'a> Offsets<'a> {
         for appends in lost.values_mut() {
             appends.sort_by_key(|index| operations[*index].invoked);
         }
-        let last = by_offset.iter().rev().find(|(_, known)| known.append.is_some() || !known.reads.is_empty());
+        let last =
+            by_offset.iter().rev().find(|(_, known)| known.append.is_some() || !known.reads.is_empty());
         let length = last.map_or(0, |(offset, _)| offset.saturating_add(1));
         // Every offset was filled by somebody.
         if length > operations.len() as u64 {
@@ -137,15 +138,14 @@ impl<'a> Offsets<'a> {
     fn fill(&mut self) -> Result<(), Few> {
         let mut left = std::mem::take(&mut self.lost);
         let deadlines = self.deadlines();
-        for at in 0..self.filled.len() {
-            let Some(&read) = self.filled[at].reads.first().filter(|_| self.filled[at].append.is_none()) else {
-                continue;
-            };
-            let appends = left.entry(self.value(read)).or_default();
-            let early = appends.partition_point(|index| self.begin(*index) < deadlines[at]);
+        for (offset, deadline) in self.filled.iter_mut().zip(deadlines) {
+            let Some(&read) = offset.reads.first().filter(|_| offset.append.is_none()) else { continue };
+            let LogOp::Read(_, value) = self.operations[read].op else { continue };
+            let appends = left.entry(value).or_default();
+            let early = appends.partition_point(|index| self.operations[*index].invoked < deadline);
             // If nobody can have put it there, that is the conflict.
             let latest = early.checked_sub(1).ok_or_else(|| vec![read])?;
-            self.filled[at].append = Some(appends.remove(latest));
+            offset.append = Some(appends.remove(latest));
         }
         let mut rest: Vec<usize> = left.into_values().flatten().collect();
         rest.sort_by_key(|index| self.begin(*index));
@@ -238,7 +238,9 @@ impl Model for SharedLog {
             Some((length, known))
         };
         match *op {
-            LogOp::Append(offset, value) if offset >= *length => with(offset.saturating_add(1), offset, value),
+            LogOp::Append(offset, value) if offset >= *length => {
+                with(offset.saturating_add(1), offset, value)
+            }
             LogOp::AppendAny(_) => Some((length.saturating_add(1), known.clone())),
             LogOp::Read(offset, value)
                 if !self.nobodys.contains(&(offset, value))

@@ -65,7 +65,7 @@ pub trait Model {
     }
 
     /// What is known of the state after `op` when nothing is known of the one before. Never says more than is so.
-    fn from_anywhere(&self, _op: &Self::Op) -> Option<Self::State> {
+    fn after_anything(&self, _op: &Self::Op) -> Option<Self::State> {
         None
     }
 

@@ -35,7 +35,7 @@ impl Model for Mutex {
         false
     }
 
-    fn from_anywhere(&self, op: &MutexOp) -> Option<bool> {
+    fn after_anything(&self, op: &MutexOp) -> Option<bool> {
         Some(*op == MutexOp::Acquire)
     }
 

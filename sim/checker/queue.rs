@@ -47,7 +47,7 @@ impl Model for Queue {
         matches!(op, QueueOp::Enqueue(_))
     }
 
-    fn from_anywhere(&self, op: &QueueOp) -> Option<Vec<u32>> {
+    fn after_anything(&self, op: &QueueOp) -> Option<Vec<u32>> {
         (*op == QueueOp::Empty).then(Vec::new)
     }
 

@@ -103,7 +103,7 @@ impl Model for Register {
         }
     }
 
-    fn from_anywhere(&self, op: &RegisterOp) -> Option<Value> {
+    fn after_anything(&self, op: &RegisterOp) -> Option<Value> {
         match *op {
             RegisterOp::Read(value) | RegisterOp::Write(value) | RegisterOp::Swap(_, value) => Some(value),
             RegisterOp::Differs(_) | RegisterOp::Impossible => None,

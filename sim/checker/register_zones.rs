@@ -60,6 +60,8 @@ struct Zones<'a> {
 
 /// A chain of values, held in one piece.
 struct Block {
+    /// The value that it begins with.
+    value: Value,
     /// Its operations, in order, and of each the number of its value in the chain.
     order: Vec<usize>,
     /// The operation that is answered first, and the one that is invoked last; none of the unset register that
@@ -88,7 +90,9 @@ impl<'a> Zones<'a> {
         let mut unwritten: Vec<Value> = zones.clusters.keys().copied().collect();
         while let Some(value) = unwritten.pop() {
             let cluster = &zones.clusters[&value];
-            let Some(seen_by) = cluster.reads.first().or(cluster.replaced.as_ref()).copied() else { continue };
+            let Some(seen_by) = cluster.reads.first().or(cluster.replaced.as_ref()).copied() else {
+                continue;
+            };
             if value == UNSET || cluster.writer.is_some() {
                 continue;
             }
@@ -165,8 +169,19 @@ impl<'a> Zones<'a> {
             // Compare-and-sets in a circle: none of them can be the first.
             return Err(Stop::NotTold);
         }
-        let order = self.blocks_in_order(blocks)?;
-        self.with_differs(order)
+        let mut layout = Layout::new(blocks)?;
+        for _ in 0..ROUNDS_MAX {
+            let order = layout.order();
+            match self.with_differs(&order) {
+                Ok(order) => return Ok(order),
+                Err(unplaced) => {
+                    if !layout.make_room(self, &unplaced) {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(Stop::NotTold)
     }
 
     /// The block that begins with `value`.
@@ -204,7 +219,7 @@ impl<'a> Zones<'a> {
         core.extend(latest);
         // The unset register is held from the start.
         let first_end = if value == UNSET { 0 } else { first.map_or(0, |first| self.end(first)) };
-        Ok(Block { order, first_end, last_begin: latest.map_or(0, |latest| self.begin(latest)), core })
+        Ok(Block { value, order, first_end, last_begin: latest.map_or(0, |latest| self.begin(latest)), core })
     }
 
     /// Looks for something refused while its value must be held.
@@ -243,54 +258,108 @@ impl<'a> Zones<'a> {
         Ok(())
     }
 
-    fn blocks_in_order(&self, blocks: Vec<Block>) -> Result<Vec<usize>, Stop> {
-        let conflict = |one: &Block, other: &Block| {
-            Stop::Conflict(one.core.iter().chain(&other.core).copied().collect())
-        };
-        let (mut held, moments): (Vec<Block>, Vec<Block>) =
-            blocks.into_iter().partition(|block| block.first_end <= block.last_begin);
-        held.sort_by_key(|block| (block.first_end, block.last_begin));
-        if let Some(pair) = held.windows(2).find(|pair| pair[1].first_end <= pair[0].last_begin) {
-            return Err(conflict(&pair[0], &pair[1]));
-        }
-        let mut placed: Vec<((u64, u8), Block)> = Vec::with_capacity(held.len() + moments.len());
-        for block in moments {
-            // Its latest moment, or the one before the piece that covers that.
-            let after = held.partition_point(|piece| piece.first_end <= block.first_end);
-            let piece = after.checked_sub(1).map(|at| &held[at]);
-            match piece.filter(|piece| block.first_end <= piece.last_begin) {
-                Some(piece) if piece.first_end <= block.last_begin => return Err(conflict(piece, &block)),
-                Some(piece) => placed.push(((piece.first_end, 0), block)),
-                None => placed.push(((block.first_end, 0), block)),
-            }
-        }
-        placed.extend(held.into_iter().map(|block| ((block.first_end, 1), block)));
-        // Of blocks at one moment, any order will do.
-        placed.sort_by_key(|(at, _)| *at);
-        Ok(placed.into_iter().flat_map(|(_, block)| block.order).collect())
-    }
-
-    /// The order with everything that was refused put where the register holds something else.
-    fn with_differs(&self, order: Vec<usize>) -> Result<Vec<usize>, Stop> {
+    /// The order with everything that was refused put where the register holds something else; or what found no such
+    /// place, and its value.
+    fn with_differs(&self, order: &[usize]) -> Result<Vec<usize>, Vec<(usize, Value)>> {
         let mut refused: Vec<(usize, Value)> = Vec::new();
         for (value, cluster) in &self.clusters {
             refused.extend(cluster.differs.iter().map(|index| (*index, *value)));
         }
         refused.sort_by_key(|(index, _)| self.begin(*index));
-        let gaps = Gaps::new(self, &order);
+        let gaps = Gaps::new(self, order);
         let mut put: Vec<Vec<usize>> = vec![Vec::new(); order.len() + 1];
+        let mut unplaced = Vec::new();
         let mut least = 0;
         for (index, value) in refused {
-            let gap = gaps.find(least, self.begin(index), self.end(index), value).ok_or(Stop::NotTold)?;
-            put[gap].push(index);
-            least = gap;
+            match gaps.find(least, self.begin(index), self.end(index), value) {
+                Some(gap) => {
+                    put[gap].push(index);
+                    least = gap;
+                }
+                None => unplaced.push((index, value)),
+            }
+        }
+        if !unplaced.is_empty() {
+            return Err(unplaced);
         }
         let mut all = std::mem::take(&mut put[0]);
-        for (at, index) in order.into_iter().enumerate() {
-            all.push(index);
+        for (at, index) in order.iter().enumerate() {
+            all.push(*index);
             all.append(&mut put[at + 1]);
         }
         Ok(all)
+    }
+}
+
+/// When the register holds which block.
+struct Layout {
+    /// Blocks that must be held for a time, in order.
+    held: Vec<Block>,
+    /// Blocks that need one moment, which that is, and whether it was chosen for a reason.
+    moments: Vec<(Block, (u64, u8), bool)>,
+}
+
+impl Layout {
+    fn new(blocks: Vec<Block>) -> Result<Self, Stop> {
+        let conflict = |one: &Block, other: &Block| {
+            Stop::Conflict(one.core.iter().chain(&other.core).copied().collect())
+        };
+        let (mut held, single): (Vec<Block>, Vec<Block>) =
+            blocks.into_iter().partition(|block| block.first_end <= block.last_begin);
+        held.sort_by_key(|block| (block.first_end, block.last_begin));
+        if let Some(pair) = held.windows(2).find(|pair| pair[1].first_end <= pair[0].last_begin) {
+            return Err(conflict(&pair[0], &pair[1]));
+        }
+        let mut layout = Self { held, moments: Vec::with_capacity(single.len()) };
+        for block in single {
+            // Its latest moment, or the one before the piece that covers that.
+            let moment = match layout.held_at(block.first_end) {
+                Some(piece) if piece.first_end <= block.last_begin => return Err(conflict(piece, &block)),
+                Some(piece) => (piece.first_end, 0),
+                None => (block.first_end, 0),
+            };
+            layout.moments.push((block, moment, false));
+        }
+        layout.moments.sort_by_key(|(block, _, _)| block.last_begin);
+        Ok(layout)
+    }
+
+    /// The block that must be held at this time.
+    fn held_at(&self, time: u64) -> Option<&Block> {
+        let after = self.held.partition_point(|piece| piece.first_end <= time);
+        after.checked_sub(1).map(|at| &self.held[at]).filter(|piece| time <= piece.last_begin)
+    }
+
+    /// All operations of the blocks.
+    fn order(&self) -> Vec<usize> {
+        let moments = self.moments.iter().map(|(block, moment, _)| (*moment, block));
+        let held = self.held.iter().map(|block| ((block.first_end, 1), block));
+        let mut placed: Vec<((u64, u8), &Block)> = moments.chain(held).collect();
+        // Of blocks at one moment, any order will do.
+        placed.sort_by_key(|(at, _)| *at);
+        placed.into_iter().flat_map(|(_, block)| block.order.iter().copied()).collect()
+    }
+
+    /// Moves a block into the interval of everything that found no place; whether that could be done.
+    fn make_room(&mut self, zones: &Zones<'_>, unplaced: &[(usize, Value)]) -> bool {
+        for &(index, value) in unplaced {
+            let (begin, end) = (zones.begin(index), zones.end(index));
+            let open = self.moments.partition_point(|(block, _, _)| block.last_begin < end);
+            let found =
+                self.moments[..open].iter().enumerate().rev().take(MOVABLE_MAX).find_map(|(at, moved)| {
+                    let (block, _, is_chosen) = moved;
+                    if *is_chosen || block.value == value {
+                        return None;
+                    }
+                    let earliest = begin.max(block.last_begin);
+                    let moment = self.held_at(earliest).map_or(earliest, |piece| piece.last_begin);
+                    (moment < end.min(block.first_end)).then_some((at, moment))
+                });
+            let Some((at, moment)) = found else { return false };
+            self.moments[at].1 = (moment, 2);
+            self.moments[at].2 = true;
+        }
+        true
     }
 }
 
@@ -338,3 +407,7 @@ impl Gaps {
 
 /// A conflict of more operations than this is left to the search, which tells it in fewer.
 const CONFLICT_MAX: usize = 200;
+
+/// How often blocks are moved for what was refused, and how many are looked at each time.
+const ROUNDS_MAX: usize = 12;
+const MOVABLE_MAX: usize = 2000;

@@ -55,6 +55,8 @@ pub struct Effort {
     pub width: usize,
     /// How many lost operations more than the fewest possible explain one answer; all when `None`.
     pub spare: Option<u32>,
+    /// Configurations looked at for each answer of each one, once that answer is explained.
+    pub patience: usize,
     /// Lost operations may take effect any number of times.
     pub loose: bool,
     /// Steps of the model, in all.
@@ -270,7 +272,9 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// What may take effect before `slot` and matters there, `slot` included, in a state of this hint.
     fn choices(&self, slot: usize, hint: u64) -> Vec<Choice<'a, M::Op>> {
-        let open = |slot: usize| self.slots[slot].map(|operation| (Mover::Slot(slot), &self.operations[operation].op));
+        let open = |slot: usize| {
+            self.slots[slot].map(|operation| (Mover::Slot(slot), &self.operations[operation].op))
+        };
         let mut movers: Vec<(Mover, &'a M::Op)> = open(slot).into_iter().collect();
         let mut rest: Vec<(Mover, &'a M::Op)> =
             (0..self.slots.len()).filter(|other| *other != slot).filter_map(open).collect();
@@ -328,16 +332,19 @@ impl<'a, M: Model> Search<'a, M> {
         let mut lost_used = false;
         // By lost operations used, fewest first.
         let mut open = BTreeMap::from([(least, vec![start])]);
+        let mut looked_at = 0;
         while let Some(mut level) = open.first_entry() {
             let used = *level.key();
             let Some((state, marks)) = level.get_mut().pop() else {
                 level.remove();
                 continue;
             };
-            if fewest.zip(self.effort.spare).is_some_and(|(fewest, spare)| used > fewest + spare) {
+            let too_many = fewest.zip(self.effort.spare).is_some_and(|(fewest, spare)| used > fewest + spare);
+            if too_many || (fewest.is_some() && looked_at > self.effort.patience) {
                 self.complete = false;
                 break;
             }
+            looked_at += 1;
             for choice in choices {
                 let Some((state, marks)) = self.moved(choice, &state, &marks) else { continue };
                 lost_used |= matches!(choice.mover, Mover::Lost(_));

@@ -17,7 +17,7 @@ impl<M: Model> Model for Tail<'_, M> {
 
     fn step(&self, state: &Option<M::State>, op: &M::Op) -> Option<Option<M::State>> {
         match state {
-            None => Some(self.0.from_anywhere(op)),
+            None => Some(self.0.after_anything(op)),
             Some(state) => self.0.step(state, op).map(Some),
         }
     }
@@ -44,5 +44,6 @@ impl<M: Model> Model for Tail<'_, M> {
 /// effect before or after, so it counts as never answered.
 pub fn since<O: Clone>(operations: &[Timed<O>], begin: u64) -> Vec<Timed<O>> {
     let late = operations.iter().filter(|timed| timed.returned.is_none_or(|at| at > begin));
-    late.map(|timed| Timed { returned: timed.returned.filter(|_| timed.invoked >= begin), ..timed.clone() }).collect()
+    late.map(|timed| Timed { returned: timed.returned.filter(|_| timed.invoked >= begin), ..timed.clone() })
+        .collect()
 }

@@ -86,7 +86,7 @@ fn agrees<M: Model>(model: &M, cases: u64, draw: impl Fn(&mut Prng, &M::State) -
         }
         both[usize::from(expected)] += 1;
     }
-    assert!(both.iter().all(|count| count * 10 > cases), "verdicts: {both:?}");
+    assert!(both.iter().all(|count| count * 4 >= cases), "verdicts: {both:?}");
 }
 
 /// The operations that a violation names are not linearizable by themselves.
@@ -356,7 +356,7 @@ fn every_model_is_known_by_its_name_and_tells_what_it_does_not_know() {
     let history = History::read(lines).expect("a history");
     for model in super::MODELS {
         let error = check(model, &history, Limits::default()).expect_err("nobody dances");
-        assert!(error.to_string().starts_with("operation 1, `dance` of process 1: "), "{error}");
+        assert!(error.to_string().starts_with("line 1, column 34: `dance` of process 1: "), "{error}");
     }
     let error = check("tree", &history, Limits::default()).expect_err("no such model");
     assert_eq!(

@@ -56,7 +56,7 @@ impl Model for Text {
         Some(judge(&sight, &operations, limits))
     }
 
-    fn from_anywhere(&self, op: &TextOp) -> Option<String> {
+    fn after_anything(&self, op: &TextOp) -> Option<String> {
         match op {
             TextOp::Get(text) | TextOp::Put(text) => Some(text.clone()),
             TextOp::Append(_) => None,

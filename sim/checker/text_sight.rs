@@ -76,7 +76,9 @@ impl<'a> Sight<'a> {
                 None => unreachable!("what was seen begins one of the texts"),
             },
             TextOp::Put(text) => SightOp::Put(self.place(text)),
-            TextOp::Append(word) => SightOp::Append(self.words.partition_point(|other| other < &word.as_str())),
+            TextOp::Append(word) => {
+                SightOp::Append(self.words.partition_point(|other| other < &word.as_str()))
+            }
         }
     }
 
@@ -182,7 +184,7 @@ impl Model for Sight<'_> {
         state.is_none()
     }
 
-    fn from_anywhere(&self, op: &SightOp) -> Option<Option<Place>> {
+    fn after_anything(&self, op: &SightOp) -> Option<Option<Place>> {
         match op {
             SightOp::Get(place) => Some(Some(*place)),
             SightOp::Put(place) => Some(*place),
