@@ -5,6 +5,8 @@
 mod print;
 
 mod bench;
+mod bench_checker;
+mod check;
 mod core_share;
 mod explain;
 mod interrupt;
@@ -76,15 +78,13 @@ enum Command {
     /// A failing run in words: what happened, which promise it broke, which parts of it are needed.
     Explain(explain::ExplainArgs),
     Merge(merge::MergeArgs),
+    /// Judge whether a recorded history is linearizable.
+    Check(check::CheckArgs),
     Mutants(mutants::MutantsArgs),
     /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
-    /// Steps and simulated seconds a wall second, forks a second, memory.
-    Bench {
-        /// Simulated seconds.
-        #[arg(long, default_value_t = 600)]
-        seconds: u64,
-    },
+    /// Steps and simulated seconds a wall second, forks a second, memory; or the checker's time and memory.
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -99,8 +99,9 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args, cli.json),
         Command::Merge(args) => merge::run(&args, cli.json),
         Command::Mutants(args) => mutants::run(&args, cli.json),
+        Command::Check(args) => check::run(&args, cli.json),
         Command::List => Ok(list::print(cli.json)),
-        Command::Bench { seconds } => Ok(bench::run(seconds, cli.json)),
+        Command::Bench(args) => bench::run(&args, cli.json),
     };
     match result {
         Ok(code) => ExitCode::from(code),

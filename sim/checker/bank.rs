@@ -98,6 +98,17 @@ impl Model for Bank {
         }
     }
 
+    fn after_anything(&self, op: &BankOp) -> Option<Books> {
+        match op {
+            // What it does not tell of, nobody knows.
+            BankOp::Read(seen) => (0..self.accounts)
+                .map(|account| seen.iter().find(|of| of.0 == account).map(|of| Some(u128::from(of.1))))
+                .collect::<Option<Vec<_>>>()
+                .map(Books::Known),
+            _ => None,
+        }
+    }
+
     /// One bit for each of the first 64 accounts: it holds enough for all open transfers out of it together.
     fn hint(&self, state: &Books, open: &mut dyn Iterator<Item = &BankOp>) -> u64 {
         let Books::Known(balances) = state else { return 0 };

@@ -54,6 +54,25 @@ impl Bits {
         self.low & !other.low == 0 && high
     }
 
+    /// Whether any member is one of `other` too.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.low & other.low != 0
+            || self.high.iter().zip(&other.high).any(|(word, others)| word & others != 0)
+    }
+
+    /// How many members.
+    pub fn count(&self) -> u32 {
+        self.low.count_ones() + self.high.iter().map(|word| word.count_ones()).sum::<u32>()
+    }
+
+    /// The members, ascending.
+    pub fn members(&self) -> impl Iterator<Item = usize> {
+        let words = [self.low].into_iter().chain(self.high.iter().copied()).enumerate();
+        words.flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| 64 * word + bit)
+        })
+    }
+
     fn trim(&mut self) {
         while self.high.last() == Some(&0) {
             self.high.pop();
@@ -76,6 +95,9 @@ mod tests {
         let mut less = bits.clone();
         less.remove(200);
         assert!(less.is_within(&bits) && !bits.is_within(&less));
+        assert!(less.meets(&bits) && !Bits::default().meets(&bits));
+        assert_eq!((less.count(), bits.count()), (3, 4));
+        assert_eq!(bits.members().collect::<Vec<_>>(), [0, 63, 64, 200]);
         bits.remove_all(&less);
         bits.remove(200);
         assert_eq!(bits, Bits::default(), "an emptied set is the empty set");

@@ -109,12 +109,30 @@ pub struct History {
     operations: Vec<Operation>,
     open: BTreeMap<u64, usize>,
     events: u64,
+    /// Where each event was read; of none when it was not.
+    spots: Vec<Spot>,
+}
+
+/// Where an event was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Spot {
+    /// Its line, counted from 1.
+    pub line: usize,
+    /// The columns of its members `f` and `value`, counted from 1 in characters.
+    pub f: usize,
+    /// As `f`; 1 when it has none.
+    pub value: usize,
 }
 
 impl History {
     /// Its operations, in the order of their invocations.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
+    }
+
+    /// Where the event at this place was read, if it was.
+    pub fn spot(&self, place: u64) -> Option<Spot> {
+        self.spots.get(place as usize).copied()
     }
 
     /// Adds the next event.
@@ -172,6 +190,16 @@ impl History {
         self.push(Event { process, kind, f, key: Value::Null, value, time: None, error: None })
     }
 
+    /// The open operation of `process` failed for this reason.
+    ///
+    /// # Errors
+    /// When the process has no open operation.
+    pub fn refuse(&mut self, process: u64, error: &str) -> Result<(), HistoryError> {
+        let f = self.open.get(&process).map(|open| self.operations[*open].f.clone()).unwrap_or_default();
+        let (key, value, error) = (Value::Null, Value::Null, Some(error.to_owned()));
+        self.push(Event { process, kind: EventKind::Fail, f, key, value, time: None, error })
+    }
+
     /// Reads JSON Lines. Empty lines are skipped.
     ///
     /// # Errors
@@ -181,10 +209,13 @@ impl History {
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = |error: JsonError| ReadError { line: index + 1, column: error.column, what: error.what };
             let members = parse_object(line).map_err(at)?;
+            let column = |name: &str| members.get(name).map_or(1, |(column, _)| *column);
+            let spot = Spot { line: index + 1, f: column("f"), value: column("value") };
             let event = event(members).map_err(at)?;
             let told =
                 |error: HistoryError| ReadError { line: index + 1, column: 1, what: error.to_string() };
             history.push(event).map_err(told)?;
+            history.spots.push(spot);
         }
         Ok(history)
     }

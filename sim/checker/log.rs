@@ -1,6 +1,8 @@
 //! A log: values are appended and keep their offset for ever.
 
-use super::model::Model;
+use super::evidence::{Evidence, of_few};
+use super::log_order::{self, SharedLog};
+use super::model::{Model, Quick, Timed};
 
 /// A call on a log with its answer. Values are numbers of the caller's choice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
@@ -47,6 +49,14 @@ impl Model for Log {
 
     fn is_blind(&self, op: &LogOp) -> bool {
         matches!(op, LogOp::AppendAny(_))
+    }
+
+    fn quick(&self, operations: &[Timed<LogOp>]) -> Quick {
+        log_order::quick(operations)
+    }
+
+    fn confirm(&self, operations: &[Timed<LogOp>], few: Vec<usize>) -> Option<Evidence> {
+        of_few(&SharedLog::of(operations), operations, few)
     }
 
     fn matters_before(&self, first: &LogOp, owed: bool, then: &LogOp, _hint: u64) -> bool {

@@ -1,5 +1,8 @@
 //! What a sequential object is to the search: states, operations with their answers, and what their order is worth.
 
+use super::evidence::{Evidence, of_few};
+use super::judge::Judged;
+
 /// A sequential object. An operation here carries its answer, so that a step is legal or it is not.
 ///
 /// Every method with a default prunes the search. A default is always right and prunes nothing; a model that overrides
@@ -55,11 +58,61 @@ pub trait Model {
         Wants::Anything
     }
 
+    /// Nothing can be seen of what was before `state` or of what follows it, until it is overwritten: whatever can be
+    /// done from here could be done as well from the state in which an operation led here.
+    fn is_hopeless(&self, _state: &Self::State) -> bool {
+        false
+    }
+
+    /// What is known of the state after `op` when nothing is known of the one before. Never says more than is so.
+    fn after_anything(&self, _op: &Self::Op) -> Option<Self::State> {
+        None
+    }
+
+    /// Tries to tell by other means than a search what a history of these operations is.
+    fn quick(&self, _operations: &[Timed<Self::Op>]) -> Quick {
+        Quick::Unknown
+    }
+
+    /// Judges by another model that answers alike and is searched faster, when there is one.
+    fn judge_otherwise(&self, _operations: &[Timed<Self::Op>], _limits: Limits) -> Option<Judged> {
+        None
+    }
+
+    /// The evidence in what [`Quick`] called a conflict; `None` when a search does not agree that it is one.
+    fn confirm(&self, operations: &[Timed<Self::Op>], few: Vec<usize>) -> Option<Evidence>
+    where
+        Self: Sized,
+    {
+        of_few(self, operations, few)
+    }
+
+    /// `state` for people.
+    fn show(&self, state: &Self::State) -> String {
+        format!("{state:?}")
+    }
+
+    /// A history that is linearizable stays so when `op` alone is left out of it.
+    fn is_needless(&self, op: &Self::Op) -> bool {
+        self.is_pure(op)
+    }
+
     /// The values that `op` ties together. Promises: a history that is linearizable stays so when all operations of
     /// some values, and of all values tied to them, are left out. Used to tell a violation in few operations.
     fn family(&self, _op: &Self::Op) -> Option<[u32; 2]> {
         None
     }
+}
+
+/// What [`Model::quick`] found, by places in the list of operations.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Quick {
+    /// Nothing.
+    Unknown,
+    /// This order explains every answer. It is not believed before [`proves`](super::proves) says so.
+    Order(Vec<usize>),
+    /// These few operations are not linearizable, and a linearizable history stays so when the others are left out.
+    Conflict(Vec<usize>),
 }
 
 /// Whose effect an operation may want.
@@ -95,6 +148,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { configurations_max: 1_000_000, steps_max: 200_000_000 }
+        Self { configurations_max: 200_000, steps_max: 20_000_000 }
     }
 }

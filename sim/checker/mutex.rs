@@ -35,6 +35,10 @@ impl Model for Mutex {
         false
     }
 
+    fn after_anything(&self, op: &MutexOp) -> Option<bool> {
+        Some(*op == MutexOp::Acquire)
+    }
+
     fn matters_before(&self, first: &MutexOp, _owed: bool, then: &MutexOp, _hint: u64) -> bool {
         // Two of a kind never follow each other.
         first != then

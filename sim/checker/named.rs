@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::bank::{Bank, BankOp};
+use super::evidence::Evidence;
 use super::history::{End, History, Operation};
-use super::judge::{Evidence, Judged, judge};
+use super::judge::{Judged, judge};
 use super::log::{Log, LogOp};
 use super::model::{Limits, Model, Timed};
 use super::mutex::{Mutex, MutexOp};
@@ -40,12 +41,8 @@ pub enum Verdict {
 pub struct Violation {
     /// The object.
     pub key: Value,
-    /// A few operations that by themselves are not linearizable, by their place in [`History::operations`].
-    pub operations: Vec<usize>,
-    /// The one whose answer nothing explains, by the same.
-    pub failed: usize,
-    /// The states that were possible just before that answer.
-    pub states: Vec<String>,
+    /// Why, by places in [`History::operations`].
+    pub evidence: Evidence,
 }
 
 /// Why a history cannot be judged by a model.
@@ -58,10 +55,10 @@ pub enum CheckError {
         name: String,
     },
     /// The model knows no such operation, or not these arguments or answers of it.
-    #[error("operation {number}, `{f}` of process {process}: {what}")]
+    #[error("{spot}`{f}` of process {process}: {what}")]
     Operation {
-        /// Its number among the operations, counted from 1.
-        number: usize,
+        /// Line and column, or its number among the operations when it was not read from lines.
+        spot: String,
         /// What was asked for.
         f: String,
         /// Who asked.
@@ -101,13 +98,13 @@ fn by_key<M: Model>(
     history: &History,
     limits: Limits,
     model: &M,
-    mut read: impl FnMut(&Operation) -> Result<Option<M::Op>, String>,
+    mut read: impl FnMut(&Operation) -> ReadOp<M::Op>,
 ) -> Result<Verdict, CheckError> {
     let mut keys: BTreeMap<&Value, Object<M::Op>> = BTreeMap::new();
     for (index, operation) in history.operations().iter().enumerate() {
         let Operation { process, f, .. } = operation;
-        let op = read(operation).map_err(|what| CheckError::Operation {
-            number: index + 1,
+        let op = read(operation).map_err(|Wrong { part, what }| CheckError::Operation {
+            spot: spot(history, operation, index, part),
             f: f.clone(),
             process: *process,
             what,
@@ -132,10 +129,10 @@ fn by_key<M: Model>(
         match judge(model, &timed, limits) {
             Judged::Linearizable => {}
             Judged::GaveUp => verdict = Verdict::GaveUp { key: key.clone() },
-            Judged::Violation(Evidence { operations, failed, states }) => {
-                let operations = operations.into_iter().map(|index| indexes[index]).collect();
-                let failed = indexes[failed];
-                return Ok(Verdict::Violation(Violation { key: key.clone(), operations, failed, states }));
+            Judged::Violation(evidence) => {
+                let operations = evidence.operations.into_iter().map(|index| indexes[index]).collect();
+                let evidence = Evidence { operations, failed: indexes[evidence.failed], ..evidence };
+                return Ok(Verdict::Violation(Violation { key: key.clone(), evidence }));
             }
         }
     }
@@ -163,7 +160,38 @@ impl Numbers {
 }
 
 /// The operation of a model, `None` when it binds nothing.
-type ReadOp<O> = Result<Option<O>, String>;
+type ReadOp<O> = Result<Option<O>, Wrong>;
+
+/// What a model cannot read of an operation.
+struct Wrong {
+    part: Part,
+    what: String,
+}
+
+/// A part of an operation.
+#[derive(Clone, Copy)]
+enum Part {
+    F,
+    Asked,
+    Answer,
+}
+
+fn wrong<T>(part: Part, what: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { part, what: what.into() })
+}
+
+/// Where this part of an operation was read.
+fn spot(history: &History, operation: &Operation, index: usize, part: Part) -> String {
+    let place = match (part, &operation.end) {
+        (Part::Answer, End::Ok { at, .. } | End::Fail { at, .. }) => *at,
+        _ => operation.invoked,
+    };
+    match (history.spot(place), part) {
+        (Some(spot), Part::F) => format!("line {}, column {}: ", spot.line, spot.f),
+        (Some(spot), Part::Asked | Part::Answer) => format!("line {}, column {}: ", spot.line, spot.value),
+        (None, _) => format!("operation {}, ", index + 1),
+    }
+}
 
 fn register(operation: &Operation, values: &mut Numbers) -> ReadOp<RegisterOp> {
     match (operation.f.as_str(), &operation.end) {
@@ -171,7 +199,7 @@ fn register(operation: &Operation, values: &mut Numbers) -> ReadOp<RegisterOp> {
         ("read" | "write", End::Fail { .. }) | ("read", End::Unknown) => Ok(None),
         ("write", _) => Ok(Some(RegisterOp::Write(values.of(&operation.value)))),
         ("cas", end) => {
-            let [from, to] = pair(&operation.value, "cas [from, to]")?;
+            let [from, to] = pair(Part::Asked, &operation.value, "cas [from, to]")?;
             let (from, to) = (values.of(from), values.of(to));
             Ok(match end {
                 End::Fail { error, .. } if error.as_deref() == Some("mismatch") => {
@@ -181,22 +209,24 @@ fn register(operation: &Operation, values: &mut Numbers) -> ReadOp<RegisterOp> {
                 End::Ok { .. } | End::Unknown => Some(RegisterOp::swap(from, to)),
             })
         }
-        _ => Err("this model knows read, write and cas".to_owned()),
+        _ => wrong(Part::F, "this model knows read, write and cas"),
     }
 }
 
 fn text(operation: &Operation) -> ReadOp<TextOp> {
     let argument = || match &operation.value {
         Value::Text(text) => Ok(text.clone()),
-        other => Err(format!("its value is {other}; text is allowed")),
+        other => wrong(Part::Asked, format!("its value is {other}; text is allowed")),
     };
     match (operation.f.as_str(), &operation.end) {
         ("get" | "put" | "append", End::Fail { .. }) | ("get", End::Unknown) => Ok(None),
         ("get", End::Ok { value: Value::Text(text), .. }) => Ok(Some(TextOp::Get(text.clone()))),
-        ("get", End::Ok { value, .. }) => Err(format!("it was answered {value}; text is allowed")),
+        ("get", End::Ok { value, .. }) => {
+            wrong(Part::Answer, format!("it was answered {value}; text is allowed"))
+        }
         ("put", _) => Ok(Some(TextOp::Put(argument()?))),
         ("append", _) => Ok(Some(TextOp::Append(argument()?))),
-        _ => Err("this model knows get, put and append".to_owned()),
+        _ => wrong(Part::F, "this model knows get, put and append"),
     }
 }
 
@@ -205,28 +235,31 @@ fn mutex(operation: &Operation) -> ReadOp<MutexOp> {
         ("acquire" | "release", End::Fail { .. }) => Ok(None),
         ("acquire", _) => Ok(Some(MutexOp::Acquire)),
         ("release", _) => Ok(Some(MutexOp::Release)),
-        _ => Err("this model knows acquire and release".to_owned()),
+        _ => wrong(Part::F, "this model knows acquire and release"),
     }
 }
 
 fn queue(operation: &Operation, values: &mut Numbers) -> ReadOp<QueueOp> {
     match (operation.f.as_str(), &operation.end) {
         ("enqueue" | "dequeue", End::Fail { .. }) => Ok(None),
-        ("enqueue", _) if operation.value == Value::Null => Err("null cannot be enqueued".to_owned()),
+        ("enqueue", _) if operation.value == Value::Null => {
+            wrong(Part::Asked, "its value is null; anything else is allowed")
+        }
         ("enqueue", _) => Ok(Some(QueueOp::Enqueue(values.of(&operation.value)))),
         ("dequeue", End::Ok { value: Value::Null, .. }) => Ok(Some(QueueOp::Empty)),
         ("dequeue", End::Ok { value, .. }) => Ok(Some(QueueOp::Dequeue(values.of(value)))),
         ("dequeue", End::Unknown) => Ok(Some(QueueOp::DequeueAny)),
-        _ => Err("this model knows enqueue and dequeue".to_owned()),
+        _ => wrong(Part::F, "this model knows enqueue and dequeue"),
     }
 }
 
 fn log(operation: &Operation, values: &mut Numbers) -> ReadOp<LogOp> {
     let answer = |value| {
-        let [offset, found] = pair(value, "an answer [offset, value]")?;
-        let offset =
-            offset.as_u64().ok_or_else(|| format!("the offset {offset} is not a whole number from 0"))?;
-        Ok::<_, String>((offset, found))
+        let [offset, found] = pair(Part::Answer, value, "an answer [offset, value]")?;
+        match offset.as_u64() {
+            Some(offset) => Ok((offset, found)),
+            None => wrong(Part::Answer, format!("the offset is {offset}; a whole number from 0 is allowed")),
+        }
     };
     match (operation.f.as_str(), &operation.end) {
         ("append" | "read", End::Fail { .. }) | ("read", End::Unknown) => Ok(None),
@@ -239,7 +272,7 @@ fn log(operation: &Operation, values: &mut Numbers) -> ReadOp<LogOp> {
             (offset, Value::Null) => Ok(Some(LogOp::Beyond(offset))),
             (offset, found) => Ok(Some(LogOp::Read(offset, values.of(found)))),
         },
-        _ => Err("this model knows append and read".to_owned()),
+        _ => wrong(Part::F, "this model knows append and read"),
     }
 }
 
@@ -249,28 +282,32 @@ fn bank(operation: &Operation, accounts: &mut Numbers) -> ReadOp<BankOp> {
         ("transfer" | "read", End::Fail { .. }) | ("read", End::Unknown) => Ok(None),
         ("transfer", _) => match operation.value.as_list() {
             Some([from, to, amount]) if *from != Value::Null && *to != Value::Null => {
-                let amount = amount
-                    .as_u64()
-                    .ok_or_else(|| format!("the amount {amount} is not a whole number from 0"))?;
+                let Some(amount) = amount.as_u64() else {
+                    let what = format!("the amount is {amount}; a whole number from 0 is allowed");
+                    return wrong(Part::Asked, what);
+                };
                 // In an object, where balances are read, names of accounts are text.
                 Ok(Some(BankOp::Transfer(account(&named(from)), account(&named(to)), amount)))
             }
-            _ => Err(format!("its value is {}; transfer takes [from, to, amount]", operation.value)),
+            _ => {
+                wrong(Part::Asked, format!("its value is {}; [from, to, amount] is allowed", operation.value))
+            }
         },
         ("read", End::Ok { value: Value::Map(balances), .. }) => {
             let mut seen = Vec::with_capacity(balances.len());
             for (name, balance) in balances {
                 let Some(balance) = balance.as_u64() else {
-                    return Err(format!("the balance {balance} is not a whole number from 0"));
+                    let what = format!("the balance is {balance}; a whole number from 0 is allowed");
+                    return wrong(Part::Answer, what);
                 };
                 seen.push((account(&Value::from(name.as_str())), balance));
             }
             Ok(Some(BankOp::Read(seen)))
         }
         ("read", End::Ok { value, .. }) => {
-            Err(format!("it was answered {value}; {{account: balance}} is allowed"))
+            wrong(Part::Answer, format!("it was answered {value}; {{account: balance}} is allowed"))
         }
-        _ => Err("this model knows transfer and read".to_owned()),
+        _ => wrong(Part::F, "this model knows transfer and read"),
     }
 }
 
@@ -281,9 +318,9 @@ fn named(account: &Value) -> Value {
     }
 }
 
-fn pair<'a>(value: &'a Value, wanted: &str) -> Result<[&'a Value; 2], String> {
+fn pair<'a>(part: Part, value: &'a Value, wanted: &str) -> Result<[&'a Value; 2], Wrong> {
     match value.as_list() {
         Some([one, other]) => Ok([one, other]),
-        _ => Err(format!("its value is {value}; {wanted} is allowed")),
+        _ => wrong(part, format!("its value is {value}; {wanted} is allowed")),
     }
 }

@@ -1,6 +1,7 @@
 //! A queue: first in, first out.
 
-use super::model::Model;
+use super::model::{Model, Quick, Timed};
+use super::queue_order;
 
 /// A call on a queue with its answer. Values are numbers of the caller's choice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
@@ -44,6 +45,22 @@ impl Model for Queue {
 
     fn is_blind(&self, op: &QueueOp) -> bool {
         matches!(op, QueueOp::Enqueue(_))
+    }
+
+    fn after_anything(&self, op: &QueueOp) -> Option<Vec<u32>> {
+        (*op == QueueOp::Empty).then(Vec::new)
+    }
+
+    fn quick(&self, operations: &[Timed<QueueOp>]) -> Quick {
+        queue_order::quick(operations)
+    }
+
+    fn family(&self, op: &QueueOp) -> Option<[u32; 2]> {
+        match *op {
+            QueueOp::Enqueue(value) | QueueOp::Dequeue(value) => Some([value, value]),
+            // What it took is not known.
+            QueueOp::DequeueAny | QueueOp::Empty => None,
+        }
     }
 
     fn matters_before(&self, first: &QueueOp, owed: bool, then: &QueueOp, _hint: u64) -> bool {

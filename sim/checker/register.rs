@@ -1,6 +1,7 @@
 //! A register: a value, at first none.
 
-use super::model::{Model, Wants};
+use super::model::{Model, Quick, Timed, Wants};
+use super::register_zones;
 
 /// A value, by a number of the caller's choice; [`UNSET`] is none.
 pub type Value = u32;
@@ -100,6 +101,17 @@ impl Model for Register {
             RegisterOp::Differs(_) => Wants::Anything,
             RegisterOp::Write(_) | RegisterOp::Impossible => Wants::Nothing,
         }
+    }
+
+    fn after_anything(&self, op: &RegisterOp) -> Option<Value> {
+        match *op {
+            RegisterOp::Read(value) | RegisterOp::Write(value) | RegisterOp::Swap(_, value) => Some(value),
+            RegisterOp::Differs(_) | RegisterOp::Impossible => None,
+        }
+    }
+
+    fn quick(&self, operations: &[Timed<RegisterOp>]) -> Quick {
+        register_zones::quick(operations)
     }
 
     fn family(&self, op: &RegisterOp) -> Option<[u32; 2]> {

@@ -86,7 +86,7 @@ fn agrees<M: Model>(model: &M, cases: u64, draw: impl Fn(&mut Prng, &M::State) -
         }
         both[usize::from(expected)] += 1;
     }
-    assert!(both.iter().all(|count| count * 10 > cases), "verdicts: {both:?}");
+    assert!(both.iter().all(|count| count * 4 >= cases), "verdicts: {both:?}");
 }
 
 /// The operations that a violation names are not linearizable by themselves.
@@ -300,14 +300,15 @@ fn one_stale_read_in_a_long_history_is_found_and_told_in_a_few_operations() {
 
 #[test]
 fn limits_give_up_and_never_pass() {
-    // Twelve appends at once, then a text that none of their orders gives.
-    let word = |index: u64| ((b'a' + index as u8) as char).to_string();
-    let mut history: Vec<Timed<TextOp>> = (0..12)
-        .map(|index| Timed { op: TextOp::Append(word(index)), invoked: index, returned: Some(100 + index) })
+    // Sixteen transfers at once, of amounts that make up every sum in one way only, then a look that none of them gives.
+    let mut history: Vec<Timed<BankOp>> = (0..16)
+        .map(|index| Timed { op: BankOp::Transfer(0, 1, 2 << index), invoked: 2 + index, returned: None })
         .collect();
-    history.push(Timed { op: TextOp::Get("zz".to_owned()), invoked: 200, returned: Some(201) });
-    let limits = Limits { configurations_max: 1_000, steps_max: 100_000 };
-    assert_eq!(judge(&Text, &history, limits), Judged::GaveUp);
+    let read = |balance: u64, other: u64| BankOp::Read(vec![(0, balance), (1, other)]);
+    history.push(Timed { op: read(1_000_000, 0), invoked: 0, returned: Some(1) });
+    history.push(Timed { op: read(999_999, 1), invoked: 200, returned: Some(201) });
+    let limits = Limits { configurations_max: 1_000, steps_max: 10_000 };
+    assert_eq!(judge(&Bank::founded(2), &history, limits), Judged::GaveUp);
 }
 
 fn verdict(model: &str, lines: &str) -> Verdict {
@@ -345,8 +346,8 @@ fn keys_are_independent_and_a_violation_names_its_key() {
     let Verdict::Violation(violation) = verdict("cas-register", lines) else {
         panic!("the read of `a` is stale")
     };
-    assert_eq!((violation.key.to_string().as_str(), violation.failed), ("\"a\"", 2));
-    assert_eq!(violation.operations, [0, 2]);
+    assert_eq!((violation.key.to_string().as_str(), violation.evidence.failed), ("\"a\"", 2));
+    assert_eq!(violation.evidence.operations, [0, 2]);
 }
 
 #[test]
@@ -355,7 +356,7 @@ fn every_model_is_known_by_its_name_and_tells_what_it_does_not_know() {
     let history = History::read(lines).expect("a history");
     for model in super::MODELS {
         let error = check(model, &history, Limits::default()).expect_err("nobody dances");
-        assert!(error.to_string().starts_with("operation 1, `dance` of process 1: "), "{error}");
+        assert!(error.to_string().starts_with("line 1, column 34: `dance` of process 1: "), "{error}");
     }
     let error = check("tree", &history, Limits::default()).expect_err("no such model");
     assert_eq!(

@@ -1,6 +1,8 @@
 //! A text that grows: the object of the `kv-append` model.
 
-use super::model::Model;
+use super::judge::{Judged, judge};
+use super::model::{Limits, Model, Timed};
+use super::text_sight::Sight;
 
 /// A call on a text with its answer.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
@@ -47,6 +49,18 @@ impl Model for Text {
 
     fn overwrites(&self, op: &TextOp) -> bool {
         matches!(op, TextOp::Put(_))
+    }
+
+    fn judge_otherwise(&self, operations: &[Timed<TextOp>], limits: Limits) -> Option<Judged> {
+        let (sight, operations) = Sight::of(operations);
+        Some(judge(&sight, &operations, limits))
+    }
+
+    fn after_anything(&self, op: &TextOp) -> Option<String> {
+        match op {
+            TextOp::Get(text) | TextOp::Put(text) => Some(text.clone()),
+            TextOp::Append(_) => None,
+        }
     }
 
     fn matters_before(&self, first: &TextOp, owed: bool, then: &TextOp, _hint: u64) -> bool {

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use chronon_core::builtin::Builtin;
+use clap::{Args, Subcommand};
 
+use super::bench_checker;
 use super::core_share::CoreShare;
 use crate::config::{Asks, WorldConfig};
 use crate::run::{ALL_HELD, Cause, Report, Simulation};
@@ -11,8 +13,31 @@ use crate::scenario::{nodes_up_to, quiet_config};
 use crate::time::{SECOND, WorldTime};
 use crate::workload::BuiltinWorkload;
 
+/// What to measure.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Simulated seconds.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The linearizability checker, on generated histories of every model: seconds, memory, what it gives up on.
+    Checker(bench_checker::CheckerArgs),
+}
+
 /// Runs and prints the figures; the exit status.
-pub(super) fn run(seconds: u64, json: bool) -> u8 {
+pub(super) fn run(args: &BenchArgs, json: bool) -> Result<u8, String> {
+    match &args.what {
+        Some(What::Checker(args)) => bench_checker::run(args, json),
+        None => Ok(run_simulator(args.seconds, json)),
+    }
+}
+
+fn run_simulator(seconds: u64, json: bool) -> u8 {
     let config = bench_config(seconds);
     let simulation = super::simulation();
     let report = simulation.run(config.clone(), None);
@@ -103,7 +128,8 @@ fn forks_a_second(config: &WorldConfig) -> f64 {
     f64::from(FORKS) / began.elapsed().as_secs_f64()
 }
 
-fn peak_memory_mib() -> Option<u64> {
+/// The most memory that this process ever held.
+pub(super) fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

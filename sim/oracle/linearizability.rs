@@ -279,11 +279,14 @@ impl<O: Clone + std::fmt::Debug> Object<O> {
             Judged::Violation(evidence) => {
                 let shown = evidence.operations.iter().take(TOLD_MAX);
                 let told: Vec<String> = shown.map(|index| tell(&self.timed[*index])).collect();
+                let count = evidence.operations.len();
+                let all = if count > TOLD_MAX { "the first of them are " } else { "" };
+                let before = if evidence.since.is_some() { ", whatever was before them" } else { "" };
                 Err(Failed::Violation(format!(
-                    "{name}: nothing explains {}; possible before it: {}; {} operations prove it: {}",
+                    "{name}: nothing explains {}; possible before it: {}; {count} operations prove it{before}: \
+                     {all}{}",
                     tell(&self.timed[evidence.failed]),
                     evidence.states.join(" or "),
-                    evidence.operations.len(),
                     told.join(", ")
                 )))
             }
