@@ -15,6 +15,7 @@ mod replication_tests;
 mod sessions;
 mod shadow;
 mod simple;
+mod wishes;
 
 use std::collections::BTreeMap;
 

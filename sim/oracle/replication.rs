@@ -4,6 +4,7 @@
 //! disk ops -> shadow (what is durable) -+-> claims    what a message says, its sender had made durable
 //!                                       +-> commits   a quorum held it, it never changes, every view keeps it
 //! messages, statuses -------------------+             '-> sessions   a command is applied at one op
+//!        '-------------------------------> wishes    a quorum wished for every view that is entered
 //! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
@@ -19,6 +20,7 @@ use super::replication_claims::{self as claims, Said};
 use super::replication_commits::{Group, NewCommit};
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow};
+use super::wishes::Wishes;
 use super::{Counts, Observed, Oracle, Violation};
 use crate::time::WorldTime;
 
@@ -39,6 +41,7 @@ pub struct Replication {
 struct Facts {
     group: Group,
     sessions: Sessions,
+    wishes: Wishes,
     history: Option<History>,
     said: BTreeMap<NodeId, Said>,
     /// By op: the digest that the first replica to stop there showed.
@@ -109,6 +112,8 @@ impl Replication {
     fn judge_status(&mut self, node: NodeId, status: &GroupStatus) {
         let Some(facts) = self.groups.get_mut(&status.group) else { return };
         self.log_view += 1;
+        let judged = facts.wishes.show(node, status.view.get());
+        self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
         let normal = status.role != Role::ViewChange;
         if status.log_view > status.view || (normal && status.log_view != status.view) {
             let (view, log_view, role) = (status.view, status.log_view, status.role);
@@ -200,9 +205,11 @@ impl Facts {
                 let mut told = entries.iter().filter(|entry| commit.covers(entry.op()));
                 told.try_for_each(|entry| self.group.told(entry.op().get(), entry.hash()))
             }
-            VsrMessage::PrepareOk { .. }
-            | VsrMessage::StartViewChange { .. }
-            | VsrMessage::RequestEntries { .. } => Ok(()),
+            VsrMessage::StartViewChange { view } => {
+                self.wishes.wish(node, view.get());
+                Ok(())
+            }
+            VsrMessage::PrepareOk { .. } | VsrMessage::RequestEntries { .. } => Ok(()),
         }
     }
 
@@ -228,7 +235,8 @@ impl Oracle for Replication {
                 for init in *groups {
                     let (sessions, said) = (Sessions::new(init), BTreeMap::new());
                     let (group, history, digests) = (Group::new(init), History::new(init), BTreeMap::new());
-                    let facts = Facts { group, sessions, history, said, digests };
+                    let wishes = Wishes::new(init);
+                    let facts = Facts { group, sessions, wishes, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
                 return;
@@ -303,6 +311,7 @@ impl Oracle for Replication {
             "DurableMonotone",
             "SendImpliesDurable",
             "Intersect",
+            "Undisturbed",
             "LogView",
             "ViewChangeStable",
             "NoStraddle",
@@ -324,7 +333,7 @@ impl Oracle for Replication {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);
         }
-        for Facts { group, sessions, said, history, .. } in self.groups.values() {
+        for Facts { group, sessions, wishes, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
                 counts.add("Linearizable", history.compared);
                 counts.add("Linearizable (given up)", history.given_up);
@@ -334,6 +343,7 @@ impl Oracle for Replication {
             counts.add("LeaderComplete", group.compared.leader_complete);
             counts.add("ChainMatch", group.compared.chain_match);
             counts.add("Intersect", group.compared.intersect);
+            counts.add("Undisturbed", wishes.compared);
             counts.add("ApplyOnce", sessions.compared.apply_once);
             counts.add("SameReply", sessions.compared.same_reply);
             counts.add("EvictDeterministic", sessions.compared.evict_deterministic);

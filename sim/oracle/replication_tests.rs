@@ -20,6 +20,7 @@ use super::replication_claims::{Said, judge};
 use super::replication_commits::Group;
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow, DurableLog};
+use super::wishes::Wishes;
 use crate::disk::{DiskModel, SimDisk};
 use crate::random::Randomness;
 use crate::time::WorldTime;
@@ -352,6 +353,22 @@ fn an_entry_that_does_not_follow_the_one_below_is_told() {
     }
     assert_eq!(name(group.lead(1, 2, hash)), "held");
     assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "ChainMatch");
+}
+
+#[test]
+fn a_view_that_too_few_wished_for_is_told() {
+    let mut wishes = Wishes::new(&init(5));
+    let [one, two, three] = [1, 2, 3].map(NodeId::new);
+    assert_eq!(name(wishes.show(one, 1)), "held", "the first view begins by itself");
+    wishes.wish(two, 2);
+    wishes.wish(two, 2);
+    wishes.wish(one, 2);
+    assert_eq!(name(wishes.clone().show(one, 2)), "Undisturbed", "one of the others, and itself");
+    assert_eq!(name(wishes.clone().show(three, 2)), "held", "who moves needs no message of its own");
+    wishes.wish(three, 3);
+    assert_eq!(name(wishes.show(one, 2)), "held", "who wishes for a later view wishes for this one too");
+    assert_eq!(name(wishes.show(two, 2)), "held", "the others follow");
+    assert_eq!(name(wishes.show(one, 3)), "Undisturbed");
 }
 
 fn command(client: u128, session: u64, number: u64) -> CommandId {
