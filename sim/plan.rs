@@ -201,8 +201,43 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
             plan.push(Fault { at: WorldTime::from_nanos(at), what: draw_one(&mut draw, shape) });
         }
     }
+    draw_rotations(randomness, shape, &mut plan);
     plan.sort_by_key(|fault| fault.at);
     plan
+}
+
+/// Cuts one node after the other off from all other nodes, each as the one before comes back, in about half of all seeds.
+/// Primaries take turns in the same order, so that views change while the logs of several earlier ones are still about.
+/// Clients see everybody all the while.
+fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
+    let kind = KINDS.len() as u64;
+    let mut draw = randomness.draw(Purpose::Plan, kind, &[]);
+    if shape.nodes < 2 || !draw.coin() {
+        return;
+    }
+    let mean = draw.between(5 * SECOND, 25 * SECOND);
+    let mut at = 0;
+    for index in 0..FAULTS_A_KIND_MAX {
+        let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
+        at += draw.below(2 * mean) + 1;
+        let (first, turns) = (draw.below(u64::from(shape.nodes)), draw.between(2, 8));
+        let for_ns = draw.between(300 * MILLISECOND, 3 * SECOND);
+        for turn in 0..turns {
+            if at >= shape.until_ns {
+                return;
+            }
+            let node = NodeId::new((first + turn) % u64::from(shape.nodes) + 1);
+            plan.push(Fault { at: WorldTime::from_nanos(at), what: cut_off(node, shape, for_ns) });
+            at += for_ns;
+        }
+    }
+}
+
+/// One node sees no other node, and none sees it.
+fn cut_off(node: NodeId, shape: PlanShape, for_ns: u64) -> FaultKind {
+    let nodes = (1..=u64::from(shape.nodes)).map(NodeId::new).filter(|other| *other != node);
+    let both = |other| [(node, other), (other, node)].map(|(a, b)| (Endpoint::Node(a), Endpoint::Node(b)));
+    FaultKind::Cut { links: nodes.flat_map(both).collect(), for_ns }
 }
 
 /// No seed has more faults of one kind.
@@ -307,7 +342,7 @@ fn endpoints(shape: PlanShape) -> impl Iterator<Item = Endpoint> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{FaultKind, PlanShape, draw_plan};
+    use super::{FaultKind, PlanShape, draw_plan, draw_rotations};
     use crate::random::Randomness;
     use crate::time::SECOND;
 
@@ -328,8 +363,35 @@ mod tests {
         // `drop` is for scenarios.
         assert_eq!(seeds.len(), FaultKind::WORDS.len() - 1);
         for (word, count) in seeds {
-            assert!((140..260).contains(&count), "{word} exists in {count} of 400 seeds");
+            // Partitions of any shape in one half, rotating ones in another.
+            let about = if word == "cut" { 240..360 } else { 140..260 };
+            assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }
+    }
+
+    #[test]
+    fn rotations_cut_every_node_off_one_after_the_other() {
+        let mut plan = Vec::new();
+        let seed = (0..100).find(|seed| {
+            plan.clear();
+            draw_rotations(&Randomness::new(*seed, 0), SHAPE, &mut plan);
+            plan.len() >= 4
+        });
+        assert!(seed.is_some(), "no seed of a hundred rotates");
+        let cut = plan.iter().map(|fault| match &fault.what {
+            FaultKind::Cut { links, .. } => {
+                assert_eq!(links.len(), 4, "both ways with two other nodes");
+                links[0].0
+            }
+            other => panic!("{other} is no cut"),
+        });
+        let nodes: Vec<_> = cut.collect();
+        assert!(plan.iter().all(|fault| fault.at.as_nanos() < SHAPE.until_ns));
+        assert_ne!(nodes[0], nodes[1]);
+        let alone = PlanShape { nodes: 1, ..SHAPE };
+        plan.clear();
+        draw_rotations(&Randomness::new(seed.unwrap_or_default(), 0), alone, &mut plan);
+        assert_eq!(plan, Vec::new(), "there is nobody to be cut off from");
     }
 
     #[test]
