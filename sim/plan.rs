@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chronon_core::engine::{DiskOp, FileId};
 use chronon_core::types::NodeId;
 
 use crate::net::{DropRule, Endpoint};
@@ -33,6 +34,8 @@ pub enum FaultKind {
         node: NodeId,
         /// The operation, counted from 1 from when the fault begins.
         nth: u64,
+        /// Which operations are counted.
+        aim: Aim,
         /// How long it is away.
         down_ns: u64,
     },
@@ -96,6 +99,43 @@ pub enum FaultKind {
     },
 }
 
+/// Disk operations to count. Most are the journal's: what happens seldom is met only by aiming at it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aim {
+    /// All of them.
+    Any,
+    /// Those on the manifest.
+    Manifest,
+    /// Those on files of snapshots.
+    Snapshot,
+}
+
+impl Aim {
+    /// Whether `op` is counted.
+    pub fn takes(self, op: &DiskOp) -> bool {
+        let file = match op {
+            DiskOp::Allocate { file, .. } | DiskOp::Write { file, .. } | DiskOp::Read { file, .. } => {
+                Some(file)
+            }
+            DiskOp::Barrier { .. } => None,
+        };
+        match self {
+            Self::Any => true,
+            Self::Manifest => matches!(file, Some(FileId::Manifest)),
+            Self::Snapshot => matches!(file, Some(FileId::Snapshot(_))),
+        }
+    }
+
+    /// The word for the file, when there is one.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::Manifest => Some("manifest"),
+            Self::Snapshot => Some("snapshot"),
+        }
+    }
+}
+
 impl FaultKind {
     /// The word for it in scenarios and summaries.
     pub fn word(&self) -> &'static str {
@@ -133,8 +173,9 @@ impl fmt::Display for FaultKind {
         let word = self.word();
         match self {
             Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", span(*down_ns)),
-            Self::CrashAtDiskOp { node, nth, down_ns } => {
-                write!(f, "{word} node {node}, op {nth} from now, down {}", span(*down_ns))
+            Self::CrashAtDiskOp { node, nth, aim, down_ns } => {
+                let of = aim.word().map_or_else(String::new, |file| format!(" on a {file}"));
+                write!(f, "{word} node {node}, op {nth}{of} from now, down {}", span(*down_ns))
             }
             Self::PowerLoss { down_ns, apart_ns } => {
                 write!(f, "{word} down {}, back {} apart", span(*down_ns), span(*apart_ns))
@@ -251,8 +292,11 @@ fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 }
 
 fn crash_at_disk_op(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    let (node, nth) = (some_node(draw, shape), draw.between(1, 40));
-    FaultKind::CrashAtDiskOp { node, nth, down_ns: draw.tailed(200 * MILLISECOND) }
+    let (node, nth, down_ns) = (some_node(draw, shape), draw.between(1, 40), draw.tailed(200 * MILLISECOND));
+    let aim = *draw.pick(&[Aim::Any, Aim::Any, Aim::Manifest, Aim::Snapshot]);
+    // Of the seldom ones, one of the first few.
+    let nth = if aim == Aim::Any { nth } else { nth.div_ceil(10) };
+    FaultKind::CrashAtDiskOp { node, nth, aim, down_ns }
 }
 
 fn power_loss(draw: &mut Draw, _shape: PlanShape) -> FaultKind {
@@ -342,7 +386,10 @@ fn endpoints(shape: PlanShape) -> impl Iterator<Item = Endpoint> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{FaultKind, PlanShape, draw_plan, draw_rotations};
+    use chronon_core::engine::{DiskOp, DiskOpId, FileId};
+    use chronon_core::types::Blob;
+
+    use super::{Aim, FaultKind, PlanShape, draw_plan, draw_rotations};
     use crate::random::Randomness;
     use crate::time::SECOND;
 
@@ -392,6 +439,20 @@ mod tests {
         plan.clear();
         draw_rotations(&Randomness::new(seed.unwrap_or_default(), 0), alone, &mut plan);
         assert_eq!(plan, Vec::new(), "there is nobody to be cut off from");
+    }
+
+    #[test]
+    fn an_aim_takes_the_operations_of_its_file() {
+        let id = DiskOpId(1);
+        let ops = [FileId::Manifest, FileId::Snapshot(3), FileId::Segment(3)].map(|file| {
+            let data = Blob::default();
+            DiskOp::Write { id, file, offset: 0, data }
+        });
+        let taken = |aim: Aim| ops.each_ref().map(|op| aim.takes(op));
+        assert_eq!(taken(Aim::Any), [true, true, true]);
+        assert_eq!(taken(Aim::Manifest), [true, false, false]);
+        assert_eq!(taken(Aim::Snapshot), [false, true, false]);
+        assert!(Aim::Any.takes(&DiskOp::Barrier { id }) && !Aim::Manifest.takes(&DiskOp::Barrier { id }));
     }
 
     #[test]

@@ -33,12 +33,12 @@ use toml::Spanned;
 
 use crate::config::{CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
 use crate::net::{DropRule, Endpoint};
-use crate::plan::{Fault, FaultKind};
+use crate::plan::{Aim, Fault, FaultKind};
 use crate::run::{Cause, Report};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 use error::Located;
 pub use save::text_of;
-use shape::{EndpointShape, FaultShape, File, GroupShape, LinksShape, Ns};
+use shape::{AimShape, EndpointShape, FaultShape, File, GroupShape, LinksShape, Ns};
 
 /// A scenario, read and checked.
 #[derive(Clone, Debug)]
@@ -255,9 +255,14 @@ impl Extent {
                 (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
             }
             FaultShape::CrashAtDiskOp(crash) => {
-                let (node, nth) =
-                    (self.node(&crash.node)?, within(&crash.nth, 1, u32::MAX, "disk operation")?);
-                (&crash.at, FaultKind::CrashAtDiskOp { node, nth: u64::from(nth), down_ns: crash.down.0 })
+                let (node, down_ns) = (self.node(&crash.node)?, crash.down.0);
+                let nth = u64::from(within(&crash.nth, 1, u32::MAX, "disk operation")?);
+                let aim = match crash.file {
+                    None => Aim::Any,
+                    Some(AimShape::Manifest) => Aim::Manifest,
+                    Some(AimShape::Snapshot) => Aim::Snapshot,
+                };
+                (&crash.at, FaultKind::CrashAtDiskOp { node, nth, aim, down_ns })
             }
             FaultShape::PowerLoss(loss) => {
                 let apart_ns = loss.apart.map_or(0, |apart| apart.0);
