@@ -316,6 +316,7 @@ impl Oracle for Replication {
             "ViewChangeStable",
             "NoStraddle",
             "FlushPrefix",
+            "NoGap",
             "OrdinalWins",
             "Linearizable",
             "ApplyOnce",
@@ -332,6 +333,7 @@ impl Oracle for Replication {
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);
+            counts.add("NoGap", disk.compared.no_gap);
         }
         for Facts { group, sessions, wishes, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
