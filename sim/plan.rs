@@ -278,7 +278,9 @@ fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
 fn cut_off(node: NodeId, shape: PlanShape, for_ns: u64) -> FaultKind {
     let nodes = (1..=u64::from(shape.nodes)).map(NodeId::new).filter(|other| *other != node);
     let both = |other| [(node, other), (other, node)].map(|(a, b)| (Endpoint::Node(a), Endpoint::Node(b)));
-    FaultKind::Cut { links: nodes.flat_map(both).collect(), for_ns }
+    let mut links: Vec<_> = nodes.flat_map(both).collect();
+    links.sort_unstable();
+    FaultKind::Cut { links, for_ns }
 }
 
 /// No seed has more faults of one kind.
@@ -387,9 +389,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use chronon_core::engine::{DiskOp, DiskOpId, FileId};
-    use chronon_core::types::Blob;
+    use chronon_core::types::{Blob, NodeId};
 
-    use super::{Aim, FaultKind, PlanShape, draw_plan, draw_rotations};
+    use super::{Aim, Endpoint, FaultKind, PlanShape, draw_plan, draw_rotations};
     use crate::random::Randomness;
     use crate::time::SECOND;
 
@@ -428,7 +430,8 @@ mod tests {
         let cut = plan.iter().map(|fault| match &fault.what {
             FaultKind::Cut { links, .. } => {
                 assert_eq!(links.len(), 4, "both ways with two other nodes");
-                links[0].0
+                let apart = |node: &Endpoint| links.iter().all(|(from, to)| [from, to].contains(&node));
+                (1..=3).map(|node| Endpoint::Node(NodeId::new(node))).find(apart)
             }
             other => panic!("{other} is no cut"),
         });
