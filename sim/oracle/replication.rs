@@ -170,11 +170,21 @@ impl Replication {
         }
     }
 
-    /// Records of `node` became durable.
-    fn became_durable(groups: &mut BTreeMap<GroupId, Facts>, node: NodeId, record: &Record) {
-        if let (RecordKind::Entry(entry), Some(facts)) = (&record.kind, groups.get_mut(&record.group)) {
-            facts.group.hold(node, entry.op, entry.hash);
+    /// A record of `node` became durable.
+    fn became_durable(
+        groups: &mut BTreeMap<GroupId, Facts>,
+        node: NodeId,
+        record: &Record,
+    ) -> Option<Broken> {
+        let facts = groups.get_mut(&record.group)?;
+        match &record.kind {
+            RecordKind::Entry(entry) => facts.group.hold(node, entry.op, entry.hash),
+            RecordKind::Truncation(above) => {
+                return facts.group.cut(node, *above).err().map(|broken| broken.of(record.group));
+            }
+            RecordKind::Promise { .. } => {}
         }
+        None
     }
 }
 
@@ -265,13 +275,21 @@ impl Oracle for Replication {
             Observed::DiskCompleted { node, done } => {
                 let Self { disks, groups, broken, .. } = self;
                 let disk = disks.entry(*node).or_default();
-                disk.complete(done, broken, &mut |record| Self::became_durable(groups, *node, record));
+                let mut cut = None;
+                disk.complete(done, broken, &mut |record| {
+                    cut = cut.take().or(Self::became_durable(groups, *node, record));
+                });
+                broken.extend(cut);
                 node
             }
             Observed::Crash { node, disk, .. } => {
                 let Self { disks, groups, broken, .. } = self;
                 let shadow = disks.entry(*node).or_default();
-                shadow.crash(disk, broken, &mut |record| Self::became_durable(groups, *node, record));
+                let mut cut = None;
+                shadow.crash(disk, broken, &mut |record| {
+                    cut = cut.take().or(Self::became_durable(groups, *node, record));
+                });
+                broken.extend(cut);
                 node
             }
             Observed::Invoke { operation, group, command, .. } => {
@@ -306,6 +324,7 @@ impl Oracle for Replication {
             "StateSafety",
             "CommittedImmutable",
             "CommittedOnQuorum",
+            "NoCommittedTruncate",
             "LeaderComplete",
             "ChainMatch",
             "DurableMonotone",
@@ -342,6 +361,7 @@ impl Oracle for Replication {
             }
             counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);
             counts.add("CommittedImmutable", group.compared.committed_immutable);
+            counts.add("NoCommittedTruncate", group.compared.no_committed_truncate);
             counts.add("LeaderComplete", group.compared.leader_complete);
             counts.add("ChainMatch", group.compared.chain_match);
             counts.add("Intersect", group.compared.intersect);

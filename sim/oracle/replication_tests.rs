@@ -331,6 +331,15 @@ fn committed() -> (Group, Vec<Entry>) {
 }
 
 #[test]
+fn a_cut_that_takes_a_committed_copy_is_told() {
+    let (mut group, _) = committed();
+    let [one, two, three] = [1, 2, 3].map(NodeId::new);
+    assert_eq!(name(group.cut(one, 1)), "held", "op 2 is not committed");
+    assert_eq!(name(group.cut(three, 0)), "held", "it has no copy");
+    assert_eq!(name(group.cut(two, 0)), "NoCommittedTruncate");
+}
+
+#[test]
 fn a_commit_without_a_quorum_of_durable_copies_is_told() {
     let (mut group, entries) = committed();
     assert_eq!(group.commit(), 1);
