@@ -18,6 +18,11 @@ struct Mutant {
     fault: String,
     /// What it does, in a sentence.
     what: String,
+    /// It changes nothing that anybody could rely on: it must not be found.
+    #[serde(default)]
+    equivalent: bool,
+    /// Why not; of equivalents alone.
+    why: Option<String>,
     edit: Vec<Edit>,
 }
 
@@ -33,7 +38,7 @@ struct Edit {
 fn every_mutant_can_be_planted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = mutants(root);
-    assert!(files.len() >= 8, "only {} mutants", files.len());
+    assert!(files.len() >= 40, "only {} mutants", files.len());
     let complaints: Vec<String> = files.iter().flat_map(|file| complaints(root, file)).collect();
     assert_eq!(complaints, Vec::<String>::new());
 }
@@ -59,6 +64,10 @@ fn a_mutant_that_cannot_be_planted_is_told() {
         ["twice.toml: the text to find stands 0 times in a.rs"]
     );
     assert_eq!(told(head.to_owned()).len(), 1, "no edit");
+    assert_eq!(told(format!("{head}equivalent = true\n{}", edit("one"))).len(), 1, "no why");
+    assert_eq!(told(format!("{head}why = 'y'\n{}", edit("one"))).len(), 1, "no equivalent");
+    let equivalent = format!("{head}equivalent = true\nwhy = 'y'\n");
+    assert_eq!(told(format!("{equivalent}{}", edit("one"))), Vec::<String>::new());
     assert_eq!(told(format!("{}{}", head.replace("twice", "once"), edit("one"))).len(), 1, "another name");
 }
 
@@ -87,6 +96,9 @@ fn complaints(root: &Path, file: &Path) -> Vec<String> {
         || mutant.edit.is_empty()
     {
         found.push(format!("{name}: seen, fault, what and at least one edit are needed"));
+    }
+    if mutant.equivalent != mutant.why.as_ref().is_some_and(|why| !why.is_empty()) {
+        found.push(format!("{name}: an equivalent, and nothing else, says why it must not be found"));
     }
     for Edit { file, find, replace } in &mutant.edit {
         let source = fs::read_to_string(root.join(file)).unwrap_or_default();
