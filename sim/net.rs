@@ -216,13 +216,15 @@ impl SimNet {
     /// A network of nodes with ids from 1 to `nodes` and clients from 1 to `clients`, whoever of them exists.
     pub fn new(nodes: usize, clients: usize, model: NetModel, randomness: Randomness) -> Self {
         let endpoints = nodes + clients;
+        let silent = Arc::new([Attempts::default(); ATTEMPT_SLOTS]);
         Self {
             model,
             randomness,
             nodes,
             endpoints,
             links: vec![Link::default(); endpoints * endpoints],
-            attempts: vec![Arc::new([Attempts::default(); ATTEMPT_SLOTS]); endpoints],
+            // All share one table until they write.
+            attempts: (0..endpoints).map(|_| Arc::clone(&silent)).collect(),
             rules: Vec::new(),
             lost: 0,
             duplicated: 0,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chronon_core::engine::{DiskOp, FileId};
 use chronon_core::types::NodeId;
 
 use crate::net::{DropRule, Endpoint};
@@ -34,6 +35,8 @@ pub enum FaultKind {
         node: NodeId,
         /// The operation, counted from 1 from when the fault begins.
         nth: u64,
+        /// Which operations are counted.
+        aim: Aim,
         /// How long it is away.
         down_ns: u64,
     },
@@ -97,6 +100,43 @@ pub enum FaultKind {
     },
 }
 
+/// Disk operations to count. Most are the journal's: what happens seldom is met only by aiming at it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aim {
+    /// All of them.
+    Any,
+    /// Those on the manifest.
+    Manifest,
+    /// Those on files of snapshots.
+    Snapshot,
+}
+
+impl Aim {
+    /// Whether `op` is counted.
+    pub fn takes(self, op: &DiskOp) -> bool {
+        let file = match op {
+            DiskOp::Allocate { file, .. } | DiskOp::Write { file, .. } | DiskOp::Read { file, .. } => {
+                Some(file)
+            }
+            DiskOp::Barrier { .. } => None,
+        };
+        match self {
+            Self::Any => true,
+            Self::Manifest => matches!(file, Some(FileId::Manifest)),
+            Self::Snapshot => matches!(file, Some(FileId::Snapshot(_))),
+        }
+    }
+
+    /// The word for the file, when there is one.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::Manifest => Some("manifest"),
+            Self::Snapshot => Some("snapshot"),
+        }
+    }
+}
+
 impl FaultKind {
     /// The word for it in scenarios and summaries.
     pub fn word(&self) -> &'static str {
@@ -134,8 +174,9 @@ impl fmt::Display for FaultKind {
         let word = self.word();
         match self {
             Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", show_span(*down_ns)),
-            Self::CrashAtDiskOp { node, nth, down_ns } => {
-                write!(f, "{word} node {node}, op {nth} from now, down {}", show_span(*down_ns))
+            Self::CrashAtDiskOp { node, nth, aim, down_ns } => {
+                let of = aim.word().map_or_else(String::new, |file| format!(" on a {file}"));
+                write!(f, "{word} node {node}, op {nth}{of} from now, down {}", show_span(*down_ns))
             }
             Self::PowerLoss { down_ns, apart_ns } => {
                 write!(f, "{word} down {}, back {} apart", show_span(*down_ns), show_span(*apart_ns))
@@ -202,8 +243,45 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
             plan.push(Fault { at: WorldTime::from_nanos(at), what: draw_one(&mut draw, shape) });
         }
     }
+    draw_rotations(randomness, shape, &mut plan);
     plan.sort_by_key(|fault| fault.at);
     plan
+}
+
+/// Cuts one node after the other off from all other nodes, each as the one before comes back, in about half of all seeds.
+/// Primaries take turns in the same order, so that views change while the logs of several earlier ones are still about.
+/// Clients see everybody all the while.
+fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
+    let kind = KINDS.len() as u64;
+    let mut draw = randomness.draw(Purpose::Plan, kind, &[]);
+    if shape.nodes < 2 || !draw.coin() {
+        return;
+    }
+    let mean = draw.between(5 * SECOND, 25 * SECOND);
+    let mut at = 0;
+    for index in 0..FAULTS_A_KIND_MAX {
+        let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
+        at += draw.below(2 * mean) + 1;
+        let (first, turns) = (draw.below(u64::from(shape.nodes)), draw.between(2, 8));
+        let for_ns = draw.between(300 * MILLISECOND, 3 * SECOND);
+        for turn in 0..turns {
+            if at >= shape.until_ns {
+                return;
+            }
+            let node = NodeId::new((first + turn) % u64::from(shape.nodes) + 1);
+            plan.push(Fault { at: WorldTime::from_nanos(at), what: cut_off(node, shape, for_ns) });
+            at += for_ns;
+        }
+    }
+}
+
+/// One node sees no other node, and none sees it.
+fn cut_off(node: NodeId, shape: PlanShape, for_ns: u64) -> FaultKind {
+    let nodes = (1..=u64::from(shape.nodes)).map(NodeId::new).filter(|other| *other != node);
+    let both = |other| [(node, other), (other, node)].map(|(a, b)| (Endpoint::Node(a), Endpoint::Node(b)));
+    let mut links: Vec<_> = nodes.flat_map(both).collect();
+    links.sort_unstable();
+    FaultKind::Cut { links, for_ns }
 }
 
 /// No seed has more faults of one kind.
@@ -217,8 +295,11 @@ fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 }
 
 fn crash_at_disk_op(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    let (node, nth) = (some_node(draw, shape), draw.between(1, 40));
-    FaultKind::CrashAtDiskOp { node, nth, down_ns: draw.tailed(200 * MILLISECOND) }
+    let (node, nth, down_ns) = (some_node(draw, shape), draw.between(1, 40), draw.tailed(200 * MILLISECOND));
+    let aim = *draw.pick(&[Aim::Any, Aim::Any, Aim::Manifest, Aim::Snapshot]);
+    // Of the seldom ones, one of the first few.
+    let nth = if aim == Aim::Any { nth } else { nth.div_ceil(10) };
+    FaultKind::CrashAtDiskOp { node, nth, aim, down_ns }
 }
 
 fn power_loss(draw: &mut Draw, _shape: PlanShape) -> FaultKind {
@@ -308,7 +389,10 @@ fn endpoints(shape: PlanShape) -> impl Iterator<Item = Endpoint> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{FaultKind, PlanShape, draw_plan};
+    use chronon_core::engine::{DiskOp, DiskOpId, FileId};
+    use chronon_core::types::{Blob, NodeId};
+
+    use super::{Aim, Endpoint, FaultKind, PlanShape, draw_plan, draw_rotations};
     use crate::random::Randomness;
     use crate::time::SECOND;
 
@@ -329,8 +413,50 @@ mod tests {
         // `drop` is for scenarios.
         assert_eq!(seeds.len(), FaultKind::WORDS.len() - 1);
         for (word, count) in seeds {
-            assert!((140..260).contains(&count), "{word} exists in {count} of 400 seeds");
+            // Partitions of any shape in one half, rotating ones in another.
+            let about = if word == "cut" { 240..360 } else { 140..260 };
+            assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }
+    }
+
+    #[test]
+    fn rotations_cut_every_node_off_one_after_the_other() {
+        let mut plan = Vec::new();
+        let seed = (0..100).find(|seed| {
+            plan.clear();
+            draw_rotations(&Randomness::new(*seed, 0), SHAPE, &mut plan);
+            plan.len() >= 4
+        });
+        assert!(seed.is_some(), "no seed of a hundred rotates");
+        let cut = plan.iter().map(|fault| match &fault.what {
+            FaultKind::Cut { links, .. } => {
+                assert_eq!(links.len(), 4, "both ways with two other nodes");
+                let apart = |node: &Endpoint| links.iter().all(|(from, to)| [from, to].contains(&node));
+                (1..=3).map(|node| Endpoint::Node(NodeId::new(node))).find(apart)
+            }
+            other => panic!("{other} is no cut"),
+        });
+        let nodes: Vec<_> = cut.collect();
+        assert!(plan.iter().all(|fault| fault.at.as_nanos() < SHAPE.until_ns));
+        assert_ne!(nodes[0], nodes[1]);
+        let alone = PlanShape { nodes: 1, ..SHAPE };
+        plan.clear();
+        draw_rotations(&Randomness::new(seed.unwrap_or_default(), 0), alone, &mut plan);
+        assert_eq!(plan, Vec::new(), "there is nobody to be cut off from");
+    }
+
+    #[test]
+    fn an_aim_takes_the_operations_of_its_file() {
+        let id = DiskOpId(1);
+        let ops = [FileId::Manifest, FileId::Snapshot(3), FileId::Segment(3)].map(|file| {
+            let data = Blob::default();
+            DiskOp::Write { id, file, offset: 0, data }
+        });
+        let taken = |aim: Aim| ops.each_ref().map(|op| aim.takes(op));
+        assert_eq!(taken(Aim::Any), [true, true, true]);
+        assert_eq!(taken(Aim::Manifest), [true, false, false]);
+        assert_eq!(taken(Aim::Snapshot), [false, true, false]);
+        assert!(Aim::Any.takes(&DiskOp::Barrier { id }) && !Aim::Manifest.takes(&DiskOp::Barrier { id }));
     }
 
     #[test]

@@ -32,8 +32,11 @@ pub(super) enum RecordKind {
     Entry(EntryRecord),
     /// Everything above this op left the log.
     Truncation(u64),
-    /// View and log view were promised.
-    Promise(Promise),
+    /// View and log view were promised; every op up to `commit` was known to be committed then.
+    Promise {
+        promise: Promise,
+        commit: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +145,8 @@ fn read_line(
                 return Ok(None);
             }
             let state = Reader { bytes };
-            RecordKind::Promise(Promise { view: state.u64(0)?, log_view: state.u64(8)? })
+            let promise = Promise { view: state.u64(0)?, log_view: state.u64(8)? };
+            RecordKind::Promise { promise, commit: state.u64(16)? }
         }
         other => return Err(format!("the record with ordinal {ordinal} is of kind {other}")),
     };

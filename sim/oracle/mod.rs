@@ -16,6 +16,7 @@ mod replication_tests;
 mod sessions;
 mod shadow;
 mod simple;
+mod wishes;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 26] = [
+const PROMISES: [(&str, &str); 29] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -25,6 +25,8 @@ const PROMISES: [(&str, &str); 26] = [
     ("LeaderComplete", "the log that a view starts with holds everything committed before"),
     ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
     ("LogView", "the log view is not above the view, and equal to it while normal"),
+    ("NoCommittedTruncate", "no replica cuts a copy on which a commit rests"),
+    ("NoGap", "below a commit that a disk promises no entry is missing on it"),
     ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
@@ -33,6 +35,7 @@ const PROMISES: [(&str, &str); 26] = [
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
     ("SendImpliesDurable", "what a message claims, its sender had made durable before"),
     ("StateSafety", "replicas that applied the same op are in the same state"),
+    ("Undisturbed", "a view is left only when a quorum of the voters wishes so"),
     ("ViewChangeStable", "a replica says the same about its log as often as it is asked in one view change"),
     ("Workload", "answers and final states are such as the application promises"),
 ];

@@ -4,6 +4,7 @@
 //! disk ops -> shadow (what is durable) -+-> claims    what a message says, its sender had made durable
 //!                                       +-> commits   a quorum held it, it never changes, every view keeps it
 //! messages, statuses -------------------+             '-> sessions   a command is applied at one op
+//!        '-------------------------------> wishes    a quorum wished for every view that is entered
 //! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
@@ -19,6 +20,7 @@ use super::replication_claims::{self as claims, Said};
 use super::replication_commits::{Group, NewCommit};
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow};
+use super::wishes::Wishes;
 use super::{Counts, Observed, Oracle, Violation};
 use crate::time::WorldTime;
 
@@ -39,6 +41,7 @@ pub struct Replication {
 struct Facts {
     group: Group,
     sessions: Sessions,
+    wishes: Wishes,
     history: Option<History>,
     said: BTreeMap<NodeId, Said>,
     /// By op: the digest that the first replica to stop there showed.
@@ -109,6 +112,8 @@ impl Replication {
     fn judge_status(&mut self, node: NodeId, status: &GroupStatus) {
         let Some(facts) = self.groups.get_mut(&status.group) else { return };
         self.log_view += 1;
+        let judged = facts.wishes.show(node, status.view.get());
+        self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
         let normal = status.role != Role::ViewChange;
         if status.log_view > status.view || (normal && status.log_view != status.view) {
             let (view, log_view, role) = (status.view, status.log_view, status.role);
@@ -165,11 +170,21 @@ impl Replication {
         }
     }
 
-    /// Records of `node` became durable.
-    fn became_durable(groups: &mut BTreeMap<GroupId, Facts>, node: NodeId, record: &Record) {
-        if let (RecordKind::Entry(entry), Some(facts)) = (&record.kind, groups.get_mut(&record.group)) {
-            facts.group.hold(node, entry.op, entry.hash);
+    /// A record of `node` became durable.
+    fn became_durable(
+        groups: &mut BTreeMap<GroupId, Facts>,
+        node: NodeId,
+        record: &Record,
+    ) -> Option<Broken> {
+        let facts = groups.get_mut(&record.group)?;
+        match &record.kind {
+            RecordKind::Entry(entry) => facts.group.hold(node, entry.op, entry.hash),
+            RecordKind::Truncation(above) => {
+                return facts.group.cut(node, *above).err().map(|broken| broken.of(record.group));
+            }
+            RecordKind::Promise { .. } => {}
         }
+        None
     }
 }
 
@@ -200,9 +215,11 @@ impl Facts {
                 let mut told = entries.iter().filter(|entry| commit.covers(entry.op()));
                 told.try_for_each(|entry| self.group.told(entry.op().get(), entry.hash()))
             }
-            VsrMessage::PrepareOk { .. }
-            | VsrMessage::StartViewChange { .. }
-            | VsrMessage::RequestEntries { .. } => Ok(()),
+            VsrMessage::StartViewChange { view } => {
+                self.wishes.wish(node, view.get());
+                Ok(())
+            }
+            VsrMessage::PrepareOk { .. } | VsrMessage::RequestEntries { .. } => Ok(()),
         }
     }
 
@@ -228,7 +245,8 @@ impl Oracle for Replication {
                 for init in *groups {
                     let (sessions, said) = (Sessions::new(init), BTreeMap::new());
                     let (group, history, digests) = (Group::new(init), History::new(init), BTreeMap::new());
-                    let facts = Facts { group, sessions, history, said, digests };
+                    let wishes = Wishes::new(init);
+                    let facts = Facts { group, sessions, wishes, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
                 return;
@@ -257,13 +275,21 @@ impl Oracle for Replication {
             Observed::DiskCompleted { node, done } => {
                 let Self { disks, groups, broken, .. } = self;
                 let disk = disks.entry(*node).or_default();
-                disk.complete(done, broken, &mut |record| Self::became_durable(groups, *node, record));
+                let mut cut = None;
+                disk.complete(done, broken, &mut |record| {
+                    cut = cut.take().or(Self::became_durable(groups, *node, record));
+                });
+                broken.extend(cut);
                 node
             }
             Observed::Crash { node, disk, .. } => {
                 let Self { disks, groups, broken, .. } = self;
                 let shadow = disks.entry(*node).or_default();
-                shadow.crash(disk, broken, &mut |record| Self::became_durable(groups, *node, record));
+                let mut cut = None;
+                shadow.crash(disk, broken, &mut |record| {
+                    cut = cut.take().or(Self::became_durable(groups, *node, record));
+                });
+                broken.extend(cut);
                 node
             }
             Observed::Invoke { operation, group, command, .. } => {
@@ -300,15 +326,18 @@ impl Oracle for Replication {
             "StateSafety",
             "CommittedImmutable",
             "CommittedOnQuorum",
+            "NoCommittedTruncate",
             "LeaderComplete",
             "ChainMatch",
             "DurableMonotone",
             "SendImpliesDurable",
             "Intersect",
+            "Undisturbed",
             "LogView",
             "ViewChangeStable",
             "NoStraddle",
             "FlushPrefix",
+            "NoGap",
             "OrdinalWins",
             "Linearizable",
             "ApplyOnce",
@@ -325,17 +354,20 @@ impl Oracle for Replication {
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);
+            counts.add("NoGap", disk.compared.no_gap);
         }
-        for Facts { group, sessions, said, history, .. } in self.groups.values() {
+        for Facts { group, sessions, wishes, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
                 counts.add("Linearizable", history.compared);
                 counts.add("Linearizable (given up)", history.given_up);
             }
             counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);
             counts.add("CommittedImmutable", group.compared.committed_immutable);
+            counts.add("NoCommittedTruncate", group.compared.no_committed_truncate);
             counts.add("LeaderComplete", group.compared.leader_complete);
             counts.add("ChainMatch", group.compared.chain_match);
             counts.add("Intersect", group.compared.intersect);
+            counts.add("Undisturbed", wishes.compared);
             counts.add("ApplyOnce", sessions.compared.apply_once);
             counts.add("SameReply", sessions.compared.same_reply);
             counts.add("EvictDeterministic", sessions.compared.evict_deterministic);

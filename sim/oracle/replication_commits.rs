@@ -1,5 +1,5 @@
 //! What is committed in one group, as told from outside: CommittedOnQuorum (3), CommittedImmutable (2), LeaderComplete
-//! (6), ChainMatch (7), Intersect (10).
+//! (6), ChainMatch (7), Intersect (10), NoCommittedTruncate (28).
 //!
 //! A commit takes place when a primary first shows it. Which entry it is follows from what that primary sent in its
 //! view, or, where it sends nothing because it is alone, from its disk.
@@ -34,6 +34,7 @@ pub(super) struct Group {
 pub(super) struct Compared {
     pub committed_on_quorum: u64,
     pub committed_immutable: u64,
+    pub no_committed_truncate: u64,
     pub leader_complete: u64,
     pub chain_match: u64,
     pub intersect: u64,
@@ -66,6 +67,10 @@ impl Voters {
 
     fn count(self) -> u32 {
         self.0.count_ones()
+    }
+
+    fn has(self, place: usize) -> bool {
+        self.0 & 1 << place != 0
     }
 
     fn meets(self, other: Self) -> bool {
@@ -134,6 +139,20 @@ impl Group {
         if let Some(seen) = self.seen.get_mut(&(op, hash)) {
             seen.holders.add(place);
         }
+    }
+
+    /// `node` cuts its log above `above`, durably: nothing of that was a copy on which a commit rests.
+    pub(super) fn cut(&mut self, node: NodeId, above: u64) -> Result<(), Broken> {
+        let Some(place) = self.place(node) else { return Ok(()) };
+        self.compared.no_committed_truncate += 1;
+        let first = usize::try_from(above).unwrap_or(usize::MAX);
+        let lost = self.committed.iter().zip(1..).skip(first).find(|(entry, _)| entry.holders.has(place));
+        lost.map_or(Ok(()), |(Committed { hash, view, .. }, op)| {
+            let op: u64 = op;
+            let what =
+                format!("the log is cut above op {above}; op {op} ({hash:?}) was committed in view {view} with this copy");
+            Err(Broken::new("NoCommittedTruncate", what))
+        })
     }
 
     /// The primary of `view` sends `hash` as op `op` of its log.

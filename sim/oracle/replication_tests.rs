@@ -10,16 +10,17 @@ use chronon_core::node::{
 };
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{
-    Blob, ClientId, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NodeId, Now, Op,
-    RequestNumber, SessionId, Timestamp, View, Wall,
+    Blob, ClientId, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash, Monotonic, NodeId,
+    Now, Op, RequestNumber, SessionId, Timestamp, View, Wall,
 };
 
-use super::journal::{self, CommandId, Payload, RecordKind};
+use super::journal::{self, CommandId, EntryRecord, Flush, Payload, Promise, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{Said, judge};
 use super::replication_commits::Group;
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow, DurableLog};
+use super::wishes::Wishes;
 use crate::disk::{DiskModel, SimDisk};
 use crate::random::Randomness;
 use crate::time::WorldTime;
@@ -101,7 +102,7 @@ fn what_a_node_writes_is_what_the_page_says() {
                     entries += 1;
                     assert_eq!(journal::commands(&entry.payload.bytes).map(|all| all.len()), Some(1));
                 }
-                RecordKind::Promise(_) => promises += 1,
+                RecordKind::Promise { .. } => promises += 1,
                 RecordKind::Truncation(_) => {}
             }
         }
@@ -196,6 +197,32 @@ fn after_a_crash_only_what_survived_whole_and_in_order_is_durable() {
     assert!(first > 0 && second >= first);
     assert_eq!(survives(&[1, 2]), 0, "the first flush is gone, and all behind it with it");
     assert_eq!(survives(&[0, 2]), first);
+}
+
+#[test]
+fn a_promise_with_a_commit_above_a_missing_entry_is_told() {
+    let group = GroupId::new(0);
+    let entry = |op| {
+        let payload = Payload { is_commands: false, bytes: Bytes::new() };
+        RecordKind::Entry(EntryRecord { op, hash: Hash::ZERO, parent: Hash::ZERO, payload })
+    };
+    let promise = |commit| RecordKind::Promise { promise: Promise { view: 1, log_view: 1 }, commit };
+    let told = |kinds: Vec<RecordKind>| {
+        let records = (1..).zip(kinds).map(|(ordinal, kind)| Record { group, ordinal, kind }).collect();
+        let (hash, previous) = (Hash::ZERO, Hash::ZERO);
+        let flush = Flush { generation: 1, meant: 0, number: 1, hash, previous, barrier: 0, records };
+        let mut fed = Fed::default();
+        fed.shadow.fold(&flush, &mut fed.broken, &mut |_| ());
+        fed.told()
+    };
+    assert_eq!(told(vec![entry(1), entry(2), promise(2)]), Vec::<&str>::new());
+    assert_eq!(told(vec![entry(1), promise(2), entry(2)]), ["NoGap"], "it comes later");
+    assert_eq!(told(vec![entry(2), promise(2)]), ["NoGap"]);
+    assert_eq!(
+        told(vec![entry(1), promise(1), RecordKind::Truncation(0), promise(1)]),
+        ["NoGap"],
+        "it was cut"
+    );
 }
 
 #[test]
@@ -304,6 +331,15 @@ fn committed() -> (Group, Vec<Entry>) {
 }
 
 #[test]
+fn a_cut_that_takes_a_committed_copy_is_told() {
+    let (mut group, _) = committed();
+    let [one, two, three] = [1, 2, 3].map(NodeId::new);
+    assert_eq!(name(group.cut(one, 1)), "held", "op 2 is not committed");
+    assert_eq!(name(group.cut(three, 0)), "held", "it has no copy");
+    assert_eq!(name(group.cut(two, 0)), "NoCommittedTruncate");
+}
+
+#[test]
 fn a_commit_without_a_quorum_of_durable_copies_is_told() {
     let (mut group, entries) = committed();
     assert_eq!(group.commit(), 1);
@@ -352,6 +388,22 @@ fn an_entry_that_does_not_follow_the_one_below_is_told() {
     }
     assert_eq!(name(group.lead(1, 2, hash)), "held");
     assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "ChainMatch");
+}
+
+#[test]
+fn a_view_that_too_few_wished_for_is_told() {
+    let mut wishes = Wishes::new(&init(5));
+    let [one, two, three] = [1, 2, 3].map(NodeId::new);
+    assert_eq!(name(wishes.show(one, 1)), "held", "the first view begins by itself");
+    wishes.wish(two, 2);
+    wishes.wish(two, 2);
+    wishes.wish(one, 2);
+    assert_eq!(name(wishes.clone().show(one, 2)), "Undisturbed", "one of the others, and itself");
+    assert_eq!(name(wishes.clone().show(three, 2)), "held", "who moves needs no message of its own");
+    wishes.wish(three, 3);
+    assert_eq!(name(wishes.show(one, 2)), "held", "who wishes for a later view wishes for this one too");
+    assert_eq!(name(wishes.show(two, 2)), "held", "the others follow");
+    assert_eq!(name(wishes.show(one, 3)), "Undisturbed");
 }
 
 fn command(client: u128, session: u64, number: u64) -> CommandId {

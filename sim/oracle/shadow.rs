@@ -4,7 +4,8 @@
 //! it, or once it survives a crash whole with all before it; from then on its records count, in the order of their
 //! ordinals: of two records of an op the higher ordinal is the log's, and a truncation takes away what is below it.
 //!
-//! Asserts what can be told of a disk alone: FlushPrefix (35a), DurableMonotone (8), and that ordinals only rise, on
+//! Asserts what can be told of a disk alone: FlushPrefix (35a), DurableMonotone (8), that no entry is missing up to the
+//! commit that a promise names (NoGap, 44), for the headers of a promise begin there; and that ordinals only rise, on
 //! which OrdinalWins (35b) rests.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -63,6 +64,7 @@ pub(super) struct DiskShadow {
 pub(super) struct Compared {
     pub flush_prefix: u64,
     pub durable_monotone: u64,
+    pub no_gap: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub(super) struct DurableLog {
     pub promise: Option<Promise>,
     /// By op, from op 1.
     entries: Vec<Option<Durable>>,
+    /// No op up to this one is missing.
+    whole_to: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +114,15 @@ impl DurableLog {
 
     fn cut_above(&mut self, op: u64) {
         self.entries.truncate(usize::try_from(op).unwrap_or(usize::MAX));
+        self.whole_to = self.whole_to.min(op);
+    }
+
+    /// The lowest op up to `op` that has no durable entry.
+    fn first_gap_to(&mut self, op: u64) -> Option<u64> {
+        while self.whole_to < op && self.entry(self.whole_to + 1).is_some() {
+            self.whole_to += 1;
+        }
+        (self.whole_to < op).then_some(self.whole_to + 1)
     }
 }
 
@@ -231,7 +244,8 @@ impl DiskShadow {
         self.last_ordinal = self.durable_ordinal;
     }
 
-    fn fold(&mut self, flush: &Flush, broken: &mut Vec<Broken>, became: &mut impl FnMut(&Record)) {
+    /// The records of `flush` are durable.
+    pub(super) fn fold(&mut self, flush: &Flush, broken: &mut Vec<Broken>, became: &mut impl FnMut(&Record)) {
         self.durable = Some((flush.number, flush.hash));
         for record in &flush.records {
             self.durable_ordinal = self.durable_ordinal.max(record.ordinal);
@@ -241,8 +255,14 @@ impl DiskShadow {
                     log.put(entry.op, Durable { hash: entry.hash, parent: entry.parent });
                 }
                 RecordKind::Truncation(above) => log.cut_above(*above),
-                RecordKind::Promise(promise) => {
+                RecordKind::Promise { promise, commit } => {
                     self.compared.durable_monotone += 1;
+                    self.compared.no_gap += 1;
+                    if let Some(gap) = log.first_gap_to(*commit) {
+                        let what =
+                            format!("{promise} was made durable with commit {commit}, without op {gap}");
+                        broken.push(Broken::new("NoGap", what).of(record.group));
+                    }
                     let before = log.promised();
                     if promise.view < before.view || promise.log_view < before.log_view {
                         let what = format!("{before} was durable, and is overwritten by {promise}");

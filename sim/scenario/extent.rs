@@ -7,10 +7,10 @@ use chronon_core::types::NodeId;
 use toml::Spanned;
 
 use super::error::Located;
-use super::shape::{EndpointShape, FaultShape, LinksShape, Ns};
+use super::shape::{AimShape, EndpointShape, FaultShape, LinksShape, Ns};
 use super::within;
 use crate::net::{DropRule, Endpoint};
-use crate::plan::{Fault, FaultKind};
+use crate::plan::{Aim, Fault, FaultKind};
 use crate::time::WorldTime;
 
 /// What the faults of a scenario may refer to.
@@ -28,9 +28,14 @@ impl Extent {
                 (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
             }
             FaultShape::CrashAtDiskOp(crash) => {
-                let (node, nth) =
-                    (self.node(&crash.node)?, within(&crash.nth, 1, u32::MAX, "disk operation")?);
-                (&crash.at, FaultKind::CrashAtDiskOp { node, nth: u64::from(nth), down_ns: crash.down.0 })
+                let (node, down_ns) = (self.node(&crash.node)?, crash.down.0);
+                let nth = u64::from(within(&crash.nth, 1, u32::MAX, "disk operation")?);
+                let aim = match crash.file {
+                    None => Aim::Any,
+                    Some(AimShape::Manifest) => Aim::Manifest,
+                    Some(AimShape::Snapshot) => Aim::Snapshot,
+                };
+                (&crash.at, FaultKind::CrashAtDiskOp { node, nth, aim, down_ns })
             }
             FaultShape::PowerLoss(loss) => {
                 let apart_ns = loss.apart.map_or(0, |apart| apart.0);

@@ -144,8 +144,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
     write!(f, "\n[[fault]]\n{} = {{ at = {}", fault.what.word(), span(fault.at.as_nanos()))?;
     match &fault.what {
         FaultKind::Crash { node, down_ns } => write!(f, ", node = {node}, down = {}", span(*down_ns))?,
-        FaultKind::CrashAtDiskOp { node, nth, down_ns } => {
+        FaultKind::CrashAtDiskOp { node, nth, aim, down_ns } => {
             write!(f, ", node = {node}, nth = {nth}, down = {}", span(*down_ns))?;
+            aim.word().map_or(Ok(()), |file| write!(f, ", file = \"{file}\""))?;
         }
         FaultKind::PowerLoss { down_ns, apart_ns } => {
             write!(f, ", down = {}, apart = {}", span(*down_ns), span(*apart_ns))?;

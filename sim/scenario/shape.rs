@@ -138,7 +138,16 @@ pub(super) struct CrashAtDiskOpShape {
     pub(super) at: Spanned<Ns>,
     pub(super) node: Spanned<i64>,
     pub(super) nth: Spanned<i64>,
+    pub(super) file: Option<AimShape>,
     pub(super) down: Ns,
+}
+
+/// The file whose operations are counted; all of them when none is named.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AimShape {
+    Manifest,
+    Snapshot,
 }
 
 #[derive(Debug, serde::Deserialize)]

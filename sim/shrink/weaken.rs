@@ -32,14 +32,11 @@ fn simpler(config: &WorldConfig, what: &FaultKind) -> Vec<FaultKind> {
             tries.push(FaultKind::PowerLoss { down_ns, apart_ns: 0 });
             tries
         }
-        FaultKind::CrashAtDiskOp { node, down_ns, nth } => {
-            let (node, down_ns) = (*node, *down_ns);
+        FaultKind::CrashAtDiskOp { node, down_ns, nth, aim } => {
+            let (node, down_ns, aim) = (*node, *down_ns, *aim);
             let mut tries = vec![FaultKind::Crash { node, down_ns }];
-            tries.extend((1..*nth).take(FIRST_OPS).map(|nth| FaultKind::CrashAtDiskOp {
-                node,
-                nth,
-                down_ns,
-            }));
+            let sooner = |nth| FaultKind::CrashAtDiskOp { node, nth, aim, down_ns };
+            tries.extend((1..*nth).take(FIRST_OPS).map(sooner));
             tries
         }
         _ => Vec::new(),

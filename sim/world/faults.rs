@@ -21,8 +21,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.crash(self.machine_of(*node), *down_ns);
                 None
             }
-            FaultKind::CrashAtDiskOp { node, nth, down_ns } => {
-                self.machine_mut(*node).die_at_disk_op(*nth, *down_ns);
+            FaultKind::CrashAtDiskOp { node, nth, aim, down_ns } => {
+                self.machine_mut(*node).die_at_disk_op(*nth, *aim, *down_ns);
                 None
             }
             FaultKind::PowerLoss { down_ns, apart_ns } => {

@@ -1,5 +1,6 @@
 //! A machine: a disk and clocks that outlive the processes that run on it.
 
+use chronon_core::engine::DiskOp;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
 use chronon_core::types::NodeId;
@@ -8,6 +9,7 @@ use crate::clock::SimClock;
 use crate::config::WorldConfig;
 use crate::disk::SimDisk;
 use crate::marks::MarkCounts;
+use crate::plan::Aim;
 use crate::random::{Purpose, Randomness};
 use crate::time::{SECOND, WorldTime};
 
@@ -27,8 +29,8 @@ pub(super) struct Machine<A: ChrApplication> {
     pub(super) stalled_until: WorldTime,
     paused: bool,
     held: Vec<Input>,
-    /// Dies at this many more disk operations, and stays away so long.
-    dies_in: Option<(u64, u64)>,
+    /// Dies at this many more disk operations of this kind, and stays away so long.
+    dies_in: Option<(u64, Aim, u64)>,
     /// Of the processes that died.
     marks: MarkCounts,
 }
@@ -120,9 +122,9 @@ impl<A: ChrApplication> Machine<A> {
         }
     }
 
-    /// Arms a crash at the `nth` disk operation from now.
-    pub(super) fn die_at_disk_op(&mut self, nth: u64, down_ns: u64) {
-        self.dies_in = Some((nth, down_ns));
+    /// Arms a crash at the `nth` disk operation from now of those that `aim` takes.
+    pub(super) fn die_at_disk_op(&mut self, nth: u64, aim: Aim, down_ns: u64) {
+        self.dies_in = Some((nth, aim, down_ns));
     }
 
     /// Disarms it.
@@ -131,8 +133,8 @@ impl<A: ChrApplication> Machine<A> {
     }
 
     /// Counts a disk operation; how long the machine stays away when this is the one it dies at.
-    pub(super) fn dies_at_this_disk_op(&mut self) -> Option<u64> {
-        let (left, down_ns) = self.dies_in.as_mut()?;
+    pub(super) fn dies_at_this_disk_op(&mut self, op: &DiskOp) -> Option<u64> {
+        let (left, _, down_ns) = self.dies_in.as_mut().filter(|(_, aim, _)| aim.takes(op))?;
         *left = left.saturating_sub(1);
         (*left == 0).then_some(*down_ns)
     }

@@ -436,10 +436,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 let machine = &mut self.machines[index];
                 let (node, boot, id) = (machine.node, machine.boot, op.id());
                 self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+                let dies = machine.dies_at_this_disk_op(&op);
                 let due = machine.disk.submit(self.now, op);
                 self.agenda.put(due, Item::Disk { machine: index, boot, id });
                 self.tally.disk_ops += 1;
-                if let Some(down_ns) = self.machines[index].dies_at_this_disk_op() {
+                if let Some(down_ns) = dies {
                     self.crash(index, down_ns);
                 }
             }

@@ -1,0 +1,55 @@
+//! A view is left only when a quorum of the voters wishes so (Undisturbed): one replica that hears nobody, or was away, does
+//! not make the others move.
+//!
+//! A wish is seen when it is sent, so the judge takes more for a wish than the replicas can: who moves needs no message
+//! for its own.
+
+use std::collections::BTreeMap;
+
+use chronon_core::types::{GroupInit, NodeId};
+
+use super::shadow::Broken;
+
+/// The wishes in one group.
+#[derive(Clone, Debug)]
+pub(super) struct Wishes {
+    /// The highest view that each voter wished for.
+    wished: BTreeMap<NodeId, u64>,
+    /// The highest view that any replica has shown.
+    highest: u64,
+    /// How many moves were judged.
+    pub compared: u64,
+}
+
+impl Wishes {
+    pub(super) fn new(init: &GroupInit) -> Self {
+        let wished: BTreeMap<NodeId, u64> = init.voters.iter().map(|voter| (*voter, 0)).collect();
+        // The first view, 1 + g mod N, begins by itself.
+        let highest = 1 + u64::from(init.group.get()) % wished.len() as u64;
+        Self { wished, highest, compared: 0 }
+    }
+
+    /// `node` sends that it wishes for `view`.
+    pub(super) fn wish(&mut self, node: NodeId, view: u64) {
+        if let Some(wished) = self.wished.get_mut(&node) {
+            *wished = view.max(*wished);
+        }
+    }
+
+    /// `node` shows that it is in `view`.
+    pub(super) fn show(&mut self, node: NodeId, view: u64) -> Result<(), Broken> {
+        if view <= self.highest {
+            return Ok(());
+        }
+        self.highest = view;
+        self.compared += 1;
+        let others = self.wished.iter().filter(|(voter, wished)| **voter != node && **wished >= view).count();
+        let (wishes, quorum) = (others + 1, self.wished.len() / 2 + 1);
+        if wishes >= quorum {
+            return Ok(());
+        }
+        let voters = self.wished.len();
+        let what = format!("view {view} is entered on the wish of {wishes} of {voters} voters");
+        Err(Broken::new("Undisturbed", what))
+    }
+}
