@@ -31,7 +31,7 @@ pub struct Evidence {
 
 /// The evidence in `few` operations that are said to be a conflict; `None` when a search does not agree.
 pub fn of_few<M: Model>(model: &M, operations: &[Timed<M::Op>], few: Vec<usize>) -> Option<Evidence> {
-    let mut shrink = Shrink { model, operations, end: u64::MAX, since: None, tries: 0, found: None };
+    let mut shrink = Shrink { model, operations, end: u64::MAX, since: None, work: 0, found: None };
     let mut kept = few;
     kept.sort_unstable();
     kept.dedup();
@@ -58,7 +58,7 @@ pub fn of_search<M: Model>(
         return evidence;
     }
     let found = (failed, states.iter().map(|state| model.show(state)).collect());
-    Shrink { model, operations, end, since: None, tries: 0, found: Some(found) }.finish(kept)
+    Shrink { model, operations, end, since: None, work: 0, found: Some(found) }.finish(kept)
 }
 
 /// The evidence in the last operations before `end` alone, if they suffice.
@@ -71,7 +71,7 @@ fn of_tail<M: Model>(model: &M, operations: &[Timed<M::Op>], kept: &[usize], end
         let begin = ends[ends.len() - 1 - length];
         let late = |index: &usize| operations[*index].returned.is_none_or(|at| at > begin);
         let kept: Vec<usize> = kept.iter().copied().filter(late).collect();
-        let mut shrink = Shrink { model: &tail, operations, end, since: Some(begin), tries: 0, found: None };
+        let mut shrink = Shrink { model: &tail, operations, end, since: Some(begin), work: 0, found: None };
         if shrink.still_fails(&kept) {
             return Some(shrink.finish(kept));
         }
@@ -84,7 +84,8 @@ struct Shrink<'a, M: Model> {
     operations: &'a [Timed<M::Op>],
     end: u64,
     since: Option<u64>,
-    tries: u32,
+    /// Operations searched so far, in all searches.
+    work: usize,
     /// What the last search that failed was stuck at, and the states just before.
     found: Option<(usize, Vec<String>)>,
 }
@@ -101,11 +102,11 @@ impl<M: Model> Shrink<'_, M> {
             self.leave_out(&mut kept, families);
             let needless = self.one_by_one(&kept, |op| self.model.is_needless(op));
             self.leave_out(&mut kept, needless);
-            if kept.len() == before || self.tries >= TRIES_MAX {
+            if kept.len() == before || self.work >= WORK_MAX {
                 break;
             }
         }
-        let is_smallest = self.tries < TRIES_MAX;
+        let is_smallest = self.work < WORK_MAX;
         let (failed, states) = self.found.unwrap_or_default();
         Evidence { operations: kept, failed, states, since: self.since, is_smallest }
     }
@@ -145,7 +146,7 @@ impl<M: Model> Shrink<'_, M> {
         let mut size = groups.len().div_ceil(2);
         while size > 0 {
             let mut at = 0;
-            while at < groups.len() && self.tries < TRIES_MAX {
+            while at < groups.len() && self.work < WORK_MAX {
                 let end = (at + size).min(groups.len());
                 let mut dropped: Vec<usize> = groups[at..end].iter().flatten().copied().collect();
                 dropped.sort_unstable();
@@ -163,7 +164,7 @@ impl<M: Model> Shrink<'_, M> {
     }
 
     fn still_fails(&mut self, kept: &[usize]) -> bool {
-        self.tries += 1;
+        self.work += kept.len();
         match self.run(kept) {
             Some((failed, states)) => {
                 let states = states.iter().map(|state| self.model.show(state)).collect();
@@ -200,8 +201,8 @@ fn root(parent: &BTreeMap<u32, u32>, value: u32) -> u32 {
     value
 }
 
-/// Searches spent on making a violation small, and how hard each tries.
-const TRIES_MAX: u32 = 400;
+/// Operations searched to make a violation small, in all searches, and how hard each search tries.
+const WORK_MAX: usize = 300_000;
 const EFFORT: Effort =
     Effort { width: 4096, spare: None, patience: usize::MAX, loose: false, steps_max: 200_000 };
 

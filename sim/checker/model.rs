@@ -148,6 +148,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { configurations_max: 200_000, steps_max: 20_000_000 }
+        Self { configurations_max: 200_000, steps_max: 8_000_000 }
     }
 }

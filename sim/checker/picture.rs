@@ -57,8 +57,10 @@ pub fn picture(history: &History, violation: &Violation, colours: bool) -> Strin
 pub fn tell(operation: &Operation) -> String {
     let Operation { f, value, end, .. } = operation;
     let asked = if *value == Value::Null { f.clone() } else { format!("{f} {value}") };
+    // An answer that repeats what was asked for tells nothing, but that nothing was found does.
+    let looks = matches!(f.as_str(), "read" | "get" | "dequeue");
     match end {
-        End::Ok { value: answer, .. } if answer == value => format!("{asked}: ok"),
+        End::Ok { value: answer, .. } if answer == value && !looks => format!("{asked}: ok"),
         End::Ok { value: answer, .. } => format!("{asked} -> {answer}"),
         End::Fail { error, .. } => format!("{asked}: {}", error.as_deref().unwrap_or("failed")),
         End::Unknown => format!("{asked}: no answer"),
@@ -93,8 +95,8 @@ mod tests {
         let history = History::read(lines).expect("a history");
         let verdict = check("cas-register", &history, Limits::default()).expect("a verdict");
         let Verdict::Violation(violation) = verdict else { panic!("{verdict:?}") };
-        let expected = "  process 1  |-------|                          write 7: ok\n  \
-                          process 2                  |-------|          read -> null   <== nothing explains this\n";
+        let expected = "  process 1  |-------|                           write 7: ok\n  \
+                          process 2                  |-------|           read -> null   <== nothing explains this\n";
         assert_eq!(picture(&history, &violation, false), expected);
         assert!(picture(&history, &violation, true).contains("\u{1b}[1;31m"));
     }

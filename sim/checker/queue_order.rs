@@ -85,6 +85,8 @@ impl Passages {
             match timed.op {
                 QueueOp::Enqueue(value) => by_value.entry(value).or_default().0.push(effect),
                 QueueOp::Dequeue(value) => by_value.entry(value).or_default().1.push(effect),
+                // Who looked and was never answered says nothing.
+                QueueOp::Empty if timed.returned.is_none() => {}
                 QueueOp::Empty => empties.push(effect),
                 QueueOp::DequeueAny => takers.push(effect),
             }

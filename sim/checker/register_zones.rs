@@ -340,8 +340,9 @@ impl Layout {
         placed.into_iter().flat_map(|(_, block)| block.order.iter().copied()).collect()
     }
 
-    /// Moves a block into the interval of everything that found no place; whether that could be done.
+    /// Moves a block into the interval of everything that found no place; whether any was moved.
     fn make_room(&mut self, zones: &Zones<'_>, unplaced: &[(usize, Value)]) -> bool {
+        let mut has_moved = false;
         for &(index, value) in unplaced {
             let (begin, end) = (zones.begin(index), zones.end(index));
             let open = self.moments.partition_point(|(block, _, _)| block.last_begin < end);
@@ -355,11 +356,13 @@ impl Layout {
                     let moment = self.held_at(earliest).map_or(earliest, |piece| piece.last_begin);
                     (moment < end.min(block.first_end)).then_some((at, moment))
                 });
-            let Some((at, moment)) = found else { return false };
-            self.moments[at].1 = (moment, 2);
-            self.moments[at].2 = true;
+            if let Some((at, moment)) = found {
+                self.moments[at].1 = (moment, 2);
+                self.moments[at].2 = true;
+                has_moved = true;
+            }
         }
-        true
+        has_moved
     }
 }
 
