@@ -302,7 +302,7 @@ mod tests {
         format!(
             "echo '{{\"type\":\"run\",\"seed\":{seed},\"exit\":{exit},{rest},\"trace\":\"aa\",\"steps\":1,\
              \"simulated_ns\":2,\"wall_us\":3,\"nodes\":3,\"groups\":1,\"tally\":{tally},\"compared\":{{}},\
-             \"replay\":\"r\"}}'\n"
+             \"marks\":{{}},\"replay\":\"r\"}}'\n"
         )
     }
 
