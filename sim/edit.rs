@@ -71,7 +71,7 @@ impl WorldConfig {
 
 impl FaultKind {
     /// The same fault among the endpoints that `keeps` accepts; none when it befalls nobody then.
-    fn among(self, keeps: impl Fn(Endpoint) -> bool) -> Option<Self> {
+    pub(crate) fn among(self, keeps: impl Fn(Endpoint) -> bool) -> Option<Self> {
         match self {
             Self::Crash { node, .. }
             | Self::CrashAtDiskOp { node, .. }
@@ -87,19 +87,6 @@ impl FaultKind {
             Self::Clog { links, for_ns } => {
                 links_among(links, keeps).map(|links| Self::Clog { links, for_ns })
             }
-        }
-    }
-
-    /// Whether it befalls none of those that `is_one` names, neither itself nor by a link to somebody else.
-    pub fn spares(&self, is_one: impl Fn(Endpoint) -> bool) -> bool {
-        match self {
-            Self::PowerLoss { .. } => false,
-            Self::Drop { rule, .. } => {
-                let ends = [rule.from, rule.to];
-                ends.iter().any(|end| end.is_some_and(|end| !is_one(end)))
-                    && !ends.into_iter().flatten().any(is_one)
-            }
-            _ => self.clone().among(|end| !is_one(end)).as_ref() == Some(self),
         }
     }
 }

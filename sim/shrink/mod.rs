@@ -153,7 +153,6 @@ impl Search<'_> {
             let part = faults.div_ceil(parts);
             let without =
                 |first: usize| self.config.with_faults(|place| place < first || place >= first + part);
-            // The last ones first: what came just before the failure is most likely needed.
             let tries = (0..faults).step_by(part).map(without).collect();
             if !self.one_of(tries) {
                 if part == 1 {
