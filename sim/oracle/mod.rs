@@ -5,6 +5,7 @@
 //! It never calls the code that it judges: it imports the types of the door and of the messages, and reads disks with
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
+mod acks;
 mod journal;
 mod linearizability;
 mod promises;

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 29] = [
+const PROMISES: [(&str, &str); 30] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -30,6 +30,7 @@ const PROMISES: [(&str, &str); 29] = [
     ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
+    ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
     ("Replayable", "the same seed goes the same way"),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),

@@ -5,6 +5,7 @@
 //!                                       +-> commits   a quorum held it, it never changes, every view keeps it
 //! messages, statuses -------------------+             '-> sessions   a command is applied at one op
 //!        '-------------------------------> wishes    a quorum wished for every view that is entered
+//!        '-------------------------------> acks      a commit rests on acknowledgements of its own view
 //! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
@@ -14,6 +15,7 @@ use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
 
+use super::acks::Acks;
 use super::journal::{self, Payload, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{self as claims, Said};
@@ -42,6 +44,7 @@ struct Facts {
     group: Group,
     sessions: Sessions,
     wishes: Wishes,
+    acks: Acks,
     history: Option<History>,
     said: BTreeMap<NodeId, Said>,
     /// By op: the digest that the first replica to stop there showed.
@@ -76,6 +79,16 @@ impl Replication {
                 }
                 Effect::Disk(_) | Effect::Halt(_) => {}
             }
+        }
+    }
+
+    /// A message of `from` reached a node.
+    fn heard(&mut self, from: NodeId, group: GroupId, message: &VsrMessage) {
+        let Some(facts) = self.groups.get_mut(&group) else { return };
+        match message {
+            VsrMessage::DoViewChange(message) => facts.group.leave(from, message.view.get()),
+            VsrMessage::PrepareOk { view, to, .. } => facts.acks.hear(from, view.get(), to.get()),
+            _ => {}
         }
     }
 
@@ -125,8 +138,12 @@ impl Replication {
             let own = self.disks.get(&node).and_then(|disk| disk.log(status.group));
             let alone = facts.group.is_alone();
             let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
-            let Facts { group, sessions, history, .. } = facts;
+            let Facts { group, sessions, history, acks, .. } = facts;
             let broken = &mut self.broken;
+            if commit > group.commit() {
+                let judged = acks.commit(node, status.view.get(), commit);
+                broken.extend(judged.err().map(|broken| broken.of(status.group)));
+            }
             group.raise(status.view.get(), commit, own, |NewCommit { op, payload }| {
                 let Some(payload) = payload.filter(|payload| payload.is_commands) else { return };
                 let Some(commands) = journal::commands(&payload.bytes) else {
@@ -246,7 +263,8 @@ impl Oracle for Replication {
                     let (sessions, said) = (Sessions::new(init), BTreeMap::new());
                     let (group, history, digests) = (Group::new(init), History::new(init), BTreeMap::new());
                     let wishes = Wishes::new(init);
-                    let facts = Facts { group, sessions, wishes, history, said, digests };
+                    let acks = Acks::new(init);
+                    let facts = Facts { group, sessions, wishes, acks, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
                 return;
@@ -256,11 +274,8 @@ impl Oracle for Replication {
                 return;
             }
             Observed::Step { node, input, effects, status, changed, .. } => {
-                if let Input::Message { from, message: Message::Group { group, body } } = input
-                    && let VsrMessage::DoViewChange(message) = body
-                    && let Some(facts) = self.groups.get_mut(group)
-                {
-                    facts.group.leave(*from, message.view.get());
+                if let Input::Message { from, message: Message::Group { group, body } } = input {
+                    self.heard(*from, *group, body);
                 }
                 if effects.is_empty() && changed.is_empty() {
                     return;
@@ -333,6 +348,7 @@ impl Oracle for Replication {
             "SendImpliesDurable",
             "Intersect",
             "Undisturbed",
+            "OwnAcks",
             "LogView",
             "ViewChangeStable",
             "NoStraddle",
@@ -356,7 +372,7 @@ impl Oracle for Replication {
             counts.add("DurableMonotone", disk.compared.durable_monotone);
             counts.add("NoGap", disk.compared.no_gap);
         }
-        for Facts { group, sessions, wishes, said, history, .. } in self.groups.values() {
+        for Facts { group, sessions, wishes, acks, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
                 counts.add("Linearizable", history.compared);
                 counts.add("Linearizable (given up)", history.given_up);
@@ -368,6 +384,7 @@ impl Oracle for Replication {
             counts.add("ChainMatch", group.compared.chain_match);
             counts.add("Intersect", group.compared.intersect);
             counts.add("Undisturbed", wishes.compared);
+            counts.add("OwnAcks", acks.compared);
             counts.add("ApplyOnce", sessions.compared.apply_once);
             counts.add("SameReply", sessions.compared.same_reply);
             counts.add("EvictDeterministic", sessions.compared.evict_deterministic);

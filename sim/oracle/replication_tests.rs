@@ -14,6 +14,7 @@ use chronon_core::types::{
     Now, Op, RequestNumber, SessionId, Timestamp, View, Wall,
 };
 
+use super::acks::Acks;
 use super::journal::{self, CommandId, EntryRecord, Flush, Payload, Promise, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{Said, judge};
@@ -404,6 +405,22 @@ fn a_view_that_too_few_wished_for_is_told() {
     assert_eq!(name(wishes.show(one, 2)), "held", "who wishes for a later view wishes for this one too");
     assert_eq!(name(wishes.show(two, 2)), "held", "the others follow");
     assert_eq!(name(wishes.show(one, 3)), "Undisturbed");
+}
+
+#[test]
+fn a_commit_that_rests_on_acknowledgements_of_another_view_is_told() {
+    let mut acks = Acks::new(&init(3));
+    let [one, two, four] = [1, 2, 4].map(NodeId::new);
+    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "the primary alone");
+    acks.hear(two, 1, 5);
+    acks.hear(one, 2, 5);
+    acks.hear(four, 2, 5);
+    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "an older view, itself, and who has no vote");
+    acks.hear(two, 2, 4);
+    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "not so far");
+    acks.hear(two, 2, 7);
+    assert_eq!(name(acks.commit(one, 2, 5)), "held");
+    assert_eq!(name(Acks::new(&init(1)).commit(one, 1, 9)), "held", "one voter needs no other");
 }
 
 fn command(client: u128, session: u64, number: u64) -> CommandId {
