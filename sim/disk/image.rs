@@ -18,6 +18,9 @@ use super::buffers::ReadBuffer;
 /// A block, without the zeros at its end.
 pub(super) type Block = Arc<[u8]>;
 
+/// Zeros that are looked for at once; a block is a multiple of it.
+const ZEROS_BYTES: usize = 512;
+
 /// Blocks under one second-level pointer.
 const CHUNK_BLOCKS: usize = 64;
 
@@ -124,10 +127,16 @@ pub(super) fn cut(data: &[u8]) -> Option<Vec<Block>> {
 }
 
 fn trimmed(block: &[u8]) -> Block {
-    // Whole words first: most of a block is zeros.
-    let words = block.chunks_exact(8).rposition(|word| word != [0; 8]).map_or(0, |word| word + 1);
-    let held = block[..words * 8].iter().rposition(|byte| *byte != 0).map_or(0, |byte| byte + 1);
-    Arc::from(&block[..held])
+    // Long pieces first: most of a block is zeros.
+    let within = without_zeros::<ZEROS_BYTES>(block);
+    let within = without_zeros::<8>(within);
+    Arc::from(without_zeros::<1>(within))
+}
+
+/// Cuts pieces of `N` bytes that are all zeros off the end.
+fn without_zeros<const N: usize>(bytes: &[u8]) -> &[u8] {
+    let last = bytes.chunks_exact(N).rposition(|piece| piece != [0; N]);
+    &bytes[..last.map_or(0, |last| (last + 1) * N)]
 }
 
 impl File {
