@@ -13,6 +13,7 @@ use chronon_core::engine::{DiskOp, DiskOutcome};
 use chronon_core::node::{Answer, Effect, Input, Message};
 use chronon_core::types::{Hash, NodeId};
 
+use crate::disk::without_zeros;
 use crate::net::Subject;
 use crate::time::WorldTime;
 
@@ -214,7 +215,7 @@ impl Part {
                 self.words([data.len() as u64]);
                 self.buffer.extend_from_slice(hash);
             }
-            None => self.words([bytes_word(data)]),
+            None => self.words([data.len() as u64, bytes_word(without_zeros(data))]),
         }
     }
 

@@ -18,9 +18,6 @@ use super::buffers::ReadBuffer;
 /// A block, without the zeros at its end.
 pub(super) type Block = Arc<[u8]>;
 
-/// Zeros that are looked for at once; a block is a multiple of it.
-const ZEROS_BYTES: usize = 512;
-
 /// Blocks under one second-level pointer.
 const CHUNK_BLOCKS: usize = 64;
 
@@ -127,16 +124,24 @@ pub(super) fn cut(data: &[u8]) -> Option<Vec<Block>> {
 }
 
 fn trimmed(block: &[u8]) -> Block {
-    // Long pieces first: most of a block is zeros.
-    let within = without_zeros::<ZEROS_BYTES>(block);
-    let within = without_zeros::<8>(within);
-    Arc::from(without_zeros::<1>(within))
+    Arc::from(without_zeros(block))
 }
 
-/// Cuts pieces of `N` bytes that are all zeros off the end.
-fn without_zeros<const N: usize>(bytes: &[u8]) -> &[u8] {
-    let last = bytes.chunks_exact(N).rposition(|piece| piece != [0; N]);
-    &bytes[..last.map_or(0, |last| (last + 1) * N)]
+/// `bytes` without the zeros at its end.
+pub(crate) fn without_zeros(bytes: &[u8]) -> &[u8] {
+    // Long pieces first: most of a block is zeros.
+    let within = without_pieces::<1024>(bytes);
+    let within = without_pieces::<64>(within);
+    let within = without_pieces::<8>(within);
+    without_pieces::<1>(within)
+}
+
+/// Cuts pieces of `N` zeros off the end.
+fn without_pieces<const N: usize>(mut bytes: &[u8]) -> &[u8] {
+    while let Some(before) = bytes.strip_suffix(const { &[0; N] }) {
+        bytes = before;
+    }
+    bytes
 }
 
 impl File {
@@ -156,7 +161,7 @@ impl File {
 mod tests {
     use chronon_core::engine::{BLOCK_BYTES, FileId};
 
-    use super::{DiskImage, cut};
+    use super::{DiskImage, cut, without_zeros};
 
     const FILE: FileId = FileId::Segment(3);
 
@@ -181,6 +186,16 @@ mod tests {
             Some(&data[middle])
         );
         assert_eq!(image.read(FILE, 0, 16).as_deref(), Some(&[0; 16][..]));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_left_out_wherever_they_begin() {
+        for length in [0, 1, 7, 8, 63, 65, 1023, 1025, 4095, 4096] {
+            let mut bytes = vec![0; 4096];
+            bytes[..length].fill(5);
+            bytes[..length / 2].fill(0);
+            assert_eq!(without_zeros(&bytes), &bytes[..length], "{length} bytes before the zeros");
+        }
     }
 
     #[test]
