@@ -14,7 +14,7 @@ pub struct SimClock {
 
 /// What the wall clocks show when a run begins, before any offset: 2026-01-01T00:00:00Z.
 const WALL_EPOCH_NS: i128 = 1_767_225_600_000_000_000;
-const MILLION: i128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 impl SimClock {
     /// Clocks that gain `drift_ppm` microseconds a second, a wall clock off by `wall_offset_ns`, and a monotonic clock
@@ -35,13 +35,11 @@ impl SimClock {
 
     /// The first moment at which the monotonic clock shows `deadline` or more.
     pub fn when(&self, deadline: Monotonic) -> WorldTime {
-        let elapsed = i128::from(deadline.as_nanos()) - i128::from(self.monotonic_origin);
-        if elapsed <= 0 {
-            return WorldTime::ZERO;
-        }
-        let speed = MILLION + i128::from(self.drift_ppm);
-        // Rounded up: a deadline is never met early.
-        WorldTime::from_nanos(clamp((elapsed * MILLION + speed - 1) / speed))
+        let elapsed = deadline.as_nanos().saturating_sub(self.monotonic_origin);
+        let speed = MILLION.saturating_add_signed(i64::from(self.drift_ppm));
+        // Whole parts and the rest apart, so that no division needs 128 bits. Rounded up: a deadline is never met early.
+        let (whole, rest) = (elapsed / speed, elapsed % speed);
+        WorldTime::from_nanos(whole.saturating_mul(MILLION).saturating_add((rest * MILLION).div_ceil(speed)))
     }
 
     /// The wall clock jumps by `by_ns`, forward or back. The monotonic one does not.
@@ -51,8 +49,10 @@ impl SimClock {
 
     /// Nanoseconds that the node's own oscillator counted since the run began.
     fn elapsed(&self, at: WorldTime) -> i128 {
-        let at = i128::from(at.as_nanos());
-        at * (MILLION + i128::from(self.drift_ppm)) / MILLION
+        let (at, drift) = (at.as_nanos(), i64::from(self.drift_ppm));
+        let (whole, rest) = (at / MILLION, at % MILLION);
+        let gained = (rest as i64 * drift).div_euclid(MILLION as i64);
+        i128::from(at) + i128::from(whole) * i128::from(drift) + i128::from(gained)
     }
 }
 

@@ -11,7 +11,7 @@ use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Message, Reply, Request};
 use chronon_core::types::NodeId;
 
-use crate::random::{Purpose, Randomness};
+use crate::random::{Key, Purpose, Randomness};
 use crate::time::WorldTime;
 
 /// How links behave when no fault is at work on them.
@@ -186,6 +186,7 @@ pub struct SimNet {
     nodes: usize,
     endpoints: usize,
     links: Vec<Link>,
+    ways: Arc<[Way]>,
     /// By sender, so that what one sends does not touch the fate of what another one sends.
     attempts: Vec<Arc<[Attempts; ATTEMPT_SLOTS]>>,
     rules: Vec<(u64, DropRule)>,
@@ -199,6 +200,14 @@ struct Link {
     cuts: u32,
     loss_ppm: u32,
     clogged_until: WorldTime,
+}
+
+/// What stays of one link.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Of all draws about its messages.
+    key: Key,
+    typical_ns: u64,
 }
 
 /// How often one message was sent lately. A slot that another message takes starts again at zero: then a resent
@@ -217,12 +226,21 @@ impl SimNet {
     pub fn new(nodes: usize, clients: usize, model: NetModel, randomness: Randomness) -> Self {
         let endpoints = nodes + clients;
         let silent = Arc::new([Attempts::default(); ATTEMPT_SLOTS]);
+        let ids = (1..=nodes as u64).map(|node| Endpoint::Node(NodeId::new(node)));
+        let ends: Vec<Endpoint> = ids.chain((1..=clients as u32).map(Endpoint::Client)).collect();
+        let way = |from: Endpoint, to: Endpoint| {
+            let key = randomness.key(Purpose::Message, key_of(from)).and(key_of(to));
+            let own = key.draw(&[]).below(model.delay_ns + 1);
+            Way { key, typical_ns: model.delay_ns / 2 + own }
+        };
+        let ways = ends.iter().flat_map(|from| ends.iter().map(|to| way(*from, *to))).collect();
         Self {
             model,
             randomness,
             nodes,
             endpoints,
             links: vec![Link::default(); endpoints * endpoints],
+            ways,
             // All share one table until they write.
             attempts: (0..endpoints).map(|_| Arc::clone(&silent)).collect(),
             rules: Vec::new(),
@@ -238,15 +256,16 @@ impl SimNet {
 
     /// Decides what happens to a message sent now.
     pub fn fate(&mut self, now: WorldTime, from: Endpoint, to: Endpoint, subject: Subject) -> Fate {
-        let link = self.links[self.link_index(from, to)];
-        let (message, attempt) = self.attempt(from, to, subject);
+        let index = self.link_index(from, to);
+        let (link, way) = (self.links[index], self.ways[index]);
+        let (message, attempt) = self.attempt(self.index(from), way.key, subject);
         let mut draw = self.randomness.draw(Purpose::Message, message, &[u64::from(attempt)]);
         let lost = draw.chance(self.model.loss_ppm.saturating_add(link.loss_ppm));
         if link.cuts > 0 || lost || self.dropped_by_rule(from, to, subject, attempt) {
             self.lost += 1;
             return [None, None];
         }
-        let typical = self.typical_delay(from, to);
+        let typical = way.typical_ns;
         let mut arrival = |typical| {
             let delayed = now.after(draw.tailed(typical));
             // What was stuck in a clogged link comes out soon after it clears, in any order.
@@ -321,18 +340,10 @@ impl SimNet {
         self.index(from) * self.endpoints + self.index(to)
     }
 
-    fn typical_delay(&self, from: Endpoint, to: Endpoint) -> u64 {
-        let mut draw = self.randomness.draw(Purpose::Message, key_of(from), &[key_of(to)]);
-        let own = draw.below(self.model.delay_ns + 1);
-        self.model.delay_ns / 2 + own
-    }
-
     /// The message's key, and how often it was sent before.
-    fn attempt(&mut self, from: Endpoint, to: Endpoint, subject: Subject) -> (u64, u32) {
+    fn attempt(&mut self, sender: usize, way: Key, subject: Subject) -> (u64, u32) {
         let Subject { kind, group, view, op, bytes: _ } = subject;
-        let about = [key_of(to), kind as u64, u64::from(group), view, op];
-        let message = self.randomness.draw(Purpose::Message, key_of(from), &about).word();
-        let sender = self.index(from);
+        let message = way.draw(&[kind as u64, u64::from(group), view, op]).word();
         let slot = &mut Arc::make_mut(&mut self.attempts[sender])[message as usize % ATTEMPT_SLOTS];
         if slot.message != message {
             *slot = Attempts { message, count: 0 };

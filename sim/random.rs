@@ -43,12 +43,34 @@ impl Randomness {
 
     /// The draw for `purpose` that belongs to `entity` and is about `about`.
     pub fn draw(&self, purpose: Purpose, entity: u64, about: &[u64]) -> Draw {
-        let mut state = fold(fold(self.root, purpose as u64), entity);
-        for &word in about {
-            state = fold(state, word);
-        }
+        self.key(purpose, entity).draw(about)
+    }
+
+    /// What the draws for `purpose` that belong to `entity` have in common.
+    pub fn key(&self, purpose: Purpose, entity: u64) -> Key {
+        Key { state: fold(fold(self.root, purpose as u64), entity), words: 0 }
+    }
+}
+
+/// The beginning of the keys of many draws, to be folded once for all of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Key {
+    state: u64,
+    words: u64,
+}
+
+impl Key {
+    /// The key that goes on with `word`.
+    #[must_use]
+    pub fn and(self, word: u64) -> Self {
+        Self { state: fold(self.state, word), words: self.words + 1 }
+    }
+
+    /// The draw that is about what the key holds and about `about`.
+    pub fn draw(self, about: &[u64]) -> Draw {
+        let Self { state, words } = about.iter().fold(self, |key, word| key.and(*word));
         // The length keeps ([1], [0]) and ([1, 0]) apart.
-        Draw { state: fold(state, !(about.len() as u64)) }
+        Draw { state: fold(state, !words) }
     }
 }
 

@@ -7,11 +7,13 @@
 //! hash, in debug and in release, so nothing that depends on addresses or on the machine may enter it.
 
 use std::fmt::{Display, Write};
+use std::ops::Range;
 
 use chronon_core::engine::{DiskOp, DiskOutcome};
 use chronon_core::node::{Answer, Effect, Input, Message};
 use chronon_core::types::{Hash, NodeId};
 
+use crate::disk::without_zeros;
 use crate::net::Subject;
 use crate::time::WorldTime;
 
@@ -30,23 +32,27 @@ pub enum Entity {
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// Ascending.
-    parts: Vec<(Entity, Part)>,
+    entities: Vec<Entity>,
+    /// In the same order.
+    parts: Vec<Part>,
+    nodes: usize,
     lines: Option<Vec<String>>,
 }
 
 impl Trace {
     /// A trace of these nodes and clients (both ascending) that hashes, and keeps lines if asked.
     pub fn new(nodes: &[NodeId], clients: &[u32], lines: bool) -> Self {
-        let nodes = nodes.iter().copied().map(Entity::Node);
-        let entities = nodes.chain(clients.iter().copied().map(Entity::Client));
-        let parts = std::iter::once(Entity::World).chain(entities).map(|entity| (entity, Part::default()));
-        Self { parts: parts.collect(), lines: lines.then(Vec::new) }
+        let mut entities = vec![Entity::World];
+        entities.extend(nodes.iter().copied().map(Entity::Node));
+        entities.extend(clients.iter().copied().map(Entity::Client));
+        let parts = vec![Part::default(); entities.len()];
+        Self { entities, parts, nodes: nodes.len(), lines: lines.then(Vec::new) }
     }
 
     /// The hash of everything so far.
     pub fn hash(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
-        for (_, part) in &self.parts {
+        for part in &self.parts {
             hasher.update(part.hash().as_bytes());
         }
         Hash::from_bytes(*hasher.finalize().as_bytes())
@@ -54,7 +60,7 @@ impl Trace {
 
     /// The hash of everything so far, by entity.
     pub fn parts(&self) -> Vec<(Entity, Hash)> {
-        self.parts.iter().map(|(entity, part)| (*entity, part.hash())).collect()
+        self.entities.iter().copied().zip(self.parts.iter().map(Part::hash)).collect()
     }
 
     /// Takes the lines since the last call; always none when nobody asked for lines.
@@ -65,7 +71,7 @@ impl Trace {
     /// A node took an input.
     pub fn step(&mut self, at: WorldTime, node: NodeId, input: &Input, effects: &[Effect]) {
         let part = self.part(Entity::Node(node));
-        part.words(&[STEP, at.as_nanos(), node.get(), effects.len() as u64]);
+        part.words([STEP | (effects.len() as u64) << TAG_BITS, at.as_nanos()]);
         part.input(input);
         for effect in effects {
             part.effect(effect);
@@ -90,7 +96,7 @@ impl Trace {
         line: impl Display,
     ) {
         let part = self.part(whom);
-        part.words(&[NOTE, at.as_nanos(), numbers[0], numbers[1]]);
+        part.words([NOTE | (what.len() as u64) << TAG_BITS, at.as_nanos(), numbers[0], numbers[1]]);
         part.buffer.extend_from_slice(what.as_bytes());
         part.trim();
         if let Some(lines) = &mut self.lines {
@@ -99,9 +105,15 @@ impl Trace {
     }
 
     fn part(&mut self, whom: Entity) -> &mut Part {
-        let index = self.parts.binary_search_by_key(&whom, |(entity, _)| *entity);
-        let index = index.unwrap_or_else(|_| panic!("{whom:?} is not in this trace"));
-        &mut self.parts[index].1
+        let among = match whom {
+            Entity::World => 0..1,
+            Entity::Node(_) => 1..1 + self.nodes,
+            Entity::Client(_) => 1 + self.nodes..self.entities.len(),
+        };
+        // A handful: looking at each is quicker than halving.
+        let place = self.entities[among.clone()].iter().position(|entity| *entity == whom);
+        let place = place.unwrap_or_else(|| panic!("{whom:?} is not in this trace"));
+        &mut self.parts[among.start + place]
     }
 }
 
@@ -121,49 +133,39 @@ impl Part {
 
     fn input(&mut self, input: &Input) {
         match input {
-            Input::Timeout => self.words(&[1]),
-            Input::Message { from, message } => {
-                self.words(&[2, from.get()]);
-                self.message(message);
-            }
+            Input::Timeout => self.words([1]),
+            Input::Message { from, message } => self.message(2, from.get(), message),
             Input::Disk(done) => {
-                self.words(&[3, done.id.0]);
-                match &done.outcome {
-                    DiskOutcome::Done => self.words(&[1]),
+                let outcome = match &done.outcome {
+                    DiskOutcome::Done => 1,
                     // The bytes follow from what was written and from what crashes kept, which is in the trace.
-                    DiskOutcome::Read(data) => self.words(&[2, data.as_slice().len() as u64]),
-                    DiskOutcome::Missing => self.words(&[3]),
-                    DiskOutcome::Full => self.words(&[4]),
-                    DiskOutcome::Failed => self.words(&[5]),
-                }
+                    DiskOutcome::Read(data) => 2 | (data.as_slice().len() as u64) << 3,
+                    DiskOutcome::Missing => 3,
+                    DiskOutcome::Full => 4,
+                    DiskOutcome::Failed => 5,
+                };
+                self.words([3 | outcome << TAG_BITS, done.id.0]);
             }
-            Input::Client { route, request } => {
-                self.words(&[4, route.0]);
-                self.subject(Subject::of_request(request));
-            }
+            Input::Client { route, request } => self.subject(4, route.0, Subject::of_request(request)),
         }
     }
 
     fn effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { to, message } => {
-                self.words(&[5, to.get()]);
-                self.message(message);
-            }
+            Effect::Send { to, message } => self.message(5, to.get(), message),
             Effect::Disk(op) => self.disk_op(op),
             Effect::Reply { route, reply } => {
-                self.words(&[7, route.0]);
-                self.subject(Subject::of_reply(reply));
+                self.subject(7, route.0, Subject::of_reply(reply));
                 self.answer(&reply.answer);
             }
-            Effect::Halt(reason) => self.words(&[8, bytes_word(reason.to_string().as_bytes())]),
+            Effect::Halt(reason) => self.words([8, bytes_word(reason.to_string().as_bytes())]),
         }
     }
 
     /// A message by what it is about. Its contents differ only if something else did before: entries go by a hash that
     /// both sides computed, and the disks' bytes are in the trace.
-    fn message(&mut self, message: &Message) {
-        self.subject(Subject::of_message(message));
+    fn message(&mut self, tag: u64, peer: u64, message: &Message) {
+        self.subject(tag, peer, Subject::of_message(message));
     }
 
     fn answer(&mut self, answer: &Answer) {
@@ -177,12 +179,12 @@ impl Part {
                     Outcome::Evicted => u64::MAX,
                     Outcome::OutOfOrder { expected } => expected.get() << 33,
                 };
-                self.words(&[1, op.get(), outcome]);
+                self.words([1, op.get(), outcome]);
             }
-            Answer::NotPrimary { view, primary } => self.words(&[2, view.get(), primary.get()]),
-            Answer::Busy => self.words(&[3]),
-            Answer::UnknownGroup => self.words(&[4]),
-            Answer::TooLong { max } => self.words(&[5, u64::from(*max)]),
+            Answer::NotPrimary { view, primary } => self.words([2, view.get(), primary.get()]),
+            Answer::Busy => self.words([3]),
+            Answer::UnknownGroup => self.words([4]),
+            Answer::TooLong { max } => self.words([5, u64::from(*max)]),
         }
     }
 
@@ -190,30 +192,41 @@ impl Part {
         use chronon_core::engine::FileId;
         let place = |file: &FileId| match file {
             FileId::Manifest => 0,
-            FileId::Segment(slot) => 1 << 32 | u64::from(*slot),
-            FileId::Snapshot(slot) => 2 << 32 | u64::from(*slot),
+            FileId::Segment(slot) => (1 << 32 | u64::from(*slot)) << TAG_BITS,
+            FileId::Snapshot(slot) => (2 << 32 | u64::from(*slot)) << TAG_BITS,
         };
         match op {
-            DiskOp::Allocate { id, file, bytes } => self.words(&[9, id.0, place(file), *bytes]),
+            DiskOp::Allocate { id, file, bytes } => self.words([9 | place(file), id.0, *bytes]),
             DiskOp::Write { id, file, offset, data } => {
-                self.words(&[10, id.0, place(file), *offset, bytes_word(data.as_slice())]);
+                self.words([10 | place(file), id.0, *offset]);
+                self.written(data.as_slice());
             }
-            DiskOp::Barrier { id } => self.words(&[11, id.0]),
+            DiskOp::Barrier { id } => self.words([11, id.0]),
             DiskOp::Read { id, file, offset, bytes } => {
-                self.words(&[12, id.0, place(file), *offset, u64::from(*bytes)]);
+                self.words([12 | place(file), id.0, *offset, u64::from(*bytes)]);
             }
         }
     }
 
-    fn subject(&mut self, subject: Subject) {
-        let Subject { kind, group, view, op, bytes } = subject;
-        self.words(&[kind as u64 | u64::from(group) << 8, view, op, bytes]);
+    /// What is written: a flush by the hash that it carries, and an oracle sees to it that it is the right one.
+    fn written(&mut self, data: &[u8]) {
+        match data.get(FLUSH_HASH).filter(|_| data.starts_with(FLUSH_MAGIC)) {
+            Some(hash) => {
+                self.words([data.len() as u64]);
+                self.buffer.extend_from_slice(hash);
+            }
+            None => self.words([data.len() as u64, bytes_word(without_zeros(data))]),
+        }
     }
 
-    fn words(&mut self, words: &[u64]) {
-        for word in words {
-            self.buffer.extend_from_slice(&word.to_le_bytes());
-        }
+    fn subject(&mut self, tag: u64, peer: u64, subject: Subject) {
+        let Subject { kind, group, view, op, bytes } = subject;
+        let first = tag | (kind as u64) << TAG_BITS | u64::from(group) << 32;
+        self.words([first, peer, view, op, bytes]);
+    }
+
+    fn words<const N: usize>(&mut self, words: [u64; N]) {
+        self.buffer.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
     }
 
     fn trim(&mut self) {
@@ -231,8 +244,13 @@ fn bytes_word(bytes: &[u8]) -> u64 {
 
 /// Hashing goes by pieces of this many bytes: blake3 is several times faster on long inputs.
 const BUFFER_BYTES: usize = 16 << 10;
-const STEP: u64 = 0x5354_4550;
-const NOTE: u64 = 0x4e4f_5445;
+/// The first word of whatever is hashed says in its low bits what it is.
+const TAG_BITS: u32 = 8;
+const STEP: u64 = 0x53;
+const NOTE: u64 = 0x4e;
+const FLUSH_MAGIC: &[u8] = b"CHRNFLSH";
+/// Where a flush has its hash, which is of all that it means.
+const FLUSH_HASH: Range<usize> = 16..48;
 
 #[cfg(test)]
 mod tests {

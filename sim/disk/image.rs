@@ -124,10 +124,24 @@ pub(super) fn cut(data: &[u8]) -> Option<Vec<Block>> {
 }
 
 fn trimmed(block: &[u8]) -> Block {
-    // Whole words first: most of a block is zeros.
-    let words = block.chunks_exact(8).rposition(|word| word != [0; 8]).map_or(0, |word| word + 1);
-    let held = block[..words * 8].iter().rposition(|byte| *byte != 0).map_or(0, |byte| byte + 1);
-    Arc::from(&block[..held])
+    Arc::from(without_zeros(block))
+}
+
+/// `bytes` without the zeros at its end.
+pub(crate) fn without_zeros(bytes: &[u8]) -> &[u8] {
+    // Long pieces first: most of a block is zeros.
+    let within = without_pieces::<1024>(bytes);
+    let within = without_pieces::<64>(within);
+    let within = without_pieces::<8>(within);
+    without_pieces::<1>(within)
+}
+
+/// Cuts pieces of `N` zeros off the end.
+fn without_pieces<const N: usize>(mut bytes: &[u8]) -> &[u8] {
+    while let Some(before) = bytes.strip_suffix(const { &[0; N] }) {
+        bytes = before;
+    }
+    bytes
 }
 
 impl File {
@@ -147,7 +161,7 @@ impl File {
 mod tests {
     use chronon_core::engine::{BLOCK_BYTES, FileId};
 
-    use super::{DiskImage, cut};
+    use super::{DiskImage, cut, without_zeros};
 
     const FILE: FileId = FileId::Segment(3);
 
@@ -172,6 +186,16 @@ mod tests {
             Some(&data[middle])
         );
         assert_eq!(image.read(FILE, 0, 16).as_deref(), Some(&[0; 16][..]));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_left_out_wherever_they_begin() {
+        for length in [0, 1, 7, 8, 63, 65, 1023, 1025, 4095, 4096] {
+            let mut bytes = vec![0; 4096];
+            bytes[..length].fill(5);
+            bytes[..length / 2].fill(0);
+            assert_eq!(without_zeros(&bytes), &bytes[..length], "{length} bytes before the zeros");
+        }
     }
 
     #[test]

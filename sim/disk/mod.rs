@@ -16,6 +16,7 @@ use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
 pub use image::DiskImage;
+pub(crate) use image::without_zeros;
 use image::{Block, cut};
 
 use crate::random::{Draw, Purpose, Randomness};

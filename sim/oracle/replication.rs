@@ -16,7 +16,7 @@ use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
 
 use super::acks::Acks;
-use super::journal::{self, Payload, Record, RecordKind};
+use super::journal::{self, Payload, Proven, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{self as claims, Said};
 use super::replication_commits::{Group, NewCommit};
@@ -33,6 +33,7 @@ pub struct Replication {
     groups: BTreeMap<GroupId, Facts>,
     /// Nodes whose process has not shown its replicas yet.
     starting: BTreeMap<NodeId, bool>,
+    proven: Proven,
     broken: Vec<Broken>,
     ordinal_wins: u64,
     log_view: u64,
@@ -177,7 +178,7 @@ impl Replication {
 
     fn submitted(&mut self, node: NodeId, op: &chronon_core::engine::DiskOp) {
         let disk = self.disks.entry(node).or_default();
-        let Some(flush) = disk.submit(op, &mut self.broken) else { return };
+        let Some(flush) = disk.submit(op, &mut self.proven, &mut self.broken) else { return };
         for record in &flush.records {
             if let (RecordKind::Entry(entry), Some(facts)) =
                 (&record.kind, self.groups.get_mut(&record.group))

@@ -266,6 +266,7 @@ impl Group {
         if let Some(hash) = self.logs.get(&view).and_then(|log| log.get(&op)).copied() {
             self.told_in_log(view, op, hash)?;
         }
+        let before = self.commit();
         while self.commit() < op {
             let next = self.commit() + 1;
             let sent = self.logs.get(&view).and_then(|log| log.get(&next)).copied();
@@ -279,7 +280,9 @@ impl Group {
             self.committed.push(Committed { hash, view, holders: seen.holders });
             became(NewCommit { op: next, payload: seen.payload });
         }
-        self.forget();
+        if self.commit() > before {
+            self.forget();
+        }
         Ok(())
     }
 
@@ -321,7 +324,9 @@ impl Group {
     /// Lets go of what can no longer be asked about.
     fn forget(&mut self) {
         let commit = self.commit();
-        self.seen = self.seen.split_off(&(commit + 1, Hash::ZERO));
+        while self.seen.first_key_value().is_some_and(|((op, _), _)| *op <= commit) {
+            self.seen.pop_first();
+        }
         while self.logs.len() > VIEWS_KEPT {
             self.logs.pop_first();
         }

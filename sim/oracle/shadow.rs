@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::{GroupId, Hash};
 
-use super::journal::{self, Flush, Promise, Record, RecordKind};
+use super::journal::{self, Flush, Promise, Proven, Record, RecordKind};
 use crate::disk::DiskImage;
 
 /// A broken invariant, before it is known at which node it broke.
@@ -133,7 +133,12 @@ impl DiskShadow {
     }
 
     /// A disk operation is submitted; the flush that it writes, if it writes one.
-    pub(super) fn submit(&mut self, op: &DiskOp, broken: &mut Vec<Broken>) -> Option<&Flush> {
+    pub(super) fn submit(
+        &mut self,
+        op: &DiskOp,
+        proven: &mut Proven,
+        broken: &mut Vec<Broken>,
+    ) -> Option<&Flush> {
         self.submitted += 1;
         match op {
             DiskOp::Barrier { id } => self.barriers.push((*id, self.submitted)),
@@ -141,14 +146,21 @@ impl DiskShadow {
                 self.ends.remove(file);
             }
             DiskOp::Write { file: file @ FileId::Segment(_), offset, data, .. } => {
-                return self.write(*file, *offset, &data.0, broken);
+                return self.write(*file, *offset, &data.0, proven, broken);
             }
             DiskOp::Write { .. } | DiskOp::Read { .. } => {}
         }
         None
     }
 
-    fn write(&mut self, file: FileId, offset: u64, data: &Bytes, broken: &mut Vec<Broken>) -> Option<&Flush> {
+    fn write(
+        &mut self,
+        file: FileId,
+        offset: u64,
+        data: &Bytes,
+        proven: &mut Proven,
+        broken: &mut Vec<Broken>,
+    ) -> Option<&Flush> {
         let (generation, end) = self.ends.get(&file).copied().unwrap_or_default();
         let written_in = journal::generation(data);
         if written_in < generation || (written_in == generation && offset < end) {
@@ -159,7 +171,7 @@ impl DiskShadow {
             broken.push(Broken::new("FlushPrefix", what));
         }
         self.ends.insert(file, (written_in, offset + data.len() as u64));
-        let flush = match journal::read(data) {
+        let flush = match journal::read(data, proven) {
             Ok(flush) => flush?,
             Err(what) => {
                 let what = format!("{file}: what was written at {offset} is no flush: {what}");

@@ -46,7 +46,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let to = self.machine_of(node);
         let fate = self.net.fate(self.now, client, Endpoint::Node(node), Subject::of_request(&request));
         for arrival in fate.into_iter().flatten() {
-            self.agenda.put(arrival, Item::Request { session: index, to, route, request: request.clone() });
+            let request = Box::new(request.clone());
+            self.agenda.put(arrival, Item::Request { session: index, to, route, request });
         }
     }
 
@@ -69,7 +70,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let client = Endpoint::Client(asks.client);
         let fate = self.net.fate(self.now, Endpoint::Node(node), client, Subject::of_reply(&reply));
         for arrival in fate.into_iter().flatten() {
-            self.agenda.put(arrival, Item::Reply { from, session: index, reply: reply.clone() });
+            let reply = Box::new(reply.clone());
+            self.agenda.put(arrival, Item::Reply { from, session: index, reply });
         }
     }
 

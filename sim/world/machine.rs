@@ -164,6 +164,9 @@ impl<A: ChrApplication> Process<A> {
             }
             return;
         }
+        if self.status.phase == Phase::Running && self.refresh_replicas(changed) {
+            return;
+        }
         let status = self.node.status();
         for (index, group) in status.groups.iter().enumerate() {
             if self.status.groups.get(index) != Some(group) {
@@ -171,5 +174,17 @@ impl<A: ChrApplication> Process<A> {
             }
         }
         self.status = status;
+    }
+
+    /// Takes the replicas of a running node anew in their places; false when the node may no longer run.
+    fn refresh_replicas(&mut self, changed: &mut Vec<GroupStatus>) -> bool {
+        for known in &mut self.status.groups {
+            let Some(status) = self.node.group_status(known.group) else { return false };
+            if *known != status {
+                *known = status;
+                changed.push(status);
+            }
+        }
+        !self.status.groups.is_empty()
     }
 }

@@ -68,7 +68,7 @@ pub struct World<A: ChrApplication, W> {
     notes: Vec<Note>,
 }
 
-/// What is going to happen.
+/// What is going to happen. Small, for it is moved about; what is large lies in a box.
 #[derive(Clone, Debug)]
 enum Item {
     /// A node may be due.
@@ -78,9 +78,9 @@ enum Item {
     /// A message between nodes arrives.
     Message { from: usize, to: usize, packet: Packet },
     /// A client's request arrives.
-    Request { session: usize, to: usize, route: Route, request: Request },
+    Request { session: usize, to: usize, route: Route, request: Box<Request> },
     /// An answer arrives at a client.
-    Reply { from: usize, session: usize, reply: Reply },
+    Reply { from: usize, session: usize, reply: Box<Reply> },
     /// A client may be due.
     Wake { session: usize },
     /// A process starts.
@@ -98,7 +98,7 @@ enum Item {
 /// A message as it travels.
 #[derive(Clone, Debug)]
 enum Packet {
-    Value(Message),
+    Value(Box<Message>),
     Bytes(Bytes),
 }
 
@@ -313,9 +313,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::Disk { machine, boot, id } => self.disk_due(machine, boot, id),
             Item::Message { from, to, packet } => self.message_arrives(from, to, packet),
             Item::Request { session, to, route, request } => {
-                self.request_arrives(session, to, route, request)
+                self.request_arrives(session, to, route, *request)
             }
-            Item::Reply { from, session, reply } => self.reply_arrives(from, session, reply),
+            Item::Reply { from, session, reply } => self.reply_arrives(from, session, *reply),
             Item::Wake { session } => self.session_timer(session),
             Item::Start { machine } => self.start(machine),
             Item::Fault(index) => self.fault_begins(index),
@@ -381,7 +381,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let message = match packet {
-            Packet::Value(message) => message,
+            Packet::Value(message) => *message,
             Packet::Bytes(bytes) => match chronon_core::codec::decode(&bytes) {
                 Ok(message) => message,
                 Err(error) => {
@@ -465,7 +465,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let packet = if self.config.bytes_on_the_wire {
             Packet::Bytes(Bytes::from(chronon_core::codec::encode(&message)))
         } else {
-            Packet::Value(message)
+            Packet::Value(Box::new(message))
         };
         if let Some(second) = second {
             self.agenda.put(second, Item::Message { from, to: to_index, packet: packet.clone() });
