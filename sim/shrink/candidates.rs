@@ -1,6 +1,6 @@
 //! Smaller runs to try, the smallest first.
 
-use crate::config::{Asks, WorldConfig};
+use crate::config::{Asks, ClientModel, WorldConfig};
 use crate::plan::FaultKind;
 use crate::scenario::quiet_config;
 use crate::time::{MILLISECOND, SECOND, WorldTime};
@@ -70,7 +70,7 @@ pub(super) fn as_usual(config: &WorldConfig) -> Vec<AsUsual> {
         |config| with(config, |own, usual| own.disk = usual.disk),
         |config| with(config, |own, usual| (own.engine, own.limits) = (usual.engine, usual.limits)),
         |config| with(config, |own, usual| own.timeouts = usual.timeouts),
-        |config| with(config, |own, usual| own.clients = usual.clients),
+        |config| with(config, clients_as_usual),
         |config| with(config, |own, usual| own.clients.repeat_ppm = usual.clients.repeat_ppm),
         |config| with(config, |own, usual| own.clients.give_up_ns = usual.clients.give_up_ns),
         |config| with(config, |own, usual| own.bytes_on_the_wire = usual.bytes_on_the_wire),
@@ -93,6 +93,11 @@ fn with(config: &WorldConfig, change: impl Fn(&mut WorldConfig, &WorldConfig)) -
 /// Two digits are easier to read than nine.
 fn round_all<const N: usize>(spans: [&mut u64; N]) {
     spans.into_iter().for_each(|ns| *ns = round_up(*ns));
+}
+
+/// How many requests there are has its own candidates: here it would be undone again and again.
+fn clients_as_usual(own: &mut WorldConfig, usual: &WorldConfig) {
+    own.clients = ClientModel { requests_max: own.clients.requests_max, ..usual.clients };
 }
 
 fn groups_as_usual(own: &mut WorldConfig, usual: &WorldConfig) {
