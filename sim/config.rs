@@ -1,7 +1,7 @@
 //! What one run is made of. A seed draws its own; a scenario file writes it down.
 
 use chronon_core::engine::EngineConfig;
-use chronon_core::node::{Limits, NodeConfig, Timeouts};
+use chronon_core::node::{Limits, NodeConfig, Timeouts, flush_bytes_least};
 use chronon_core::types::{ClusterId, GroupId, GroupInit, Nanos, NodeId};
 
 use crate::disk::DiskModel;
@@ -135,6 +135,11 @@ impl WorldConfig {
             (1..=group_count).map(|group| draw_group(&mut draw, cluster, group, nodes, kinds)).collect();
         let faults_ns = draw.between(60 * SECOND, 75 * SECOND);
         let (count, clients) = draw_clients(&mut draw, group_count, faults_ns);
+        let (mut engine, limits) = (draw_engine(&mut draw), draw_limits(&mut draw));
+        // Some journals write as little at once as the bounds allow, so that one step's records take several flushes.
+        if randomness.draw(Purpose::Config, 0, &[FLUSH]).below(4) == 0 {
+            engine.flush_bytes_max = flush_bytes_least(&limits) as u32;
+        }
         let shape = PlanShape { nodes, clients: count, until_ns: faults_ns };
         Self {
             seed,
@@ -142,8 +147,8 @@ impl WorldConfig {
             nodes: (1..=u64::from(nodes)).map(NodeId::new).collect(),
             asking: Asks::everything(count, &groups),
             groups,
-            engine: draw_engine(&mut draw),
-            limits: draw_limits(&mut draw),
+            engine,
+            limits,
             timeouts: draw_timeouts(&mut draw),
             disk: draw_disk(&mut draw, &mut randomness.draw(Purpose::Config, 0, &[ALLOCATION])),
             net: draw_net(&mut draw),
@@ -263,6 +268,8 @@ fn draw_clocks(draw: &mut Draw) -> ClockModel {
 
 /// Keys the draw of how long allocations take.
 const ALLOCATION: u64 = 1;
+/// Keys the draw of how much a flush holds.
+const FLUSH: u64 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -280,6 +287,7 @@ mod tests {
                 assert_eq!(group.validate(), Ok(()));
             }
             assert_eq!(config.engine.validate(config.groups.len()), Ok(()));
+            assert_eq!(config.node(config.nodes[0]).validate(), Ok(()));
         }
         let several = configs.iter().filter(|config| config.groups.len() > 1).count();
         assert!(several >= 200, "{several} of 400 seeds have several groups");

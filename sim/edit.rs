@@ -87,6 +87,9 @@ impl FaultKind {
             Self::Clog { links, for_ns } => {
                 links_among(links, keeps).map(|links| Self::Clog { links, for_ns })
             }
+            Self::Echo { links, for_ns } => {
+                links_among(links, keeps).map(|links| Self::Echo { links, for_ns })
+            }
         }
     }
 }

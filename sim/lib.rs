@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod echo;
 pub mod edit;
 pub mod explain;
 #[cfg(test)]

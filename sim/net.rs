@@ -34,6 +34,16 @@ pub enum Endpoint {
     Client(u32),
 }
 
+impl Endpoint {
+    /// Its word in the keys of draws, whoever else exists.
+    pub fn word(self) -> u64 {
+        match self {
+            Self::Node(node) => node.get(),
+            Self::Client(client) => 1 << 32 | u64::from(client),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -229,7 +239,7 @@ impl SimNet {
         let ids = (1..=nodes as u64).map(|node| Endpoint::Node(NodeId::new(node)));
         let ends: Vec<Endpoint> = ids.chain((1..=clients as u32).map(Endpoint::Client)).collect();
         let way = |from: Endpoint, to: Endpoint| {
-            let key = randomness.key(Purpose::Message, key_of(from)).and(key_of(to));
+            let key = randomness.key(Purpose::Message, from.word()).and(to.word());
             let own = key.draw(&[]).below(model.delay_ns + 1);
             Way { key, typical_ns: model.delay_ns / 2 + own }
         };
@@ -366,14 +376,6 @@ impl SimNet {
             }
         }
         false
-    }
-}
-
-/// An endpoint's word in the keys of draws, whoever else exists.
-fn key_of(endpoint: Endpoint) -> u64 {
-    match endpoint {
-        Endpoint::Node(node) => node.get(),
-        Endpoint::Client(client) => 1 << 32 | u64::from(client),
     }
 }
 

@@ -77,6 +77,13 @@ pub enum FaultKind {
         /// How long.
         for_ns: u64,
     },
+    /// Links deliver again, beside what they carry, what they carried long before.
+    Echo {
+        /// Which, each from one endpoint to another.
+        links: Vec<(Endpoint, Endpoint)>,
+        /// How long.
+        for_ns: u64,
+    },
     /// Messages of one kind are dropped.
     Drop {
         /// Which.
@@ -148,6 +155,7 @@ impl FaultKind {
             Self::Cut { .. } => "cut",
             Self::Lossy { .. } => "lossy",
             Self::Clog { .. } => "clog",
+            Self::Echo { .. } => "echo",
             Self::Drop { .. } => "drop",
             Self::DiskStall { .. } => "disk_stall",
             Self::ClockJump { .. } => "clock_jump",
@@ -155,7 +163,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 10] = [
+    pub const WORDS: [(&'static str, &'static str); 11] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -163,6 +171,7 @@ impl FaultKind {
         ("cut", "links carry nothing: symmetric, one-way or partial partitions, clients included"),
         ("lossy", "links lose a share of their messages"),
         ("clog", "links hold messages back, then deliver them"),
+        ("echo", "links deliver again what they carried long before"),
         ("drop", "messages of one kind are dropped"),
         ("disk_stall", "a disk completes nothing for a while"),
         ("clock_jump", "a wall clock jumps forward or back"),
@@ -184,7 +193,7 @@ impl fmt::Display for FaultKind {
             Self::Pause { node, for_ns } | Self::DiskStall { node, for_ns } => {
                 write!(f, "{word} node {node} for {}", show_span(*for_ns))
             }
-            Self::Cut { links, for_ns } | Self::Clog { links, for_ns } => {
+            Self::Cut { links, for_ns } | Self::Clog { links, for_ns } | Self::Echo { links, for_ns } => {
                 write!(f, "{word}{} for {}", Links(links), show_span(*for_ns))
             }
             Self::Lossy { links, loss_ppm, for_ns } => {
@@ -252,15 +261,14 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
 /// Primaries take turns in the same order, so that views change while the logs of several earlier ones are still about.
 /// Clients see everybody all the while.
 fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
-    let kind = KINDS.len() as u64;
-    let mut draw = randomness.draw(Purpose::Plan, kind, &[]);
+    let mut draw = randomness.draw(Purpose::Plan, ROTATIONS, &[]);
     if shape.nodes < 2 || !draw.coin() {
         return;
     }
     let mean = draw.between(5 * SECOND, 25 * SECOND);
     let mut at = 0;
     for index in 0..FAULTS_A_KIND_MAX {
-        let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
+        let mut draw = randomness.draw(Purpose::Plan, ROTATIONS, &[index]);
         at += draw.below(2 * mean) + 1;
         let (first, turns) = (draw.below(u64::from(shape.nodes)), draw.between(2, 8));
         let for_ns = draw.between(300 * MILLISECOND, 3 * SECOND);
@@ -271,8 +279,21 @@ fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
             let node = NodeId::new((first + turn) % u64::from(shape.nodes) + 1);
             plan.push(Fault { at: WorldTime::from_nanos(at), what: cut_off(node, shape, for_ns) });
             at += for_ns;
+            if draw.below(3) == 0 {
+                plan.extend(returns_slow(node, at, shape, &mut draw));
+            }
         }
     }
+}
+
+/// The disk of a node stalls from a while before the node is back: it hears of the next view while what it wrote in the
+/// old one is still on its way.
+fn returns_slow(node: NodeId, back: u64, shape: PlanShape, draw: &mut Draw) -> Option<Fault> {
+    let before = draw.below(200 * MILLISECOND);
+    let at = back - before;
+    let for_ns = before + draw.tailed(50 * MILLISECOND);
+    let what = FaultKind::DiskStall { node, for_ns };
+    (at < shape.until_ns).then_some(Fault { at: WorldTime::from_nanos(at), what })
 }
 
 /// One node sees no other node, and none sees it.
@@ -284,11 +305,15 @@ fn cut_off(node: NodeId, shape: PlanShape, for_ns: u64) -> FaultKind {
     FaultKind::Cut { links, for_ns }
 }
 
+/// Keys the draws of rotations.
+const ROTATIONS: u64 = 1000;
+
 /// No seed has more faults of one kind.
 const FAULTS_A_KIND_MAX: u64 = 64;
 
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 9] =
-    [crash, crash_at_disk_op, power_loss, pause, partition, lossy, clog, disk_stall, clock_jump];
+/// The place of a kind is the key of its draws: new ones go to the end.
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 10] =
+    [crash, crash_at_disk_op, power_loss, pause, partition, lossy, clog, disk_stall, clock_jump, echo];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::Crash { node: some_node(draw, shape), down_ns: draw.tailed(400 * MILLISECOND) }
@@ -356,6 +381,13 @@ fn clog(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::Clog { links: some_links(draw, shape), for_ns: draw.tailed(typical) }
 }
 
+/// One node hears again what everybody told it.
+fn echo(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let to = Endpoint::Node(some_node(draw, shape));
+    let links = endpoints(shape).filter(|from| *from != to).map(|from| (from, to)).collect();
+    FaultKind::Echo { links, for_ns: draw.tailed(2 * SECOND) }
+}
+
 fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
 }
@@ -415,8 +447,8 @@ mod tests {
         // `drop` is for scenarios.
         assert_eq!(seeds.len(), FaultKind::WORDS.len() - 1);
         for (word, count) in seeds {
-            // Partitions of any shape in one half, rotating ones in another.
-            let about = if word == "cut" { 240..360 } else { 140..260 };
+            // These may come with a rotation, in another half.
+            let about = if ["cut", "disk_stall"].contains(&word) { 240..360 } else { 140..260 };
             assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }
     }
@@ -427,16 +459,17 @@ mod tests {
         let seed = (0..100).find(|seed| {
             plan.clear();
             draw_rotations(&Randomness::new(*seed, 0), SHAPE, &mut plan);
-            plan.len() >= 4
+            plan.iter().filter(|fault| fault.what.word() == "cut").count() >= 4
         });
         assert!(seed.is_some(), "no seed of a hundred rotates");
-        let cut = plan.iter().map(|fault| match &fault.what {
+        let cut = plan.iter().filter_map(|fault| match &fault.what {
             FaultKind::Cut { links, .. } => {
                 assert_eq!(links.len(), 4, "both ways with two other nodes");
                 let apart = |node: &Endpoint| links.iter().all(|(from, to)| [from, to].contains(&node));
                 (1..=3).map(|node| Endpoint::Node(NodeId::new(node))).find(apart)
             }
-            other => panic!("{other} is no cut"),
+            FaultKind::DiskStall { .. } => None,
+            other => panic!("{other} is no part of a rotation"),
         });
         let nodes: Vec<_> = cut.collect();
         assert!(plan.iter().all(|fault| fault.at.as_nanos() < SHAPE.until_ns));

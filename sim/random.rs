@@ -33,6 +33,8 @@ pub enum Purpose {
     Clock = 8,
     /// What the workload does.
     Workload = 9,
+    /// What a link repeats.
+    Echo = 10,
 }
 
 impl Randomness {

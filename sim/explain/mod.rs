@@ -118,7 +118,8 @@ fn fault_story(config: &WorldConfig, end: WorldTime) -> Vec<Told> {
         let for_ns = match &fault.what {
             FaultKind::Cut { for_ns, .. }
             | FaultKind::Lossy { for_ns, .. }
-            | FaultKind::Clog { for_ns, .. } => *for_ns,
+            | FaultKind::Clog { for_ns, .. }
+            | FaultKind::Echo { for_ns, .. } => *for_ns,
             FaultKind::Drop { for_ns, .. }
             | FaultKind::Pause { for_ns, .. }
             | FaultKind::DiskStall { for_ns, .. } => *for_ns,

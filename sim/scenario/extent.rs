@@ -55,6 +55,10 @@ impl Extent {
                 &clog.at,
                 FaultKind::Clog { links: self.links(&clog.at, &clog.links())?, for_ns: clog.span.0 },
             ),
+            FaultShape::Echo(echo) => (
+                &echo.at,
+                FaultKind::Echo { links: self.links(&echo.at, &echo.links())?, for_ns: echo.span.0 },
+            ),
             FaultShape::Drop(drop) => {
                 let one =
                     |end: &Option<Spanned<EndpointShape>>| end.as_ref().map(|end| self.one(end)).transpose();

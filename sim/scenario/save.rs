@@ -154,7 +154,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         FaultKind::Pause { node, for_ns } | FaultKind::DiskStall { node, for_ns } => {
             write!(f, ", node = {node}, for = {}", span(*for_ns))?;
         }
-        FaultKind::Cut { links, for_ns } | FaultKind::Clog { links, for_ns } => {
+        FaultKind::Cut { links, for_ns }
+        | FaultKind::Clog { links, for_ns }
+        | FaultKind::Echo { links, for_ns } => {
             write!(f, ", for = {}, {}", span(*for_ns), links_of(links))?;
         }
         FaultKind::Lossy { links, loss_ppm, for_ns } => {

@@ -119,6 +119,7 @@ pub(super) enum FaultShape {
     Cut(CutShape),
     Lossy(LossyShape),
     Clog(CutShape),
+    Echo(CutShape),
     Drop(DropShape),
     DiskStall(SpanOfNode),
     ClockJump(ClockJumpShape),

@@ -165,6 +165,7 @@ pub(super) fn span_of(what: &mut FaultKind) -> Option<&mut u64> {
         | FaultKind::Cut { for_ns, .. }
         | FaultKind::Lossy { for_ns, .. }
         | FaultKind::Clog { for_ns, .. }
+        | FaultKind::Echo { for_ns, .. }
         | FaultKind::Drop { for_ns, .. }
         | FaultKind::DiskStall { for_ns, .. } => Some(for_ns),
         FaultKind::ClockJump { .. } => None,

@@ -47,8 +47,10 @@ fn simpler(config: &WorldConfig, what: &FaultKind) -> Vec<FaultKind> {
 const FIRST_OPS: usize = 8;
 
 fn on_fewer_links(what: &FaultKind) -> Vec<FaultKind> {
-    let (FaultKind::Cut { links, .. } | FaultKind::Lossy { links, .. } | FaultKind::Clog { links, .. }) =
-        what
+    let (FaultKind::Cut { links, .. }
+    | FaultKind::Lossy { links, .. }
+    | FaultKind::Clog { links, .. }
+    | FaultKind::Echo { links, .. }) = what
     else {
         return Vec::new();
     };
@@ -60,7 +62,8 @@ fn on_fewer_links(what: &FaultKind) -> Vec<FaultKind> {
             let mut fewer = what.clone();
             if let FaultKind::Cut { links, .. }
             | FaultKind::Lossy { links, .. }
-            | FaultKind::Clog { links, .. } = &mut fewer
+            | FaultKind::Clog { links, .. }
+            | FaultKind::Echo { links, .. } = &mut fewer
             {
                 let mut place = 0;
                 links.retain(|_| {

@@ -145,11 +145,11 @@ impl fmt::Display for Summary {
             "{several} of {} seeds run several groups; {few} commit fewer than {OPERATIONS_MIN}",
             self.runs
         )?;
-        let Tally { view_changes, crashes, starts, messages, lost, duplicated, .. } = &self.tally;
+        let Tally { view_changes, crashes, starts, messages, lost, duplicated, echoed, .. } = &self.tally;
         writeln!(f, "view changes {view_changes}, crashes {crashes}, starts {starts}")?;
         writeln!(
             f,
-            "messages {messages}, lost {lost}, doubled {duplicated}, disk ops {}",
+            "messages {messages}, lost {lost}, doubled {duplicated}, echoed {echoed}, disk ops {}",
             self.tally.disk_ops
         )?;
         let Tally { committed, repeated, abandoned, .. } = &self.tally;

@@ -44,11 +44,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let Some((node, request)) = outgoing else { return };
         self.tally.requests += 1;
         let to = self.machine_of(node);
-        let fate = self.net.fate(self.now, client, Endpoint::Node(node), Subject::of_request(&request));
-        for arrival in fate.into_iter().flatten() {
-            let request = Box::new(request.clone());
-            self.agenda.put(arrival, Item::Request { session: index, to, route, request });
-        }
+        let subject = Subject::of_request(&request);
+        let request = || Item::Request { session: index, to, route, request: Box::new(request) };
+        self.carry((client, Endpoint::Node(node)), subject, request);
     }
 
     pub(super) fn request_arrives(&mut self, session: usize, to: usize, route: Route, request: Request) {
@@ -68,11 +66,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         };
         let client = Endpoint::Client(asks.client);
-        let fate = self.net.fate(self.now, Endpoint::Node(node), client, Subject::of_reply(&reply));
-        for arrival in fate.into_iter().flatten() {
-            let reply = Box::new(reply.clone());
-            self.agenda.put(arrival, Item::Reply { from, session: index, reply });
-        }
+        let subject = Subject::of_reply(&reply);
+        let reply = || Item::Reply { from, session: index, reply: Box::new(reply) };
+        self.carry((Endpoint::Node(node), client), subject, reply);
     }
 
     pub(super) fn reply_arrives(&mut self, from: usize, index: usize, reply: Reply) {

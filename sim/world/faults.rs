@@ -53,6 +53,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 links.iter().for_each(|(from, to)| self.net.clog(*from, *to, until));
                 None
             }
+            FaultKind::Echo { links, for_ns } => {
+                links.iter().for_each(|(from, to)| self.echoes.begin(*from, *to));
+                Some(*for_ns)
+            }
             FaultKind::Drop { rule, for_ns } => {
                 self.net.add_rule(index as u64, *rule);
                 Some(*for_ns)
@@ -81,6 +85,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             FaultKind::Lossy { links, .. } => {
                 links.iter().for_each(|(from, to)| self.net.set_loss(*from, *to, 0))
             }
+            FaultKind::Echo { links, .. } => links.iter().for_each(|(from, to)| self.echoes.end(*from, *to)),
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
             FaultKind::Crash { .. }
             | FaultKind::CrashAtDiskOp { .. }

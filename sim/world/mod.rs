@@ -31,6 +31,7 @@ pub use tally::Tally;
 
 use crate::client::{Note, Session};
 use crate::config::{Asks, WorldConfig};
+use crate::echo::Echoes;
 use crate::marks::MarkCounts;
 use crate::net::{Endpoint, SimNet, Subject};
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
@@ -53,6 +54,7 @@ pub struct World<A: ChrApplication, W> {
     agenda: Agenda<Item>,
     machines: Vec<Machine<A>>,
     net: SimNet,
+    echoes: Echoes<Item>,
     sessions: Vec<Session>,
     session_timers: Vec<Option<WorldTime>>,
     operations: u64,
@@ -153,6 +155,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let net = SimNet::new(nodes, clients, config.net, randomness);
         let groups = config.groups.len();
         let trace = Trace::new(&config.nodes, &config.client_ids(), lines);
+        let echoes = Echoes::new(&config.plan, randomness);
         let mut world = Self {
             nodes: config.nodes.iter().copied().collect(),
             config: Arc::new(config),
@@ -165,6 +168,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             agenda: Agenda::default(),
             machines: Vec::new(),
             net,
+            echoes,
             sessions: Vec::new(),
             session_timers: Vec::new(),
             operations: 0,
@@ -250,7 +254,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// What there was of everything.
     pub fn tally(&self) -> Tally {
         let (lost, duplicated) = self.net.losses_and_duplicates();
-        Tally { lost, duplicated, ..self.tally.clone() }
+        Tally { lost, duplicated, echoed: self.echoes.count(), ..self.tally.clone() }
     }
 
     /// How much the oracles compared.
@@ -460,17 +464,28 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         };
         self.tally.messages += 1;
         let ends = (Endpoint::Node(self.nodes[from]), Endpoint::Node(to));
-        let fate = self.net.fate(self.now, ends.0, ends.1, Subject::of_message(&message));
-        let [Some(first), second] = fate else { return };
-        let packet = if self.config.bytes_on_the_wire {
-            Packet::Bytes(Bytes::from(chronon_core::codec::encode(&message)))
-        } else {
-            Packet::Value(Box::new(message))
-        };
-        if let Some(second) = second {
-            self.agenda.put(second, Item::Message { from, to: to_index, packet: packet.clone() });
+        let in_bytes = self.config.bytes_on_the_wire;
+        self.carry(ends, Subject::of_message(&message), || {
+            let packet = if in_bytes {
+                Packet::Bytes(Bytes::from(chronon_core::codec::encode(&message)))
+            } else {
+                Packet::Value(Box::new(message))
+            };
+            Item::Message { from, to: to_index, packet }
+        });
+    }
+
+    /// Leaves `item` to the network: it arrives once, twice, with something older, or not at all.
+    fn carry(&mut self, (from, to): (Endpoint, Endpoint), subject: Subject, item: impl FnOnce() -> Item) {
+        let [Some(first), second] = self.net.fate(self.now, from, to, subject) else { return };
+        let item = item();
+        if let Some(older) = self.echoes.carried(from, to, subject.kind, &item) {
+            self.agenda.put(first, older);
         }
-        self.agenda.put(first, Item::Message { from, to: to_index, packet });
+        if let Some(second) = second {
+            self.agenda.put(second, item.clone());
+        }
+        self.agenda.put(first, item);
     }
 
     fn schedule_timeout(&mut self, index: usize) {

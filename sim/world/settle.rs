@@ -41,6 +41,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn heal(&mut self) {
         self.trace.note(self.now, Entity::World, "heal", [0, 0], "");
         self.net.heal();
+        self.echoes.heal();
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
             machine.live_on();

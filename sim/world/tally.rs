@@ -23,6 +23,8 @@ pub struct Tally {
     pub lost: u64,
     /// Messages that arrived twice, clients' included.
     pub duplicated: u64,
+    /// Messages that came again long after.
+    pub echoed: u64,
     /// Disk operations submitted.
     pub disk_ops: u64,
     /// Processes started.
@@ -50,6 +52,7 @@ impl Tally {
         self.messages += other.messages;
         self.lost += other.lost;
         self.duplicated += other.duplicated;
+        self.echoed += other.echoed;
         self.disk_ops += other.disk_ops;
         self.starts += other.starts;
         self.crashes += other.crashes;

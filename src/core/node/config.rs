@@ -57,12 +57,17 @@ impl NodeConfig {
         if let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(NodeConfigError::Zero { name });
         }
-        // An entry holds a batch, or one command that is longer; a promise holds a header for each entry that may follow
-        // the commit, which is twice the pipeline, and is written twice.
-        let overhead = u64_of(ENTRY_HEADER_BYTES + COMMAND_OVERHEAD_BYTES);
-        let entry = overhead + u64::from(limits.batch_bytes_max.max(limits.command_bytes_max));
-        let promise = 2 * u64_of(ENTRY_HEADER_BYTES) * (2 * u64::from(limits.pipeline_entries_max) + 2);
-        let (found, least) = (self.engine.flush_bytes_max, entry.max(promise));
+        let (found, least) = (self.engine.flush_bytes_max, flush_bytes_least(limits));
         if u64::from(found) < least { Err(NodeConfigError::Flush { found, least }) } else { Ok(()) }
     }
+}
+
+/// The largest unit that a journal may have to write at once under these bounds, in bytes.
+pub fn flush_bytes_least(limits: &Limits) -> u64 {
+    // An entry holds a batch, or one command that is longer; a promise holds a header for each entry that may follow
+    // the commit, which is twice the pipeline, and is written twice.
+    let overhead = u64_of(ENTRY_HEADER_BYTES + COMMAND_OVERHEAD_BYTES);
+    let entry = overhead + u64::from(limits.batch_bytes_max.max(limits.command_bytes_max));
+    let promise = 2 * u64_of(ENTRY_HEADER_BYTES) * (2 * u64::from(limits.pipeline_entries_max) + 2);
+    entry.max(promise)
 }

@@ -22,7 +22,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-pub use config::{NodeConfig, NodeConfigError};
+pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
