@@ -1,7 +1,9 @@
-//! Old messages that come again: each link remembers some of what it carried, and repeats it while it echoes.
+//! Old messages that come late, or again: each link remembers some of what was sent on it, and delivers it while it
+//! echoes.
 //!
-//! A network that doubles a message delivers both copies within a few round trips. Here a copy comes many views later,
-//! when most of what it speaks of is no longer so. Only links that some fault will make echo remember anything.
+//! A network that doubles a message delivers both copies within a few round trips, and one that loses it never does.
+//! Here a message comes many views later, when most of what it speaks of is no longer so. Only links that some fault will
+//! make echo remember anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +25,9 @@ struct Link<T> {
     key: Key,
     /// Faults that make it echo at present.
     at_work: u32,
-    sent: u64,
-    /// By kind, so that what is said seldom is not crowded out.
-    kept: Arc<BTreeMap<MessageKind, Vec<T>>>,
+    /// By kind, so that what is said seldom is not crowded out; and each message in a slot of its own choice, so that
+    /// one more or less of them changes one slot.
+    kept: Arc<BTreeMap<MessageKind, [Option<T>; SLOTS]>>,
 }
 
 impl<T: Clone> Echoes<T> {
@@ -36,7 +38,7 @@ impl<T: Clone> Echoes<T> {
             let FaultKind::Echo { links: named, .. } = &fault.what else { continue };
             for (from, to) in named {
                 let key = randomness.key(Purpose::Echo, from.word()).and(to.word());
-                let silent = Link { key, at_work: 0, sent: 0, kept: Arc::default() };
+                let silent = Link { key, at_work: 0, kept: Arc::default() };
                 links.entry((*from, *to)).or_insert(silent);
             }
         }
@@ -62,47 +64,52 @@ impl<T: Clone> Echoes<T> {
         self.links.clear();
     }
 
-    /// How many messages came again.
+    /// How many old messages were to come.
     pub fn count(&self) -> u64 {
         self.echoed
     }
 
-    /// A link carries `message`; the older one that comes with it, if the link echoes.
-    pub fn carried(&mut self, from: Endpoint, to: Endpoint, kind: MessageKind, message: &T) -> Option<T> {
+    /// Whether what is sent on this link may come again.
+    pub fn remembers(&self, from: Endpoint, to: Endpoint) -> bool {
+        self.links.contains_key(&(from, to))
+    }
+
+    /// Somebody sends `message`, which may be lost; the older one that comes with it, if the link echoes. `sending` keys
+    /// the draws about it.
+    pub fn sent(
+        &mut self,
+        from: Endpoint,
+        to: Endpoint,
+        kind: MessageKind,
+        sending: u64,
+        message: &T,
+    ) -> Option<T> {
         let link = self.links.get_mut(&(from, to))?;
-        let mut draw = link.key.draw(&[link.sent]);
-        link.sent += 1;
-        let mut older = None;
-        if link.at_work > 0 && draw.chance(ECHO_PPM) {
-            let kinds = link.kept.len() as u64;
-            let kept = (kinds > 0).then(|| link.kept.values().nth(draw.below(kinds) as usize)).flatten();
-            older = kept.map(|kept| draw.pick(kept).clone());
-            self.echoed += u64::from(older.is_some());
-        }
-        let kept = Arc::make_mut(&mut link.kept).entry(kind).or_default();
-        if kept.len() < KEPT_OF_A_KIND_MAX {
-            kept.push(message.clone());
-        } else if draw.chance(REPLACE_PPM) {
-            // The ages of what is kept are spread: from just now to many times what is kept.
-            let at = draw.below(KEPT_OF_A_KIND_MAX as u64) as usize;
-            kept[at] = message.clone();
+        let mut draw = link.key.draw(&[sending]);
+        let (own, replaces) = (draw.below(SLOTS as u64) as usize, draw.chance(REPLACES_PPM));
+        let (other, echoed) = (draw.pick(&MessageKind::WORDS).0, draw.below(SLOTS as u64) as usize);
+        let older =
+            link.kept.get(&other).and_then(|slots| slots[echoed].clone()).filter(|_| link.at_work > 0);
+        self.echoed += u64::from(older.is_some());
+        let is_empty = link.kept.get(&kind).is_none_or(|slots| slots[own].is_none());
+        if is_empty || replaces {
+            let slots = Arc::make_mut(&mut link.kept).entry(kind);
+            slots.or_insert_with(|| std::array::from_fn(|_| None))[own] = Some(message.clone());
         }
         older
     }
 }
 
-/// How often a message that a link carries brings an older one along.
-const ECHO_PPM: u32 = 500_000;
 /// Messages of one kind that a link remembers.
-const KEPT_OF_A_KIND_MAX: usize = 32;
-/// How often a message takes the place of one that is remembered.
-const REPLACE_PPM: u32 = 250_000;
+const SLOTS: usize = 32;
+/// How often a message takes the place of an older one: the ages of what is kept are spread.
+const REPLACES_PPM: u32 = 250_000;
 
 #[cfg(test)]
 mod tests {
     use chronon_core::types::NodeId;
 
-    use super::{Echoes, KEPT_OF_A_KIND_MAX};
+    use super::Echoes;
     use crate::net::{Endpoint, MessageKind};
     use crate::plan::{Fault, FaultKind};
     use crate::random::Randomness;
@@ -116,38 +123,58 @@ mod tests {
         Echoes::new(&[Fault { at: WorldTime::ZERO, what }], Randomness::new(5, 0))
     }
 
+    fn carry(echoes: &mut Echoes<u64>, kind: MessageKind, message: u64) -> Option<u64> {
+        echoes.sent(A, B, kind, message, &message)
+    }
+
     #[test]
     fn a_link_repeats_what_it_carried_only_while_it_echoes() {
         let mut echoes = echoes();
-        let carry = |echoes: &mut Echoes<u64>, messages: std::ops::Range<u64>| -> Vec<(u64, u64)> {
-            let older = |m| echoes.carried(A, B, MessageKind::Prepare, &m).map(|older| (m, older));
+        let prepares = |echoes: &mut Echoes<u64>, messages: std::ops::Range<u64>| -> Vec<(u64, u64)> {
+            let older = |m| carry(echoes, MessageKind::Prepare, m).map(|older| (m, older));
             messages.filter_map(older).collect()
         };
-        assert_eq!(carry(&mut echoes, 0..100), []);
+        assert_eq!(prepares(&mut echoes, 0..200), []);
         echoes.begin(A, B);
-        let came_again = carry(&mut echoes, 100..300);
-        assert!((70..130).contains(&came_again.len()), "half of 200, not {}", came_again.len());
+        let came_again = prepares(&mut echoes, 200..1200);
+        assert!((60..140).contains(&came_again.len()), "one of ten kinds, not {}", came_again.len());
         assert!(came_again.iter().all(|(with, older)| older < with), "what comes again was sent before");
-        assert!(came_again.iter().any(|(with, older)| older + 2 * KEPT_OF_A_KIND_MAX as u64 <= *with));
+        let ages = |least: u64| came_again.iter().filter(|(with, older)| with - older >= least).count();
+        assert!(ages(200) >= 5 && ages(200) < came_again.len(), "some are old, some are not");
         assert_eq!(echoes.count(), came_again.len() as u64);
         echoes.end(A, B);
-        assert_eq!(carry(&mut echoes, 300..400), []);
+        assert_eq!(prepares(&mut echoes, 1200..1400), []);
     }
 
     #[test]
     fn what_is_said_seldom_is_not_crowded_out() {
         let mut echoes = echoes();
-        echoes.carried(A, B, MessageKind::DoViewChange, &7);
-        assert!((100..10_000).all(|m| echoes.carried(A, B, MessageKind::Prepare, &m).is_none()));
+        (0..20).for_each(|m| assert_eq!(carry(&mut echoes, MessageKind::DoViewChange, m), None));
+        (100..10_000).for_each(|m| assert_eq!(carry(&mut echoes, MessageKind::Prepare, m), None));
         echoes.begin(A, B);
-        let again = (0..40).filter(|m| echoes.carried(A, B, MessageKind::Prepare, m) == Some(7)).count();
-        assert!(again >= 4, "one echo of two is of the other kind: {again} of 40");
+        let of_both = (10_000..10_400).filter_map(|m| carry(&mut echoes, MessageKind::Prepare, m));
+        let again = of_both.filter(|older| *older < 20).count();
+        assert!(again >= 5, "{again} of 400");
+    }
+
+    #[test]
+    fn one_message_less_changes_few_echoes() {
+        let (mut all, mut fewer) = (echoes(), echoes());
+        [&mut all, &mut fewer].into_iter().for_each(|echoes| echoes.begin(A, B));
+        carry(&mut all, MessageKind::Prepare, 0);
+        let echo = |m| (carry(&mut all, MessageKind::Prepare, m), carry(&mut fewer, MessageKind::Prepare, m));
+        let (mut told, mut differ) = (0, 0);
+        for (one, other) in (1..2000).map(echo) {
+            told += u32::from(one.is_some());
+            differ += u32::from(one != other);
+        }
+        assert!(told > 100 && differ < 10, "{differ} of {told} echoes differ");
     }
 
     #[test]
     fn other_links_remember_nothing() {
         let mut echoes = echoes();
         echoes.begin(B, A);
-        assert!((0..100).all(|m| echoes.carried(B, A, MessageKind::Prepare, &m).is_none()));
+        assert!((0..100).all(|m| echoes.sent(B, A, MessageKind::Prepare, m, &m).is_none()));
     }
 }

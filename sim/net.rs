@@ -184,8 +184,14 @@ pub struct DropRule {
     pub count: u32,
 }
 
-/// When the copies of a message arrive: none, one or two.
-pub type Fate = [Option<WorldTime>; 2];
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fate {
+    /// When its copies arrive: none, one or two.
+    pub arrivals: [Option<WorldTime>; 2],
+    /// Tells this sending of this message from all others, whoever else sends what: keys what is drawn about it.
+    pub sending: u64,
+}
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -270,10 +276,11 @@ impl SimNet {
         let (link, way) = (self.links[index], self.ways[index]);
         let (message, attempt) = self.attempt(self.index(from), way.key, subject);
         let mut draw = self.randomness.draw(Purpose::Message, message, &[u64::from(attempt)]);
+        let sending = message.wrapping_add(u64::from(attempt));
         let lost = draw.chance(self.model.loss_ppm.saturating_add(link.loss_ppm));
         if link.cuts > 0 || lost || self.dropped_by_rule(from, to, subject, attempt) {
             self.lost += 1;
-            return [None, None];
+            return Fate { arrivals: [None, None], sending };
         }
         let typical = way.typical_ns;
         let mut arrival = |typical| {
@@ -289,7 +296,7 @@ impl SimNet {
         let second = arrival(typical * 4);
         let doubled = draw.chance(self.model.duplicate_ppm);
         self.duplicated += u64::from(doubled);
-        [Some(first), doubled.then_some(second)]
+        Fate { arrivals: [Some(first), doubled.then_some(second)], sending }
     }
 
     /// Whether the link carries nothing at present.

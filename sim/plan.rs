@@ -5,7 +5,7 @@ use std::fmt;
 use chronon_core::engine::{DiskOp, FileId};
 use chronon_core::types::NodeId;
 
-use crate::net::{DropRule, Endpoint};
+use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 use crate::units::show_span;
@@ -77,7 +77,7 @@ pub enum FaultKind {
         /// How long.
         for_ns: u64,
     },
-    /// Links deliver again, beside what they carry, what they carried long before.
+    /// Links deliver, beside what they carry, what was sent on them long before, lost or not.
     Echo {
         /// Which, each from one endpoint to another.
         links: Vec<(Endpoint, Endpoint)>,
@@ -171,7 +171,7 @@ impl FaultKind {
         ("cut", "links carry nothing: symmetric, one-way or partial partitions, clients included"),
         ("lossy", "links lose a share of their messages"),
         ("clog", "links hold messages back, then deliver them"),
-        ("echo", "links deliver again what they carried long before"),
+        ("echo", "links deliver again what was sent on them long before"),
         ("drop", "messages of one kind are dropped"),
         ("disk_stall", "a disk completes nothing for a while"),
         ("clock_jump", "a wall clock jumps forward or back"),
@@ -280,7 +280,7 @@ fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
             plan.push(Fault { at: WorldTime::from_nanos(at), what: cut_off(node, shape, for_ns) });
             at += for_ns;
             if draw.below(3) == 0 {
-                plan.extend(returns_slow(node, at, shape, &mut draw));
+                plan.extend(returns_slow(node, at, draw.below(for_ns), shape, &mut draw));
             }
         }
     }
@@ -288,10 +288,9 @@ fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
 
 /// The disk of a node stalls from a while before the node is back: it hears of the next view while what it wrote in the
 /// old one is still on its way.
-fn returns_slow(node: NodeId, back: u64, shape: PlanShape, draw: &mut Draw) -> Option<Fault> {
-    let before = draw.below(200 * MILLISECOND);
+fn returns_slow(node: NodeId, back: u64, before: u64, shape: PlanShape, draw: &mut Draw) -> Option<Fault> {
     let at = back - before;
-    let for_ns = before + draw.tailed(50 * MILLISECOND);
+    let for_ns = before + draw.tailed(200 * MILLISECOND);
     let what = FaultKind::DiskStall { node, for_ns };
     (at < shape.until_ns).then_some(Fault { at: WorldTime::from_nanos(at), what })
 }
@@ -312,8 +311,19 @@ const ROTATIONS: u64 = 1000;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 10] =
-    [crash, crash_at_disk_op, power_loss, pause, partition, lossy, clog, disk_stall, clock_jump, echo];
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 11] = [
+    crash,
+    crash_at_disk_op,
+    power_loss,
+    pause,
+    partition,
+    lossy,
+    clog,
+    disk_stall,
+    clock_jump,
+    echo,
+    drop_kind,
+];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::Crash { node: some_node(draw, shape), down_ns: draw.tailed(400 * MILLISECOND) }
@@ -388,6 +398,16 @@ fn echo(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::Echo { links, for_ns: draw.tailed(2 * SECOND) }
 }
 
+/// Messages of one kind are lost, of everybody or from or to one node: what would have been settled within a round trip
+/// stays open through several views.
+fn drop_kind(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let kind = Some(draw.pick(&MessageKind::WORDS).0);
+    let mut end = || (draw.below(3) == 0).then(|| Endpoint::Node(some_node(draw, shape)));
+    let (from, to) = (end(), end());
+    let rule = DropRule { kind, from, to, attempts: u32::MAX, bytes_min: 0, count: u32::MAX };
+    FaultKind::Drop { rule, for_ns: draw.tailed(2 * SECOND) }
+}
+
 fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
 }
@@ -444,8 +464,7 @@ mod tests {
                 *seeds.entry(word).or_default() += 1;
             }
         }
-        // `drop` is for scenarios.
-        assert_eq!(seeds.len(), FaultKind::WORDS.len() - 1);
+        assert_eq!(seeds.len(), FaultKind::WORDS.len());
         for (word, count) in seeds {
             // These may come with a rotation, in another half.
             let about = if ["cut", "disk_stall"].contains(&word) { 240..360 } else { 140..260 };

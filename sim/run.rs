@@ -75,6 +75,13 @@ pub enum Cause {
     NotDeterministic {
         /// The first difference.
         what: String,
+        /// What was wrong with one of the two.
+        beside: Option<Box<Cause>>,
+    },
+    /// An oracle reached its limits: it knows neither.
+    GaveUp {
+        /// Which, and how often.
+        what: String,
     },
     /// No oracle had anything to compare.
     ComparedNothing,
@@ -91,19 +98,31 @@ pub enum Cause {
 pub const ALL_HELD: u8 = 0;
 /// The exit status for wrong usage and unreadable files.
 pub const WRONG_USAGE: u8 = 2;
+/// The exit status when a safety invariant broke, or something that is judged is not as it must be.
+pub const INVARIANT_BROKE: u8 = 10;
+/// The exit status when there was no progress that nothing excuses.
+pub const NO_PROGRESS: u8 = 11;
+/// The exit status after a panic or a halt.
+pub const STOPPED: u8 = 12;
+/// The exit status when the same run went two ways.
+pub const NOT_DETERMINISTIC: u8 = 13;
 /// The exit status when nothing was compared.
 pub const NOTHING_COMPARED: u8 = 14;
+/// The exit status when limits were reached before the answer was known.
+pub const GAVE_UP: u8 = 15;
 
 impl Cause {
     /// The exit status of the command.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::World(Failure::Violation(violation)) if violation.invariant == "Heals" => 11,
-            Self::World(Failure::Violation(_)) | Self::Unexpected { .. } => 10,
-            Self::World(Failure::Halt { .. } | Failure::Spins { .. }) | Self::Panic { .. } => 12,
-            Self::NotDeterministic { .. } => 13,
+            Self::World(Failure::Violation(violation)) if violation.invariant == "Heals" => NO_PROGRESS,
+            Self::World(Failure::Violation(_)) | Self::Unexpected { .. } => INVARIANT_BROKE,
+            Self::World(Failure::Halt { .. } | Failure::Spins { .. }) | Self::Panic { .. } => STOPPED,
+            Self::NotDeterministic { beside, .. } => {
+                gravest(beside.iter().map(|cause| cause.exit_code()).chain([NOT_DETERMINISTIC]))
+            }
             Self::ComparedNothing => NOTHING_COMPARED,
-            Self::World(Failure::OutOfSteps { .. }) => 15,
+            Self::World(Failure::OutOfSteps { .. }) | Self::GaveUp { .. } => GAVE_UP,
             Self::Config(_) => WRONG_USAGE,
         }
     }
@@ -117,6 +136,7 @@ impl Cause {
             Self::World(Failure::OutOfSteps { .. }) => "out of steps",
             Self::Panic { .. } => "panic",
             Self::NotDeterministic { .. } => "not deterministic",
+            Self::GaveUp { .. } => "gave up",
             Self::ComparedNothing => "compared nothing",
             Self::Unexpected { .. } => "unexpected",
             Self::Config(_) => "configuration",
@@ -135,6 +155,7 @@ impl Cause {
             Self::World(Failure::OutOfSteps { .. }) => "the bound on steps".to_owned(),
             Self::Panic { site, .. } => site.clone(),
             Self::NotDeterministic { .. } => "the same seed twice".to_owned(),
+            Self::GaveUp { what } => without_numbers(what),
             Self::ComparedNothing => "the end of the run".to_owned(),
             Self::Unexpected { what } => without_numbers(what),
             Self::Config(error) => without_numbers(&error.to_string()),
@@ -196,7 +217,11 @@ impl fmt::Display for Cause {
             }
             Self::World(Failure::OutOfSteps { steps }) => write!(f, "gave up after {steps} steps"),
             Self::Panic { message, .. } => write!(f, "panic: {message}"),
-            Self::NotDeterministic { what } => write!(f, "not deterministic: {what}"),
+            Self::NotDeterministic { what, beside: None } => write!(f, "not deterministic: {what}"),
+            Self::NotDeterministic { what, beside: Some(cause) } => {
+                write!(f, "not deterministic: {what}; and one of the runs fails: {cause}")
+            }
+            Self::GaveUp { what } => write!(f, "gave up: {what}"),
             Self::ComparedNothing => f.write_str("the run compared nothing"),
             Self::Unexpected { what } => write!(f, "unexpected: {what}"),
             Self::Config(error) => write!(f, "configuration: {error}"),
@@ -214,7 +239,7 @@ pub(crate) fn gravity(code: u8) -> usize {
     GRAVITY.iter().position(|other| *other == code).unwrap_or(GRAVITY.len())
 }
 
-const GRAVITY: [u8; 5] = [10, 12, 11, 13, 14];
+const GRAVITY: [u8; 5] = [INVARIANT_BROKE, STOPPED, NO_PROGRESS, NOT_DETERMINISTIC, NOTHING_COMPARED];
 
 impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
     /// The application and the workload, under every oracle.
@@ -251,9 +276,16 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
         let (seed, nodes, groups) = (config.seed, config.nodes.len() as u32, config.groups.len());
         let oracles = (self.oracles)().into_iter().chain(watcher).collect();
         let (application, workload) = (self.application.clone(), self.workload.clone());
-        let mut world = match World::new(config, application, workload, oracles, tell.is_some()) {
-            Ok(world) => world,
-            Err(error) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
+        let mut made = None;
+        let lines = tell.is_some();
+        let panic = panics::catch(|| made = Some(World::new(config, application, workload, oracles, lines)));
+        let mut world = match (made, panic) {
+            (Some(Ok(world)), _) => world,
+            (Some(Err(error)), _) => return Report::of_nothing(seed, nodes, groups, Cause::Config(error)),
+            (None, panic) => {
+                let Caught { message, site } = panic.err().unwrap_or_default();
+                return Report::of_nothing(seed, nodes, groups, Cause::Panic { message, site });
+            }
         };
         let panic = panics::catch(|| {
             while world.step() == Progress::GoesOn {
@@ -288,7 +320,9 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
         };
         let what = first_difference(&mut one, &mut other)
             .unwrap_or_else(|| format!("trace hashes {:?} and {:?}", once.hash, again.hash));
-        Report { cause: Some(Cause::NotDeterministic { what }), wall: began.elapsed(), ..once }
+        let beside = [once.cause.clone(), again.cause].into_iter().flatten();
+        let beside = beside.min_by_key(|cause| gravity(cause.exit_code())).map(Box::new);
+        Report { cause: Some(Cause::NotDeterministic { what, beside }), wall: began.elapsed(), ..once }
     }
 }
 
@@ -335,6 +369,10 @@ impl Report {
         if cause.is_none() && (tally.committed == 0 || counts.total() == 0) {
             cause = Some(Cause::ComparedNothing);
         }
+        if cause.is_none() && counts.given_up() > 0 {
+            let what = format!("{} objects are neither linearizable nor not", counts.given_up());
+            cause = Some(Cause::GaveUp { what });
+        }
         Self {
             seed: config.seed,
             cause,
@@ -364,6 +402,11 @@ mod tests {
 
     #[test]
     fn the_gravest_failure_gives_the_exit_status() {
+        let beside =
+            Some(Box::new(Cause::World(Failure::Violation(Violation::new("StateSafety", String::new())))));
+        let what = "step 3".to_owned();
+        assert_eq!(Cause::NotDeterministic { what: what.clone(), beside }.exit_code(), 10);
+        assert_eq!(Cause::NotDeterministic { what, beside: None }.exit_code(), 13);
         assert_eq!(gravest([0, 0]), 0);
         assert_eq!(gravest([11, 12, 14]), 12);
         assert_eq!(gravest([13, 11]), 11);

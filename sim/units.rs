@@ -1,5 +1,6 @@
 //! Seeds, spans and shards as people write them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::time::{MICROSECOND, MILLISECOND, SECOND};
@@ -99,9 +100,18 @@ const UNITS: [(&str, u64); 6] = [
     ("h", 3600 * SECOND),
 ];
 
+/// `word` as a shell takes it for one word.
+pub fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Shard, parse_seed, parse_span, show_span};
+    use super::{Shard, parse_seed, parse_span, quoted, show_span};
     use crate::time::{MILLISECOND, SECOND};
 
     #[test]
@@ -145,5 +155,13 @@ mod tests {
         for wrong in ["0/3", "4/3", "1", "1/0", "a/b", "1/2/3"] {
             assert!(Shard::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_word_stays_one_word_in_a_shell() {
+        assert_eq!(quoted("seeds/a-b.toml"), "seeds/a-b.toml");
+        assert_eq!(quoted("a b.toml"), "'a b.toml'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
     }
 }

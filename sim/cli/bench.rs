@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::bench_checker;
 use super::core_share::CoreShare;
 use crate::config::{Asks, WorldConfig};
-use crate::run::{ALL_HELD, Cause, Report, Simulation};
+use crate::run::{ALL_HELD, NOT_DETERMINISTIC, Report, Simulation};
 use crate::scenario::{nodes_up_to, quiet_config};
 use crate::time::{SECOND, WorldTime};
 use crate::workload::BuiltinWorkload;
@@ -19,7 +19,7 @@ pub(super) struct BenchArgs {
     #[command(subcommand)]
     what: Option<What>,
     /// Simulated seconds.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value = "600", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
 }
 
@@ -50,8 +50,8 @@ fn run_simulator(seconds: u64, json: bool) -> u8 {
     let (quiet, seeds) = match shares(&simulation) {
         Ok(shares) => shares,
         Err(what) => {
-            println!("FAILED: {what}");
-            return Cause::NotDeterministic { what }.exit_code();
+            eprintln!("FAILED: {what}");
+            return NOT_DETERMINISTIC;
         }
     };
     if json {
@@ -88,7 +88,7 @@ fn run_simulator(seconds: u64, json: bool) -> u8 {
         }
     }
     if let Some(cause) = &report.cause {
-        println!("FAILED: {cause}");
+        eprintln!("FAILED: {cause}");
         return report.exit_code();
     }
     ALL_HELD
@@ -106,7 +106,7 @@ fn shares(simulation: &Simulation<Builtin, BuiltinWorkload>) -> Result<(CoreShar
 
 fn bench_config(seconds: u64) -> WorldConfig {
     let mut config = quiet_config(&nodes_up_to(3), &["register"]);
-    config.faults_ns = seconds.max(1) * SECOND;
+    config.faults_ns = seconds * SECOND;
     config.asking = Asks::everything(8, &config.groups);
     config.clients.think_ns = 80 * crate::time::MILLISECOND;
     config.steps_max = u64::MAX;

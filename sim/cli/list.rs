@@ -18,7 +18,7 @@ const SCENARIOS: &str = "scenarios";
 pub(super) fn print(json: bool) -> u8 {
     let oracles: Vec<&str> =
         oracle::all().iter().flat_map(|oracle| oracle.invariants().iter().copied()).collect();
-    let beside = ["Heals", "Replayable"];
+    let beside = oracle::OF_THE_WORLD;
     let files = scenario::files_of(Path::new(SCENARIOS)).unwrap_or_default();
     let scenarios: Vec<(String, String)> = files
         .iter()

@@ -8,7 +8,7 @@ use clap::Args;
 use super::interrupt::{self, INTERRUPTED};
 use super::progress::Progress;
 use crate::lines::{Results, ResultsError};
-use crate::mutants::{Budget, Ended, Mutant, MutantsHeader, Score, Tree, Trial, Verdict};
+use crate::mutants::{Budget, Ended, Mutant, MutantsHeader, Outcome, Score, Shrinking, Tree, Trial, Verdict};
 use crate::run::ALL_HELD;
 use crate::units::{parse_span, show_span};
 
@@ -34,6 +34,9 @@ pub(super) struct MutantsArgs {
     /// Time for the swarm of each mutant, at most.
     #[arg(long = "for", id = "time", value_name = "SPAN", default_value = "5m", value_parser = parse_span)]
     time: u64,
+    /// Shrink the failing run of each bug that is found, for so long at most, into the scenario DIR/MUTANT.toml.
+    #[arg(long, value_name = "SPAN", requires = "out", value_parser = parse_span)]
+    shrink: Option<u64>,
     /// Write every verdict as JSON Lines into DIR/mutants.jsonl.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,7 +58,9 @@ pub(super) fn run(args: &MutantsArgs, json: bool) -> Result<u8, String> {
     let (mut results, known) = open(args, &tree)?;
     let stop = interrupt::flag()?;
     let budget = Budget { seeds: args.seeds, time: Duration::from_nanos(args.time) };
-    let trial = Trial { tree: &tree, budget, stop: &stop };
+    let shrink = args.shrink.zip(args.out.as_deref());
+    let shrink = shrink.map(|(ns, dir)| Shrinking { time: Duration::from_nanos(ns), dir });
+    let trial = Trial { tree: &tree, budget, shrink, stop: &stop };
     let mut score = Score::default();
     if !json {
         println!("{}", Score::head());
@@ -84,7 +89,7 @@ pub(super) fn run(args: &MutantsArgs, json: bool) -> Result<u8, String> {
 fn open(args: &MutantsArgs, tree: &Tree) -> Result<(Option<Results>, Vec<Verdict>), String> {
     let Some(dir) = &args.out else { return Ok((None, Vec::new())) };
     let told = |error: ResultsError| error.to_string();
-    let header = MutantsHeader::new(tree.hash(), args.seeds, args.time);
+    let header = MutantsHeader::new(tree.hash(), args.seeds, args.time, args.shrink);
     let (mut results, past) =
         Results::open(&dir.join(VERDICTS), MutantsHeader::read, Verdict::read).map_err(told)?;
     let Some(past) = past else {
@@ -96,10 +101,11 @@ fn open(args: &MutantsArgs, tree: &Tree) -> Result<(Option<Results>, Vec<Verdict
     }
     if past.header != header {
         return Err(format!(
-            "{}: these verdicts are of another tree or another budget (--seeds {}, --for {}): begin in another DIR",
+            "{}: these verdicts are of another tree or another budget (--seeds {}, --for {}{}): begin in another DIR",
             past.path.display(),
             past.header.seeds,
             show_span(past.header.time_ns),
+            past.header.shrink_ns.map_or_else(String::new, |ns| format!(", --shrink {}", show_span(ns))),
         ));
     }
     results.go_on(&past).map_err(told)?;
@@ -126,7 +132,9 @@ fn judge_all(
             Some(verdict) => verdict,
             None => {
                 let verdict = trial.judge(mutant, &|how| progress.say(how))?;
-                if let Some(results) = &mut results {
+                // One that does not build here and now may do so the next time.
+                let lasts = !matches!(verdict.outcome, Outcome::DoesNotBuild(_) | Outcome::Broke(_));
+                if let Some(results) = results.as_mut().filter(|_| lasts) {
                     results.add(&verdict).map_err(|error| Ended::Failed(error.to_string()))?;
                 }
                 verdict

@@ -1,5 +1,6 @@
 //! `chronon-sim shrink`.
 
+use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::oracle::promise_of;
 use crate::run::ALL_HELD;
 use crate::scenario;
 use crate::shrink::{Effort, Shrunk, Size, Standing, is_shrinkable, shrink};
-use crate::units::parse_span;
+use crate::units::{parse_span, quoted};
 
 /// What to shrink, and where to.
 #[derive(Debug, Args)]
@@ -33,6 +34,8 @@ pub(super) struct ShrinkArgs {
 /// Shrinks and tells; the exit status is that of the run that is left.
 pub(super) fn run(args: &ShrinkArgs, json: bool) -> Result<u8, String> {
     let (name, config, scenario) = replayed(&args.what)?;
+    // It goes into a comment.
+    let name = name.replace(char::is_control, " ");
     let simulation = super::simulation();
     let first = simulation.run(config.clone(), None);
     let Some(cause) = first.cause.clone() else {
@@ -54,6 +57,9 @@ pub(super) fn run(args: &ShrinkArgs, json: bool) -> Result<u8, String> {
     if !is_shrinkable(&cause) {
         return Err(format!("{name}: {cause}: a smaller run would say nothing about that"));
     }
+    let unwritable = |error: std::io::Error| format!("{}: {error}", args.out.display());
+    // Before a minute's work, not after it.
+    OpenOptions::new().create(true).append(true).open(&args.out).map_err(unwritable)?;
     let stop = interrupt::flag()?;
     let (before, began) = (Size::of(&config), Instant::now());
     let mut progress = Progress::new("smaller runs", None);
@@ -65,7 +71,7 @@ pub(super) fn run(args: &ShrinkArgs, json: bool) -> Result<u8, String> {
     let shrunk = shrink(&run, config, (cause, first.simulated), effort, &stop, tell);
     progress.finish();
     let text = text_of(&name, before, &shrunk);
-    std::fs::write(&args.out, text).map_err(|error| format!("{}: {error}", args.out.display()))?;
+    fs::write(&args.out, text).map_err(unwritable)?;
     tell_shrunk(args, &name, before, &shrunk, began.elapsed(), json);
     Ok(shrunk.cause.exit_code())
 }
@@ -101,8 +107,10 @@ fn tell_shrunk(args: &ShrinkArgs, name: &str, before: Size, shrunk: &Shrunk, too
     if !finished {
         println!("  stopped before everything was tried: shrink {file} again to go on");
     }
-    println!("  replay: chronon-sim replay {file} --trace");
-    println!("  explain: chronon-sim explain {file}");
+    let file = file.to_string();
+    let quoted = quoted(&file);
+    println!("  replay: chronon-sim replay {quoted} --trace");
+    println!("  explain: chronon-sim explain {quoted}");
 }
 
 fn told(size: Size) -> String {

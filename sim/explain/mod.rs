@@ -3,7 +3,6 @@
 mod needs;
 mod story;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::mpsc;
 
@@ -50,13 +49,8 @@ where
     Simulation<A, W>: Sync,
 {
     let (listener, told) = mpsc::channel();
-    let mut last = VecDeque::with_capacity(LINES_KEPT);
-    let mut keep = |line: &str| {
-        if last.len() == LINES_KEPT {
-            last.pop_front();
-        }
-        last.push_back(line.to_owned());
-    };
+    let mut last = String::new();
+    let mut keep = |line: &str| line.clone_into(&mut last);
     let narrator = Box::new(story::Narrator::new(listener));
     let report = judge(simulation.run_beside(config.clone(), Some(narrator), Some(&mut keep)));
     let mut story = fault_story(config, report.simulated);
@@ -67,7 +61,7 @@ where
         story.retain(|told| told.group.is_none_or(|other| other == group));
     }
     let promise = report.cause.as_ref().and_then(|cause| promise_of(cause.word()));
-    let last_step = last.pop_back().map(|line| shortened(&line)).unwrap_or_default();
+    let last_step = shortened(&last);
     let parts = match &report.cause {
         Some(cause) => needs::parts(simulation, config, judge, cause, jobs),
         None => Vec::new(),
@@ -75,8 +69,6 @@ where
     Explanation { setup: setup(config), story, report, promise, last_step, parts }
 }
 
-/// Trace lines that are kept: the last one is shown.
-const LINES_KEPT: usize = 1;
 /// Characters of a line of the trace that are shown.
 const SHOWN_MAX: usize = 600;
 

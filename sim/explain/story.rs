@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use chronon_core::node::{Answer, Effect, GroupStatus, Role};
+use chronon_core::node::{Answer, Effect, GroupStatus, Role, Route};
 use chronon_core::types::{GroupId, NodeId, Op};
 
+use crate::client::Session;
 use crate::oracle::{Counts, Observed, Oracle, Violation};
 use crate::time::WorldTime;
 
@@ -113,7 +114,7 @@ impl Oracle for Narrator {
                 *acknowledged = (acknowledged.0 + 1, acknowledged.1.max(*op));
             }
             Observed::Abandoned { process, operation } => {
-                let client = process >> 16 & u64::from(u16::MAX);
+                let client = Session::asks_on(Route(*process)).client;
                 self.tell(
                     at,
                     None,

@@ -21,6 +21,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::plan::FaultKind;
 use crate::scenario::error::Located;
 
 /// A planted bug, or an equivalent.
@@ -177,6 +178,15 @@ fn check(shape: &Shape, path: &Path) -> Result<(), Located> {
     if let Some(empty) = texts.into_iter().find(|text| text.get_ref().trim().is_empty()) {
         return refuse(empty.span(), "this must not be empty".to_owned());
     }
+    let fault = shape.fault.get_ref().as_str();
+    let mut faults = FaultKind::WORDS.iter().map(|(word, _)| *word).chain(CONDITIONS);
+    if !faults.any(|word| word == fault) {
+        let words: Vec<&str> = FaultKind::WORDS.iter().map(|(word, _)| *word).chain(CONDITIONS).collect();
+        return refuse(
+            shape.fault.span(),
+            format!("there is no fault `{fault}`; there are {}", words.join(", ")),
+        );
+    }
     match (&shape.equivalent, &shape.why) {
         (Some(equivalent), None) if *equivalent.get_ref() => {
             return refuse(equivalent.span(), "`why` is missing: why it must not be found".to_owned());
@@ -205,6 +215,8 @@ fn check(shape: &Shape, path: &Path) -> Result<(), Located> {
     Ok(())
 }
 
+/// What exposes a bug and is no fault of the plan.
+const CONDITIONS: [&str; 3] = ["duplicates", "few sessions", "none"];
 /// Where mutants lie in the tree.
 const FOLDER: &str = "sim/mutants";
 
@@ -214,7 +226,7 @@ mod tests {
 
     use super::Mutant;
 
-    const HEAD: &str = "name = 'twice'\nseen = 's'\nfault = 'f'\nwhat = 'w'\n";
+    const HEAD: &str = "name = 'twice'\nseen = 's'\nfault = 'none'\nwhat = 'w'\n";
 
     fn edit(find: &str, replace: &str) -> String {
         format!("[[edit]]\nfile = \"a.rs\"\nfind = '{find}'\nreplace = '{replace}'\n")
@@ -267,6 +279,10 @@ mod tests {
             (
                 HEAD.replace("twice", "once") + &edit("one", "x"),
                 "twice.toml:1:8: the name must be the file's, `twice`",
+            ),
+            (
+                HEAD.replace("none", "noon") + &edit("one", "x"),
+                "twice.toml:3:9: there is no fault `noon`; there are crash, ",
             ),
             (HEAD.replace("'w'", "' '") + &edit("one", "x"), "twice.toml:4:8: this must not be empty"),
             (format!("{HEAD}sead = 1\n{}", edit("one", "x")), "twice.toml:5:1: unknown field `sead`"),

@@ -12,7 +12,6 @@ use super::process::{Ended, Running};
 
 /// A copy, locked as long as this lives. It stays where it is: the next one there builds what has changed since.
 pub struct Tree {
-    root: PathBuf,
     work: PathBuf,
     hash: String,
     _lock: File,
@@ -57,7 +56,7 @@ impl Tree {
             }
         }
         let hash = hasher.finalize().to_hex().as_str().to_owned();
-        Ok(Self { root: root.to_owned(), work: work.to_owned(), hash, _lock: lock })
+        Ok(Self { work: work.to_owned(), hash, _lock: lock })
     }
 
     /// The hash of the tree: mutants judged in another one may be judged otherwise.
@@ -70,16 +69,31 @@ impl Tree {
         &self.work
     }
 
-    /// Builds the simulator with `mutant` in it, or as it is; where the program lies, or what the compiler says.
+    /// Builds the simulator with `mutant` in it, or as it is; where the program lies, or what the compiler says. After
+    /// that the copy is as it was.
     pub(super) fn build(
         &self,
         mutant: Option<&Mutant>,
         stop: &AtomicBool,
     ) -> Result<Result<PathBuf, String>, Ended> {
-        let planted = mutant.map_or_else(|| Ok(Vec::new()), |mutant| mutant.planted(&self.root));
-        for (file, text) in planted.map_err(Ended::Failed)? {
-            write(&self.work.join(COPY), Path::new(&file), text.as_bytes()).map_err(Ended::Failed)?;
+        let Some(mutant) = mutant else { return self.build_copy(stop) };
+        // The copy's own texts: the tree may have changed since.
+        let copy = self.work.join(COPY);
+        let mut originals = Vec::new();
+        for (file, text) in mutant.planted(&copy).map_err(Ended::Failed)? {
+            let path = copy.join(&file);
+            let original = fs::read(&path);
+            let original = original.map_err(|error| Ended::Failed(format!("{}: {error}", path.display())))?;
+            originals.push((file, text, original));
         }
+        let put = |file: &str, text: &[u8]| write(&copy, Path::new(file), text).map_err(Ended::Failed);
+        originals.iter().try_for_each(|(file, text, _)| put(file, text.as_bytes()))?;
+        let built = self.build_copy(stop);
+        originals.iter().try_for_each(|(file, _, original)| put(file, original))?;
+        built
+    }
+
+    fn build_copy(&self, stop: &AtomicBool) -> Result<Result<PathBuf, String>, Ended> {
         let (target, log) = (self.work.join("target"), self.work.join("build.log"));
         let errors =
             File::create(&log).map_err(|error| Ended::Failed(format!("{}: {error}", log.display())))?;
@@ -108,19 +122,6 @@ impl Tree {
         let log = fs::read_to_string(&log).unwrap_or_else(|error| format!("{}: {error}", log.display()));
         let first = log.lines().find(|line| line.starts_with("error")).or(log.lines().next());
         Ok(Err(first.unwrap_or("cargo says nothing").to_owned()))
-    }
-
-    /// Takes `mutant` out again.
-    ///
-    /// # Errors
-    /// What file refuses, and why.
-    pub(super) fn restore(&self, mutant: &Mutant) -> Result<(), String> {
-        for (file, _) in mutant.planted(&self.root)? {
-            let source = self.root.join(&file);
-            let text = fs::read(&source).map_err(|error| format!("{}: {error}", source.display()))?;
-            write(&self.work.join(COPY), Path::new(&file), &text)?;
-        }
-        Ok(())
     }
 }
 

@@ -9,18 +9,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chronon_core::builtin::Builtin;
-
 use super::mutant::Mutant;
 use super::process::{BETWEEN_LOOKS, Ended, Running, go_on};
+use super::smallest::Shrinking;
 use super::tree::Tree;
-use super::verdict::{Exposed, Finding, Outcome, Verdict};
-use crate::config::WorldConfig;
-use crate::plan::FaultKind;
-use crate::run::{ALL_HELD, Simulation};
-use crate::scenario;
+use super::verdict::{Exposed, Finding, Outcome, Smallest, Verdict};
+use crate::run::{ALL_HELD, GAVE_UP, NOTHING_COMPARED, WRONG_USAGE};
 use crate::swarm::Record;
-use crate::workload::BuiltinWorkload;
 
 /// How much is tried before a mutant counts as one that survives.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +32,20 @@ pub struct Trial<'a> {
     pub tree: &'a Tree,
     /// How much is tried.
     pub budget: Budget,
+    /// How failing runs are shrunk; they are not when there is none.
+    pub shrink: Option<Shrinking<'a>>,
     /// Ends it when set.
     pub stop: &'a AtomicBool,
 }
 
 /// What came of a span of seeds.
-struct Hunt {
-    runs: u64,
+pub(super) struct Hunt {
+    pub(super) runs: u64,
     /// The failure of the lowest seed.
-    finding: Option<Finding>,
-    out_of_time: bool,
+    pub(super) finding: Option<Finding>,
+    pub(super) out_of_time: bool,
+    /// How a run ended that says nothing, if one did: it compared nothing, or gave up.
+    unjudged: Option<String>,
 }
 
 impl Trial<'_> {
@@ -66,16 +65,16 @@ impl Trial<'_> {
     /// # Errors
     /// [`Ended`] when there is no verdict.
     pub fn judge(&self, mutant: &Mutant, tell: &dyn Fn(String)) -> Result<Verdict, Ended> {
+        let verdict = |outcome, seeds, times| Verdict::new(mutant, outcome, seeds, times);
         tell(format!("{}: building", mutant.name));
         let began = Instant::now();
-        let built = self.tree.build(Some(mutant), self.stop);
-        self.tree.restore(mutant).map_err(Ended::Failed)?;
+        let built = self.tree.build(Some(mutant), self.stop)?;
         let build_ms = millis(began);
-        let program = match built? {
+        let program = match built {
             Ok(program) => program,
             Err(what) => {
                 let outcome = Outcome::DoesNotBuild(what);
-                return Ok(Verdict::new(mutant, outcome, 0, [build_ms, 0], Exposed::NotAsked));
+                return Ok(verdict(outcome, 0, [build_ms, 0]));
             }
         };
         let (began, seeds) = (Instant::now(), mutant.seeds.unwrap_or(self.budget.seeds));
@@ -85,27 +84,39 @@ impl Trial<'_> {
         {
             Ok(hunt) => hunt,
             Err(Ended::Failed(what)) => {
-                let times = [build_ms, millis(began)];
-                return Ok(Verdict::new(mutant, Outcome::Broke(what), 0, times, Exposed::NotAsked));
+                return Ok(verdict(Outcome::Broke(what), 0, [build_ms, millis(began)]));
             }
             Err(ended) => return Err(ended),
         };
         let times = [build_ms, millis(began)];
         let Some(finding) = hunt.finding else {
-            let outcome = if hunt.out_of_time { Outcome::OutOfTime } else { Outcome::Survived };
-            return Ok(Verdict::new(mutant, outcome, hunt.runs, times, Exposed::NotAsked));
+            let outcome = match hunt.unjudged {
+                Some(unjudged) => Outcome::Broke(unjudged),
+                None if hunt.out_of_time => Outcome::OutOfTime,
+                None => Outcome::Survived,
+            };
+            return Ok(verdict(outcome, hunt.runs, times));
         };
         tell(format!("{}: without {}", mutant.name, mutant.fault));
         let exposed = match mutant.equivalent {
             Some(_) => Exposed::NotAsked,
             None => self.exposed(&program, &mutant.fault, &finding, seeds, until)?,
         };
+        tell(format!("{}: shrinking seed {}", mutant.name, finding.seed));
+        let smallest = match self.shrink {
+            Some(shrink) if mutant.equivalent.is_none() => {
+                self.smallest(&program, &mutant.name, &finding, shrink)?
+            }
+            _ => Smallest::NotAsked,
+        };
         let seed = finding.seed;
-        Ok(Verdict::new(mutant, Outcome::Found(finding), seed, times, exposed))
+        let mut verdict = verdict(Outcome::Found(finding), seed, times);
+        (verdict.exposed, verdict.smallest) = (exposed, smallest);
+        Ok(verdict)
     }
 
     /// Swarms over the seeds from the first to the last until one fails and all below it are known.
-    fn hunt(
+    pub(super) fn hunt(
         &self,
         program: &Path,
         (first, last): (u64, u64),
@@ -120,7 +131,7 @@ impl Trial<'_> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let mut running = Running::start(&mut command)?;
         let lines = lines_of(&mut running)?;
-        let mut hunt = Hunt { runs: 0, finding: None, out_of_time: false };
+        let mut hunt = Hunt { runs: 0, finding: None, out_of_time: false, unjudged: None };
         let mut below: Vec<u64> = Vec::new();
         loop {
             match lines.recv_timeout(BETWEEN_LOOKS) {
@@ -128,7 +139,14 @@ impl Trial<'_> {
                     let Some(record) = record_of(&line)? else { continue };
                     hunt.runs += 1;
                     below.push(record.seed);
-                    hunt.finding = lower(hunt.finding, &record);
+                    match record.exit {
+                        ALL_HELD => {}
+                        NOTHING_COMPARED | GAVE_UP | WRONG_USAGE => {
+                            let how = record.cause.as_deref().unwrap_or_default();
+                            hunt.unjudged = Some(format!("seed {}: {how}", record.seed));
+                        }
+                        _ => hunt.finding = lower(hunt.finding, &record),
+                    }
                     tell(hunt.runs);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -157,76 +175,6 @@ impl Trial<'_> {
         }
         Ok(hunt)
     }
-
-    /// Looks for a run that finds the bug and does not without the fault: the first that found it, then some more.
-    fn exposed(
-        &self,
-        program: &Path,
-        fault: &str,
-        finding: &Finding,
-        last: u64,
-        until: Instant,
-    ) -> Result<Exposed, Ended> {
-        if fault != DUPLICATES && FaultKind::WORDS.iter().all(|(word, _)| *word != fault) {
-            return Ok(Exposed::NotAsked);
-        }
-        let mut finding = finding.clone();
-        let mut tried = 0;
-        loop {
-            // A run that ends without a verdict shows nothing.
-            match self.fails_without(program, fault, &finding, until) {
-                Ok(false) => return Ok(Exposed::Shown(finding.seed)),
-                Ok(true) | Err(Ended::Failed(_)) => tried += 1,
-                Err(Ended::OutOfTime) => return Ok(Exposed::NotShown(tried)),
-                Err(Ended::Stopped) => return Err(Ended::Stopped),
-            }
-            if tried == PROOFS_MAX || finding.seed >= last {
-                return Ok(Exposed::NotShown(tried));
-            }
-            match self.hunt(program, (finding.seed + 1, last), until, &|_| {}) {
-                Ok(Hunt { finding: Some(next), .. }) => finding = next,
-                Ok(_) | Err(Ended::Failed(_) | Ended::OutOfTime) => return Ok(Exposed::NotShown(tried)),
-                Err(Ended::Stopped) => return Err(Ended::Stopped),
-            }
-        }
-    }
-
-    /// Whether the run of a seed fails by the same invariant when `fault` is taken out of it.
-    fn fails_without(
-        &self,
-        program: &Path,
-        fault: &str,
-        finding: &Finding,
-        until: Instant,
-    ) -> Result<bool, Ended> {
-        let config = Simulation::new(Builtin, BuiltinWorkload::default()).config_of_seed(finding.seed);
-        let Some(less) = without(&config, fault) else { return Ok(true) };
-        let (file, out) = (self.tree.work().join("without.toml"), self.tree.work().join("replay.log"));
-        let failed = |error| Ended::Failed(format!("{}: {error}", self.tree.work().display()));
-        let name = format!("seed {} without {fault}", finding.seed);
-        fs::write(&file, scenario::text_of(&name, &less)).map_err(failed)?;
-        let mut command = Command::new(program);
-        command.args(["--json", "replay"]).arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
-        command.stdout(File::create(&out).map_err(failed)?);
-        let status = Running::start(&mut command)?.wait(self.stop, Some(until))?;
-        let said = fs::read(&out).map_err(failed)?;
-        let record = said.split(|byte| *byte == b'\n').next().map_or(Ok(None), record_of)?;
-        let record =
-            record.ok_or_else(|| Ended::Failed(format!("{name}: the replay ended with {status}")))?;
-        Ok(record.kind.as_ref() == Some(&finding.kind))
-    }
-}
-
-/// The run without a kind of fault; none when it has no such fault.
-fn without(config: &WorldConfig, fault: &str) -> Option<WorldConfig> {
-    let mut less = config.with_faults(|place| config.plan[place].what.word() != fault);
-    match fault {
-        // What links lose and double all the time is of the same kind.
-        "lossy" => less.net.loss_ppm = 0,
-        DUPLICATES => less.net.duplicate_ppm = 0,
-        _ => {}
-    }
-    (less != *config).then_some(less)
 }
 
 /// What the process prints, line by line, without waiting for it.
@@ -248,7 +196,7 @@ fn lines_of(running: &mut Running) -> Result<mpsc::Receiver<Vec<u8>>, Ended> {
 }
 
 /// The run that a line tells of; none when it tells of something else.
-fn record_of(line: &[u8]) -> Result<Option<Record>, Ended> {
+pub(super) fn record_of(line: &[u8]) -> Result<Option<Record>, Ended> {
     let failed = |what: String| Ended::Failed(format!("a line of another version's simulator: {what}"));
     let value: serde_json::Value = serde_json::from_slice(line).map_err(|error| failed(error.to_string()))?;
     if value["type"] != "run" {
@@ -259,7 +207,7 @@ fn record_of(line: &[u8]) -> Result<Option<Record>, Ended> {
 
 /// The finding of the lower seed.
 fn lower(found: Option<Finding>, record: &Record) -> Option<Finding> {
-    if record.exit == ALL_HELD || found.as_ref().is_some_and(|found| found.seed < record.seed) {
+    if found.as_ref().is_some_and(|found| found.seed < record.seed) {
         return found;
     }
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -267,14 +215,10 @@ fn lower(found: Option<Finding>, record: &Record) -> Option<Finding> {
     Some(Finding { seed: record.seed, exit: record.exit, kind, site, cause })
 }
 
-fn millis(since: Instant) -> u64 {
+pub(super) fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Messages that arrive twice: a condition of the network, not a fault of the plan.
-const DUPLICATES: &str = "duplicates";
-/// Runs that find a bug, each run once more without the fault.
-const PROOFS_MAX: u64 = 5;
 const LINES_WAITING_MAX: usize = 64;
 
 #[cfg(test)]
@@ -285,12 +229,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::time::{Duration, Instant};
 
-    use chronon_core::builtin::Builtin;
-
-    use super::{Budget, Ended, Hunt, Trial, without};
+    use super::{Budget, Ended, Hunt, Trial};
     use crate::mutants::Tree;
-    use crate::run::Simulation;
-    use crate::workload::BuiltinWorkload;
 
     /// A command that prints the line of a run.
     fn run(seed: u64, exit: u8) -> String {
@@ -314,7 +254,12 @@ mod tests {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a file");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
         let (stop, budget) = (AtomicBool::new(false), Budget { seeds: 1, time });
-        Trial { tree: &tree, budget, stop: &stop }.hunt(&program, seeds, Instant::now() + time, &|_| {})
+        Trial { tree: &tree, budget, shrink: None, stop: &stop }.hunt(
+            &program,
+            seeds,
+            Instant::now() + time,
+            &|_| {},
+        )
     }
 
     const LONG: Duration = Duration::from_secs(50);
@@ -340,19 +285,5 @@ mod tests {
         assert!(what.contains("134") && what.contains("after 1 seeds: overflow"), "{what}");
         let strange = hunt("echo hello", (1, 2), LONG).map(|hunt| hunt.runs);
         assert!(matches!(strange, Err(Ended::Failed(_))), "{strange:?}");
-    }
-
-    #[test]
-    fn a_fault_is_taken_out_of_a_run_if_it_is_there() {
-        let simulation = Simulation::new(Builtin, BuiltinWorkload::default());
-        let has = |seed: &u64| {
-            let plan = simulation.config_of_seed(*seed).plan;
-            plan.iter().any(|fault| fault.what.word() == "crash")
-        };
-        let with = simulation.config_of_seed((1..100).find(has).expect("a seed with crashes"));
-        let less = without(&with, "crash").expect("a smaller run");
-        assert!(!less.plan.is_empty() && less.plan.iter().all(|fault| fault.what.word() != "crash"));
-        let none = simulation.config_of_seed((1..100).find(|seed| !has(seed)).expect("a seed without"));
-        assert!(without(&none, "crash").is_none());
     }
 }

@@ -17,6 +17,8 @@ pub struct MutantsHeader {
     pub seeds: u64,
     /// Time for the swarm of each, at most.
     pub time_ns: u64,
+    /// Time for the shrinking of each, at most; none when they are not shrunk.
+    pub shrink_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -27,8 +29,8 @@ enum LineOfMutants {
 
 impl MutantsHeader {
     /// Of a tree, and a budget.
-    pub fn new(tree: &str, seeds: u64, time_ns: u64) -> Self {
-        Self { line: LineOfMutants::Mutants, tree: tree.to_owned(), seeds, time_ns }
+    pub fn new(tree: &str, seeds: u64, time_ns: u64, shrink_ns: Option<u64>) -> Self {
+        Self { line: LineOfMutants::Mutants, tree: tree.to_owned(), seeds, time_ns, shrink_ns }
     }
 
     /// Reads the first line of a file.
@@ -41,7 +43,7 @@ impl MutantsHeader {
 }
 
 /// What came of a mutant.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
     #[serde(rename = "type")]
@@ -64,6 +66,8 @@ pub struct Verdict {
     pub swarm_ms: u64,
     /// Whether the fault that it names is what exposes it.
     pub exposed: Exposed,
+    /// What is left of the failing run when it is shrunk.
+    pub smallest: Smallest,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -84,7 +88,7 @@ pub enum Outcome {
     OutOfTime,
     /// It does not build: what the compiler says first.
     DoesNotBuild(String),
-    /// The swarm ended without a summary: how.
+    /// The swarm ended without a summary, or a run without a verdict: how.
     Broke(String),
 }
 
@@ -104,8 +108,7 @@ pub struct Finding {
     pub cause: String,
 }
 
-/// Whether a bug is found because of the fault that it names: the same run without that fault does not fail by the same
-/// invariant.
+/// Whether a bug is found because of the fault that it names: the same run without that fault holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exposed {
@@ -117,15 +120,43 @@ pub enum Exposed {
     NotShown(u64),
 }
 
+/// The failing run, shrunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Smallest {
+    /// Nobody asked for it, or nothing failed.
+    NotAsked,
+    /// What is left.
+    Run(ShrunkRun),
+    /// The command that shrinks failed: how.
+    Failed(String),
+}
+
+/// What `shrink` says of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShrunkRun {
+    /// The invariant that breaks, or a word.
+    pub kind: String,
+    /// Faults of the plan.
+    pub faults: BeforeAfter,
+    /// How long it took.
+    pub wall_secs: f64,
+    /// Nothing that could be left out was left in.
+    pub finished: bool,
+}
+
+/// A number before and after.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// Before.
+    pub before: u64,
+    /// After.
+    pub after: u64,
+}
+
 impl Verdict {
-    /// The verdict on a mutant.
-    pub fn new(
-        mutant: &Mutant,
-        outcome: Outcome,
-        seeds: u64,
-        [build_ms, swarm_ms]: [u64; 2],
-        exposed: Exposed,
-    ) -> Self {
+    /// The verdict on a mutant; nothing was asked beyond its outcome.
+    pub fn new(mutant: &Mutant, outcome: Outcome, seeds: u64, [build_ms, swarm_ms]: [u64; 2]) -> Self {
         Self {
             line: LineOfMutant::Mutant,
             name: mutant.name.clone(),
@@ -136,7 +167,8 @@ impl Verdict {
             seeds,
             build_ms,
             swarm_ms,
-            exposed,
+            exposed: Exposed::NotAsked,
+            smallest: Smallest::NotAsked,
         }
     }
 

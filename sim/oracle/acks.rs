@@ -16,13 +16,15 @@ pub(super) struct Acks {
     voters: Vec<NodeId>,
     /// By view: the highest op that each voter was heard to acknowledge in it.
     heard: BTreeMap<u64, BTreeMap<NodeId, u64>>,
+    /// The latest view whose acknowledgements are no longer remembered.
+    forgotten: Option<u64>,
     /// How many commits were judged.
     pub compared: u64,
 }
 
 impl Acks {
     pub(super) fn new(init: &GroupInit) -> Self {
-        Self { voters: init.voters.clone(), heard: BTreeMap::new(), compared: 0 }
+        Self { voters: init.voters.clone(), heard: BTreeMap::new(), forgotten: None, compared: 0 }
     }
 
     /// An acknowledgement of `from` in `view`, up to `op`, reaches a node.
@@ -33,16 +35,23 @@ impl Acks {
         let highest = self.heard.entry(view).or_default().entry(from).or_default();
         *highest = op.max(*highest);
         while self.heard.len() > VIEWS_KEPT {
-            self.heard.pop_first();
+            self.forgotten = self.heard.pop_first().map(|(view, _)| view);
         }
+    }
+
+    /// Whether `voter` stands behind `op` in `view`, which `primary` leads: by its word, or as that primary. True when
+    /// the view is so old that its acknowledgements are forgotten.
+    pub(super) fn backs(&self, voter: NodeId, primary: NodeId, view: u64, op: u64) -> bool {
+        let forgotten = self.forgotten.is_some_and(|forgotten| view <= forgotten);
+        let said = self.heard.get(&view).and_then(|heard| heard.get(&voter));
+        voter == primary || forgotten || said.is_some_and(|highest| *highest >= op)
     }
 
     /// `node` shows, as the primary of `view`, that `op` is committed, which nobody has shown before.
     pub(super) fn commit(&mut self, node: NodeId, view: u64, op: u64) -> Result<(), Broken> {
         self.compared += 1;
-        let heard = self.heard.get(&view).into_iter().flatten();
-        let others = heard.filter(|(voter, highest)| **voter != node && **highest >= op).count();
-        let (acks, quorum) = (others + 1, self.voters.len() / 2 + 1);
+        let acks = self.voters.iter().filter(|voter| self.backs(**voter, node, view, op)).count();
+        let quorum = self.voters.len() / 2 + 1;
         if acks >= quorum {
             return Ok(());
         }

@@ -31,13 +31,13 @@ const PROMISES: [(&str, &str); 30] = [
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
-    ("Replayable", "the same seed goes the same way"),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
     ("SendImpliesDurable", "what a message claims, its sender had made durable before"),
     ("StateSafety", "replicas that applied the same op are in the same state"),
     ("Undisturbed", "a view is left only when a quorum of the voters wishes so"),
     ("ViewChangeStable", "a replica says the same about its log as often as it is asked in one view change"),
+    ("not deterministic", "the same seed goes the same way"),
     ("Workload", "answers and final states are such as the application promises"),
 ];
 
@@ -52,6 +52,7 @@ mod tests {
                 assert!(promise_of(name).is_some(), "{name} promises nothing");
             }
         }
+        assert!(crate::oracle::OF_THE_WORLD.iter().all(|name| promise_of(name).is_some()));
         assert_eq!(promise_of("Nonsense"), None);
     }
 }

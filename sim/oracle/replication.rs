@@ -145,7 +145,8 @@ impl Replication {
                 let judged = acks.commit(node, status.view.get(), commit);
                 broken.extend(judged.err().map(|broken| broken.of(status.group)));
             }
-            group.raise(status.view.get(), commit, own, |NewCommit { op, payload }| {
+            let backs = |voter| acks.backs(voter, node, status.view.get(), commit);
+            group.raise(status.view.get(), commit, own, backs, |NewCommit { op, payload }| {
                 let Some(payload) = payload.filter(|payload| payload.is_commands) else { return };
                 let Some(commands) = journal::commands(&payload.bytes) else {
                     let what = format!("op {op} is committed, and is not a batch of commands");
@@ -376,7 +377,7 @@ impl Oracle for Replication {
         for Facts { group, sessions, wishes, acks, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
                 counts.add("Linearizable", history.compared);
-                counts.add("Linearizable (given up)", history.given_up);
+                counts.add(super::GIVEN_UP, history.given_up);
             }
             counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);
             counts.add("CommittedImmutable", group.compared.committed_immutable);

@@ -45,6 +45,8 @@ struct Committed {
     hash: Hash,
     /// The view whose primary showed the commit.
     view: u64,
+    /// On whose copies it rests: those who acknowledged it in that view. A copy of an earlier view may still be there,
+    /// with its truncation on the way to the disk.
     holders: Voters,
 }
 
@@ -52,7 +54,7 @@ struct Committed {
 struct Seen {
     parent: Hash,
     payload: Option<Payload>,
-    /// Who has had it durably.
+    /// Who has it durably.
     holders: Voters,
 }
 
@@ -63,6 +65,10 @@ struct Voters(u8);
 impl Voters {
     fn add(&mut self, place: usize) {
         self.0 |= 1 << place;
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.0 &= !(1 << place);
     }
 
     fn count(self) -> u32 {
@@ -144,6 +150,8 @@ impl Group {
     /// `node` cuts its log above `above`, durably: nothing of that was a copy on which a commit rests.
     pub(super) fn cut(&mut self, node: NodeId, above: u64) -> Result<(), Broken> {
         let Some(place) = self.place(node) else { return Ok(()) };
+        let cut = self.seen.range_mut((above.saturating_add(1), Hash::ZERO)..);
+        cut.for_each(|(_, seen)| seen.holders.remove(place));
         self.compared.no_committed_truncate += 1;
         let first = usize::try_from(above).unwrap_or(usize::MAX);
         let lost = self.committed.iter().zip(1..).skip(first).find(|(entry, _)| entry.holders.has(place));
@@ -255,18 +263,22 @@ impl Group {
     }
 
     /// The primary of `view` shows that everything up to `op` is committed. `own` tells of an op what that primary has
-    /// on its disk. Hands each new commit to `became`.
+    /// on its disk, `acked` who gave that view its word for all of it. Hands each new commit to `became`.
     pub(super) fn raise(
         &mut self,
         view: u64,
         op: u64,
         own: impl Fn(u64) -> Option<Hash>,
+        acked: impl Fn(NodeId) -> bool,
         mut became: impl FnMut(NewCommit),
     ) -> Result<(), Broken> {
         if let Some(hash) = self.logs.get(&view).and_then(|log| log.get(&op)).copied() {
             self.told_in_log(view, op, hash)?;
         }
         let before = self.commit();
+        let mut backing = Voters::default();
+        let backs = self.voters.iter().enumerate().filter(|(_, voter)| acked(**voter));
+        backs.for_each(|(place, _)| backing.add(place));
         while self.commit() < op {
             let next = self.commit() + 1;
             let sent = self.logs.get(&view).and_then(|log| log.get(&next)).copied();
@@ -277,7 +289,7 @@ impl Group {
             };
             let seen = self.seen.remove(&(next, hash)).unwrap_or_default();
             self.judge_commit(view, next, hash, &seen)?;
-            self.committed.push(Committed { hash, view, holders: seen.holders });
+            self.committed.push(Committed { hash, view, holders: Voters(seen.holders.0 & backing.0) });
             became(NewCommit { op: next, payload: seen.payload });
         }
         if self.commit() > before {

@@ -336,7 +336,7 @@ fn committed() -> (Group, Vec<Entry>) {
     for node in [1, 2] {
         group.hold(NodeId::new(node), 1, entries[0].hash());
     }
-    assert_eq!(name(group.raise(1, 1, |_| None, |_| ())), "held");
+    assert_eq!(name(group.raise(1, 1, |_| None, |_| true, |_| ())), "held");
     (group, entries)
 }
 
@@ -350,16 +350,46 @@ fn a_cut_that_takes_a_committed_copy_is_told() {
 }
 
 #[test]
+fn a_copy_that_is_cut_backs_no_commit_and_one_that_nobody_counted_may_be_cut() {
+    let (mut group, entries) = committed();
+    let [one, two, three] = [1, 2, 3].map(NodeId::new);
+    let hold = |group: &mut Group, node| group.hold(node, 2, entries[1].hash());
+    hold(&mut group, one);
+    hold(&mut group, three);
+    assert_eq!(name(group.cut(three, 1)), "held", "op 2 is not committed");
+    let all = |_| true;
+    assert_eq!(
+        name(group.clone().raise(1, 2, |_| None, all, |_| ())),
+        "CommittedOnQuorum",
+        "one copy is gone"
+    );
+    hold(&mut group, two);
+    // The copy of node 3 is one of an earlier view, with its truncation on the way.
+    hold(&mut group, three);
+    assert_eq!(name(group.raise(1, 2, |_| None, |voter| voter != three, |_| ())), "held");
+    assert_eq!(name(group.cut(three, 1)), "held", "the commit does not rest on it");
+    assert_eq!(name(group.cut(two, 1)), "NoCommittedTruncate");
+}
+
+#[test]
 fn a_commit_without_a_quorum_of_durable_copies_is_told() {
     let (mut group, entries) = committed();
     assert_eq!(group.commit(), 1);
     group.hold(NodeId::new(1), 2, entries[1].hash());
     group.hold(NodeId::new(1), 2, entries[1].hash());
-    assert_eq!(name(group.clone().raise(1, 2, |_| None, |_| ())), "CommittedOnQuorum", "one voter, twice");
+    assert_eq!(
+        name(group.clone().raise(1, 2, |_| None, |_| true, |_| ())),
+        "CommittedOnQuorum",
+        "one voter, twice"
+    );
     group.hold(NodeId::new(3), 2, entries[1].hash());
-    assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "held");
+    assert_eq!(name(group.raise(1, 2, |_| None, |_| true, |_| ())), "held");
     assert_eq!(name(group.known(3)), "CommittedOnQuorum", "nobody has committed op 3");
-    assert_eq!(name(group.raise(1, 3, |_| None, |_| ())), "CommittedOnQuorum", "nobody has sent op 3");
+    assert_eq!(
+        name(group.raise(1, 3, |_| None, |_| true, |_| ())),
+        "CommittedOnQuorum",
+        "nobody has sent op 3"
+    );
 }
 
 #[test]
@@ -397,7 +427,7 @@ fn an_entry_that_does_not_follow_the_one_below_is_told() {
         group.hold(NodeId::new(node), 2, hash);
     }
     assert_eq!(name(group.lead(1, 2, hash)), "held");
-    assert_eq!(name(group.raise(1, 2, |_| None, |_| ())), "ChainMatch");
+    assert_eq!(name(group.raise(1, 2, |_| None, |_| true, |_| ())), "ChainMatch");
 }
 
 #[test]
@@ -430,6 +460,9 @@ fn a_commit_that_rests_on_acknowledgements_of_another_view_is_told() {
     acks.hear(two, 2, 7);
     assert_eq!(name(acks.commit(one, 2, 5)), "held");
     assert_eq!(name(Acks::new(&init(1)).commit(one, 1, 9)), "held", "one voter needs no other");
+    (3..40).for_each(|view| acks.hear(two, view, 1));
+    assert_eq!(name(acks.commit(one, 2, 9)), "held", "what was said so long ago is not known");
+    assert_eq!(name(acks.commit(one, 39, 9)), "OwnAcks");
 }
 
 fn command(client: u128, session: u64, number: u64) -> CommandId {
@@ -481,6 +514,11 @@ fn a_reply_from_long_ago_is_no_violation_and_a_false_one_is() {
     assert_eq!(name(sessions.reply(&reply(7, 900, 901, done(1)), 1001)), "held");
     assert_eq!(name(sessions.reply(&reply(7, 900, 902, done(1)), 1001)), "ApplyOnce");
     assert_eq!(name(sessions.reply(&reply(7, 1001, 1001, done(1)), 1001)), "ReplyOnlyCommitted");
+    assert_eq!(
+        name(sessions.reply(&reply(7, 900, 3, done(1)), 1001)),
+        "ReplyOnlyCommitted",
+        "it was at op 901"
+    );
 }
 
 #[test]

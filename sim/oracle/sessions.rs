@@ -53,8 +53,19 @@ struct Asked {
 #[derive(Clone, Debug)]
 struct Executed {
     number: u64,
+    /// The op that opened the session.
+    session: u64,
     op: u64,
     outcome: Option<Outcome>,
+}
+
+impl Asked {
+    /// Whether what was executed under `number` at `op` may be among what is no longer remembered. A session that was
+    /// open by then and is still remembered executes each of its numbers once.
+    fn has_forgotten(&self, number: u64, op: u64) -> bool {
+        let known = |executed: &Executed| executed.number == number && executed.session < op;
+        op <= self.forgotten && !self.executed.iter().any(known)
+    }
 }
 
 impl Sessions {
@@ -85,7 +96,8 @@ impl Sessions {
         {
             asked.forgotten = oldest.op;
         }
-        asked.executed.push_back(Executed { number, op, outcome: None });
+        let session = if number == 0 { op } else { session };
+        asked.executed.push_back(Executed { number, session, op, outcome: None });
         true
     }
 
@@ -116,7 +128,7 @@ impl Sessions {
         }
         let asked = self.clients.get_mut(&reply.client.get());
         // A primary that stood still for long tells late what the others told long ago.
-        if asked.as_ref().is_some_and(|asked| op <= asked.forgotten) {
+        if asked.as_ref().is_some_and(|asked| asked.has_forgotten(number, op)) {
             return Ok(());
         }
         let of_number = |executed: &&mut Executed| executed.number == number && executed.op <= op;

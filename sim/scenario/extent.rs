@@ -140,6 +140,9 @@ impl Extent {
                 for link in named {
                     let end = |end| self.ends(end, link.span());
                     let (from, to) = (end(&link.get_ref().from)?, end(&link.get_ref().to)?);
+                    if from == to {
+                        return Err(Located::at(link.span(), "nobody has a link to itself".to_owned()));
+                    }
                     links.extend(from.into_iter().zip(to));
                 }
                 links

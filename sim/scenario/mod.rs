@@ -28,7 +28,6 @@ mod shape;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use chronon_core::node::NodeConfig;
 use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
 use toml::Spanned;
 
@@ -84,6 +83,7 @@ impl Scenario {
         bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
         config.asking = asking(&file.clients, &config.groups)?;
+        enough_is_asked(&config)?;
         let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
         config.plan = file.fault.iter().map(|fault| extent.fault(fault)).collect::<Result<_, _>>()?;
         config.plan.sort_by_key(|fault| fault.at);
@@ -121,16 +121,21 @@ impl Scenario {
     }
 }
 
+/// Whether clients may ask as much as is waited for.
+fn enough_is_asked(config: &WorldConfig) -> Result<(), Located> {
+    let most = config.clients.requests_max.saturating_mul(config.asking.len() as u64);
+    if config.operations_min <= most {
+        return Ok(());
+    }
+    Err(Located::nowhere(format!(
+        "operations_min is {}, and with requests_max {} clients ask {most} requests at most",
+        config.operations_min, config.clients.requests_max
+    )))
+}
+
 /// Whether the bounds of a node agree with each other.
 fn bounds_agree(config: &WorldConfig) -> Result<(), Located> {
-    let node = NodeConfig {
-        cluster: config.groups[0].cluster,
-        node: config.nodes[0],
-        engine: config.engine,
-        limits: config.limits,
-        timeouts: config.timeouts,
-    };
-    node.validate().map_err(|error| Located::nowhere(error.to_string()))?;
+    config.node(config.nodes[0]).validate().map_err(|error| Located::nowhere(error.to_string()))?;
     config.engine.validate(config.groups.len()).map_err(|error| Located::nowhere(error.to_string()))
 }
 

@@ -65,7 +65,8 @@ fn write_cluster(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &World
     put(f, "disk_write", disk.write_ns, u.write_ns, span)?;
     put(f, "disk_read", disk.read_ns, u.read_ns, span)?;
     put(f, "disk_barrier", disk.barrier_ns, u.barrier_ns, span)?;
-    put(f, "disk_allocate", disk.allocate_ns, u.allocate_ns, span)?;
+    // What is not said of it is said of barriers.
+    put(f, "disk_allocate", disk.allocate_ns, disk.barrier_ns, span)?;
     put(f, "delay", config.net.delay_ns, usual.net.delay_ns, span)?;
     put(f, "loss", config.net.loss_ppm, usual.net.loss_ppm, share)?;
     put(f, "duplicate", config.net.duplicate_ppm, usual.net.duplicate_ppm, share)?;

@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::error::Located;
 use crate::config::{ClientModel, WorldConfig};
 use crate::net::MessageKind;
+use crate::time::SECOND;
 use crate::units::parse_span;
 
 /// A whole file.
@@ -48,7 +49,7 @@ pub(super) struct ClusterShape {
     delay: Option<Ns>,
     loss: Option<Share>,
     duplicate: Option<Share>,
-    drift_ppm: Option<u32>,
+    drift_ppm: Option<Drift>,
     wall_offset: Option<Ns>,
     segment_bytes: Option<u64>,
     flush_bytes_max: Option<u32>,
@@ -285,7 +286,7 @@ impl ClusterShape {
         put(&mut config.net.delay_ns, self.delay.map(|ns| ns.0));
         put(&mut config.net.loss_ppm, self.loss.map(Share::ppm));
         put(&mut config.net.duplicate_ppm, self.duplicate.map(Share::ppm));
-        put(&mut config.clocks.drift_ppm, self.drift_ppm);
+        put(&mut config.clocks.drift_ppm, self.drift_ppm.map(|drift| drift.0));
         put(&mut config.clocks.offset_ns, self.wall_offset.map(|ns| ns.0));
         put(&mut config.engine.segment_bytes, self.segment_bytes);
         put(&mut config.engine.flush_bytes_max, self.flush_bytes_max);
@@ -338,9 +339,32 @@ impl Ns {
 impl<'de> Deserialize<'de> for Ns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_span(&text).map(Self).map_err(de::Error::custom)
+        match parse_span(&text) {
+            Ok(ns) if ns > SPAN_MAX_NS => Err(de::Error::custom(format!("{text}: up to 8760h are allowed"))),
+            other => other.map(Self).map_err(de::Error::custom),
+        }
     }
 }
+
+/// A year: sums of a few of them stay far from the end of time.
+const SPAN_MAX_NS: u64 = 8760 * 3600 * SECOND;
+
+/// How much a clock gains or loses at most, in parts per million.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drift(u32);
+
+impl<'de> Deserialize<'de> for Drift {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = i64::deserialize(deserializer)?;
+        match u32::try_from(found) {
+            Ok(ppm) if ppm <= DRIFT_PPM_MAX => Ok(Self(ppm)),
+            _ => Err(de::Error::custom(format!("{found}: 0 to {DRIFT_PPM_MAX} are allowed"))),
+        }
+    }
+}
+
+/// A tenth: worse oscillators are broken ones.
+const DRIFT_PPM_MAX: u32 = 100_000;
 
 /// A bound that must allow at least one of its things.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::results::{Header, Past, read};
 use super::summary::Summary;
 use crate::lines::ResultsError;
-use crate::run::{Cause, CauseKey};
+use crate::run::{ALL_HELD, Cause, CauseKey};
 
 /// Results put together.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,6 +65,9 @@ pub fn merge(dirs: &[impl AsRef<Path>]) -> Result<Merged, ResultsError> {
             twice.insert(record.seed);
             if first.trace != record.trace {
                 differs(&mut summary, (first, path), (record, &past.path));
+            } else if first.exit == ALL_HELD && record.exit != ALL_HELD {
+                // The same run, looked at more closely.
+                summary.add_failure(record);
             }
         }
     }
@@ -86,7 +89,7 @@ pub fn merge(dirs: &[impl AsRef<Path>]) -> Result<Merged, ResultsError> {
 fn differs(summary: &mut Summary, one: (&Record, &Path), other: (&Record, &Path)) {
     let (seed, [this, that]) = (one.0.seed, [one, other].map(|(run, path)| (&run.trace, path.display())));
     let what = format!("seed {seed} has trace {} in {}, and {} in {}", this.0, this.1, that.0, that.1);
-    let cause = Cause::NotDeterministic { what };
+    let cause = Cause::NotDeterministic { what, beside: None };
     let key = CauseKey { site: "results put together".to_owned(), ..cause.key() };
     summary.fail(key, seed, cause.to_string(), format!("chronon-sim replay {seed} --check-determinism"));
 }

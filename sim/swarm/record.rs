@@ -6,6 +6,7 @@ use crate::lines::{LineError, read_json};
 use crate::marks::MarkCounts;
 use crate::oracle::Counts;
 use crate::run::{ALL_HELD, Cause, CauseKey, Report};
+use crate::units::quoted;
 use crate::world::Tally;
 
 /// How a run ended, as results files and `--json` show it.
@@ -122,7 +123,7 @@ fn replay_of(what: &str, cause: Option<&Cause>) -> String {
         Some(Cause::NotDeterministic { .. }) => "--check-determinism",
         _ => "--trace",
     };
-    format!("chronon-sim replay {what} {how}")
+    format!("chronon-sim replay {} {how}", quoted(what))
 }
 
 #[cfg(test)]

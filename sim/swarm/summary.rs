@@ -16,6 +16,7 @@ pub struct Summary {
     runs: u64,
     failures: BTreeMap<CauseKey, Failures>,
     simulated_ns: Vec<u64>,
+    simulated_sum_ns: u128,
     committed: Vec<u64>,
     wall_us: Vec<u64>,
     steps: Vec<u64>,
@@ -39,6 +40,7 @@ impl Summary {
     pub fn add(&mut self, record: &Record) -> bool {
         self.runs += 1;
         self.simulated_ns.push(record.simulated_ns);
+        self.simulated_sum_ns += u128::from(record.simulated_ns);
         self.committed.push(record.tally.committed);
         self.wall_us.push(record.wall_us);
         self.steps.push(record.steps);
@@ -47,6 +49,11 @@ impl Summary {
         self.tally.merge(&record.tally);
         self.counts.merge(&record.compared);
         self.marks.add(&record.marks);
+        self.add_failure(record)
+    }
+
+    /// Adds what was wrong with a run that is counted already. True when its cause was not there before.
+    pub(super) fn add_failure(&mut self, record: &Record) -> bool {
         let Some(key) = record.key() else { return false };
         let cause = record.cause.clone().unwrap_or_default();
         self.fail(key, record.seed, cause, record.replay.clone())
@@ -75,7 +82,7 @@ impl Summary {
 
     /// Simulated seconds so far.
     pub fn simulated_secs(&self) -> f64 {
-        self.simulated_ns.iter().map(|ns| *ns as f64 / 1e9).sum()
+        self.simulated_sum_ns as f64 / 1e9
     }
 
     /// The exit status: the gravest failure's. Where nothing was run, nothing was compared.

@@ -179,6 +179,13 @@ fn a_seed_with_two_results_counts_once_and_fails_when_they_differ() {
     let merged = merge(&[&one, &other]).expect("results");
     assert_eq!(spans(&merged), ["1, 3, 7", "2, 4-6", "3"]);
     assert_eq!((merged.summary.runs(), merged.summary.exit_code()), (3, 13));
+    let closer = dir.path().join("closer");
+    write(&closer, &header(Some(3), None), &[record(3, "bb", Some("a.rs:1"))]);
+    for both in [[&same, &closer], [&closer, &same]] {
+        let merged = merge(&both).expect("results");
+        assert_eq!((merged.summary.runs(), merged.summary.exit_code()), (1, 10), "one of the two failed");
+    }
+    let merged = merge(&[&one, &other]).expect("results");
     let text = merged.to_string();
     assert!(
         text.contains("seed 3 has trace bb in") && text.contains("replay 3 --check-determinism"),

@@ -33,7 +33,7 @@ use crate::client::{Note, Session};
 use crate::config::{Asks, WorldConfig};
 use crate::echo::Echoes;
 use crate::marks::MarkCounts;
-use crate::net::{Endpoint, SimNet, Subject};
+use crate::net::{Endpoint, Fate, SimNet, Subject};
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
 use crate::random::{Purpose, Randomness};
 use crate::time::{MILLISECOND, WorldTime};
@@ -477,9 +477,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     /// Leaves `item` to the network: it arrives once, twice, with something older, or not at all.
     fn carry(&mut self, (from, to): (Endpoint, Endpoint), subject: Subject, item: impl FnOnce() -> Item) {
-        let [Some(first), second] = self.net.fate(self.now, from, to, subject) else { return };
+        let Fate { arrivals: [first, second], sending } = self.net.fate(self.now, from, to, subject);
+        if first.is_none() && !self.echoes.remembers(from, to) {
+            return;
+        }
         let item = item();
-        if let Some(older) = self.echoes.carried(from, to, subject.kind, &item) {
+        let older = self.echoes.sent(from, to, subject.kind, sending, &item);
+        let Some(first) = first else { return };
+        if let Some(older) = older {
             self.agenda.put(first, older);
         }
         if let Some(second) = second {
