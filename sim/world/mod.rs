@@ -343,19 +343,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     fn timeout(&mut self, index: usize) {
-        let machine = &mut self.machines[index];
-        if machine.timeout_at != Some(self.now) {
-            // An earlier item than the one that counts, or one of a process that died.
-            return;
-        }
-        machine.timeout_at = None;
-        if machine.is_paused() {
-            return;
-        }
-        if machine.is_due(self.now) {
+        if self.machines[index].takes_timeout(self.now) {
             self.step_node(index, Input::Timeout);
         } else {
-            self.schedule_timeout(index);
+            self.put_timeout(index);
         }
     }
 
@@ -473,13 +464,15 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.agenda.put(first, Item::Message { from, to: to_index, packet });
     }
 
+    /// The process has started, or taken a step: when does it want its timeout now?
     fn schedule_timeout(&mut self, index: usize) {
-        let machine = &mut self.machines[index];
-        let Some(due) = machine.due() else { return };
-        let due = due.max(self.now);
-        // A later deadline waits for the item that is on the agenda already, and is put anew then.
-        if machine.timeout_at.is_none_or(|at| due < at) {
-            machine.timeout_at = Some(due);
+        self.machines[index].ask_when_due();
+        self.put_timeout(index);
+    }
+
+    /// Puts a timeout on the agenda if one is missing. A later deadline waits for the one that is there already.
+    fn put_timeout(&mut self, index: usize) {
+        if let Some(due) = self.machines[index].wants_timeout(self.now) {
             self.agenda.put(due, Item::Timeout { machine: index });
         }
     }
