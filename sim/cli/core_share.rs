@@ -112,16 +112,26 @@ impl Recorder {
             recorded.push(Recorded { node, boot, step });
         }
     }
+
+    /// The step that was pushed last had so many effects.
+    fn went(&self, effects: usize) {
+        if let Ok(mut recorded) = self.0.lock()
+            && let Some(step) = recorded.last_mut().and_then(|last| last.step.as_mut())
+        {
+            step.effects = effects;
+        }
+    }
 }
 
 impl Oracle for Recorder {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, _found: &mut Vec<Violation>) {
         match seen {
             Observed::Start { node, boot } => self.push(*node, *boot, None),
-            Observed::Step { node, boot, now, input, effects, .. } => {
+            Observed::Input { node, boot, now, input } => {
                 let input = Input::clone(input);
-                self.push(*node, *boot, Some(Step { now: *now, input, effects: effects.len() }));
+                self.push(*node, *boot, Some(Step { now: *now, input, effects: 0 }));
             }
+            Observed::Step { effects, .. } => self.went(effects.len()),
             _ => {}
         }
     }

@@ -131,6 +131,7 @@ fn trimmed(block: &[u8]) -> Block {
 pub(crate) fn without_zeros(bytes: &[u8]) -> &[u8] {
     // Long pieces first: most of a block is zeros.
     let within = without_pieces::<1024>(bytes);
+    let within = without_pieces::<256>(within);
     let within = without_pieces::<64>(within);
     let within = without_pieces::<8>(within);
     without_pieces::<1>(within)

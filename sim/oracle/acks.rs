@@ -14,8 +14,8 @@ use super::shadow::Broken;
 #[derive(Clone, Debug)]
 pub(super) struct Acks {
     voters: Vec<NodeId>,
-    /// By view: the highest op that each voter was heard to acknowledge in it.
-    heard: BTreeMap<u64, BTreeMap<NodeId, u64>>,
+    /// By view: the highest op that each voter, in their order, was heard to acknowledge in it.
+    heard: BTreeMap<u64, Vec<u64>>,
     /// How many commits were judged.
     pub compared: u64,
 }
@@ -27,11 +27,9 @@ impl Acks {
 
     /// An acknowledgement of `from` in `view`, up to `op`, reaches a node.
     pub(super) fn hear(&mut self, from: NodeId, view: u64, op: u64) {
-        if !self.voters.contains(&from) {
-            return;
-        }
-        let highest = self.heard.entry(view).or_default().entry(from).or_default();
-        *highest = op.max(*highest);
+        let Some(place) = self.voters.iter().position(|voter| *voter == from) else { return };
+        let heard = self.heard.entry(view).or_insert_with(|| vec![0; self.voters.len()]);
+        heard[place] = heard[place].max(op);
         while self.heard.len() > VIEWS_KEPT {
             self.heard.pop_first();
         }
@@ -41,7 +39,8 @@ impl Acks {
     pub(super) fn commit(&mut self, node: NodeId, view: u64, op: u64) -> Result<(), Broken> {
         self.compared += 1;
         let heard = self.heard.get(&view).into_iter().flatten();
-        let others = heard.filter(|(voter, highest)| **voter != node && **highest >= op).count();
+        let others =
+            heard.zip(&self.voters).filter(|(highest, voter)| **voter != node && **highest >= op).count();
         let (acks, quorum) = (others + 1, self.voters.len() / 2 + 1);
         if acks >= quorum {
             return Ok(());

@@ -224,6 +224,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn array<const N: usize>(&self, at: usize) -> Result<&'a [u8; N], String> {
         let rest = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
         rest.ok_or_else(|| format!("it ends before byte {}", at + N))

@@ -6,6 +6,8 @@
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
 mod acks;
+mod digests;
+mod few;
 mod journal;
 mod linearizability;
 mod promises;
@@ -55,17 +57,22 @@ pub enum Observed<'a> {
         /// Counts its processes, from 1.
         boot: u64,
     },
+    /// A node is about to take an input. What comes of it is shown next, as an [`Observed::Step`].
+    Input {
+        /// The node.
+        node: NodeId,
+        /// Its process.
+        boot: u64,
+        /// What its clocks say.
+        now: Now,
+        /// What it takes.
+        input: &'a Input,
+    },
     /// A node took an input. Shown after the step and before any effect of it happens; the disk operations among the
     /// effects are then shown once more, each as [`Observed::DiskSubmitted`].
     Step {
         /// The node.
         node: NodeId,
-        /// Its process.
-        boot: u64,
-        /// What its clocks said.
-        now: Now,
-        /// What it took.
-        input: &'a Input,
         /// What it wants done, in order.
         effects: &'a [Effect],
         /// What it is now, all of it.

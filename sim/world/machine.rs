@@ -3,7 +3,7 @@
 use chronon_core::engine::DiskOp;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
-use chronon_core::types::NodeId;
+use chronon_core::types::{GroupId, NodeId};
 
 use crate::clock::SimClock;
 use crate::config::WorldConfig;
@@ -151,20 +151,25 @@ impl<A: ChrApplication> Machine<A> {
     }
 }
 
+/// The one group that `input` concerns, if it concerns but one.
+pub(super) fn concerned(input: &Input) -> Option<GroupId> {
+    match input {
+        Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
+        Input::Client { request, .. } => Some(request.group),
+        Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
+    }
+}
+
 impl<A: ChrApplication> Process<A> {
     pub(super) fn new(config: &WorldConfig, application: A, node: NodeId, entropy: [u8; 32]) -> Self {
         let node = Node::with_marks(config.node(node), application, entropy, MarkCounts::default());
         Self { node, status: NodeStatus::default() }
     }
 
-    /// Takes the node's status anew, as far as `input` can have changed it, and appends the replicas that changed.
-    pub(super) fn refresh(&mut self, input: &Input, changed: &mut Vec<GroupStatus>) {
-        let group = match input {
-            Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
-            Input::Client { request, .. } => Some(request.group),
-            Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
-        };
-        if let Some(group) = group
+    /// Takes the node's status anew after an input that concerned one group alone, or any of them, and appends the
+    /// replicas that changed.
+    pub(super) fn refresh(&mut self, concerned: Option<GroupId>, changed: &mut Vec<GroupStatus>) {
+        if let Some(group) = concerned
             && self.status.phase == Phase::Running
         {
             let Some(status) = self.node.group_status(group) else { return };

@@ -395,18 +395,21 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let now = machine.clock.now(self.now);
+        self.trace.input(self.now, index, &input);
+        self.judges.see(self.now, &Observed::Input { node, boot, now, input: &input });
+        let concerned = machine::concerned(&input);
         let mut effects = std::mem::take(&mut self.effects);
-        process.node.step(now, input.clone(), &mut effects);
+        process.node.step(now, input, &mut effects);
         self.steps += 1;
         self.steps_now += 1;
         if self.steps_now > STEPS_AT_ONE_MOMENT_MAX {
             self.failure.get_or_insert(Failure::Spins { node });
         }
         self.changed.clear();
-        process.refresh(&input, &mut self.changed);
-        self.trace.step(self.now, node, &input, &effects);
+        process.refresh(concerned, &mut self.changed);
+        self.trace.effects(index, &effects);
         let (status, changed) = (&process.status, self.changed.as_slice());
-        let seen = Observed::Step { node, boot, now, input: &input, effects: &effects, status, changed };
+        let seen = Observed::Step { node, effects: &effects, status, changed };
         self.judges.see(self.now, &seen);
         self.note_views();
         for effect in effects.drain(..) {
