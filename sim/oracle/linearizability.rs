@@ -4,8 +4,9 @@
 //! key by key, a bank as one object. The order of the committed log is tried first: if it explains every answer, that
 //! is the proof. If it does not, the search says whether another order does.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash};
 
 use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand, BankError};
@@ -307,11 +308,11 @@ fn tell<O: std::fmt::Debug>(timed: &Timed<O>) -> String {
 ///
 /// The map is asked and never walked, so that its order plays no part.
 #[derive(Debug)]
-struct Numbers<T>(HashMap<T, u32>);
+struct Numbers<T>(HashMap<T, u32, BuildHasherDefault<DefaultHasher>>);
 
 impl<T> Default for Numbers<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
     }
 }
 
