@@ -8,7 +8,7 @@ use chronon_core::node::{Answer, Effect, GroupStatus, Limits, Message, Role};
 use chronon_core::types::{GroupId, NodeId, Op, View};
 
 use super::few::Few;
-use super::{Counts, Observed, Oracle, Violation};
+use super::{Counts, Kind, Observed, Oracle, Violation};
 use crate::time::WorldTime;
 
 /// At most one node ever leads a view.
@@ -31,6 +31,10 @@ impl Oracle for OnePrimary {
                 found.push(Violation::new("OnePrimary", what).at(*node).of(status.group));
             }
         }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        kind == Kind::Change
     }
 
     fn invariants(&self) -> &'static [&'static str] {
@@ -153,6 +157,10 @@ impl Oracle for AckedSurvives {
         }
     }
 
+    fn wants(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Change | Kind::Rest)
+    }
+
     fn invariants(&self) -> &'static [&'static str] {
         &["AckedSurvives", "SameReply"]
     }
@@ -243,6 +251,10 @@ impl Oracle for Bounded {
             }
             _ => {}
         }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        kind != Kind::Input
     }
 
     fn invariants(&self) -> &'static [&'static str] {
