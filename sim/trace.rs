@@ -68,21 +68,25 @@ impl Trace {
         self.lines.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// A node took an input.
-    pub fn step(&mut self, at: WorldTime, node: NodeId, input: &Input, effects: &[Effect]) {
-        let part = self.part(Entity::Node(node));
-        part.words([STEP | (effects.len() as u64) << TAG_BITS, at.as_nanos()]);
+    /// The node at `place` among the nodes takes an input.
+    pub fn input(&mut self, at: WorldTime, place: usize, input: &Input) {
+        let part = &mut self.parts[FIRST_NODE + place];
+        part.begin(STEP, at);
         part.input(input);
-        for effect in effects {
-            part.effect(effect);
+        if let (Some(lines), Entity::Node(node)) = (&mut self.lines, self.entities[FIRST_NODE + place]) {
+            lines.push(format!("{at} node {node} <- {input}"));
         }
+    }
+
+    /// What came of it.
+    pub fn effects(&mut self, place: usize, effects: &[Effect]) {
+        let part = &mut self.parts[FIRST_NODE + place];
+        effects.iter().for_each(|effect| part.effect(effect));
         part.trim();
-        if let Some(lines) = &mut self.lines {
-            let mut line = format!("{at} node {node} <- {input}");
+        if let Some(line) = self.lines.as_mut().and_then(|lines| lines.last_mut()) {
             for effect in effects {
                 let _ = write!(line, "\n{:>20} -> {effect}", "");
             }
-            lines.push(line);
         }
     }
 
@@ -96,7 +100,8 @@ impl Trace {
         line: impl Display,
     ) {
         let part = self.part(whom);
-        part.words([NOTE | (what.len() as u64) << TAG_BITS, at.as_nanos(), numbers[0], numbers[1]]);
+        part.begin(NOTE | (what.len() as u64) << TAG_BITS, at);
+        part.words([0, numbers[0], numbers[1]]);
         part.buffer.extend_from_slice(what.as_bytes());
         part.trim();
         if let Some(lines) = &mut self.lines {
@@ -107,8 +112,8 @@ impl Trace {
     fn part(&mut self, whom: Entity) -> &mut Part {
         let among = match whom {
             Entity::World => 0..1,
-            Entity::Node(_) => 1..1 + self.nodes,
-            Entity::Client(_) => 1 + self.nodes..self.entities.len(),
+            Entity::Node(_) => FIRST_NODE..FIRST_NODE + self.nodes,
+            Entity::Client(_) => FIRST_NODE + self.nodes..self.entities.len(),
         };
         // A handful: looking at each is quicker than halving.
         let place = self.entities[among.clone()].iter().position(|entity| *entity == whom);
@@ -122,6 +127,8 @@ impl Trace {
 struct Part {
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
+    /// When something happened last.
+    last: WorldTime,
 }
 
 impl Part {
@@ -129,6 +136,12 @@ impl Part {
         let mut hasher = self.hasher.clone();
         hasher.update(&self.buffer);
         Hash::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Something happens at `at`, told by the time since the last one.
+    fn begin(&mut self, tag: u64, at: WorldTime) {
+        self.words([tag, at.since(self.last)]);
+        self.last = at;
     }
 
     fn input(&mut self, input: &Input) {
@@ -192,14 +205,13 @@ impl Part {
         use chronon_core::engine::FileId;
         let place = |file: &FileId| match file {
             FileId::Manifest => 0,
-            FileId::Segment(slot) => (1 << 32 | u64::from(*slot)) << TAG_BITS,
-            FileId::Snapshot(slot) => (2 << 32 | u64::from(*slot)) << TAG_BITS,
+            FileId::Segment(slot) => (u64::from(*slot) << 2 | 1) << TAG_BITS,
+            FileId::Snapshot(slot) => (u64::from(*slot) << 2 | 2) << TAG_BITS,
         };
         match op {
             DiskOp::Allocate { id, file, bytes } => self.words([9 | place(file), id.0, *bytes]),
             DiskOp::Write { id, file, offset, data } => {
-                self.words([10 | place(file), id.0, *offset]);
-                self.written(data.as_slice());
+                self.written([place(file), id.0, *offset], data.as_slice());
             }
             DiskOp::Barrier { id } => self.words([11, id.0]),
             DiskOp::Read { id, file, offset, bytes } => {
@@ -208,25 +220,32 @@ impl Part {
         }
     }
 
-    /// What is written: a flush by the hash that it carries, and an oracle sees to it that it is the right one.
-    fn written(&mut self, data: &[u8]) {
+    /// What is written where: a flush by the hash that it carries, and an oracle sees to it that it is the right one.
+    fn written(&mut self, [place, id, offset]: [u64; 3], data: &[u8]) {
+        let length = data.len() as u64;
         match data.get(FLUSH_HASH).filter(|_| data.starts_with(FLUSH_MAGIC)) {
             Some(hash) => {
-                self.words([data.len() as u64]);
+                self.words([10 | place, id, offset, length]);
                 self.buffer.extend_from_slice(hash);
             }
-            None => self.words([data.len() as u64, bytes_word(without_zeros(data))]),
+            None => self.words([13 | place, id, offset, length, bytes_word(without_zeros(data))]),
         }
     }
 
     fn subject(&mut self, tag: u64, peer: u64, subject: Subject) {
         let Subject { kind, group, view, op, bytes } = subject;
-        let first = tag | (kind as u64) << TAG_BITS | u64::from(group) << 32;
+        let first = tag | (kind as u64) << TAG_BITS | u64::from(group) << (2 * TAG_BITS);
         self.words([first, peer, view, op, bytes]);
     }
 
-    fn words<const N: usize>(&mut self, words: [u64; N]) {
-        self.buffer.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
+    /// Words of which the first holds a tag. Small ones, which most are, take half the room.
+    fn words<const N: usize>(&mut self, mut words: [u64; N]) {
+        if words.iter().fold(0, |all, word| all | word) >> u32::BITS == 0 {
+            self.buffer.extend_from_slice(words.map(|word| (word as u32).to_le_bytes()).as_flattened());
+        } else {
+            words[0] |= LONG;
+            self.buffer.extend_from_slice(words.map(u64::to_le_bytes).as_flattened());
+        }
     }
 
     fn trim(&mut self) {
@@ -246,6 +265,10 @@ fn bytes_word(bytes: &[u8]) -> u64 {
 const BUFFER_BYTES: usize = 16 << 10;
 /// The first word of whatever is hashed says in its low bits what it is.
 const TAG_BITS: u32 = 8;
+/// No tag has this bit: it says that the words are not small.
+const LONG: u64 = 0x80;
+/// The world as a whole comes before the nodes.
+const FIRST_NODE: usize = 1;
 const STEP: u64 = 0x53;
 const NOTE: u64 = 0x4e;
 const FLUSH_MAGIC: &[u8] = b"CHRNFLSH";
@@ -268,12 +291,13 @@ mod tests {
 
     #[test]
     fn whatever_differs_changes_the_hash() {
-        let of = |at, node, effects: &[Effect]| {
+        let of = |at, place, effects: &[Effect]| {
             let mut trace = Trace::new(&NODES, &[1], false);
-            trace.step(WorldTime::from_nanos(at), NodeId::new(node), &Input::Timeout, effects);
+            trace.input(WorldTime::from_nanos(at), place, &Input::Timeout);
+            trace.effects(place, effects);
             trace.hash()
         };
-        let hashes = [of(1, 1, &[]), of(2, 1, &[]), of(1, 2, &[]), of(1, 1, &[BARRIER])];
+        let hashes = [of(1, 0, &[]), of(2, 0, &[]), of(1 << 40, 0, &[]), of(1, 1, &[]), of(1, 0, &[BARRIER])];
         for (index, hash) in hashes.iter().enumerate() {
             assert!(!hashes[..index].contains(hash), "trace {index} hashes like another one");
         }
@@ -283,7 +307,7 @@ mod tests {
     fn what_happens_to_one_leaves_the_others_as_they_were() {
         let mut trace = Trace::new(&NODES, &[1], false);
         let before = trace.parts();
-        trace.step(WorldTime::from_nanos(5), NODES[1], &Input::Timeout, &[]);
+        trace.input(WorldTime::from_nanos(5), 1, &Input::Timeout);
         let changed: Vec<Entity> = before
             .iter()
             .zip(trace.parts())
@@ -297,7 +321,8 @@ mod tests {
     fn lines_are_kept_only_when_asked_for_and_do_not_touch_the_hash() {
         let (mut silent, mut telling) = (Trace::new(&NODES, &[1], false), Trace::new(&NODES, &[1], true));
         for trace in [&mut silent, &mut telling] {
-            trace.step(WorldTime::from_nanos(5), NODES[1], &Input::Timeout, &[BARRIER]);
+            trace.input(WorldTime::from_nanos(5), 1, &Input::Timeout);
+            trace.effects(1, &[BARRIER]);
             trace.note(WorldTime::from_nanos(6), Entity::Node(NODES[1]), "crash", [2, 1], "node 2");
         }
         assert_eq!(silent.hash(), telling.hash());

@@ -77,7 +77,7 @@ fn run_simulator(seconds: u64, json: bool) -> u8 {
         println!("{steps} steps, {requests:.0} requests a simulated second, all oracles on");
         let percent = |share: CoreShare| 100.0 * share.fraction();
         println!(
-            "Node::step takes {:.0}% of the time here, {:.0}% in seeds 1 to {SHARE_SEEDS} of a swarm; the rest is the \
+            "the nodes themselves take {:.0}% of the time here, {:.0}% in seeds 1 to {SHARE_SEEDS} of a swarm; the rest is the \
              simulator's",
             percent(quiet),
             percent(seeds),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::checker::{History, Limits, MODELS, Value, Verdict, Violation, check, picture, tell};
-use crate::run::ALL_HELD;
+use crate::run::{ALL_HELD, GAVE_UP, INVARIANT_BROKE, NOTHING_COMPARED};
 
 /// What to check, and how hard.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Result<u8, String> {
         print!("{}", to_text(model, &history, &verdict, limits, std::io::stdout().is_terminal()));
     }
     Ok(match verdict {
-        Verdict::Linearizable { operations: 0, .. } => COMPARED_NOTHING,
+        Verdict::Linearizable { operations: 0, .. } => NOTHING_COMPARED,
         Verdict::Linearizable { .. } => ALL_HELD,
         Verdict::Violation(_) => INVARIANT_BROKE,
         Verdict::GaveUp { .. } => GAVE_UP,
@@ -142,11 +142,6 @@ fn to_json(model: &str, history: &History, verdict: &Verdict) -> serde_json::Val
         }
     }
 }
-
-/// Exit statuses of the contract.
-const INVARIANT_BROKE: u8 = 10;
-const COMPARED_NOTHING: u8 = 14;
-const GAVE_UP: u8 = 15;
 
 /// Possible states that are printed.
 const STATES_SHOWN: usize = 5;

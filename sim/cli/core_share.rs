@@ -1,9 +1,10 @@
 //! How much of a run's time the nodes themselves take: what they were given is recorded and given to them once more,
-//! without a world around them.
+//! without a world around them. Time is of this thread's processor: what else the machine does plays no part.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chronon_core::builtin::Builtin;
 use chronon_core::node::{Input, Node};
@@ -17,7 +18,7 @@ use crate::time::WorldTime;
 use crate::workload::BuiltinWorkload;
 use crate::world::World;
 
-/// Time of runs, and what of it `Node::step` takes.
+/// Time of runs, and what of it the nodes take: `Node::step`, and `Node::deadline`, which every driver asks after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CoreShare {
     whole: Duration,
@@ -36,9 +37,9 @@ impl CoreShare {
     /// Says where the nodes alone went another way than in the world.
     pub(super) fn add(&mut self, config: &WorldConfig) -> Result<(), String> {
         let mut world = world(config, oracle::all())?;
-        let began = Instant::now();
+        let began = processor_time();
         world.run();
-        self.whole += began.elapsed();
+        self.whole += processor_time() - began;
         drop(world);
         let recorder = Recorder::default();
         let mut oracles = oracle::all();
@@ -62,7 +63,7 @@ fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, Str
     let randomness = Randomness::new(config.seed, config.branch);
     let mut nodes: BTreeMap<NodeId, Node<Builtin, MarkCounts>> = BTreeMap::new();
     let mut effects = Vec::new();
-    let began = Instant::now();
+    let began = processor_time();
     for Recorded { node, boot, step } in recorded {
         let Some(Step { now, input, effects: expected }) = step else {
             let entropy = randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
@@ -72,6 +73,7 @@ fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, Str
         };
         if let Some(node) = nodes.get_mut(&node) {
             node.step(now, input, &mut effects);
+            black_box(node.deadline());
         }
         let found = effects.len();
         if found != expected {
@@ -79,7 +81,13 @@ fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, Str
         }
         effects.clear();
     }
-    Ok(began.elapsed())
+    Ok(processor_time() - began)
+}
+
+/// What this thread has computed so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Writes down what nodes are given.
@@ -112,16 +120,26 @@ impl Recorder {
             recorded.push(Recorded { node, boot, step });
         }
     }
+
+    /// The step that was pushed last had so many effects.
+    fn went(&self, effects: usize) {
+        if let Ok(mut recorded) = self.0.lock()
+            && let Some(step) = recorded.last_mut().and_then(|last| last.step.as_mut())
+        {
+            step.effects = effects;
+        }
+    }
 }
 
 impl Oracle for Recorder {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, _found: &mut Vec<Violation>) {
         match seen {
             Observed::Start { node, boot } => self.push(*node, *boot, None),
-            Observed::Step { node, boot, now, input, effects, .. } => {
+            Observed::Input { node, boot, now, input } => {
                 let input = Input::clone(input);
-                self.push(*node, *boot, Some(Step { now: *now, input, effects: effects.len() }));
+                self.push(*node, *boot, Some(Step { now: *now, input, effects: 0 }));
             }
+            Observed::Step { effects, .. } => self.went(effects.len()),
             _ => {}
         }
     }

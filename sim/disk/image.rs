@@ -16,7 +16,7 @@ use chronon_core::engine::{BLOCK_BYTES, FileId};
 use super::buffers::ReadBuffer;
 
 /// A block, without the zeros at its end.
-pub(super) type Block = Arc<[u8]>;
+type Block = Arc<[u8]>;
 
 /// Blocks under one second-level pointer.
 const CHUNK_BLOCKS: usize = 64;
@@ -49,6 +49,11 @@ impl DiskImage {
 
     /// `bytes` bytes of `file` from `offset`; `None` when the file does not exist or ends before that.
     pub fn read(&self, file: FileId, offset: u64, bytes: usize) -> Option<Bytes> {
+        self.read_into_buffer(file, offset, bytes).map(ReadBuffer::finish)
+    }
+
+    /// The same, for what is written over it.
+    pub(super) fn read_into_buffer(&self, file: FileId, offset: u64, bytes: usize) -> Option<ReadBuffer> {
         let file = self.files.get(&file)?;
         let end = offset.checked_add(bytes as u64)?;
         if end > file.bytes {
@@ -67,7 +72,7 @@ impl DiskImage {
             }
             at += take as u64;
         }
-        Some(out.finish())
+        Some(out)
     }
 
     /// Makes `file` exist with `bytes` zeros; what it held before is gone.
@@ -81,19 +86,22 @@ impl DiskImage {
         self.files.remove(&file);
     }
 
-    /// Puts `blocks`, cut by [`cut`], into `file` from `offset`: they are shared, not copied. False, and nothing done,
-    /// when the file does not exist, ends before that, or the offset is not a multiple of the block.
-    pub(super) fn put(&mut self, file: FileId, offset: u64, blocks: &[Block]) -> bool {
-        let Some(file) = self.files.get_mut(&file) else { return false };
-        let bytes = (blocks.len() * BLOCK_BYTES) as u64;
-        let aligned = offset.is_multiple_of(BLOCK_BYTES as u64);
-        if !aligned || offset.checked_add(bytes).is_none_or(|end| end > file.bytes) {
+    /// Whether `bytes` bytes can be put into `file` at `offset`: whole blocks, on multiples of the block, within it.
+    pub(super) fn takes(&self, file: FileId, offset: u64, bytes: usize) -> bool {
+        let whole = bytes.is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK_BYTES as u64);
+        let end = offset.checked_add(bytes as u64);
+        whole && self.length(file).zip(end).is_some_and(|(length, end)| end <= length)
+    }
+
+    /// Puts `data` into `file` from `offset`. False, and nothing done, when the file does not take it.
+    pub(super) fn put(&mut self, file: FileId, offset: u64, data: &[u8]) -> bool {
+        if !self.takes(file, offset, data.len()) {
             return false;
         }
-        let file = Arc::make_mut(file);
+        let Some(file) = self.files.get_mut(&file).map(Arc::make_mut) else { return false };
         let first = (offset / BLOCK_BYTES as u64) as usize;
-        for (index, block) in (first..).zip(blocks) {
-            *file.slot(index) = Some(Arc::clone(block));
+        for (index, block) in (first..).zip(data.chunks_exact(BLOCK_BYTES)) {
+            *file.slot(index) = Some(trimmed(block));
         }
         true
     }
@@ -118,11 +126,6 @@ impl DiskImage {
     }
 }
 
-/// Cuts what is to be written into blocks; `None` when it is not whole blocks.
-pub(super) fn cut(data: &[u8]) -> Option<Vec<Block>> {
-    data.len().is_multiple_of(BLOCK_BYTES).then(|| data.chunks_exact(BLOCK_BYTES).map(trimmed).collect())
-}
-
 fn trimmed(block: &[u8]) -> Block {
     Arc::from(without_zeros(block))
 }
@@ -131,6 +134,7 @@ fn trimmed(block: &[u8]) -> Block {
 pub(crate) fn without_zeros(bytes: &[u8]) -> &[u8] {
     // Long pieces first: most of a block is zeros.
     let within = without_pieces::<1024>(bytes);
+    let within = without_pieces::<256>(within);
     let within = without_pieces::<64>(within);
     let within = without_pieces::<8>(within);
     without_pieces::<1>(within)
@@ -161,7 +165,7 @@ impl File {
 mod tests {
     use chronon_core::engine::{BLOCK_BYTES, FileId};
 
-    use super::{DiskImage, cut, without_zeros};
+    use super::{DiskImage, without_zeros};
 
     const FILE: FileId = FileId::Segment(3);
 
@@ -178,7 +182,7 @@ mod tests {
         // The second block ends in zeros, the third is zeros.
         data[BLOCK_BYTES + 1001..].fill(0);
         let offset = (BLOCK_BYTES * 63) as u64;
-        assert!(image.put(FILE, offset, &cut(&data).expect("whole blocks")));
+        assert!(image.put(FILE, offset, &data));
         assert_eq!(image.read(FILE, offset, data.len()).as_deref(), Some(&data[..]));
         let middle = BLOCK_BYTES - 100..BLOCK_BYTES + 1100;
         assert_eq!(
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn a_part_of_a_block_is_written_over_what_was_there() {
         let mut image = image(1);
-        assert!(image.put(FILE, 0, &cut(&[1; BLOCK_BYTES]).expect("whole blocks")));
+        assert!(image.put(FILE, 0, &[1; BLOCK_BYTES]));
         assert!(image.write_within_block(FILE, 512, &[0; 512]));
         assert!(image.write_within_block(FILE, 3584, &[2; 512]));
         let mut expected = vec![1; BLOCK_BYTES];
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn nothing_lies_beyond_the_end_of_a_file_or_in_a_file_that_is_not_there() {
-        let block = cut(&[1; BLOCK_BYTES]).expect("whole blocks");
+        let block = [1; BLOCK_BYTES];
         let mut away = DiskImage::default();
         assert!(!away.put(FILE, 0, &block));
         assert!(!away.write_within_block(FILE, 0, &[1; 512]));
@@ -232,6 +236,6 @@ mod tests {
         assert!(!image.put(FILE, 512, &block), "blocks lie on multiples of the block");
         assert!(!image.write_within_block(FILE, BLOCK_BYTES as u64 - 1, &[1; 2]));
         assert_eq!(image.read(FILE, BLOCK_BYTES as u64, 1), None);
-        assert!(cut(&[1; 100]).is_none());
+        assert!(!image.put(FILE, 0, &[1; 100]), "what is put is whole blocks");
     }
 }

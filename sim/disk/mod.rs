@@ -12,12 +12,12 @@
 mod buffers;
 mod image;
 
+use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
 pub use image::DiskImage;
 pub(crate) use image::without_zeros;
-use image::{Block, cut};
 
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MICROSECOND, WorldTime};
@@ -56,11 +56,10 @@ pub struct SimDisk {
     model: DiskModel,
     randomness: Randomness,
     durable: DiskImage,
-    volatile: DiskImage,
     /// Counts submissions since the disk was made; keys every draw about an operation.
     serial: u64,
     flying: Vec<Flying>,
-    /// Writes that no barrier covers yet, in the order in which they reached the volatile layer.
+    /// The volatile layer: writes that no barrier covers yet, in the order in which they completed.
     unbarriered: Vec<Write>,
 }
 
@@ -78,19 +77,16 @@ struct Write {
     file: FileId,
     offset: u64,
     data: Blob,
-    blocks: Vec<Block>,
 }
 
 impl SimDisk {
     /// An empty disk. `entity` keys its draws.
     pub fn new(entity: u64, model: DiskModel, randomness: Randomness) -> Self {
-        let (durable, volatile) = (DiskImage::default(), DiskImage::default());
         Self {
             entity,
             model,
             randomness,
-            durable,
-            volatile,
+            durable: DiskImage::default(),
             serial: 0,
             flying: Vec::new(),
             unbarriered: Vec::new(),
@@ -143,28 +139,27 @@ impl SimDisk {
         let outcome = match op {
             DiskOp::Allocate { file, bytes, .. } => {
                 self.unbarriered.retain(|write| write.file != file);
-                self.volatile.allocate(file, bytes);
                 self.durable.allocate(file, bytes);
                 DiskOutcome::Done
             }
-            DiskOp::Write { file, offset, data, .. } => match cut(data.as_slice()) {
-                _ if self.volatile.length(file).is_none() => DiskOutcome::Missing,
-                Some(blocks) if self.volatile.put(file, offset, &blocks) => {
-                    self.unbarriered.push(Write { serial, file, offset, data, blocks });
+            DiskOp::Write { file, .. } | DiskOp::Read { file, .. } if self.durable.length(file).is_none() => {
+                DiskOutcome::Missing
+            }
+            DiskOp::Write { file, offset, data, .. } => {
+                if self.durable.takes(file, offset, data.as_slice().len()) {
+                    self.unbarriered.push(Write { serial, file, offset, data });
                     DiskOutcome::Done
+                } else {
+                    DiskOutcome::Failed
                 }
-                _ => DiskOutcome::Failed,
-            },
+            }
             DiskOp::Barrier { .. } => {
                 self.cover_writes_before(serial);
                 DiskOutcome::Done
             }
-            DiskOp::Read { file, offset, bytes, .. } => match self.volatile.length(file) {
-                None => DiskOutcome::Missing,
-                Some(_) => match self.volatile.read(file, offset, bytes as usize) {
-                    Some(bytes) => DiskOutcome::Read(Blob(bytes)),
-                    None => DiskOutcome::Failed,
-                },
+            DiskOp::Read { file, offset, bytes, .. } => match self.read(file, offset, bytes as usize) {
+                Some(bytes) => DiskOutcome::Read(Blob(bytes)),
+                None => DiskOutcome::Failed,
             },
         };
         Some(DiskDone { id, outcome })
@@ -177,7 +172,7 @@ impl SimDisk {
         for Flying { serial, op, .. } in flying {
             match op {
                 DiskOp::Write { file, offset, data, .. } => {
-                    writes.push(Write { serial, file, offset, data, blocks: Vec::new() });
+                    writes.push(Write { serial, file, offset, data });
                 }
                 DiskOp::Allocate { file, bytes, .. } => self.leave_allocation(serial, file, bytes),
                 DiskOp::Barrier { .. } | DiskOp::Read { .. } => {}
@@ -188,9 +183,23 @@ impl SimDisk {
         for write in &writes {
             self.leave_units(write, survival);
         }
-        self.volatile = self.durable.clone();
         // Serials go on, so that no draw of the next process repeats one of this.
         self.serial += 1;
+    }
+
+    /// What a read finds: the durable layer, and over it the volatile one.
+    fn read(&self, file: FileId, offset: u64, bytes: usize) -> Option<Bytes> {
+        let mut buffer = self.durable.read_into_buffer(file, offset, bytes)?;
+        for write in self.unbarriered.iter().filter(|write| write.file == file) {
+            let (data, end) = (write.data.as_slice(), offset + bytes as u64);
+            let from = write.offset.max(offset);
+            let to = (write.offset + data.len() as u64).min(end);
+            if from < to {
+                let within = (from - write.offset) as usize..(to - write.offset) as usize;
+                buffer.write((from - offset) as usize, &data[within]);
+            }
+        }
+        Some(buffer.finish())
     }
 
     /// Moves the writes submitted before the barrier `serial` to the durable layer.
@@ -199,7 +208,7 @@ impl SimDisk {
         self.unbarriered.retain(|write| {
             let covered = write.serial < serial;
             if covered {
-                durable.put(write.file, write.offset, &write.blocks);
+                durable.put(write.file, write.offset, write.data.as_slice());
             }
             !covered
         });

@@ -128,6 +128,7 @@ impl Oracle for Narrator {
                 self.tell(at, None, "the replicas are equal, and the run ends".to_owned())
             }
             Observed::Begin { .. }
+            | Observed::Input { .. }
             | Observed::DiskSubmitted { .. }
             | Observed::DiskCompleted { .. }
             | Observed::Invoke { .. }

@@ -14,8 +14,8 @@ use super::shadow::Broken;
 #[derive(Clone, Debug)]
 pub(super) struct Acks {
     voters: Vec<NodeId>,
-    /// By view: the highest op that each voter was heard to acknowledge in it.
-    heard: BTreeMap<u64, BTreeMap<NodeId, u64>>,
+    /// By view: the highest op that each voter, in their order, was heard to acknowledge in it.
+    heard: BTreeMap<u64, Vec<u64>>,
     /// The latest view whose acknowledgements are no longer remembered.
     forgotten: Option<u64>,
     /// How many commits were judged.
@@ -29,11 +29,9 @@ impl Acks {
 
     /// An acknowledgement of `from` in `view`, up to `op`, reaches a node.
     pub(super) fn hear(&mut self, from: NodeId, view: u64, op: u64) {
-        if !self.voters.contains(&from) {
-            return;
-        }
-        let highest = self.heard.entry(view).or_default().entry(from).or_default();
-        *highest = op.max(*highest);
+        let Some(place) = self.voters.iter().position(|voter| *voter == from) else { return };
+        let heard = self.heard.entry(view).or_insert_with(|| vec![0; self.voters.len()]);
+        heard[place] = heard[place].max(op);
         while self.heard.len() > VIEWS_KEPT {
             self.forgotten = self.heard.pop_first().map(|(view, _)| view);
         }
@@ -43,8 +41,9 @@ impl Acks {
     /// the view is so old that its acknowledgements are forgotten.
     pub(super) fn backs(&self, voter: NodeId, primary: NodeId, view: u64, op: u64) -> bool {
         let forgotten = self.forgotten.is_some_and(|forgotten| view <= forgotten);
-        let said = self.heard.get(&view).and_then(|heard| heard.get(&voter));
-        voter == primary || forgotten || said.is_some_and(|highest| *highest >= op)
+        let place = self.voters.iter().position(|other| *other == voter);
+        let said = self.heard.get(&view).zip(place).map(|(heard, place)| heard[place]);
+        voter == primary || forgotten || said.is_some_and(|highest| highest >= op)
     }
 
     /// `node` shows, as the primary of `view`, that `op` is committed, which nobody has shown before.

@@ -1,6 +1,8 @@
 //! A decoder of the journal, written from the page on its layout at the top of the engine's `flush.rs` and from
 //! nothing else of the engine's: what the engine writes is judged by what the page says.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use chronon_core::types::{GroupId, Hash};
 
@@ -112,8 +114,8 @@ pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, S
     if head.u64(48)? != generation {
         return Err("its two generations differ".to_owned());
     }
-    let body = data.slice(head_bytes..head_bytes + body_bytes);
-    if crc32c::crc32c(&body) != head.u32(116)? {
+    let body = head_bytes..head_bytes + body_bytes;
+    if crc32c::crc32c(&data[body.clone()]) != head.u32(116)? {
         return Err("its body's checksum is wrong".to_owned());
     }
     let (commits, records) = (head.usize(120)?, head.usize(124)?);
@@ -128,7 +130,7 @@ pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, S
         records: Vec::with_capacity(records),
     };
     for line in 0..records {
-        if let Some(record) = read_line(&head, directory + line * LINE, &body, &flush.records, proven)? {
+        if let Some(record) = read_line(data, directory + line * LINE, &body, &flush.records, proven)? {
             flush.records.push(record);
         }
     }
@@ -137,21 +139,24 @@ pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, S
 
 /// The record that the directory's line at `at` describes; `None` for the second copy of one that was read.
 fn read_line(
-    head: &Reader<'_>,
+    data: &Bytes,
     at: usize,
-    body: &Bytes,
+    body: &Range<usize>,
     before: &[Record],
     proven: &mut Proven,
 ) -> Result<Option<Record>, String> {
+    let head = Reader { bytes: data };
     let ordinal = head.u64(at + 16)?;
     let (offset, length) = (head.usize(at + 24)?, head.usize(at + 28)?);
     let hash = head.hash(at + 32)?;
-    let Some(bytes) = offset.checked_add(length).and_then(|end| body.get(offset..end)) else {
+    if offset.checked_add(length).is_none_or(|end| end > body.len()) {
         return Err(format!("the record with ordinal {ordinal} lies outside the body"));
-    };
+    }
+    let place = body.start + offset..body.start + offset + length;
+    let bytes = &data[place.clone()];
     let kind = match head.u32(at)? {
         1 => {
-            let entry = read_entry(&body.slice(offset..offset + length), proven)?;
+            let entry = read_entry(data, place, proven)?;
             if entry.hash != hash || entry.op != head.u64(at + 8)? {
                 return Err(format!("the directory calls the entry of op {} something else", entry.op));
             }
@@ -175,7 +180,8 @@ fn read_line(
 }
 
 /// An entry: its header of 176 bytes, then its payload.
-fn read_entry(bytes: &Bytes, proven: &mut Proven) -> Result<EntryRecord, String> {
+fn read_entry(data: &Bytes, place: Range<usize>, proven: &mut Proven) -> Result<EntryRecord, String> {
+    let bytes = &data[place.clone()];
     let header = Reader { bytes };
     let (hash, parent, payload_hash) = (header.hash(0)?, header.hash(32)?, header.hash(64)?);
     let op = header.u64(136)?;
@@ -184,7 +190,7 @@ fn read_entry(bytes: &Bytes, proven: &mut Proven) -> Result<EntryRecord, String>
     if bytes.len() != ENTRY_HEADER + payload_bytes {
         return Err(format!("the entry of op {op} says {payload_bytes} bytes, and has {}", bytes.len()));
     }
-    let payload = bytes.slice(ENTRY_HEADER..);
+    let payload = data.slice(place.start + ENTRY_HEADER..place.end);
     let proven = proven.place(hash);
     if proven != bytes {
         if blake3::hash(&bytes[32..ENTRY_HEADER]).as_bytes() != hash.as_bytes()
@@ -192,7 +198,7 @@ fn read_entry(bytes: &Bytes, proven: &mut Proven) -> Result<EntryRecord, String>
         {
             return Err(format!("the entry of op {op} does not hash to what it says"));
         }
-        proven.clone_from(bytes);
+        *proven = data.slice(place);
     }
     Ok(EntryRecord { op, hash, parent, payload: Payload { is_commands, bytes: payload } })
 }
@@ -224,6 +230,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn array<const N: usize>(&self, at: usize) -> Result<&'a [u8; N], String> {
         let rest = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
         rest.ok_or_else(|| format!("it ends before byte {}", at + N))

@@ -4,8 +4,11 @@
 //! key by key, a bank as one object. The order of the committed log is tried first: if it explains every answer, that
 //! is the proof. If it does not, the search says whether another order does.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hash};
 
+use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand, BankError};
 use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
@@ -163,7 +166,7 @@ impl Asked {
     }
 
     /// The key, and what the answer says about it; `None` when it says nothing.
-    fn register_op(&self, values: &mut Numbers<Blob>) -> Option<(Blob, RegisterOp)> {
+    fn register_op(&self, values: &mut Numbers<Bytes>) -> Option<(Blob, RegisterOp)> {
         let command: RegisterCommand = codec::decode(self.body.as_slice()).ok()?;
         let answer: Option<RegisterAnswer> = match self.executed()? {
             None => None,
@@ -171,7 +174,7 @@ impl Asked {
             // A refusal speaks of the command's form alone.
             Some(_) => return None,
         };
-        let mut number = |value: &Option<Blob>| value.as_ref().map_or(UNSET, |value| values.of(value));
+        let mut number = |value: &Option<Blob>| value.as_ref().map_or(UNSET, |value| values.of(&value.0));
         Some(match (command, answer) {
             (RegisterCommand::Read { .. }, None) => return None,
             (RegisterCommand::Read { key }, Some(RegisterAnswer::Value(value))) => {
@@ -302,16 +305,18 @@ fn tell<O: std::fmt::Debug>(timed: &Timed<O>) -> String {
 }
 
 /// Numbers for values, from 1 in the order in which they are met.
+///
+/// The map is asked and never walked, so that its order plays no part.
 #[derive(Debug)]
-struct Numbers<T>(BTreeMap<T, u32>);
+struct Numbers<T>(HashMap<T, u32, BuildHasherDefault<DefaultHasher>>);
 
 impl<T> Default for Numbers<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(HashMap::default())
     }
 }
 
-impl<T: Ord + Clone> Numbers<T> {
+impl<T: Hash + Eq + Clone> Numbers<T> {
     fn of(&mut self, value: &T) -> u32 {
         let next = self.0.len() as u32 + 1;
         *self.0.entry(value.clone()).or_insert(next)

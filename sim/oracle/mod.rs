@@ -6,6 +6,8 @@
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
 mod acks;
+mod digests;
+mod few;
 mod journal;
 mod linearizability;
 mod promises;
@@ -55,17 +57,22 @@ pub enum Observed<'a> {
         /// Counts its processes, from 1.
         boot: u64,
     },
+    /// A node is about to take an input. What comes of it is shown next, as an [`Observed::Step`].
+    Input {
+        /// The node.
+        node: NodeId,
+        /// Its process.
+        boot: u64,
+        /// What its clocks say.
+        now: Now,
+        /// What it takes.
+        input: &'a Input,
+    },
     /// A node took an input. Shown after the step and before any effect of it happens; the disk operations among the
     /// effects are then shown once more, each as [`Observed::DiskSubmitted`].
     Step {
         /// The node.
         node: NodeId,
-        /// Its process.
-        boot: u64,
-        /// What its clocks said.
-        now: Now,
-        /// What it took.
-        input: &'a Input,
         /// What it wants done, in order.
         effects: &'a [Effect],
         /// What it is now, all of it.
@@ -154,6 +161,35 @@ pub enum Observed<'a> {
     },
 }
 
+/// What sort of thing happened: an oracle says which it wants to see.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// [`Observed::Input`].
+    Input,
+    /// [`Observed::Step`] after which every replica's status is as it was.
+    Step,
+    /// [`Observed::Step`] after which some replica's is not.
+    Change,
+    /// [`Observed::DiskSubmitted`] and [`Observed::DiskCompleted`].
+    Disk,
+    /// Whatever else: rare beside these.
+    Rest,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::Input, Self::Step, Self::Change, Self::Disk, Self::Rest];
+
+    fn of(seen: &Observed<'_>) -> Self {
+        match seen {
+            Observed::Input { .. } => Self::Input,
+            Observed::Step { changed: [], .. } => Self::Step,
+            Observed::Step { .. } => Self::Change,
+            Observed::DiskSubmitted { .. } | Observed::DiskCompleted { .. } => Self::Disk,
+            _ => Self::Rest,
+        }
+    }
+}
+
 /// A broken invariant.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violation {
@@ -237,6 +273,12 @@ pub trait Oracle: Send {
     /// Takes note of `seen`, and appends what broke to `found`. The run ends at the first violation.
     fn observe(&mut self, at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>);
 
+    /// Whether it is shown what is of this kind: everything, unless it says otherwise.
+    fn wants(&self, kind: Kind) -> bool {
+        let _ = kind;
+        true
+    }
+
     /// The invariants it asserts, by their names in the list.
     fn invariants(&self) -> &'static [&'static str];
 
@@ -260,23 +302,28 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
 /// The oracles of one run, and what they found.
 pub(crate) struct Judges {
     oracles: Vec<Box<dyn Oracle>>,
+    /// By kind: the places of the oracles that want it.
+    wanted: [Vec<usize>; Kind::ALL.len()],
     found: Vec<Violation>,
 }
 
 impl Clone for Judges {
     fn clone(&self) -> Self {
-        Self { oracles: self.oracles.iter().map(|oracle| oracle.fork()).collect(), found: self.found.clone() }
+        let oracles = self.oracles.iter().map(|oracle| oracle.fork()).collect();
+        Self { oracles, wanted: self.wanted.clone(), found: self.found.clone() }
     }
 }
 
 impl Judges {
     pub(crate) fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
-        Self { oracles, found: Vec::new() }
+        let by_kind = |kind| (0..oracles.len()).filter(|place| oracles[*place].wants(kind)).collect();
+        let wanted = Kind::ALL.map(by_kind);
+        Self { oracles, wanted, found: Vec::new() }
     }
 
     pub(crate) fn see(&mut self, at: WorldTime, seen: &Observed<'_>) {
-        for oracle in &mut self.oracles {
-            oracle.observe(at, seen, &mut self.found);
+        for place in &self.wanted[Kind::of(seen) as usize] {
+            self.oracles[*place].observe(at, seen, &mut self.found);
         }
     }
 

@@ -9,13 +9,13 @@
 //! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
-use std::collections::BTreeMap;
-
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
 
 use super::acks::Acks;
+use super::digests::Digests;
+use super::few::Few;
 use super::journal::{self, Payload, Proven, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{self as claims, Said};
@@ -29,10 +29,10 @@ use crate::time::WorldTime;
 /// The oracle of replication and sessions.
 #[derive(Clone, Debug, Default)]
 pub struct Replication {
-    disks: BTreeMap<NodeId, DiskShadow>,
-    groups: BTreeMap<GroupId, Facts>,
+    disks: Few<NodeId, DiskShadow>,
+    groups: Few<GroupId, Facts>,
     /// Nodes whose process has not shown its replicas yet.
-    starting: BTreeMap<NodeId, bool>,
+    starting: Few<NodeId, bool>,
     proven: Proven,
     broken: Vec<Broken>,
     ordinal_wins: u64,
@@ -47,9 +47,8 @@ struct Facts {
     wishes: Wishes,
     acks: Acks,
     history: Option<History>,
-    said: BTreeMap<NodeId, Said>,
-    /// By op: the digest that the first replica to stop there showed.
-    digests: BTreeMap<u64, Hash>,
+    said: Few<NodeId, Said>,
+    digests: Digests,
 }
 
 impl Replication {
@@ -65,15 +64,15 @@ impl Replication {
                 Effect::Send { message: Message::Group { group, body }, .. } => self.sent(node, *group, body),
                 Effect::Send { message: Message::Heartbeat(beat), .. } => {
                     for beat in claims::led(beat) {
-                        let durable = self.disks.get(&node).and_then(|disk| disk.log(beat.group));
+                        let durable = self.disks.get(node).and_then(|disk| disk.log(beat.group));
                         let judged = claims::judge_beat(beat, durable).and_then(|()| {
-                            self.groups.get(&beat.group).map_or(Ok(()), |f| f.claims(beat.commit))
+                            self.groups.get(beat.group).map_or(Ok(()), |f| f.claims(beat.commit))
                         });
                         self.broken.extend(judged.err().map(|broken| broken.of(beat.group)));
                     }
                 }
                 Effect::Reply { reply, .. } => {
-                    if let Some(facts) = self.groups.get_mut(&reply.group) {
+                    if let Some(facts) = self.groups.get_mut(reply.group) {
                         let judged = facts.sessions.reply(reply, facts.group.commit());
                         self.broken.extend(judged.err().map(|broken| broken.of(reply.group)));
                     }
@@ -85,7 +84,7 @@ impl Replication {
 
     /// A message of `from` reached a node.
     fn heard(&mut self, from: NodeId, group: GroupId, message: &VsrMessage) {
-        let Some(facts) = self.groups.get_mut(&group) else { return };
+        let Some(facts) = self.groups.get_mut(group) else { return };
         match message {
             VsrMessage::DoViewChange(message) => facts.group.leave(from, message.view.get()),
             VsrMessage::PrepareOk { view, to, .. } => facts.acks.hear(from, view.get(), to.get()),
@@ -94,23 +93,23 @@ impl Replication {
     }
 
     fn history(&mut self, group: GroupId) -> Option<&mut History> {
-        self.groups.get_mut(&group)?.history.as_mut()
+        self.groups.get_mut(group)?.history.as_mut()
     }
 
     /// A process that has read its disk goes on where the newest durable promise says (35b).
     fn judge_start(&mut self, node: NodeId, status: &NodeStatus) {
-        let Some(starting) = self.starting.get_mut(&node).filter(|_| status.phase == Phase::Running) else {
+        let Some(starting) = self.starting.get_mut(node).filter(|_| status.phase == Phase::Running) else {
             return;
         };
         if !std::mem::take(starting) {
             return;
         }
-        let Some(disk) = self.disks.get(&node) else { return };
+        let Some(disk) = self.disks.get(node) else { return };
         for status in &status.groups {
             let Some(promise) = disk.log(status.group).and_then(|log| log.promise) else { continue };
             self.ordinal_wins += 1;
             // A group of one needs nobody's word: it may have started its next view within the same step.
-            let alone = self.groups.get(&status.group).is_some_and(|facts| facts.group.is_alone());
+            let alone = self.groups.get(status.group).is_some_and(|facts| facts.group.is_alone());
             let moved_on = alone && status.log_view.get() > promise.log_view;
             let as_promised = status.log_view.get() == promise.log_view;
             if status.view.get() < promise.view || !(as_promised || moved_on) {
@@ -124,7 +123,7 @@ impl Replication {
     }
 
     fn judge_status(&mut self, node: NodeId, status: &GroupStatus) {
-        let Some(facts) = self.groups.get_mut(&status.group) else { return };
+        let Some(facts) = self.groups.get_mut(status.group) else { return };
         self.log_view += 1;
         let judged = facts.wishes.show(node, status.view.get());
         self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
@@ -136,7 +135,7 @@ impl Replication {
         }
         let commit = status.commit.op_or_genesis().get();
         let judged = if status.role == Role::Primary {
-            let own = self.disks.get(&node).and_then(|disk| disk.log(status.group));
+            let own = self.disks.get(node).and_then(|disk| disk.log(status.group));
             let alone = facts.group.is_alone();
             let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
             let Facts { group, sessions, history, acks, .. } = facts;
@@ -164,25 +163,27 @@ impl Replication {
             facts.group.known(commit)
         };
         self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
-        self.state_safety += u64::from(facts.digests.contains_key(&status.applied.get()));
-        let judged = facts.judge_digest(status);
-        self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+        let (op, commit) = (status.applied.get(), facts.group.commit());
+        if let Some(before) = facts.digests.first(op, status.applied_digest, commit) {
+            self.state_safety += 1;
+            let judged = judge_digest(status, before);
+            self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+        }
     }
 
     fn sent(&mut self, node: NodeId, group: GroupId, message: &VsrMessage) {
-        let Some(facts) = self.groups.get_mut(&group) else { return };
-        let durable = self.disks.get(&node).and_then(|disk| disk.log(group));
-        let judged = claims::judge(message, durable, facts.said.entry(node).or_default());
+        let Some(facts) = self.groups.get_mut(group) else { return };
+        let durable = self.disks.get(node).and_then(|disk| disk.log(group));
+        let judged = claims::judge(message, durable, facts.said.or_default(node));
         let judged = judged.and_then(|()| facts.judge_message(node, message));
         self.broken.extend(judged.err().map(|broken| broken.of(group)));
     }
 
     fn submitted(&mut self, node: NodeId, op: &chronon_core::engine::DiskOp) {
-        let disk = self.disks.entry(node).or_default();
+        let disk = self.disks.or_default(node);
         let Some(flush) = disk.submit(op, &mut self.proven, &mut self.broken) else { return };
         for record in &flush.records {
-            if let (RecordKind::Entry(entry), Some(facts)) =
-                (&record.kind, self.groups.get_mut(&record.group))
+            if let (RecordKind::Entry(entry), Some(facts)) = (&record.kind, self.groups.get_mut(record.group))
             {
                 facts.group.see_entry(entry.op, entry.hash, entry.parent, || entry.payload.clone());
             }
@@ -190,12 +191,8 @@ impl Replication {
     }
 
     /// A record of `node` became durable.
-    fn became_durable(
-        groups: &mut BTreeMap<GroupId, Facts>,
-        node: NodeId,
-        record: &Record,
-    ) -> Option<Broken> {
-        let facts = groups.get_mut(&record.group)?;
+    fn became_durable(groups: &mut Few<GroupId, Facts>, node: NodeId, record: &Record) -> Option<Broken> {
+        let facts = groups.get_mut(record.group)?;
         match &record.kind {
             RecordKind::Entry(entry) => facts.group.hold(node, entry.op, entry.hash),
             RecordKind::Truncation(above) => {
@@ -241,20 +238,18 @@ impl Facts {
             VsrMessage::PrepareOk { .. } | VsrMessage::RequestEntries { .. } => Ok(()),
         }
     }
+}
 
-    /// Equal applied op means equal digest of all that was applied (1).
-    fn judge_digest(&mut self, status: &GroupStatus) -> Result<(), Broken> {
-        let op = status.applied.get();
-        let digest = *self.digests.entry(op).or_insert(status.applied_digest);
-        if digest == status.applied_digest {
-            return Ok(());
-        }
-        let what = format!(
-            "applied up to op {op} with digest {:?}, and another replica had {digest:?} there",
-            status.applied_digest
-        );
-        Err(Broken::new("StateSafety", what))
+/// Equal applied op means equal digest of all that was applied (1).
+fn judge_digest(status: &GroupStatus, before: Hash) -> Result<(), Broken> {
+    if before == status.applied_digest {
+        return Ok(());
     }
+    let what = format!(
+        "applied up to op {} with digest {:?}, and another replica had {before:?} there",
+        status.applied, status.applied_digest
+    );
+    Err(Broken::new("StateSafety", what))
 }
 
 impl Oracle for Replication {
@@ -262,8 +257,9 @@ impl Oracle for Replication {
         let node = match seen {
             Observed::Begin { groups, .. } => {
                 for init in *groups {
-                    let (sessions, said) = (Sessions::new(init), BTreeMap::new());
-                    let (group, history, digests) = (Group::new(init), History::new(init), BTreeMap::new());
+                    let (sessions, said) = (Sessions::new(init), Few::default());
+                    let (group, history, digests) =
+                        (Group::new(init), History::new(init), Digests::default());
                     let wishes = Wishes::new(init);
                     let acks = Acks::new(init);
                     let facts = Facts { group, sessions, wishes, acks, history, said, digests };
@@ -275,10 +271,13 @@ impl Oracle for Replication {
                 self.starting.insert(*node, true);
                 return;
             }
-            Observed::Step { node, input, effects, status, changed, .. } => {
+            Observed::Input { input, .. } => {
                 if let Input::Message { from, message: Message::Group { group, body } } = input {
                     self.heard(*from, *group, body);
                 }
+                return;
+            }
+            Observed::Step { node, effects, status, changed, .. } => {
                 if effects.is_empty() && changed.is_empty() {
                     return;
                 }
@@ -291,7 +290,7 @@ impl Oracle for Replication {
             }
             Observed::DiskCompleted { node, done } => {
                 let Self { disks, groups, broken, .. } = self;
-                let disk = disks.entry(*node).or_default();
+                let disk = disks.or_default(*node);
                 let mut cut = None;
                 disk.complete(done, broken, &mut |record| {
                     cut = cut.take().or(Self::became_durable(groups, *node, record));
@@ -301,7 +300,7 @@ impl Oracle for Replication {
             }
             Observed::Crash { node, disk, .. } => {
                 let Self { disks, groups, broken, .. } = self;
-                let shadow = disks.entry(*node).or_default();
+                let shadow = disks.or_default(*node);
                 let mut cut = None;
                 shadow.crash(disk, broken, &mut |record| {
                     cut = cut.take().or(Self::became_durable(groups, *node, record));
@@ -322,11 +321,11 @@ impl Oracle for Replication {
                 return;
             }
             Observed::End { .. } => {
-                for (group, facts) in &mut self.groups {
+                for (group, facts) in self.groups.iter_mut() {
                     for Broken { invariant, what, site, .. } in
                         facts.history.iter_mut().flat_map(History::judge)
                     {
-                        found.push(Violation { invariant, node: None, group: Some(*group), what, site });
+                        found.push(Violation { invariant, node: None, group: Some(group), what, site });
                     }
                 }
                 return;

@@ -272,7 +272,9 @@ impl Group {
         acked: impl Fn(NodeId) -> bool,
         mut became: impl FnMut(NewCommit),
     ) -> Result<(), Broken> {
-        if let Some(hash) = self.logs.get(&view).and_then(|log| log.get(&op)).copied() {
+        if op <= self.commit()
+            && let Some(hash) = self.logs.get(&view).and_then(|log| log.get(&op)).copied()
+        {
             self.told_in_log(view, op, hash)?;
         }
         let before = self.commit();

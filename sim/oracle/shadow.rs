@@ -15,6 +15,7 @@ use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::{GroupId, Hash};
 
+use super::few::Few;
 use super::journal::{self, Flush, Promise, Proven, Record, RecordKind};
 use crate::disk::DiskImage;
 
@@ -55,7 +56,7 @@ pub(super) struct DiskShadow {
     durable: Option<(u64, Hash)>,
     last_ordinal: u64,
     durable_ordinal: u64,
-    logs: BTreeMap<GroupId, DurableLog>,
+    logs: Few<GroupId, DurableLog>,
     pub compared: Compared,
 }
 
@@ -129,7 +130,7 @@ impl DurableLog {
 impl DiskShadow {
     /// What is durable of `group`.
     pub(super) fn log(&self, group: GroupId) -> Option<&DurableLog> {
-        self.logs.get(&group)
+        self.logs.get(group)
     }
 
     /// A disk operation is submitted; the flush that it writes, if it writes one.
@@ -161,8 +162,10 @@ impl DiskShadow {
         proven: &mut Proven,
         broken: &mut Vec<Broken>,
     ) -> Option<&Flush> {
-        let (generation, end) = self.ends.get(&file).copied().unwrap_or_default();
+        let known = self.ends.entry(file).or_default();
+        let (generation, end) = *known;
         let written_in = journal::generation(data);
+        *known = (written_in, offset + data.len() as u64);
         if written_in < generation || (written_in == generation && offset < end) {
             let what = format!(
                 "{file}: a write of generation {written_in} at {offset} goes over blocks that generation {generation} \
@@ -170,7 +173,6 @@ impl DiskShadow {
             );
             broken.push(Broken::new("FlushPrefix", what));
         }
-        self.ends.insert(file, (written_in, offset + data.len() as u64));
         let flush = match journal::read(data, proven) {
             Ok(flush) => flush?,
             Err(what) => {
@@ -261,7 +263,7 @@ impl DiskShadow {
         self.durable = Some((flush.number, flush.hash));
         for record in &flush.records {
             self.durable_ordinal = self.durable_ordinal.max(record.ordinal);
-            let log = self.logs.entry(record.group).or_default();
+            let log = self.logs.or_default(record.group);
             match &record.kind {
                 RecordKind::Entry(entry) => {
                     log.put(entry.op, Durable { hash: entry.hash, parent: entry.parent });

@@ -7,14 +7,15 @@ use chronon_core::kernel::Outcome;
 use chronon_core::node::{Answer, Effect, GroupStatus, Limits, Message, Role};
 use chronon_core::types::{GroupId, NodeId, Op, View};
 
-use super::{Counts, Observed, Oracle, Violation};
+use super::few::Few;
+use super::{Counts, Kind, Observed, Oracle, Violation};
 use crate::time::WorldTime;
 
 /// At most one node ever leads a view.
 #[derive(Clone, Debug, Default)]
 pub struct OnePrimary {
     /// Of each group, who led which views. Views below the highest are kept: a late claim to one breaks the rule too.
-    leaders: BTreeMap<GroupId, BTreeMap<View, NodeId>>,
+    leaders: Few<GroupId, BTreeMap<View, NodeId>>,
     compared: u64,
 }
 
@@ -23,13 +24,17 @@ impl Oracle for OnePrimary {
         let Observed::Step { node, changed, .. } = seen else { return };
         for status in changed.iter().filter(|status| status.role == Role::Primary) {
             self.compared += 1;
-            let leader = *self.leaders.entry(status.group).or_default().entry(status.view).or_insert(*node);
+            let leader = *self.leaders.or_default(status.group).entry(status.view).or_insert(*node);
             if leader != *node {
                 let what =
                     format!("view {} is led by node {node}, and was led by node {leader}", status.view);
                 found.push(Violation::new("OnePrimary", what).at(*node).of(status.group));
             }
         }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        kind == Kind::Change
     }
 
     fn invariants(&self) -> &'static [&'static str] {
@@ -49,8 +54,7 @@ impl Oracle for OnePrimary {
 /// converged every replica has applied all that was acknowledged.
 #[derive(Clone, Debug, Default)]
 pub struct AckedSurvives {
-    groups: BTreeMap<GroupId, Acked>,
-    applied: BTreeMap<(GroupId, NodeId), Op>,
+    groups: Few<GroupId, Acked>,
     survived: u64,
     same: u64,
 }
@@ -60,13 +64,15 @@ struct Acked {
     sessions_max: u64,
     sessions: u64,
     voters: Vec<NodeId>,
+    /// What each replica has applied.
+    applied: Few<NodeId, Op>,
     highest: Op,
 }
 
 impl AckedSurvives {
     fn acknowledged(&mut self, group: GroupId, answer: &Answer) {
         let Answer::Committed { op, outcome } = answer else { return };
-        if let Some(acked) = self.groups.get_mut(&group) {
+        if let Some(acked) = self.groups.get_mut(group) {
             acked.highest = acked.highest.max(*op);
             acked.sessions += u64::from(matches!(outcome, Outcome::Registered { .. }));
         }
@@ -98,7 +104,7 @@ impl AckedSurvives {
 
     /// An eviction forgets a session; with fewer sessions than the group holds, only a lost log does.
     fn evicted(&self, group: GroupId) -> Option<Violation> {
-        let acked = self.groups.get(&group)?;
+        let acked = self.groups.get(group)?;
         (acked.sessions <= acked.sessions_max / 4).then(|| {
             let Acked { sessions, sessions_max, .. } = acked;
             let what =
@@ -108,16 +114,16 @@ impl AckedSurvives {
     }
 
     fn judge_the_end(&mut self, found: &mut Vec<Violation>) {
-        for (group, acked) in &self.groups {
+        for (group, acked) in self.groups.iter() {
             for voter in &acked.voters {
                 self.survived += 1;
-                let applied = self.applied.get(&(*group, *voter)).copied().unwrap_or(Op::GENESIS);
+                let applied = acked.applied.get(*voter).copied().unwrap_or(Op::GENESIS);
                 if applied < acked.highest {
                     let highest = acked.highest;
                     let what = format!(
                         "applied up to op {applied}, and a client was told that op {highest} is committed"
                     );
-                    found.push(Violation::new("AckedSurvives", what).at(*voter).of(*group));
+                    found.push(Violation::new("AckedSurvives", what).at(*voter).of(group));
                 }
             }
         }
@@ -130,13 +136,16 @@ impl Oracle for AckedSurvives {
             Observed::Begin { groups, .. } => {
                 for init in *groups {
                     let (voters, sessions_max) = (init.voters.clone(), u64::from(init.sessions_max));
-                    let acked = Acked { sessions_max, sessions: 0, voters, highest: Op::GENESIS };
+                    let (applied, highest) = (Few::default(), Op::GENESIS);
+                    let acked = Acked { sessions_max, sessions: 0, voters, applied, highest };
                     self.groups.insert(init.group, acked);
                 }
             }
             Observed::Step { node, changed, .. } => {
                 for GroupStatus { group, applied, .. } in *changed {
-                    self.applied.insert((*group, *node), *applied);
+                    if let Some(acked) = self.groups.get_mut(*group) {
+                        acked.applied.insert(*node, *applied);
+                    }
                 }
             }
             Observed::Return { group, answer, .. } => self.acknowledged(*group, answer),
@@ -146,6 +155,10 @@ impl Oracle for AckedSurvives {
             Observed::End { converged: true } => self.judge_the_end(found),
             _ => {}
         }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Change | Kind::Rest)
     }
 
     fn invariants(&self) -> &'static [&'static str] {
@@ -166,7 +179,7 @@ impl Oracle for AckedSurvives {
 #[derive(Clone, Debug, Default)]
 pub struct Bounded {
     limits: Limits,
-    disk_ops: BTreeMap<NodeId, u64>,
+    disk_ops: Few<NodeId, u64>,
     compared: u64,
 }
 
@@ -221,7 +234,7 @@ impl Oracle for Bounded {
                 }
             }
             Observed::DiskSubmitted { node, .. } => {
-                let count = self.disk_ops.entry(*node).or_default();
+                let count = self.disk_ops.or_default(*node);
                 *count += 1;
                 self.compared += 1;
                 if *count > DISK_OPS_MAX {
@@ -230,7 +243,7 @@ impl Oracle for Bounded {
                 }
             }
             Observed::DiskCompleted { node, .. } => {
-                let count = self.disk_ops.entry(*node).or_default();
+                let count = self.disk_ops.or_default(*node);
                 *count = count.saturating_sub(1);
             }
             Observed::Crash { node, .. } => {
@@ -238,6 +251,10 @@ impl Oracle for Bounded {
             }
             _ => {}
         }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        kind != Kind::Input
     }
 
     fn invariants(&self) -> &'static [&'static str] {

@@ -1,29 +1,47 @@
 //! What is going to happen, ordered by (time, sequence).
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::time::WorldTime;
 
 /// A queue of things to come. Two at the same moment happen in the order in which they were put.
 #[derive(Clone, Debug)]
 pub struct Agenda<T> {
-    heap: BinaryHeap<Reverse<(WorldTime, u64, u32)>>,
+    /// When the last thing happened.
+    now: WorldTime,
+    /// What is to happen at that moment too, and was put since it came: all else at that moment goes before.
+    at_once: VecDeque<T>,
+    heap: BinaryHeap<Reverse<Key>>,
     /// The things, so that ordering the heap moves small keys only.
     slots: Vec<Option<T>>,
     free: Vec<u32>,
     sequence: u64,
 }
 
+/// Time, sequence and slot in one number, so that one comparison orders two of them.
+type Key = u128;
+
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), sequence: 0 }
+        Self {
+            now: WorldTime::ZERO,
+            at_once: VecDeque::new(),
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+        }
     }
 }
 
 impl<T> Agenda<T> {
     /// Puts `item` at `at`.
     pub fn put(&mut self, at: WorldTime, item: T) {
+        if at == self.now {
+            self.at_once.push_back(item);
+            return;
+        }
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -33,22 +51,38 @@ impl<T> Agenda<T> {
         };
         self.slots[slot as usize] = Some(item);
         self.sequence += 1;
-        self.heap.push(Reverse((at, self.sequence, slot)));
+        assert!(slot >> SLOT_BITS == 0, "{} things wait", self.slots.len());
+        let behind = self.sequence << SLOT_BITS | u64::from(slot);
+        self.heap.push(Reverse(Key::from(at.as_nanos()) << 64 | Key::from(behind)));
     }
 
     /// When the next thing happens.
     pub fn next_at(&self) -> Option<WorldTime> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+        let first = self.heap.peek().map(|Reverse(key)| time_of(*key));
+        if self.at_once.is_empty() { first } else { Some(first.map_or(self.now, |at| at.min(self.now))) }
     }
 
     /// Takes the next thing.
     pub fn pop(&mut self) -> Option<(WorldTime, T)> {
-        let Reverse((at, _, slot)) = self.heap.pop()?;
+        if !self.at_once.is_empty() && self.heap.peek().is_none_or(|Reverse(key)| time_of(*key) > self.now) {
+            return Some((self.now, self.at_once.pop_front()?));
+        }
+        let Reverse(key) = self.heap.pop()?;
+        let slot = key as u32 & SLOT_MASK;
         let item = self.slots[slot as usize].take()?;
         self.free.push(slot);
-        Some((at, item))
+        self.now = time_of(key);
+        Some((self.now, item))
     }
 }
+
+fn time_of(key: Key) -> WorldTime {
+    WorldTime::from_nanos((key >> 64) as u64)
+}
+
+/// Sixteen million things may wait, and 2^40 be put.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 
 #[cfg(test)]
 mod tests {

@@ -122,6 +122,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         for input in self.machines[index].resume() {
             self.step_node(index, input);
         }
-        self.schedule_timeout(index);
+        self.put_timeout(index);
     }
 }

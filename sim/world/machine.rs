@@ -3,7 +3,7 @@
 use chronon_core::engine::DiskOp;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
-use chronon_core::types::NodeId;
+use chronon_core::types::{GroupId, NodeId};
 
 use crate::clock::SimClock;
 use crate::config::WorldConfig;
@@ -23,8 +23,10 @@ pub(super) struct Machine<A: ChrApplication> {
     pub(super) boot: u64,
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
-    /// The earliest timeout on the agenda that counts.
-    pub(super) timeout_at: Option<WorldTime>,
+    /// When the process wants its timeout, as it said after its last step.
+    due: Option<WorldTime>,
+    /// Its timeouts on the agenda, the earliest last. They outlive the process that asked for them.
+    timeouts: Vec<WorldTime>,
     /// The disk completes nothing before.
     pub(super) stalled_until: WorldTime,
     paused: bool,
@@ -58,7 +60,8 @@ impl<A: ChrApplication> Machine<A> {
             boot: 0,
             disk: SimDisk::new(node.get(), config.disk, randomness),
             clock,
-            timeout_at: None,
+            due: None,
+            timeouts: Vec::new(),
             stalled_until: WorldTime::ZERO,
             paused: false,
             held: Vec::new(),
@@ -67,17 +70,26 @@ impl<A: ChrApplication> Machine<A> {
         }
     }
 
-    /// When the process wants its timeout.
-    pub(super) fn due(&self) -> Option<WorldTime> {
-        if self.paused {
-            return None;
-        }
-        let deadline = self.process.as_ref()?.node.deadline()?;
-        Some(self.clock.when(deadline))
+    /// Asks the process when it wants its timeout.
+    pub(super) fn ask_when_due(&mut self) {
+        let deadline = self.process.as_ref().and_then(|process| process.node.deadline());
+        self.due = deadline.map(|deadline| self.clock.when(deadline));
     }
 
-    pub(super) fn is_due(&self, now: WorldTime) -> bool {
-        self.due().is_some_and(|due| due <= now)
+    /// The earliest timeout on the agenda has come; whether the process takes it.
+    pub(super) fn takes_timeout(&mut self, now: WorldTime) -> bool {
+        self.timeouts.pop();
+        !self.paused && self.due.is_some_and(|due| due <= now)
+    }
+
+    /// When one more timeout must come, unless one on the agenda comes in time.
+    pub(super) fn wants_timeout(&mut self, now: WorldTime) -> Option<WorldTime> {
+        let due = self.due.filter(|_| !self.paused)?.max(now);
+        if self.timeouts.last().is_some_and(|at| *at <= due) {
+            return None;
+        }
+        self.timeouts.push(due);
+        Some(due)
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -86,7 +98,6 @@ impl<A: ChrApplication> Machine<A> {
 
     pub(super) fn pause(&mut self) {
         self.paused = true;
-        self.timeout_at = None;
     }
 
     /// The process runs again; what waited for it is for the caller to give to it.
@@ -109,7 +120,7 @@ impl<A: ChrApplication> Machine<A> {
         }
         self.paused = false;
         self.held.clear();
-        self.timeout_at = None;
+        self.due = None;
         self.dies_in = None;
         self.disk.crash();
     }
@@ -140,20 +151,25 @@ impl<A: ChrApplication> Machine<A> {
     }
 }
 
+/// The one group that `input` concerns, if it concerns but one.
+pub(super) fn concerned(input: &Input) -> Option<GroupId> {
+    match input {
+        Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
+        Input::Client { request, .. } => Some(request.group),
+        Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
+    }
+}
+
 impl<A: ChrApplication> Process<A> {
     pub(super) fn new(config: &WorldConfig, application: A, node: NodeId, entropy: [u8; 32]) -> Self {
         let node = Node::with_marks(config.node(node), application, entropy, MarkCounts::default());
         Self { node, status: NodeStatus::default() }
     }
 
-    /// Takes the node's status anew, as far as `input` can have changed it, and appends the replicas that changed.
-    pub(super) fn refresh(&mut self, input: &Input, changed: &mut Vec<GroupStatus>) {
-        let group = match input {
-            Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
-            Input::Client { request, .. } => Some(request.group),
-            Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
-        };
-        if let Some(group) = group
+    /// Takes the node's status anew after an input that concerned one group alone, or any of them, and appends the
+    /// replicas that changed.
+    pub(super) fn refresh(&mut self, concerned: Option<GroupId>, changed: &mut Vec<GroupStatus>) {
+        if let Some(group) = concerned
             && self.status.phase == Phase::Running
         {
             let Some(status) = self.node.group_status(group) else { return };

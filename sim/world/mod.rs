@@ -347,19 +347,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     fn timeout(&mut self, index: usize) {
-        let machine = &mut self.machines[index];
-        if machine.timeout_at != Some(self.now) {
-            // An earlier item than the one that counts, or one of a process that died.
-            return;
-        }
-        machine.timeout_at = None;
-        if machine.is_paused() {
-            return;
-        }
-        if machine.is_due(self.now) {
+        if self.machines[index].takes_timeout(self.now) {
             self.step_node(index, Input::Timeout);
         } else {
-            self.schedule_timeout(index);
+            self.put_timeout(index);
         }
     }
 
@@ -408,18 +399,21 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let now = machine.clock.now(self.now);
+        self.trace.input(self.now, index, &input);
+        self.judges.see(self.now, &Observed::Input { node, boot, now, input: &input });
+        let concerned = machine::concerned(&input);
         let mut effects = std::mem::take(&mut self.effects);
-        process.node.step(now, input.clone(), &mut effects);
+        process.node.step(now, input, &mut effects);
         self.steps += 1;
         self.steps_now += 1;
         if self.steps_now > STEPS_AT_ONE_MOMENT_MAX {
             self.failure.get_or_insert(Failure::Spins { node });
         }
         self.changed.clear();
-        process.refresh(&input, &mut self.changed);
-        self.trace.step(self.now, node, &input, &effects);
+        process.refresh(concerned, &mut self.changed);
+        self.trace.effects(index, &effects);
         let (status, changed) = (&process.status, self.changed.as_slice());
-        let seen = Observed::Step { node, boot, now, input: &input, effects: &effects, status, changed };
+        let seen = Observed::Step { node, effects: &effects, status, changed };
         self.judges.see(self.now, &seen);
         self.note_views();
         for effect in effects.drain(..) {
@@ -493,13 +487,15 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.agenda.put(first, item);
     }
 
+    /// The process has started, or taken a step: when does it want its timeout now?
     fn schedule_timeout(&mut self, index: usize) {
-        let machine = &mut self.machines[index];
-        let Some(due) = machine.due() else { return };
-        let due = due.max(self.now);
-        // A later deadline waits for the item that is on the agenda already, and is put anew then.
-        if machine.timeout_at.is_none_or(|at| due < at) {
-            machine.timeout_at = Some(due);
+        self.machines[index].ask_when_due();
+        self.put_timeout(index);
+    }
+
+    /// Puts a timeout on the agenda if one is missing. A later deadline waits for the one that is there already.
+    fn put_timeout(&mut self, index: usize) {
+        if let Some(due) = self.machines[index].wants_timeout(self.now) {
             self.agenda.put(due, Item::Timeout { machine: index });
         }
     }
