@@ -274,8 +274,7 @@ pub trait Oracle: Send {
     fn observe(&mut self, at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>);
 
     /// Whether it is shown what is of this kind: everything, unless it says otherwise.
-    fn wants(&self, kind: Kind) -> bool {
-        let _ = kind;
+    fn wants(&self, _kind: Kind) -> bool {
         true
     }
 
