@@ -165,6 +165,28 @@ impl FaultKind {
         }
     }
 
+    /// How long it lasts, or how long whom it kills is away; `None` of what is over at once.
+    pub fn span_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Crash { down_ns, .. }
+            | Self::CrashAtDiskOp { down_ns, .. }
+            | Self::PowerLoss { down_ns, .. } => Some(down_ns),
+            Self::Pause { for_ns, .. }
+            | Self::Cut { for_ns, .. }
+            | Self::Lossy { for_ns, .. }
+            | Self::Clog { for_ns, .. }
+            | Self::Echo { for_ns, .. }
+            | Self::Drop { for_ns, .. }
+            | Self::DiskStall { for_ns, .. } => Some(for_ns),
+            Self::ClockJump { .. } => None,
+        }
+    }
+
+    /// Whether processes die of it.
+    pub fn kills(&self) -> bool {
+        matches!(self, Self::Crash { .. } | Self::CrashAtDiskOp { .. } | Self::PowerLoss { .. })
+    }
+
     /// Every word, and what it stands for.
     pub const WORDS: [(&'static str, &'static str); 11] = [
         ("crash", "a process dies and restarts on what its disk kept"),

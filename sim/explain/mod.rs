@@ -11,7 +11,6 @@ use chronon_core::types::GroupId;
 
 use crate::config::WorldConfig;
 use crate::oracle::promise_of;
-use crate::plan::FaultKind;
 use crate::run::{Cause, Report, Simulation};
 use crate::time::WorldTime;
 use crate::workload::Workload;
@@ -107,18 +106,9 @@ fn fault_story(config: &WorldConfig, end: WorldTime) -> Vec<Told> {
     let mut story = Vec::new();
     for fault in config.plan.iter().filter(|fault| fault.at <= end) {
         story.push(Told { at: fault.at, group: None, what: format!("fault: {}", fault.what) });
-        let for_ns = match &fault.what {
-            FaultKind::Cut { for_ns, .. }
-            | FaultKind::Lossy { for_ns, .. }
-            | FaultKind::Clog { for_ns, .. }
-            | FaultKind::Echo { for_ns, .. } => *for_ns,
-            FaultKind::Drop { for_ns, .. }
-            | FaultKind::Pause { for_ns, .. }
-            | FaultKind::DiskStall { for_ns, .. } => *for_ns,
-            FaultKind::Crash { .. }
-            | FaultKind::CrashAtDiskOp { .. }
-            | FaultKind::PowerLoss { .. }
-            | FaultKind::ClockJump { .. } => continue,
+        // Who was killed tells itself when it is back.
+        let Some(for_ns) = fault.what.clone().span_mut().copied().filter(|_| !fault.what.kills()) else {
+            continue;
         };
         let at = fault.at.after(for_ns);
         if at <= end && at.as_nanos() < config.faults_ns {

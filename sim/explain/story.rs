@@ -84,6 +84,9 @@ fn change(node: NodeId, before: Option<&GroupStatus>, status: &GroupStatus) -> O
             Role::Primary => format!("node {node} leads view {view} of group {group}; {log}"),
             Role::Backup => format!("node {node} follows view {view} of group {group}; {log}"),
             Role::ViewChange => match before {
+                Some(before) if before.view == *view => {
+                    format!("node {node} takes no more part in view {view} of group {group}; {log}")
+                }
                 Some(before) => {
                     format!("node {node} leaves view {} of group {group} for view {view}; {log}", before.view)
                 }
@@ -124,9 +127,7 @@ impl Oracle for Narrator {
                 );
             }
             Observed::Healed => self.tell(at, None, "all faults are over".to_owned()),
-            Observed::End { .. } => {
-                self.tell(at, None, "the replicas are equal, and the run ends".to_owned())
-            }
+            Observed::End => self.tell(at, None, "the replicas are equal, and the run ends".to_owned()),
             Observed::Begin { .. }
             | Observed::Input { .. }
             | Observed::DiskSubmitted { .. }

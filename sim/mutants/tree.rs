@@ -82,8 +82,7 @@ impl Tree {
         let mut originals = Vec::new();
         for (file, text) in mutant.planted(&copy).map_err(Ended::Failed)? {
             let path = copy.join(&file);
-            let original = fs::read(&path);
-            let original = original.map_err(|error| Ended::Failed(format!("{}: {error}", path.display())))?;
+            let original = fs::read(&path).map_err(failed(&path))?;
             originals.push((file, text, original));
         }
         let put = |file: &str, text: &[u8]| write(&copy, Path::new(file), text).map_err(Ended::Failed);
@@ -95,8 +94,10 @@ impl Tree {
 
     fn build_copy(&self, stop: &AtomicBool) -> Result<Result<PathBuf, String>, Ended> {
         let (target, log) = (self.work.join("target"), self.work.join("build.log"));
-        let errors =
-            File::create(&log).map_err(|error| Ended::Failed(format!("{}: {error}", log.display())))?;
+        self.drop_half_built(&target)?;
+        let errors = File::create(&log).map_err(failed(&log))?;
+        let half_built = self.work.join(HALF_BUILT);
+        File::create(&half_built).map_err(failed(&half_built))?;
         let mut cargo = Command::new("cargo");
         cargo
             .args([
@@ -116,6 +117,7 @@ impl Tree {
             .stdout(Stdio::null())
             .stderr(errors);
         let status = Running::start(&mut cargo)?.wait(stop, None)?;
+        fs::remove_file(&half_built).map_err(failed(&half_built))?;
         if status.success() {
             return Ok(Ok(target.join(PROFILE).join("chronon-sim")));
         }
@@ -123,6 +125,21 @@ impl Tree {
         let first = log.lines().find(|line| line.starts_with("error")).or(log.lines().next());
         Ok(Err(first.unwrap_or("cargo says nothing").to_owned()))
     }
+
+    /// Removes what a build left that was killed: objects of two trees may lie there side by side, and Cargo would link
+    /// them.
+    fn drop_half_built(&self, target: &Path) -> Result<(), Ended> {
+        let built = target.join(PROFILE);
+        if self.work.join(HALF_BUILT).exists() && built.exists() {
+            fs::remove_dir_all(&built).map_err(failed(&built))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> Ended {
+    let path = path.display().to_string();
+    move |error| Ended::Failed(format!("{path}: {error}"))
 }
 
 /// Whether a file is part of the program. Of the others, a mutant is judged by its own text whatever the rest say.
@@ -161,6 +178,8 @@ fn files_below(root: &Path) -> Result<Files, String> {
 
 /// The copy, in its folder.
 const COPY: &str = "tree";
+/// A file that is there while Cargo builds.
+const HALF_BUILT: &str = "half-built";
 /// Declared in the tree's Cargo.toml.
 const PROFILE: &str = "mutants";
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
@@ -169,7 +188,21 @@ const LEFT_OUT: [&str; 2] = ["target", ".git"];
 mod tests {
     use std::fs;
 
-    use super::Tree;
+    use super::{HALF_BUILT, PROFILE, Tree};
+
+    #[test]
+    fn what_a_killed_build_left_is_not_built_upon() {
+        let (root, work) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let tree = Tree::copy(root.path(), work.path()).expect("a copy");
+        let target = work.path().join("target");
+        let object = target.join(PROFILE).join("object");
+        super::write(&target, &object, b"of a tree").expect("a file");
+        tree.drop_half_built(&target).expect("nothing to do");
+        assert!(object.exists());
+        fs::write(work.path().join(HALF_BUILT), "").expect("a file");
+        tree.drop_half_built(&target).expect("a clean start");
+        assert!(!object.exists());
+    }
 
     #[test]
     fn the_copy_is_the_tree_and_a_file_that_did_not_change_keeps_its_time() {

@@ -62,5 +62,5 @@ impl Acks {
     }
 }
 
-/// Views whose acknowledgements are remembered: a primary that was deposed may commit late.
-const VIEWS_KEPT: usize = 16;
+/// Views whose acknowledgements and logs are remembered: a primary that was deposed may commit late.
+pub(super) const VIEWS_KEPT: usize = 16;

@@ -154,11 +154,8 @@ pub enum Observed<'a> {
     },
     /// All faults are over: every node is up or starting, every link works.
     Healed,
-    /// The run is over. What can be judged only as a whole is judged now.
-    End {
-        /// True when the healed world converged; false when the run was cut short.
-        converged: bool,
-    },
+    /// The healed world has converged, and the run is over. What can be judged only as a whole is judged now.
+    End,
 }
 
 /// What sort of thing happened: an oracle says which it wants to see.

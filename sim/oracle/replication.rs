@@ -320,7 +320,7 @@ impl Oracle for Replication {
                 }
                 return;
             }
-            Observed::End { .. } => {
+            Observed::End => {
                 for (group, facts) in self.groups.iter_mut() {
                     for Broken { invariant, what, site, .. } in
                         facts.history.iter_mut().flat_map(History::judge)

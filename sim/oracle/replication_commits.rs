@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use chronon_core::types::{EntryHeader, GroupInit, Hash, NodeId};
 
+use super::acks::VIEWS_KEPT;
 use super::journal::Payload;
 use super::shadow::Broken;
 
@@ -352,7 +353,5 @@ impl Group {
     }
 }
 
-/// Views whose primaries' logs are remembered: a primary that was deposed may commit late.
-const VIEWS_KEPT: usize = 16;
 /// How far behind the commit a primary's log is remembered, and how often that is seen to.
 const FORGET_EVERY: u64 = 1024;

@@ -152,7 +152,7 @@ impl Oracle for AckedSurvives {
             Observed::Repeated { group, first, answer, .. } => {
                 found.extend(self.repeated(*group, first, answer))
             }
-            Observed::End { converged: true } => self.judge_the_end(found),
+            Observed::End => self.judge_the_end(found),
             _ => {}
         }
     }

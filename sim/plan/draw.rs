@@ -29,9 +29,8 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
         }
         let mean = draw.between(3 * SECOND, 25 * SECOND);
         let mut at = 0;
-        for index in 0..FAULTS_A_KIND_MAX {
-            let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
-            at += draw.below(2 * mean) + 1;
+        for (gap, mut draw) in arrivals(randomness, kind, mean) {
+            at += gap;
             if at >= shape.until_ns {
                 break;
             }
@@ -42,6 +41,14 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
     draw_stalemate(randomness, shape, &mut plan);
     plan.sort_by_key(|fault| fault.at);
     plan
+}
+
+/// The spans between faults of a kind, `mean` on average, each with what the fault draws from.
+fn arrivals(randomness: &Randomness, kind: u64, mean: u64) -> impl Iterator<Item = (u64, Draw)> {
+    (0..FAULTS_A_KIND_MAX).map(move |index| {
+        let mut draw = randomness.draw(Purpose::Plan, kind, &[index]);
+        (draw.below(2 * mean) + 1, draw)
+    })
 }
 
 /// Cuts one node after the other off from all other nodes, each as the one before comes back, in about half of all seeds;
@@ -55,9 +62,8 @@ fn draw_rotations(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
     }
     let mean = draw.between(5 * SECOND, 25 * SECOND);
     let mut at = 0;
-    for index in 0..FAULTS_A_KIND_MAX {
-        let mut draw = randomness.draw(Purpose::Plan, ROTATIONS, &[index]);
-        at += draw.below(2 * mean) + 1;
+    for (gap, mut draw) in arrivals(randomness, ROTATIONS, mean) {
+        at += gap;
         let (first, turns) = (draw.below(u64::from(shape.nodes)), draw.between(2, 8));
         let for_ns = draw.between(300 * MILLISECOND, 3 * SECOND);
         for turn in 0..turns {

@@ -1,7 +1,6 @@
 //! Smaller runs to try, the smallest first.
 
 use crate::config::{Asks, ClientModel, WorldConfig};
-use crate::plan::FaultKind;
 use crate::scenario::quiet_config;
 use crate::time::{MILLISECOND, SECOND, WorldTime};
 
@@ -153,21 +152,4 @@ fn sooner(config: &WorldConfig, place: usize, by: u64) -> WorldConfig {
 pub(super) fn round_up(ns: u64) -> u64 {
     let unit = 10_u64.pow(ns.max(1).ilog10().saturating_sub(1));
     ns.div_ceil(unit) * unit
-}
-
-/// How long a fault lasts, if it lasts.
-pub(super) fn span_of(what: &mut FaultKind) -> Option<&mut u64> {
-    match what {
-        FaultKind::Crash { down_ns, .. }
-        | FaultKind::CrashAtDiskOp { down_ns, .. }
-        | FaultKind::PowerLoss { down_ns, .. } => Some(down_ns),
-        FaultKind::Pause { for_ns, .. }
-        | FaultKind::Cut { for_ns, .. }
-        | FaultKind::Lossy { for_ns, .. }
-        | FaultKind::Clog { for_ns, .. }
-        | FaultKind::Echo { for_ns, .. }
-        | FaultKind::Drop { for_ns, .. }
-        | FaultKind::DiskStall { for_ns, .. } => Some(for_ns),
-        FaultKind::ClockJump { .. } => None,
-    }
 }

@@ -1,6 +1,6 @@
 //! Weaker forms of one fault: of fewer nodes, on fewer links, shorter, at a round moment.
 
-use super::candidates::{round_up, span_of};
+use super::candidates::round_up;
 use crate::config::WorldConfig;
 use crate::plan::FaultKind;
 use crate::time::{MICROSECOND, MILLISECOND, SECOND, WorldTime};
@@ -89,12 +89,12 @@ fn shorter(what: &FaultKind) -> Vec<FaultKind> {
         let below = spans_below(by_ns.unsigned_abs());
         return below.map(|ns| FaultKind::ClockJump { node, by_ns: sign * ns as i64 }).collect();
     }
-    let Some(span) = span_of(&mut own) else { return Vec::new() };
+    let Some(span) = own.span_mut() else { return Vec::new() };
     let now = *span;
     let rounded = Some(round_up(now)).filter(|rounded| show_span(*rounded).len() < show_span(now).len());
     let set = |ns| {
         let mut changed = what.clone();
-        if let Some(span) = span_of(&mut changed) {
+        if let Some(span) = changed.span_mut() {
             *span = ns;
         }
         changed

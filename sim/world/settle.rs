@@ -113,7 +113,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
         }
         self.trace.note(self.now, Entity::World, "end", [self.steps, self.operations], "converged");
-        self.judges.see(self.now, &Observed::End { converged: true });
+        self.judges.see(self.now, &Observed::End);
         self.stage = Stage::Over;
     }
 
