@@ -89,43 +89,40 @@ fn of_the_odd_half(config: &WorldConfig) -> Vec<Fault> {
     config.plan.iter().filter(spares_the_even).cloned().collect()
 }
 
+/// Of `config`, what `without` leaves out is noticed by the odd half, and the even half stays as it was.
+fn concerns_one_half(config: &WorldConfig, without: &WorldConfig, what: &str) -> Result<(), TestCaseError> {
+    let (before, after) = (parts(config), parts(without));
+    prop_assert_eq!(disturbed(&before, &after), [], "without {}", what);
+    prop_assert!(noticed(&before, &after), "seed {}: {what} did nothing", config.seed);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_client_that_is_taken_out_leaves_who_shares_no_group_with_it_as_they_were(seed in 1_u64..1 << 30) {
         let config = halves(seed);
-        let before = parts(&config);
-        let after = parts(&config.without_client(3).expect("others ask"));
-        prop_assert_eq!(disturbed(&before, &after), []);
-        prop_assert!(noticed(&before, &after), "seed {}: client 3 did nothing", config.seed);
+        concerns_one_half(&config, &config.without_client(3).expect("others ask"), "client 3")?;
     }
 
     #[test]
     fn a_node_that_is_taken_out_leaves_who_shares_no_group_with_it_as_they_were(seed in 1_u64..1 << 30) {
         let config = halves(seed);
-        let before = parts(&config);
-        let after = parts(&config.without_node(NodeId::new(3)).expect("others serve"));
-        prop_assert_eq!(disturbed(&before, &after), []);
-        prop_assert!(noticed(&before, &after), "seed {}: node 3 did nothing", config.seed);
+        concerns_one_half(&config, &config.without_node(NodeId::new(3)).expect("others serve"), "node 3")?;
     }
 
     #[test]
     fn a_fault_that_is_taken_out_leaves_whom_it_spared_as_they_were(seed in 1_u64..1 << 30) {
         let config = halves(seed);
-        let before = parts(&config);
-        let after = parts(&config.with_faults(|place| place != 0));
-        prop_assert_eq!(disturbed(&before, &after), []);
-        prop_assert!(noticed(&before, &after), "seed {}: a crash did nothing", config.seed);
+        concerns_one_half(&config, &config.with_faults(|place| place != 0), "a crash")?;
     }
 
     #[test]
     fn all_faults_of_one_half_that_are_taken_out_leave_the_other_as_it_was(seed in 1_u64..1 << 30) {
         let config = halves(seed);
         let odd = of_the_odd_half(&config);
-        let before = parts(&config);
-        let after = parts(&config.with_faults(|place| !odd.contains(&config.plan[place])));
-        prop_assert_eq!(disturbed(&before, &after), []);
-        prop_assert!(noticed(&before, &after), "seed {}: {} faults did nothing", config.seed, odd.len());
+        let without = config.with_faults(|place| !odd.contains(&config.plan[place]));
+        concerns_one_half(&config, &without, "what befell one half")?;
     }
 }
