@@ -23,8 +23,9 @@ pub struct Echoes<T> {
 struct Link<T> {
     /// Of all draws about its echoes.
     key: Key,
-    /// Faults that make it echo at present.
+    /// Faults that make it echo at present, and those that do or will.
     at_work: u32,
+    left: u32,
     /// By kind, so that what is said seldom is not crowded out; and each message in a slot of its own choice, so that
     /// one more or less of them changes one slot.
     kept: Arc<BTreeMap<MessageKind, [Option<T>; SLOTS]>>,
@@ -38,8 +39,8 @@ impl<T: Clone> Echoes<T> {
             let FaultKind::Echo { links: named, .. } = &fault.what else { continue };
             for (from, to) in named {
                 let key = randomness.key(Purpose::Echo, from.word()).and(to.word());
-                let silent = Link { key, at_work: 0, kept: Arc::default() };
-                links.entry((*from, *to)).or_insert(silent);
+                let silent = Link { key, at_work: 0, left: 0, kept: Arc::default() };
+                links.entry((*from, *to)).or_insert(silent).left += 1;
             }
         }
         Self { links, echoed: 0 }
@@ -52,10 +53,13 @@ impl<T: Clone> Echoes<T> {
         }
     }
 
-    /// One fault less does.
+    /// One fault less does. After the last one the link remembers nothing.
     pub fn end(&mut self, from: Endpoint, to: Endpoint) {
-        if let Some(link) = self.links.get_mut(&(from, to)) {
-            link.at_work = link.at_work.saturating_sub(1);
+        let Some(link) = self.links.get_mut(&(from, to)) else { return };
+        link.at_work = link.at_work.saturating_sub(1);
+        link.left = link.left.saturating_sub(1);
+        if link.left == 0 {
+            self.links.remove(&(from, to));
         }
     }
 
@@ -87,9 +91,10 @@ impl<T: Clone> Echoes<T> {
         let link = self.links.get_mut(&(from, to))?;
         let mut draw = link.key.draw(&[sending]);
         let (own, replaces) = (draw.below(SLOTS as u64) as usize, draw.chance(REPLACES_PPM));
-        let (other, echoed) = (draw.pick(&MessageKind::WORDS).0, draw.below(SLOTS as u64) as usize);
-        let older =
-            link.kept.get(&other).and_then(|slots| slots[echoed].clone()).filter(|_| link.at_work > 0);
+        let older = (link.at_work > 0).then(|| (draw.pick(&MessageKind::WORDS).0, draw.below(SLOTS as u64)));
+        let older = older.and_then(|(other, echoed)| {
+            link.kept.get(&other).and_then(|slots| slots[echoed as usize].clone())
+        });
         self.echoed += u64::from(older.is_some());
         let is_empty = link.kept.get(&kind).is_none_or(|slots| slots[own].is_none());
         if is_empty || replaces {
@@ -142,8 +147,10 @@ mod tests {
         let ages = |least: u64| came_again.iter().filter(|(with, older)| with - older >= least).count();
         assert!(ages(200) >= 5 && ages(200) < came_again.len(), "some are old, some are not");
         assert_eq!(echoes.count(), came_again.len() as u64);
+        assert!(echoes.remembers(A, B));
         echoes.end(A, B);
         assert_eq!(prepares(&mut echoes, 1200..1400), []);
+        assert!(!echoes.remembers(A, B), "no fault makes it echo any more");
     }
 
     #[test]
