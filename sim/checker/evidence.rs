@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use super::lost::LastUses;
 use super::model::{Model, Timed};
-use super::search::{Effort, Outcome, search};
+use super::search::{Outcome, search};
+use super::sweep::Effort;
 use super::tail::{Tail, since};
 
 /// Why a history is not linearizable.
@@ -203,8 +204,7 @@ fn root(parent: &BTreeMap<u32, u32>, value: u32) -> u32 {
 
 /// Operations searched to make a violation small, in all searches, and how hard each search tries.
 const WORK_MAX: usize = 300_000;
-const EFFORT: Effort =
-    Effort { width: 4096, spare: None, patience: usize::MAX, loose: false, steps_max: 200_000 };
+const EFFORT: Effort = Effort { width: 4096, spare: None, loose: false, rough: false, steps_max: 200_000 };
 
 /// How many of the last operations are tried by themselves.
 const TAILS: [usize; 6] = [4, 8, 16, 32, 64, 256];

@@ -23,6 +23,13 @@ impl Marks {
             && self.used.is_within(&other.used)
     }
 
+    /// As [`Marks::dominates`], whatever the kinds of the lost operations used.
+    fn dominates_roughly(&self, other: &Self) -> bool {
+        other.available.is_within(&self.available)
+            && self.owed.is_within(&other.owed)
+            && self.used.total <= other.used.total
+    }
+
     /// Less is more likely right, of what a search cannot keep all: few operations that were never answered.
     fn rank(&self) -> (u32, u32) {
         (self.used.total, self.owed.count())
@@ -76,12 +83,13 @@ impl Used {
 pub struct Frontier<S> {
     by_state: BTreeMap<S, Vec<Marks>>,
     count: usize,
+    rough: bool,
 }
 
 impl<S: Clone + Ord> Frontier<S> {
-    /// No configuration.
-    pub fn empty() -> Self {
-        Self { by_state: BTreeMap::new(), count: 0 }
+    /// No configuration. A rough frontier keeps fewer: it takes lost operations of all kinds for alike.
+    pub fn empty(rough: bool) -> Self {
+        Self { by_state: BTreeMap::new(), count: 0, rough }
     }
 
     /// How many configurations.
@@ -102,11 +110,12 @@ impl<S: Clone + Ord> Frontier<S> {
     /// Adds a configuration; false when one that is there dominates it.
     pub fn add(&mut self, state: S, marks: Marks) -> bool {
         let alike = self.by_state.entry(state).or_default();
-        if alike.iter().any(|there| there.dominates(&marks)) {
+        let dominates = if self.rough { Marks::dominates_roughly } else { Marks::dominates };
+        if alike.iter().any(|there| dominates(there, &marks)) {
             return false;
         }
         let before = alike.len();
-        alike.retain(|there| !marks.dominates(there));
+        alike.retain(|there| !dominates(&marks, there));
         alike.push(marks);
         self.count = self.count + alike.len() - before;
         true
@@ -114,7 +123,7 @@ impl<S: Clone + Ord> Frontier<S> {
 
     /// The configurations after `change` of the marks of each.
     pub fn changed(self, mut change: impl FnMut(&S, &mut Marks)) -> Self {
-        let mut changed = Self::empty();
+        let mut changed = Self::empty(self.rough);
         for (state, all) in self.by_state {
             for mut marks in all {
                 change(&state, &mut marks);

@@ -1,12 +1,16 @@
 //! A verdict on one object's history.
 //!
-//! Four ways are tried, from the cheapest on: what the model itself can tell at once, a narrow search, a loose one, and
-//! one that keeps everything (see [`super::search`] for what each is right about). Whichever speaks first is right: an
-//! order that a model tells is replayed before it counts, and what a model calls a conflict is searched once more.
+//! Ways are tried from the cheapest on: what the model itself can tell at once, a narrow search that goes back where it
+//! is stuck, a narrow one that tells whether it dropped anything, a loose one, and one that keeps everything (see
+//! [`super::search`] for what each is right about). Whichever speaks first is right: an order that a model tells is
+//! replayed before it counts, and what a model calls a conflict is searched once more.
 
+use super::beam::explains;
+use super::course::Course;
 use super::evidence::{Evidence, of_search};
 use super::model::{Limits, Model, Quick, Timed};
-use super::search::{Effort, Outcome, search};
+use super::search::{Outcome, search};
+use super::sweep::Effort;
 
 /// A verdict on one object.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,24 +69,18 @@ pub fn judge<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -
 }
 
 /// Searches, with more and more effort.
-pub fn decide<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> Outcome<M::State> {
+fn decide<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> Outcome<M::State> {
+    if explains(&Course::new(model, operations), limits) {
+        return Outcome::Linearizable;
+    }
     let Limits { configurations_max, steps_max } = limits;
-    let full =
-        Effort { width: configurations_max, spare: None, patience: usize::MAX, loose: false, steps_max };
+    let full = Effort { width: configurations_max, spare: None, loose: false, rough: false, steps_max };
     let narrow = Effort { width: NARROW.min(configurations_max), steps_max: steps_max / 8, ..full };
     let easy = STEPS_EASY + STEPS_EASY_EACH * operations.len() as u64;
     let lost = operations.iter().any(|timed| timed.returned.is_none());
     let efforts = [
         Some(Effort { steps_max: easy.min(steps_max), ..narrow }),
-        Some(Effort { spare: Some(0), patience: 0, ..narrow }),
-        Some(Effort { spare: Some(0), patience: 16, ..narrow }),
         lost.then_some(Effort { loose: true, ..narrow }),
-        Some(Effort {
-            width: WIDE.min(configurations_max),
-            spare: Some(1),
-            steps_max: steps_max / 4,
-            ..full
-        }),
         Some(full),
     ];
     for effort in efforts.into_iter().flatten() {
@@ -94,9 +92,8 @@ pub fn decide<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) 
     Outcome::GaveUp
 }
 
-/// Configurations that a first look keeps, and a second.
+/// Configurations that a first look keeps.
 const NARROW: usize = 256;
-const WIDE: usize = 8192;
 
 /// Steps of the first search: for any history, and for each of its operations besides.
 const STEPS_EASY: u64 = 20_000;

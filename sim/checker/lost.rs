@@ -100,30 +100,26 @@ impl LastUses {
 #[derive(Debug)]
 pub struct Kinds<'a, O> {
     by_op: BTreeMap<&'a O, u32>,
-    all: Vec<Kind<'a, O>>,
-}
-
-/// Operations that are alike and were never answered.
-#[derive(Debug)]
-pub struct Kind<'a, O> {
-    /// What each does if it takes effect.
-    pub op: &'a O,
-    /// How many were asked for so far, and may be wanted.
-    pub asked: u32,
+    all: Vec<&'a O>,
 }
 
 impl<'a, O: Ord> Kinds<'a, O> {
-    /// Of these operations; nothing was asked for yet.
+    /// Of these operations.
     pub fn new(operations: &'a [Timed<O>]) -> Self {
         let mut by_op = BTreeMap::new();
         let mut all = Vec::new();
         for timed in operations.iter().filter(|timed| timed.returned.is_none()) {
             by_op.entry(&timed.op).or_insert_with(|| {
-                all.push(Kind { op: &timed.op, asked: 0 });
+                all.push(&timed.op);
                 all.len() as u32 - 1
             });
         }
         Self { by_op, all }
+    }
+
+    /// How many kinds.
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// The kind of `op`, when there is one.
@@ -131,13 +127,8 @@ impl<'a, O: Ord> Kinds<'a, O> {
         self.by_op.get(op).copied()
     }
 
-    /// What is known of `kind`.
-    pub fn get(&self, kind: u32) -> &Kind<'a, O> {
-        &self.all[kind as usize]
-    }
-
-    /// What is known of `kind`, to be changed.
-    pub fn get_mut(&mut self, kind: u32) -> &mut Kind<'a, O> {
-        &mut self.all[kind as usize]
+    /// What each of a kind does if it takes effect.
+    pub fn op(&self, kind: u32) -> &'a O {
+        self.all[kind as usize]
     }
 }

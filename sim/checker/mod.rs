@@ -8,7 +8,9 @@
 //! take effect at any later moment, or never. A search that reaches its limits says so: it never passes for a proof.
 
 mod bank;
+mod beam;
 mod bits;
+mod course;
 mod evidence;
 mod frontier;
 pub mod generate;
@@ -19,6 +21,7 @@ mod log;
 mod log_order;
 mod lost;
 mod model;
+mod movers;
 mod mutex;
 mod named;
 mod picture;
@@ -27,6 +30,7 @@ mod queue_order;
 mod register;
 mod register_zones;
 mod search;
+mod sweep;
 mod tail;
 mod text;
 mod text_sight;

@@ -2,7 +2,11 @@
 
 use chronon_core::types::Prng;
 
+use super::beam::explains;
+use super::course::Course;
 use super::log_order::SharedLog;
+use super::search::{Outcome, search};
+use super::sweep::Effort;
 use super::tail::{Tail, since};
 use super::{
     Bank, BankOp, Books, Evidence, History, Judged, Limits, Log, LogOp, Model, Mutex, MutexOp, Queue,
@@ -94,6 +98,7 @@ fn agrees_and<M: Model>(
             continue;
         }
         both[usize::from(expected)] += 1;
+        efforts_agree(model, &operations, expected);
         match judge(model, &operations, Limits::default()) {
             Judged::Linearizable if expected => {}
             Judged::Violation(evidence) if !expected => is_proof(&operations, &evidence),
@@ -101,6 +106,30 @@ fn agrees_and<M: Model>(
         }
     }
     assert_eq!(both, [cases / 2; 2], "too few histories of one verdict");
+}
+
+/// Every kind of search is right about what it promises, also where another one would have spoken first.
+fn efforts_agree<M: Model>(model: &M, operations: &[Timed<M::Op>], expected: bool) {
+    let Limits { configurations_max, steps_max } = Limits::default();
+    let full = Effort { width: configurations_max, spare: None, loose: false, rough: false, steps_max };
+    let told = |effort| match search(model, operations, effort) {
+        Outcome::Linearizable => Some(true),
+        Outcome::Stuck { .. } => Some(false),
+        Outcome::GaveUp => None,
+    };
+    assert_eq!(told(full), Some(expected), "a full search of {operations:#?}");
+    let others = [
+        Effort { width: 1, ..full },
+        Effort { width: 1, spare: Some(0), rough: true, ..full },
+        Effort { rough: true, ..full },
+        Effort { width: 64, loose: true, ..full },
+    ];
+    for effort in others {
+        let told = told(effort);
+        assert!(told.is_none_or(|told| told == expected), "{effort:?} said {told:?} of {operations:#?}");
+    }
+    let narrow = Limits { configurations_max: 64, steps_max: 1_000 };
+    assert!(expected || !explains(&Course::new(model, operations), narrow), "{operations:#?}");
 }
 
 /// The operations that a violation names are not linearizable by themselves, and one that changes nothing is not among
