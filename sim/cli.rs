@@ -11,6 +11,7 @@ mod core_share;
 mod explain;
 mod interrupt;
 mod list;
+mod memory;
 mod merge;
 mod mutants;
 mod progress;

@@ -148,7 +148,7 @@ impl Reader {
         Ok(c)
     }
 
-    /// `uXXXX`, or two of them with a backslash between for a character beyond 16 bits.
+    /// A `u` and four hex digits, or two of these with a backslash between for a character beyond 16 bits.
     fn unicode(&mut self) -> Result<char, JsonError> {
         let here = self.error("four hex digits that name a character belong here");
         let first = self.four_digits().ok_or_else(|| here.clone())?;

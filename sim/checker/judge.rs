@@ -7,8 +7,8 @@
 
 use super::beam::explains;
 use super::course::Course;
-use super::evidence::{Evidence, of_search};
-use super::model::{Limits, Model, Quick, Timed};
+use super::evidence::{Evidence, of_few, of_search};
+use super::model::{Limits, Model, Quick, Timed, Work};
 use super::search::{Outcome, search};
 use super::sweep::Effort;
 
@@ -47,24 +47,43 @@ pub fn proves<M: Model>(model: &M, operations: &[Timed<M::Op>], order: &[usize])
 
 /// Judges `operations`, in any order of the list.
 pub fn judge<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> Judged {
-    if let Some(judged) = model.judge_otherwise(operations, limits) {
-        return judged;
-    }
-    match model.quick(operations) {
-        Quick::Order(order) if proves(model, operations, &order) => return Judged::Linearizable,
-        Quick::Conflict(few) => {
-            if let Some(evidence) = model.confirm(operations, few) {
-                return Judged::Violation(evidence);
+    model.as_searched(operations, Judge(limits))
+}
+
+/// Judges within these limits.
+struct Judge(Limits);
+
+impl Work for Judge {
+    type Output = Judged;
+
+    fn on<M: Model>(self, model: &M, operations: &[Timed<M::Op>]) -> Judged {
+        match model.quick(operations) {
+            Quick::Order(order) if proves(model, operations, &order) => return Judged::Linearizable,
+            Quick::Conflict(few) => {
+                if let Some(evidence) = model.as_in_conflict(operations, Confirm(few)) {
+                    return Judged::Violation(evidence);
+                }
+            }
+            Quick::Order(_) | Quick::Unknown => {}
+        }
+        match decide(model, operations, self.0) {
+            Outcome::Linearizable => Judged::Linearizable,
+            Outcome::GaveUp => Judged::GaveUp,
+            Outcome::Stuck { operation, states } => {
+                Judged::Violation(of_search(model, operations, operation, &states))
             }
         }
-        Quick::Order(_) | Quick::Unknown => {}
     }
-    match decide(model, operations, limits) {
-        Outcome::Linearizable => Judged::Linearizable,
-        Outcome::GaveUp => Judged::GaveUp,
-        Outcome::Stuck { operation, states } => {
-            Judged::Violation(of_search(model, operations, operation, &states))
-        }
+}
+
+/// Looks for the evidence in these operations, which are said to be a conflict.
+struct Confirm(Vec<usize>);
+
+impl Work for Confirm {
+    type Output = Option<Evidence>;
+
+    fn on<M: Model>(self, model: &M, operations: &[Timed<M::Op>]) -> Option<Evidence> {
+        of_few(model, operations, self.0)
     }
 }
 

@@ -1,21 +1,8 @@
 //! A log: values are appended and keep their offset for ever.
 
-use super::evidence::{Evidence, of_few};
 use super::log_order::{self, SharedLog};
-use super::model::{Model, Quick, Timed};
-
-/// A call on a log with its answer. Values are numbers of the caller's choice.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum LogOp {
-    /// The value went to this offset.
-    Append(u64, u32),
-    /// The value went to the end; nobody heard where that was.
-    AppendAny(u32),
-    /// The value was found at this offset.
-    Read(u64, u32),
-    /// The log ended at or before this offset.
-    Beyond(u64),
-}
+use super::model::{Model, Quick, Timed, Work};
+use super::operations::LogOp;
 
 /// A log, at first empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,8 +42,8 @@ impl Model for Log {
         log_order::quick(operations)
     }
 
-    fn confirm(&self, operations: &[Timed<LogOp>], few: Vec<usize>) -> Option<Evidence> {
-        of_few(&SharedLog::of(operations), operations, few)
+    fn as_in_conflict<W: Work>(&self, operations: &[Timed<LogOp>], work: W) -> W::Output {
+        work.on(&SharedLog::of(operations), operations)
     }
 
     fn matters_before(&self, first: &LogOp, owed: bool, then: &LogOp, _hint: u64) -> bool {

@@ -14,8 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::log::LogOp;
 use super::model::{Model, Quick, Timed};
+use super::operations::LogOp;
 
 /// What `operations` are, where that can be told.
 pub fn quick(operations: &[Timed<LogOp>]) -> Quick {

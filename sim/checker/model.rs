@@ -1,8 +1,5 @@
 //! What a sequential object is to the search: states, operations with their answers, and what their order is worth.
 
-use super::evidence::{Evidence, of_few};
-use super::judge::Judged;
-
 /// A sequential object. An operation here carries its answer, so that a step is legal or it is not.
 ///
 /// Every method with a default prunes the search. A default is always right and prunes nothing; a model that overrides
@@ -74,17 +71,21 @@ pub trait Model {
         Quick::Unknown
     }
 
-    /// Judges by another model that answers alike and is searched faster, when there is one.
-    fn judge_otherwise(&self, _operations: &[Timed<Self::Op>], _limits: Limits) -> Option<Judged> {
-        None
-    }
-
-    /// The evidence in what [`Quick`] called a conflict; `None` when a search does not agree that it is one.
-    fn confirm(&self, operations: &[Timed<Self::Op>], few: Vec<usize>) -> Option<Evidence>
+    /// Does `work` with the model by which a history of these operations is searched: this one, or one that answers
+    /// alike and is searched faster.
+    fn as_searched<W: Work>(&self, operations: &[Timed<Self::Op>], work: W) -> W::Output
     where
         Self: Sized,
     {
-        of_few(self, operations, few)
+        work.on(self, operations)
+    }
+
+    /// Does `work` with the model of which [`Quick::Conflict`] speaks: this one, or one that allows more.
+    fn as_in_conflict<W: Work>(&self, operations: &[Timed<Self::Op>], work: W) -> W::Output
+    where
+        Self: Sized,
+    {
+        work.on(self, operations)
     }
 
     /// `state` for people.
@@ -102,6 +103,15 @@ pub trait Model {
     fn family(&self, _op: &Self::Op) -> Option<[u32; 2]> {
         None
     }
+}
+
+/// What is done with a model and a history of it.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn on<M: Model>(self, model: &M, operations: &[Timed<M::Op>]) -> Self::Output;
 }
 
 /// What [`Model::quick`] found, by places in the list of operations.

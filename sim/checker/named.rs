@@ -6,12 +6,13 @@ use super::bank::{Bank, BankOp};
 use super::evidence::Evidence;
 use super::history::{End, History, Operation};
 use super::judge::{Judged, judge};
-use super::log::{Log, LogOp};
+use super::log::Log;
 use super::model::{Limits, Model, Timed};
 use super::mutex::{Mutex, MutexOp};
-use super::queue::{Queue, QueueOp};
-use super::register::{Register, RegisterOp};
-use super::text::{Text, TextOp};
+use super::operations::{LogOp, QueueOp, RegisterOp, TextOp};
+use super::queue::Queue;
+use super::register::Register;
+use super::text::Text;
 use super::value::Value;
 
 /// The models that [`check`] knows.

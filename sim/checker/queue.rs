@@ -1,20 +1,8 @@
 //! A queue: first in, first out.
 
 use super::model::{Model, Quick, Timed};
+use super::operations::QueueOp;
 use super::queue_order;
-
-/// A call on a queue with its answer. Values are numbers of the caller's choice.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum QueueOp {
-    /// The value went in at the end.
-    Enqueue(u32),
-    /// The value came out at the front.
-    Dequeue(u32),
-    /// Whatever was at the front came out; nobody heard what.
-    DequeueAny,
-    /// The queue was empty.
-    Empty,
-}
 
 /// A queue, at first empty.
 #[derive(Clone, Copy, Debug, Default)]

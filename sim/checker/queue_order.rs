@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Quick, Timed};
-use super::queue::QueueOp;
+use super::operations::QueueOp;
 
 /// What `operations` are, where that can be told.
 ///

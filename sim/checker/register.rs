@@ -1,55 +1,22 @@
 //! A register: a value, at first none.
 
 use super::model::{Model, Quick, Timed, Wants};
+use super::operations::{Held, RegisterOp, UNSET};
 use super::register_zones;
-
-/// A value, by a number of the caller's choice; [`UNSET`] is none.
-pub type Value = u32;
-
-/// The value of a register that was never written.
-pub const UNSET: Value = 0;
-
-/// A call on a register with its answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum RegisterOp {
-    /// It held this.
-    Read(Value),
-    /// It held something else than this.
-    Differs(Value),
-    /// It holds this now.
-    Write(Value),
-    /// It held the first and holds the second now.
-    Swap(Value, Value),
-    /// An answer that no register gives.
-    Impossible,
-}
-
-impl RegisterOp {
-    /// A compare-and-set that took place, or may have.
-    pub fn swap(from: Value, to: Value) -> Self {
-        // One that changes nothing is a read.
-        if from == to { Self::Read(from) } else { Self::Swap(from, to) }
-    }
-
-    /// A compare-and-set that was refused because the register held `found`.
-    pub fn mismatch(from: Value, found: Value) -> Self {
-        if from == found { Self::Impossible } else { Self::Read(found) }
-    }
-}
 
 /// A register.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Register;
 
 impl Model for Register {
-    type State = Value;
+    type State = Held;
     type Op = RegisterOp;
 
-    fn initial(&self) -> Value {
+    fn initial(&self) -> Held {
         UNSET
     }
 
-    fn step(&self, state: &Value, op: &RegisterOp) -> Option<Value> {
+    fn step(&self, state: &Held, op: &RegisterOp) -> Option<Held> {
         match *op {
             RegisterOp::Read(value) => (*state == value).then_some(*state),
             RegisterOp::Differs(value) => (*state != value).then_some(*state),
@@ -103,7 +70,7 @@ impl Model for Register {
         }
     }
 
-    fn after_anything(&self, op: &RegisterOp) -> Option<Value> {
+    fn after_anything(&self, op: &RegisterOp) -> Option<Held> {
         match *op {
             RegisterOp::Read(value) | RegisterOp::Write(value) | RegisterOp::Swap(_, value) => Some(value),
             RegisterOp::Differs(_) | RegisterOp::Impossible => None,

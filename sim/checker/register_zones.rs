@@ -25,7 +25,8 @@
 use std::collections::BTreeMap;
 
 use super::model::{Quick, Timed};
-use super::register::{RegisterOp, UNSET, Value};
+use super::operations::{Held, RegisterOp, UNSET};
+use super::register_layout::{Block, Gaps, Layout, Stop};
 
 /// What `operations` are, where that can be told.
 pub fn quick(operations: &[Timed<RegisterOp>]) -> Quick {
@@ -34,14 +35,6 @@ pub fn quick(operations: &[Timed<RegisterOp>]) -> Quick {
         Err(Stop::Conflict(few)) if few.len() <= CONFLICT_MAX => Quick::Conflict(few),
         Err(Stop::Conflict(_) | Stop::NotTold) => Quick::Unknown,
     }
-}
-
-/// Why there is no order.
-enum Stop {
-    /// These operations have none.
-    Conflict(Vec<usize>),
-    /// A value is written twice, or no moment was found for something that was refused.
-    NotTold,
 }
 
 /// What touches one value, by places in the list of operations.
@@ -55,27 +48,13 @@ struct Cluster {
 
 struct Zones<'a> {
     operations: &'a [Timed<RegisterOp>],
-    clusters: BTreeMap<Value, Cluster>,
-}
-
-/// A chain of values, held in one piece.
-struct Block {
-    /// The value that it begins with.
-    value: Value,
-    /// Its operations, in order, and of each the number of its value in the chain.
-    order: Vec<usize>,
-    /// The operation that is answered first, and the one that is invoked last; none of the unset register that
-    /// nobody saw.
-    first_end: u64,
-    last_begin: u64,
-    /// Enough of its operations to show when it must be held.
-    core: Vec<usize>,
+    clusters: BTreeMap<Held, Cluster>,
 }
 
 impl<'a> Zones<'a> {
     fn read(operations: &'a [Timed<RegisterOp>]) -> Result<Self, Stop> {
         let mut zones = Self { operations, clusters: BTreeMap::new() };
-        let mut writers: BTreeMap<Value, usize> = BTreeMap::new();
+        let mut writers: BTreeMap<Held, usize> = BTreeMap::new();
         for (index, timed) in operations.iter().enumerate() {
             if let RegisterOp::Write(value) | RegisterOp::Swap(_, value) = timed.op
                 && (value == UNSET || writers.insert(value, index).is_some())
@@ -87,7 +66,7 @@ impl<'a> Zones<'a> {
             zones.put(index)?;
         }
         // What was seen was written, if need be by an operation that was never answered.
-        let mut unwritten: Vec<Value> = zones.clusters.keys().copied().collect();
+        let mut unwritten: Vec<Held> = zones.clusters.keys().copied().collect();
         while let Some(value) = unwritten.pop() {
             let cluster = &zones.clusters[&value];
             let Some(seen_by) = cluster.reads.first().or(cluster.replaced.as_ref()).copied() else {
@@ -124,12 +103,12 @@ impl<'a> Zones<'a> {
         Ok(())
     }
 
-    fn cluster(&mut self, value: Value) -> &mut Cluster {
+    fn cluster(&mut self, value: Held) -> &mut Cluster {
         self.clusters.entry(value).or_default()
     }
 
     /// The operations that lead to `value`, without those that only look.
-    fn chain_to(&self, value: Value) -> Vec<usize> {
+    fn chain_to(&self, value: Held) -> Vec<usize> {
         let mut chain = Vec::new();
         let mut value = value;
         while let Some(writer) = self.clusters.get(&value).and_then(|cluster| cluster.writer) {
@@ -175,7 +154,7 @@ impl<'a> Zones<'a> {
             match self.with_differs(&order) {
                 Ok(order) => return Ok(order),
                 Err(unplaced) => {
-                    if !layout.make_room(self, &unplaced) {
+                    if !layout.make_room(self.operations, &unplaced) {
                         break;
                     }
                 }
@@ -185,7 +164,7 @@ impl<'a> Zones<'a> {
     }
 
     /// The block that begins with `value`.
-    fn block(&self, value: Value) -> Result<Block, Stop> {
+    fn block(&self, value: Held) -> Result<Block, Stop> {
         let mut order = Vec::new();
         let mut core = Vec::new();
         let mut phases = Vec::new();
@@ -260,13 +239,13 @@ impl<'a> Zones<'a> {
 
     /// The order with everything that was refused put where the register holds something else; or what found no such
     /// place, and its value.
-    fn with_differs(&self, order: &[usize]) -> Result<Vec<usize>, Vec<(usize, Value)>> {
-        let mut refused: Vec<(usize, Value)> = Vec::new();
+    fn with_differs(&self, order: &[usize]) -> Result<Vec<usize>, Vec<(usize, Held)>> {
+        let mut refused: Vec<(usize, Held)> = Vec::new();
         for (value, cluster) in &self.clusters {
             refused.extend(cluster.differs.iter().map(|index| (*index, *value)));
         }
         refused.sort_by_key(|(index, _)| self.begin(*index));
-        let gaps = Gaps::new(self, order);
+        let gaps = Gaps::new(self.operations, order);
         let mut put: Vec<Vec<usize>> = vec![Vec::new(); order.len() + 1];
         let mut unplaced = Vec::new();
         let mut least = 0;
@@ -291,126 +270,8 @@ impl<'a> Zones<'a> {
     }
 }
 
-/// When the register holds which block.
-struct Layout {
-    /// Blocks that must be held for a time, in order.
-    held: Vec<Block>,
-    /// Blocks that need one moment, which that is, and whether it was chosen for a reason.
-    moments: Vec<(Block, (u64, u8), bool)>,
-}
-
-impl Layout {
-    fn new(blocks: Vec<Block>) -> Result<Self, Stop> {
-        let conflict = |one: &Block, other: &Block| {
-            Stop::Conflict(one.core.iter().chain(&other.core).copied().collect())
-        };
-        let (mut held, single): (Vec<Block>, Vec<Block>) =
-            blocks.into_iter().partition(|block| block.first_end <= block.last_begin);
-        held.sort_by_key(|block| (block.first_end, block.last_begin));
-        if let Some(pair) = held.windows(2).find(|pair| pair[1].first_end <= pair[0].last_begin) {
-            return Err(conflict(&pair[0], &pair[1]));
-        }
-        let mut layout = Self { held, moments: Vec::with_capacity(single.len()) };
-        for block in single {
-            // Its latest moment, or the one before the piece that covers that.
-            let moment = match layout.held_at(block.first_end) {
-                Some(piece) if piece.first_end <= block.last_begin => return Err(conflict(piece, &block)),
-                Some(piece) => (piece.first_end, 0),
-                None => (block.first_end, 0),
-            };
-            layout.moments.push((block, moment, false));
-        }
-        layout.moments.sort_by_key(|(block, _, _)| block.last_begin);
-        Ok(layout)
-    }
-
-    /// The block that must be held at this time.
-    fn held_at(&self, time: u64) -> Option<&Block> {
-        let after = self.held.partition_point(|piece| piece.first_end <= time);
-        after.checked_sub(1).map(|at| &self.held[at]).filter(|piece| time <= piece.last_begin)
-    }
-
-    /// All operations of the blocks.
-    fn order(&self) -> Vec<usize> {
-        let moments = self.moments.iter().map(|(block, moment, _)| (*moment, block));
-        let held = self.held.iter().map(|block| ((block.first_end, 1), block));
-        let mut placed: Vec<((u64, u8), &Block)> = moments.chain(held).collect();
-        // Of blocks at one moment, any order will do.
-        placed.sort_by_key(|(at, _)| *at);
-        placed.into_iter().flat_map(|(_, block)| block.order.iter().copied()).collect()
-    }
-
-    /// Moves a block into the interval of everything that found no place; whether any was moved.
-    fn make_room(&mut self, zones: &Zones<'_>, unplaced: &[(usize, Value)]) -> bool {
-        let mut has_moved = false;
-        for &(index, value) in unplaced {
-            let (begin, end) = (zones.begin(index), zones.end(index));
-            let open = self.moments.partition_point(|(block, _, _)| block.last_begin < end);
-            let found =
-                self.moments[..open].iter().enumerate().rev().take(MOVABLE_MAX).find_map(|(at, moved)| {
-                    let (block, _, is_chosen) = moved;
-                    if *is_chosen || block.value == value {
-                        return None;
-                    }
-                    let earliest = begin.max(block.last_begin);
-                    let moment = self.held_at(earliest).map_or(earliest, |piece| piece.last_begin);
-                    (moment < end.min(block.first_end)).then_some((at, moment))
-                });
-            if let Some((at, moment)) = found {
-                self.moments[at].1 = (moment, 2);
-                self.moments[at].2 = true;
-                has_moved = true;
-            }
-        }
-        has_moved
-    }
-}
-
-/// The gaps of an order: before its first operation, and after each.
-struct Gaps {
-    /// What the register holds in each gap.
-    values: Vec<Value>,
-    /// The next gap in which it holds something else.
-    changes: Vec<usize>,
-    /// When each gap can begin at the earliest, and end at the latest.
-    begins: Vec<u64>,
-    ends: Vec<u64>,
-}
-
-impl Gaps {
-    fn new(zones: &Zones<'_>, order: &[usize]) -> Self {
-        let mut values = vec![UNSET];
-        let mut begins = vec![0];
-        for &index in order {
-            let value = match zones.operations[index].op {
-                RegisterOp::Write(value) | RegisterOp::Swap(_, value) => value,
-                _ => values[values.len() - 1],
-            };
-            values.push(value);
-            begins.push(zones.begin(index).max(begins[begins.len() - 1]));
-        }
-        let mut ends = vec![u64::MAX; values.len()];
-        let mut changes = vec![values.len(); values.len()];
-        for at in (0..order.len()).rev() {
-            ends[at] = zones.end(order[at]).min(ends[at + 1]);
-            changes[at] = if values[at] == values[at + 1] { changes[at + 1] } else { at + 1 };
-        }
-        Self { values, changes, begins, ends }
-    }
-
-    /// The first gap from `least` on that is open within [begin, end] and holds something else than `value`.
-    fn find(&self, least: usize, begin: u64, end: u64, value: Value) -> Option<usize> {
-        let mut gap = least.max(self.ends.partition_point(|latest| *latest <= begin));
-        if self.values.get(gap) == Some(&value) {
-            gap = self.changes[gap];
-        }
-        (gap < self.values.len() && self.begins[gap] < end).then_some(gap)
-    }
-}
-
 /// A conflict of more operations than this is left to the search, which tells it in fewer.
 const CONFLICT_MAX: usize = 200;
 
-/// How often blocks are moved for what was refused, and how many are looked at each time.
+/// How often blocks are moved for what was refused.
 const ROUNDS_MAX: usize = 12;
-const MOVABLE_MAX: usize = 2000;

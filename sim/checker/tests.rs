@@ -290,71 +290,52 @@ fn log_is_proof(operations: &[Timed<LogOp>], evidence: &Evidence) {
     }
 }
 
+fn logs_agree(least: u64, most: u64) {
+    let draw = |prng: &mut Prng, state: &Vec<u32>| {
+        let end = state.len() as u64;
+        if prng.below(2) == 0 {
+            let value = prng.between(least, most) as u32;
+            return (LogOp::Append(end, value), LogOp::AppendAny(value));
+        }
+        let offset = prng.below(3);
+        let op =
+            state.get(offset as usize).map_or(LogOp::Beyond(offset), |value| LogOp::Read(offset, *value));
+        (op, op)
+    };
+    agrees_and(&Log, 20_000, draw, log_is_proof);
+}
+
 #[test]
 fn logs_agree_with_the_exhaustive_search() {
-    agrees_and(
-        &Log,
-        20_000,
-        |prng, state| {
-            let end = state.len() as u64;
-            if prng.below(2) == 0 {
-                let value = prng.between(1, 3) as u32;
-                return (LogOp::Append(end, value), LogOp::AppendAny(value));
-            }
-            let offset = prng.below(3);
-            let op = match state.get(offset as usize) {
-                Some(value) => LogOp::Read(offset, *value),
-                None => LogOp::Beyond(offset),
-            };
-            (op, op)
-        },
-        log_is_proof,
-    );
-}
-
-#[test]
-fn texts_agree_with_the_exhaustive_search() {
-    agrees(&Text, 20_000, |prng, state| {
-        let word = |prng: &mut Prng| ["a", "b", "ab", ""][prng.below(4) as usize].to_owned();
-        let op = match prng.below(6) {
-            0..=2 => TextOp::Get(state.clone()),
-            3 => TextOp::Put(word(prng)),
-            _ => TextOp::Append(word(prng)),
-        };
-        (op.clone(), op)
-    });
-}
-
-#[test]
-fn texts_of_unique_words_agree_with_the_exhaustive_search() {
-    agrees(&Text, 20_000, |prng, state| {
-        let op = match prng.below(6) {
-            0..=2 => TextOp::Get(state.clone()),
-            3 => TextOp::Put(format!("{};", prng.below(1_000_000))),
-            _ => TextOp::Append(format!("{},", prng.below(1_000_000))),
-        };
-        (op.clone(), op)
-    });
+    logs_agree(1, 3);
 }
 
 #[test]
 fn logs_of_unique_values_agree_with_the_exhaustive_search() {
-    agrees_and(
-        &Log,
-        20_000,
-        |prng, state| {
-            let end = state.len() as u64;
-            if prng.below(2) == 0 {
-                let value = prng.between(1, 1_000_000) as u32;
-                return (LogOp::Append(end, value), LogOp::AppendAny(value));
-            }
-            let offset = prng.below(3);
-            let op =
-                state.get(offset as usize).map_or(LogOp::Beyond(offset), |value| LogOp::Read(offset, *value));
-            (op, op)
-        },
-        log_is_proof,
-    );
+    logs_agree(1, 1_000_000);
+}
+
+fn texts_agree(put: impl Fn(&mut Prng) -> String, append: impl Fn(&mut Prng) -> String) {
+    agrees(&Text, 20_000, |prng, state| {
+        let op = match prng.below(6) {
+            0..=2 => TextOp::Get(state.clone()),
+            3 => TextOp::Put(put(prng)),
+            _ => TextOp::Append(append(prng)),
+        };
+        (op.clone(), op)
+    });
+}
+
+#[test]
+fn texts_agree_with_the_exhaustive_search() {
+    let word = |prng: &mut Prng| ["a", "b", "ab", ""][prng.below(4) as usize].to_owned();
+    texts_agree(word, word);
+}
+
+#[test]
+fn texts_of_unique_words_agree_with_the_exhaustive_search() {
+    let word = |prng: &mut Prng, end: &str| format!("{}{end}", prng.below(1_000_000));
+    texts_agree(|prng| word(prng, ";"), |prng| word(prng, ","));
 }
 
 /// A long history of one register that really took place: `clients` ask one thing after the other, some answers are

@@ -1,19 +1,8 @@
 //! A text that grows: the object of the `kv-append` model.
 
-use super::judge::{Judged, judge};
-use super::model::{Limits, Model, Timed};
+use super::model::{Model, Timed, Work};
+use super::operations::TextOp;
 use super::text_sight::Sight;
-
-/// A call on a text with its answer.
-#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum TextOp {
-    /// It was this.
-    Get(String),
-    /// It is this now.
-    Put(String),
-    /// It ends in this now.
-    Append(String),
-}
 
 /// A text, at first empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,9 +40,9 @@ impl Model for Text {
         matches!(op, TextOp::Put(_))
     }
 
-    fn judge_otherwise(&self, operations: &[Timed<TextOp>], limits: Limits) -> Option<Judged> {
+    fn as_searched<W: Work>(&self, operations: &[Timed<TextOp>], work: W) -> W::Output {
         let (sight, operations) = Sight::of(operations);
-        Some(judge(&sight, &operations, limits))
+        work.on(&sight, &operations)
     }
 
     fn after_anything(&self, op: &TextOp) -> Option<String> {

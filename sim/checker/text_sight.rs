@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Model, Timed};
-use super::text::TextOp;
+use super::operations::TextOp;
 
 /// A place in the texts seen: the first of them that begins so, and how much of it that is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]

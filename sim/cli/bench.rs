@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::bench_checker;
 use super::core_share::CoreShare;
+use super::memory::peak_memory_mib;
 use crate::config::{Asks, WorldConfig};
 use crate::run::{ALL_HELD, NOT_DETERMINISTIC, Report, Simulation};
 use crate::scenario::{nodes_up_to, quiet_config};
@@ -126,14 +127,6 @@ fn forks_a_second(config: &WorldConfig) -> f64 {
     }
     assert!(steps >= world.steps(), "a fork goes on from where it was made");
     f64::from(FORKS) / began.elapsed().as_secs_f64()
-}
-
-/// The most memory that this process ever held.
-pub(super) fn peak_memory_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
 }
 
 const FORKS: u32 = 1000;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::bench::peak_memory_mib;
+use super::memory::peak_memory_mib;
 use crate::checker::generate::{Recipe, history};
 use crate::checker::{Limits, MODELS, Verdict, check};
 use crate::run::ALL_HELD;
