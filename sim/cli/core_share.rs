@@ -6,8 +6,10 @@ use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use chronon_core::builtin::Builtin;
-use chronon_core::node::{Input, Node};
+use chronon_core::codec::{decode, encode};
+use chronon_core::node::{Effect, Input, Node};
 use chronon_core::types::{NodeId, Now};
 
 use crate::config::WorldConfig;
@@ -18,7 +20,8 @@ use crate::time::WorldTime;
 use crate::workload::BuiltinWorkload;
 use crate::world::World;
 
-/// Time of runs, and what of it the nodes take: `Node::step`, and `Node::deadline`, which every driver asks after it.
+/// Time of runs, and what of it the nodes take: `Node::step`, `Node::deadline`, which every driver asks after it, and, in
+/// runs whose messages go as bytes, reading and writing these, as a node's driver does with the same code.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CoreShare {
     whole: Duration,
@@ -41,7 +44,7 @@ impl CoreShare {
         world.run();
         self.whole += processor_time() - began;
         drop(world);
-        let recorder = Recorder::default();
+        let recorder = Recorder { in_bytes: config.bytes_on_the_wire, ..Recorder::default() };
         let mut oracles = oracle::all();
         oracles.push(Box::new(recorder.clone()));
         self::world(config, oracles)?.run();
@@ -65,15 +68,27 @@ fn replay(config: &WorldConfig, recorded: Vec<Recorded>) -> Result<Duration, Str
     let mut effects = Vec::new();
     let began = processor_time();
     for Recorded { node, boot, step } in recorded {
-        let Some(Step { now, input, effects: expected }) = step else {
+        let Some(Step { now, given, effects: expected }) = step else {
             let entropy = randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
             let fresh = Node::with_marks(config.node(node), Builtin, entropy, MarkCounts::default());
             nodes.insert(node, fresh);
             continue;
         };
+        let input = match given {
+            Given::Input(input) => input,
+            Given::Bytes { from, bytes } => {
+                let message = decode(&bytes).map_err(|error| format!("a message of node {from}: {error}"))?;
+                Input::Message { from, message }
+            }
+        };
         if let Some(node) = nodes.get_mut(&node) {
             node.step(now, input, &mut effects);
             black_box(node.deadline());
+        }
+        for effect in effects.iter().filter(|_| config.bytes_on_the_wire) {
+            if let Effect::Send { message, .. } = effect {
+                black_box(encode(message));
+            }
         }
         let found = effects.len();
         if found != expected {
@@ -92,7 +107,11 @@ fn processor_time() -> Duration {
 
 /// Writes down what nodes are given.
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<Recorded>>>);
+struct Recorder {
+    /// Messages go as bytes in this run.
+    in_bytes: bool,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+}
 
 struct Recorded {
     node: NodeId,
@@ -103,27 +122,36 @@ struct Recorded {
 
 struct Step {
     now: Now,
-    input: Input,
+    given: Given,
     effects: usize,
+}
+
+enum Given {
+    Input(Input),
+    /// A message as it goes from node to node.
+    Bytes {
+        from: NodeId,
+        bytes: Bytes,
+    },
 }
 
 impl Recorder {
     fn take(&self) -> Vec<Recorded> {
-        match self.0.lock() {
+        match self.recorded.lock() {
             Ok(mut recorded) => std::mem::take(&mut recorded),
             Err(_) => Vec::new(),
         }
     }
 
     fn push(&self, node: NodeId, boot: u64, step: Option<Step>) {
-        if let Ok(mut recorded) = self.0.lock() {
+        if let Ok(mut recorded) = self.recorded.lock() {
             recorded.push(Recorded { node, boot, step });
         }
     }
 
     /// The step that was pushed last had so many effects.
     fn went(&self, effects: usize) {
-        if let Ok(mut recorded) = self.0.lock()
+        if let Ok(mut recorded) = self.recorded.lock()
             && let Some(step) = recorded.last_mut().and_then(|last| last.step.as_mut())
         {
             step.effects = effects;
@@ -136,8 +164,13 @@ impl Oracle for Recorder {
         match seen {
             Observed::Start { node, boot } => self.push(*node, *boot, None),
             Observed::Input { node, boot, now, input } => {
-                let input = Input::clone(input);
-                self.push(*node, *boot, Some(Step { now: *now, input, effects: 0 }));
+                let given = match input {
+                    Input::Message { from, message } if self.in_bytes => {
+                        Given::Bytes { from: *from, bytes: Bytes::from(encode(message)) }
+                    }
+                    input => Given::Input(Input::clone(input)),
+                };
+                self.push(*node, *boot, Some(Step { now: *now, given, effects: 0 }));
             }
             Observed::Step { effects, .. } => self.went(effects.len()),
             _ => {}
@@ -163,7 +196,11 @@ mod tests {
     #[test]
     fn nodes_alone_do_what_they_did_in_the_world_and_take_a_part_of_the_time() {
         let mut share = CoreShare::default();
-        share.add(&simulation().config_of_seed(1)).expect("the nodes go the same way");
-        assert!(share.fraction() > 0.0, "{share:?}");
+        for in_bytes in [false, true] {
+            let mut config = simulation().config_of_seed(1);
+            config.bytes_on_the_wire = in_bytes;
+            share.add(&config).expect("the nodes go the same way");
+            assert!(share.fraction() > 0.0, "{share:?}");
+        }
     }
 }

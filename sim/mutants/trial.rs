@@ -105,7 +105,7 @@ impl Trial<'_> {
         tell(format!("{}: shrinking seed {}", mutant.name, finding.seed));
         let smallest = match self.shrink {
             Some(shrink) if mutant.equivalent.is_none() => {
-                self.smallest(&program, &mutant.name, &finding, shrink)?
+                shrink.smallest(self.tree, &program, &mutant.name, &finding, self.stop)?
             }
             _ => Smallest::NotAsked,
         };
