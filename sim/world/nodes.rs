@@ -1,0 +1,143 @@
+//! The nodes' side of the world: what they are given, and what becomes of their effects.
+
+use chronon_core::engine::DiskOpId;
+use chronon_core::kernel::ChrApplication;
+use chronon_core::node::{Effect, Input, Role};
+
+use super::machine::{self, Process};
+use super::{Failure, Item, World};
+use crate::oracle::Observed;
+use crate::random::Purpose;
+use crate::trace::Entity;
+use crate::workload::Workload;
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    /// A new process on the machine's disk, unless one runs.
+    pub(super) fn start(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.process.is_some() {
+            return;
+        }
+        machine.boot += 1;
+        let (node, boot) = (machine.node, machine.boot);
+        let entropy = self.randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
+        machine.process = Some(Process::new(&self.config, self.application.clone(), node, entropy));
+        self.tally.starts += 1;
+        let line = format_args!("node {node} boot {boot}");
+        self.trace.note(self.now, Entity::Node(node), "start", [node.get(), boot], line);
+        self.judges.see(self.now, &Observed::Start { node, boot });
+        self.schedule_timeout(index);
+    }
+
+    pub(super) fn timeout(&mut self, index: usize) {
+        if self.machines[index].takes_timeout(self.now) {
+            self.step_node(index, Input::Timeout);
+        } else {
+            self.put_timeout(index);
+        }
+    }
+
+    pub(super) fn disk_due(&mut self, index: usize, boot: u64, id: DiskOpId) {
+        let machine = &mut self.machines[index];
+        if machine.boot != boot || machine.process.is_none() {
+            return;
+        }
+        if machine.stalled_until > self.now {
+            // In the order in which they were due, so that a barrier stays behind its writes.
+            self.agenda.put(machine.stalled_until, Item::Disk { machine: index, boot, id });
+            return;
+        }
+        let Some(done) = machine.disk.complete(id) else { return };
+        let node = machine.node;
+        self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
+        self.step_node(index, Input::Disk(done));
+    }
+
+    /// Gives `input` to the process, if one runs; one that is paused takes it later.
+    pub(super) fn step_node(&mut self, index: usize, input: Input) {
+        let machine = &mut self.machines[index];
+        let (node, boot, paused) = (machine.node, machine.boot, machine.is_paused());
+        let Some(process) = &mut machine.process else { return };
+        if paused {
+            machine.hold(input);
+            return;
+        }
+        let now = machine.clock.now(self.now);
+        self.trace.input(self.now, index, &input);
+        self.judges.see(self.now, &Observed::Input { node, boot, now, input: &input });
+        let concerned = machine::concerned(&input);
+        let mut effects = std::mem::take(&mut self.effects);
+        process.node.step(now, input, &mut effects);
+        self.steps += 1;
+        self.steps_now += 1;
+        if self.steps_now > STEPS_AT_ONE_MOMENT_MAX {
+            self.failure.get_or_insert(Failure::Spins { node });
+        }
+        self.changed.clear();
+        process.refresh(concerned, &mut self.changed);
+        self.trace.effects(index, &effects);
+        let (status, changed) = (&process.status, self.changed.as_slice());
+        let seen = Observed::Step { node, effects: &effects, status, changed };
+        self.judges.see(self.now, &seen);
+        self.note_views();
+        for effect in effects.drain(..) {
+            if self.machines[index].process.is_none() {
+                // It died right after one of its disk operations.
+                break;
+            }
+            self.carry_out(index, effect);
+        }
+        self.effects = effects;
+        self.schedule_timeout(index);
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => self.send(index, to, message),
+            Effect::Disk(op) => {
+                let machine = &mut self.machines[index];
+                let (node, boot, id) = (machine.node, machine.boot, op.id());
+                self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+                let dies = machine.dies_at_this_disk_op(&op);
+                let due = machine.disk.submit(self.now, op);
+                self.agenda.put(due, Item::Disk { machine: index, boot, id });
+                self.tally.disk_ops += 1;
+                if let Some(down_ns) = dies {
+                    self.crash(index, down_ns);
+                }
+            }
+            Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Halt(reason) => {
+                let (node, reason) = (self.machines[index].node, reason.to_string());
+                self.failure.get_or_insert(Failure::Halt { node, reason });
+            }
+        }
+    }
+
+    /// The process has started, or taken a step: when does it want its timeout now?
+    fn schedule_timeout(&mut self, index: usize) {
+        self.machines[index].ask_when_due();
+        self.put_timeout(index);
+    }
+
+    /// Puts a timeout on the agenda if one is missing. A later deadline waits for the one that is there already.
+    pub(super) fn put_timeout(&mut self, index: usize) {
+        if let Some(due) = self.machines[index].wants_timeout(self.now) {
+            self.agenda.put(due, Item::Timeout { machine: index });
+        }
+    }
+
+    /// Counts the views that were led for the first time.
+    fn note_views(&mut self) {
+        for status in self.changed.iter().filter(|status| status.role == Role::Primary) {
+            let Some(group) = self.group_index(status.group) else { continue };
+            if status.view > self.views[group] {
+                self.tally.view_changes += u64::from(self.views[group].get() > 0);
+                self.views[group] = status.view;
+            }
+        }
+    }
+}
+
+/// A node that takes so many steps at one moment loops.
+const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;
