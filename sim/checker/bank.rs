@@ -1,6 +1,7 @@
 //! A bank: accounts, and transfers between them that never overdraw.
 
-use super::model::Model;
+use super::bank_ways::ways;
+use super::model::{Bounds, Model, Ways};
 
 /// An account, by its place in a list of the caller's.
 pub type Account = usize;
@@ -83,6 +84,16 @@ impl Model for Bank {
         }
     }
 
+    /// A read settles what a founded bank holds if it is the first. Once the balances are known they stay known, and a
+    /// read that they allow changes nothing any more, now or later: so it may take effect now.
+    fn looks(&self, op: &BankOp) -> bool {
+        !matches!(op, BankOp::Open(..) | BankOp::Transfer(..))
+    }
+
+    fn is_pure_here(&self, op: &BankOp, hint: u64) -> bool {
+        if hint & KNOWN == 0 { self.is_pure(op) } else { self.looks(op) }
+    }
+
     fn matters_before(&self, first: &BankOp, owed: bool, then: &BankOp, hint: u64) -> bool {
         match (first, then) {
             // Two transfers commute, except that the second may need what the first brings.
@@ -92,9 +103,28 @@ impl Model for Bank {
             (BankOp::Transfer(..), BankOp::Audit(..)) | (BankOp::Audit(..), BankOp::Transfer(..)) => false,
             (BankOp::Open(..), BankOp::Audit(..)) => true,
             (BankOp::Audit(..), BankOp::Open(..)) => owed,
-            (changes, looks) if !self.is_pure(changes) => share_an_account(changes, looks),
-            (looks, changes) if !self.is_pure(changes) => owed && share_an_account(looks, changes),
+            (changes, looks) if !self.is_pure_here(changes, hint) => share_an_account(changes, looks),
+            (looks, changes) if !self.is_pure_here(changes, hint) => owed && share_an_account(looks, changes),
             _ => false,
+        }
+    }
+
+    fn guesses(&self, state: &Books) -> bool {
+        // Where single accounts are looked at as well, too much is left out.
+        !self.opens && matches!(state, Books::Known(_))
+    }
+
+    fn ways(
+        &self,
+        state: &Books,
+        op: &BankOp,
+        open: &[&BankOp],
+        lost: &[(&BankOp, u32)],
+        bounds: Bounds,
+    ) -> Ways {
+        match (state, op) {
+            (Books::Known(balances), BankOp::Read(seen)) => ways(balances, seen, open, lost, bounds),
+            _ => Ways::default(),
         }
     }
 
@@ -109,10 +139,12 @@ impl Model for Bank {
         }
     }
 
-    /// One bit for each of the first 64 accounts: it holds enough for all open transfers out of it together.
-    fn hint(&self, state: &Books, open: &mut dyn Iterator<Item = &BankOp>) -> u64 {
+    /// One bit for each of the first 63 accounts: it holds enough for all open transfers out of it together. And one
+    /// more: the balances are known.
+    fn hint(&self, state: &Books, open: Option<&mut dyn Iterator<Item = &BankOp>>) -> u64 {
         let Books::Known(balances) = state else { return 0 };
-        let mut left: Vec<Option<u128>> = balances.iter().copied().take(64).collect();
+        let Some(open) = open else { return KNOWN };
+        let mut left: Vec<Option<u128>> = balances.iter().copied().take(ACCOUNTS_HINTED).collect();
         for op in open {
             if let BankOp::Transfer(from, _, amount) = op
                 && let Some(balance) = left.get_mut(*from)
@@ -120,13 +152,18 @@ impl Model for Bank {
                 *balance = balance.and_then(|balance| balance.checked_sub(u128::from(*amount)));
             }
         }
-        left.iter().enumerate().fold(0, |hint, (account, left)| hint | u64::from(left.is_some()) << account)
+        let ample = left.iter().enumerate().filter(|(_, left)| left.is_some());
+        ample.fold(KNOWN, |hint, (account, _)| hint | 1 << account)
     }
 }
 
+/// The accounts of which a hint tells, and its bit that says that the balances are known.
+const ACCOUNTS_HINTED: usize = 63;
+const KNOWN: u64 = 1 << ACCOUNTS_HINTED;
+
 /// Whether the hint says that the account never runs short.
 fn is_ample(hint: u64, account: Account) -> bool {
-    account < 64 && hint >> account & 1 == 1
+    account < ACCOUNTS_HINTED && hint >> account & 1 == 1
 }
 
 fn step_known(balances: &[Option<u128>], op: &BankOp) -> Option<Books> {

@@ -189,7 +189,7 @@ impl<M: Model> Shrink<'_, M> {
         }
         match search(self.model, &history, EFFORT) {
             Outcome::Stuck { operation, states } => Some((kept[operation], states)),
-            Outcome::Linearizable | Outcome::GaveUp => None,
+            Outcome::Linearizable | Outcome::GaveUp(_) => None,
         }
     }
 }

@@ -8,7 +8,7 @@
 use super::beam::explains;
 use super::course::Course;
 use super::evidence::{Evidence, of_few, of_search};
-use super::model::{Limits, Model, Quick, Timed, Work};
+use super::model::{Limit, Limits, Model, Quick, Timed, Work};
 use super::search::{Outcome, search};
 use super::sweep::Effort;
 
@@ -19,8 +19,8 @@ pub enum Judged {
     Linearizable,
     /// None does.
     Violation(Evidence),
-    /// The limits were reached before either was known.
-    GaveUp,
+    /// This limit was reached before either was known.
+    GaveUp(Limit),
 }
 
 /// Whether `order`, places in the list of operations, proves that the history is linearizable: every operation that was
@@ -68,7 +68,7 @@ impl Work for Judge {
         }
         match decide(model, operations, self.0) {
             Outcome::Linearizable => Judged::Linearizable,
-            Outcome::GaveUp => Judged::GaveUp,
+            Outcome::GaveUp(limit) => Judged::GaveUp(limit),
             Outcome::Stuck { operation, states } => {
                 Judged::Violation(of_search(model, operations, operation, &states))
             }
@@ -100,15 +100,14 @@ fn decide<M: Model>(model: &M, operations: &[Timed<M::Op>], limits: Limits) -> O
     let efforts = [
         Some(Effort { steps_max: easy.min(steps_max), ..narrow }),
         lost.then_some(Effort { loose: true, ..narrow }),
-        Some(full),
     ];
     for effort in efforts.into_iter().flatten() {
         let found = search(model, operations, effort);
-        if found != Outcome::GaveUp {
+        if !matches!(found, Outcome::GaveUp(_)) {
             return found;
         }
     }
-    Outcome::GaveUp
+    search(model, operations, full)
 }
 
 /// Configurations that a first look keeps.

@@ -8,6 +8,7 @@
 //! take effect at any later moment, or never. A search that reaches its limits says so: it never passes for a proof.
 
 mod bank;
+mod bank_ways;
 mod beam;
 mod bits;
 mod course;
@@ -43,7 +44,7 @@ pub use evidence::Evidence;
 pub use history::{End, Event, EventKind, History, HistoryError, Operation, ReadError};
 pub use judge::{Judged, judge, proves};
 pub use log::Log;
-pub use model::{Limits, Model, Quick, Timed, Wants, Work};
+pub use model::{Bounds, Limit, Limits, Model, Quick, Timed, Wants, Ways, Work};
 pub use mutex::{Mutex, MutexOp};
 pub use named::{CheckError, MODELS, Verdict, Violation, check};
 pub use operations::{LogOp, QueueOp, RegisterOp, TextOp, UNSET};

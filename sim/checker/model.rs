@@ -19,6 +19,17 @@ pub trait Model {
     /// `op` never changes the state.
     fn is_pure(&self, op: &Self::Op) -> bool;
 
+    /// Wherever `op` is legal and leaves the state as it is, it may as well take effect at once: later it would leave
+    /// the state as it is too, or be refused.
+    fn looks(&self, op: &Self::Op) -> bool {
+        self.is_pure(op)
+    }
+
+    /// `op` changes no state of which [`Model::hint`] says `hint`, nor any that follows one.
+    fn is_pure_here(&self, op: &Self::Op, _hint: u64) -> bool {
+        self.is_pure(op)
+    }
+
     /// `op` is legal in every state: its answer tells nothing.
     fn is_blind(&self, _op: &Self::Op) -> bool {
         false
@@ -38,10 +49,29 @@ pub trait Model {
         true
     }
 
-    /// What is true of `state`, and stays true whichever of `open`, the operations that may take effect next, do. 0
-    /// says nothing.
-    fn hint(&self, _state: &Self::State, _open: &mut dyn Iterator<Item = &Self::Op>) -> u64 {
+    /// What is true of `state`, and stays true whichever of `open` do, the operations that may take effect next;
+    /// whichever any do when that is `None`. 0 says nothing.
+    fn hint(&self, _state: &Self::State, _open: Option<&mut dyn Iterator<Item = &Self::Op>>) -> u64 {
         0
+    }
+
+    /// [`Model::ways`] says enough of `state` that a narrow search need look no further than that, and at each operation by
+    /// itself.
+    fn guesses(&self, _state: &Self::State) -> bool {
+        false
+    }
+
+    /// Guesses which of the operations that may take effect next lead from `state` to one in which `op` is legal: some
+    /// of `open`, and of the kinds `lost` as many as there are left. A guess is tried before it counts.
+    fn ways(
+        &self,
+        _state: &Self::State,
+        _op: &Self::Op,
+        _open: &[&Self::Op],
+        _lost: &[(&Self::Op, u32)],
+        _bounds: Bounds,
+    ) -> Ways {
+        Ways::default()
     }
 
     /// What `op` leaves behind, for [`Model::wants`] of others to name; `None` when no one value tells.
@@ -125,6 +155,24 @@ pub enum Quick {
     Conflict(Vec<usize>),
 }
 
+/// Which guesses [`Model::ways`] is to make.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounds {
+    /// Those with the fewest lost operations, and those with so many more.
+    pub spare: u32,
+    /// None with more lost operations than this.
+    pub lost_max: usize,
+}
+
+/// What [`Model::ways`] guessed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ways {
+    /// Sets of operations, in any order, by their places among the open ones and, behind these, the lost ones.
+    pub sets: Vec<Vec<usize>>,
+    /// What it cost, in steps of the model.
+    pub steps: u64,
+}
+
 /// Whose effect an operation may want.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wants {
@@ -154,6 +202,15 @@ pub struct Limits {
     pub configurations_max: usize,
     /// Steps of the model, in all.
     pub steps_max: u64,
+}
+
+/// Which of the [`Limits`] ended a search.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Limit {
+    /// [`Limits::configurations_max`].
+    Configurations,
+    /// [`Limits::steps_max`].
+    Steps,
 }
 
 impl Default for Limits {

@@ -61,7 +61,7 @@ pub fn choices<'a, M: Model>(
         });
         at += 1;
     }
-    movers.retain(|(_, op)| !course.model.is_pure(op));
+    movers.retain(|(_, op)| !course.model.is_pure_here(op, hint));
     let deadline = |mover: &Mover| match mover {
         Mover::Slot(slot) => {
             let returned = slots[*slot].and_then(|operation| course.operations[operation].returned);

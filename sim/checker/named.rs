@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use super::history::{End, History, Operation};
 use super::judge::{Judged, judge};
 use super::log::Log;
-use super::model::{Limits, Model, Timed};
+use super::model::{Limit, Limits, Model, Timed};
 use super::mutex::{Mutex, MutexOp};
 use super::operations::{LogOp, QueueOp, RegisterOp, TextOp};
 use super::queue::Queue;
@@ -30,10 +30,12 @@ pub enum Verdict {
     },
     /// One object's do not.
     Violation(Violation),
-    /// The limits were reached at this object, and no other is violated.
+    /// A limit was reached at this object, and no other is violated.
     GaveUp {
         /// The object.
         key: Value,
+        /// Which limit.
+        limit: Limit,
     },
 }
 
@@ -129,7 +131,7 @@ fn by_key<M: Model>(
     for (key, Object { indexes, timed }) in keys {
         match judge(model, &timed, limits) {
             Judged::Linearizable => {}
-            Judged::GaveUp => verdict = Verdict::GaveUp { key: key.clone() },
+            Judged::GaveUp(limit) => verdict = Verdict::GaveUp { key: key.clone(), limit },
             Judged::Violation(evidence) => {
                 let operations = evidence.operations.into_iter().map(|index| indexes[index]).collect();
                 let evidence = Evidence { operations, failed: indexes[evidence.failed], ..evidence };

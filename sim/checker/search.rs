@@ -25,9 +25,12 @@
 //! narrow one drops the configurations that look least likely, and a rough one those that used other lost operations
 //! than one that is there: what is left of them is right when it succeeds. A loose one lets a lost operation take effect
 //! any number of times, which only adds behaviour: it is right when it fails.
+//!
+//! Where the model guesses which operations lead to an answer ([`Model::ways`]), a narrow search tries these first. They
+//! take effect as any others do, so a wrong guess costs time and proves nothing.
 
 use super::course::Course;
-use super::model::{Model, Timed};
+use super::model::{Limit, Model, Timed};
 use super::sweep::{Effort, Passed, Sweep};
 
 /// What a search found.
@@ -42,8 +45,8 @@ pub enum Outcome<S> {
         /// The states that were possible just before.
         states: Vec<S>,
     },
-    /// The effort did not suffice to know either.
-    GaveUp,
+    /// The effort did not suffice to know either; what it lacked.
+    GaveUp(Limit),
 }
 
 /// Searches for a linearization of `operations`, in any order of the list.
@@ -53,14 +56,17 @@ pub fn search<M: Model>(model: &M, operations: &[Timed<M::Op>], effort: Effort) 
     for event in &course.events {
         match sweep.pass(event) {
             Passed::On => {}
-            Passed::TooMuch => return Outcome::GaveUp,
+            Passed::TooMuch => return Outcome::GaveUp(Limit::Steps),
             // What was dropped might have explained it.
-            Passed::Unexplained(_) if !sweep.is_complete() => return Outcome::GaveUp,
+            Passed::Unexplained(_) if !sweep.is_complete() => return Outcome::GaveUp(Limit::Configurations),
             Passed::Unexplained(states) => {
                 return Outcome::Stuck { operation: event.operation, states };
             }
         }
     }
-    // A lost operation that took effect twice explains nothing.
-    if effort.loose && sweep.has_reused() { Outcome::GaveUp } else { Outcome::Linearizable }
+    // A lost operation that took effect twice explains nothing. To tell which did takes more configurations.
+    if effort.loose && sweep.has_reused() {
+        return Outcome::GaveUp(Limit::Configurations);
+    }
+    Outcome::Linearizable
 }

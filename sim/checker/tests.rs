@@ -4,12 +4,13 @@ use chronon_core::types::Prng;
 
 use super::beam::explains;
 use super::course::Course;
+use super::generate::{self, Recipe};
 use super::log_order::SharedLog;
 use super::search::{Outcome, search};
 use super::sweep::Effort;
 use super::tail::{Tail, since};
 use super::{
-    Bank, BankOp, Books, Evidence, History, Judged, Limits, Log, LogOp, Model, Mutex, MutexOp, Queue,
+    Bank, BankOp, Books, Evidence, History, Judged, Limit, Limits, Log, LogOp, Model, Mutex, MutexOp, Queue,
     QueueOp, Register, RegisterOp, Text, TextOp, Timed, Verdict, check, judge, proves,
 };
 
@@ -115,7 +116,7 @@ fn efforts_agree<M: Model>(model: &M, operations: &[Timed<M::Op>], expected: boo
     let told = |effort| match search(model, operations, effort) {
         Outcome::Linearizable => Some(true),
         Outcome::Stuck { .. } => Some(false),
-        Outcome::GaveUp => None,
+        Outcome::GaveUp(_) => None,
     };
     assert_eq!(told(full), Some(expected), "a full search of {operations:#?}");
     let others = [
@@ -226,7 +227,7 @@ fn banks_agree_with_the_exhaustive_search() {
 
 #[test]
 fn founded_banks_agree_with_the_exhaustive_search() {
-    agrees(&Bank::founded(2), 10_000, |prng, state| {
+    agrees(&Bank::founded(2), 30_000, |prng, state| {
         let balances = match state {
             Books::Known(balances) => balances.iter().map(|balance| balance.unwrap_or(0) as u64).collect(),
             Books::Unseen => vec![prng.between(4, 5), prng.between(4, 5)],
@@ -387,6 +388,24 @@ fn a_long_history_with_lost_answers_is_judged_within_its_limits() {
 }
 
 #[test]
+fn a_long_history_of_a_bank_with_lost_answers_is_judged_within_its_limits() {
+    for (clients, values) in [(5, Some(5)), (20, Some(100)), (20, None)] {
+        let recipe = Recipe {
+            model: "bank",
+            operations: 2_000,
+            clients,
+            keys: 1,
+            lost_ppm: 10_000,
+            values,
+            wrong: false,
+        };
+        let history = generate::history(&recipe, 1).expect("a recipe that can be");
+        let verdict = check("bank", &history, Limits::default()).expect("operations of a bank");
+        assert!(matches!(verdict, Verdict::Linearizable { .. }), "{verdict:?}");
+    }
+}
+
+#[test]
 fn one_stale_read_in_a_long_history_is_found_and_told_in_a_few_operations() {
     let mut history = long_register_history(3_000, 10, 100, None);
     let stale = history.iter().position(|timed| {
@@ -414,8 +433,11 @@ fn limits_give_up_and_never_pass() {
     let read = |balance: u64, other: u64| BankOp::Read(vec![(0, balance), (1, other)]);
     history.push(Timed { op: read(1_000_000, 0), invoked: 0, returned: Some(1) });
     history.push(Timed { op: read(999_999, 1), invoked: 200, returned: Some(201) });
-    let limits = Limits { configurations_max: 1_000, steps_max: 10_000 };
-    assert_eq!(judge(&Bank::founded(2), &history, limits), Judged::GaveUp);
+    let bank = Bank::founded(2);
+    let few_steps = Limits { steps_max: 10_000, ..Limits::default() };
+    assert_eq!(judge(&bank, &history, few_steps), Judged::GaveUp(Limit::Steps));
+    let few_configurations = Limits { configurations_max: 100, ..Limits::default() };
+    assert_eq!(judge(&bank, &history, few_configurations), Judged::GaveUp(Limit::Configurations));
 }
 
 fn verdict(model: &str, lines: &str) -> Verdict {

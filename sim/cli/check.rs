@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::checker::{History, Limits, MODELS, Value, Verdict, Violation, check, picture, tell};
+use crate::checker::{History, Limit, Limits, MODELS, Value, Verdict, Violation, check, picture, tell};
 use crate::run::{ALL_HELD, GAVE_UP, INVARIANT_BROKE, NOTHING_COMPARED};
 
 /// What to check, and how hard.
@@ -72,10 +72,13 @@ fn to_text(model: &str, history: &History, verdict: &Verdict, limits: Limits, co
         Verdict::Linearizable { keys, operations } => {
             format!("linearizable: {operations} operations on {keys} keys, as a {model}\n")
         }
-        Verdict::GaveUp { key } => format!(
-            "gave up: key {key} is neither proven nor refuted within {} configurations and {} steps\n",
-            limits.configurations_max, limits.steps_max
-        ),
+        Verdict::GaveUp { key, limit } => {
+            let limit = match limit {
+                Limit::Configurations => format!("{} configurations", limits.configurations_max),
+                Limit::Steps => format!("{} steps", limits.steps_max),
+            };
+            format!("gave up: key {key} is neither proven nor refuted within {limit}\n")
+        }
         Verdict::Violation(violation) => violation_text(model, history, violation, colours),
     }
 }
@@ -116,8 +119,9 @@ fn to_json(model: &str, history: &History, verdict: &Verdict) -> serde_json::Val
         Verdict::Linearizable { keys, operations } => serde_json::json!({
             "type": "check", "model": model, "verdict": "linearizable", "keys": keys, "operations": operations,
         }),
-        Verdict::GaveUp { key } => serde_json::json!({
+        Verdict::GaveUp { key, limit } => serde_json::json!({
             "type": "check", "model": model, "verdict": "gave up", "key": key.to_string(),
+            "limit": match limit { Limit::Configurations => "configurations", Limit::Steps => "steps" },
         }),
         Verdict::Violation(Violation { key, evidence }) => {
             let operation = |index: &usize| {
@@ -148,8 +152,9 @@ const STATES_SHOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use super::to_text;
+    use super::{CheckArgs, run, to_json, to_text};
     use crate::checker::{History, Limits, check};
+    use crate::run::GAVE_UP;
 
     fn told(model: &str, lines: &str) -> String {
         let history = History::read(lines).expect("a history");
@@ -170,5 +175,51 @@ mod tests {
         ));
         assert!(text.contains("2 operations show it, and none can be left out"), "{text}");
         assert!(text.contains("possible just before that answer: true"), "{text}");
+    }
+
+    /// Sixteen transfers of which nobody heard again, of amounts that make up every even sum in one way only, and a read
+    /// of an odd one.
+    fn hard_history() -> String {
+        let read = |balances: &str| {
+            format!(
+                r#"{{"process":0,"type":"invoke","f":"read","key":"b"}}
+{{"process":0,"type":"ok","f":"read","key":"b","value":{balances}}}
+"#
+            )
+        };
+        let mut lines = read(r#"{"1":1000000,"2":0}"#);
+        for process in 1..=16 {
+            let amount = 1 << process;
+            lines += &format!(
+                r#"{{"process":{process},"type":"invoke","f":"transfer","key":"b","value":[1,2,{amount}]}}"#
+            );
+            lines.push('\n');
+        }
+        lines + &read(r#"{"1":999999,"2":1}"#)
+    }
+
+    #[test]
+    fn giving_up_has_a_status_of_its_own_and_names_the_limit() {
+        let lines = hard_history();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("history.jsonl");
+        std::fs::write(&path, &lines).expect("a file");
+        let history = History::read(&lines).expect("a history");
+        let default = Limits::default();
+        for (limits, limit, word) in [
+            (Limits { configurations_max: 100, ..default }, "100 configurations", "configurations"),
+            (Limits { steps_max: 1000, ..default }, "1000 steps", "steps"),
+        ] {
+            let Limits { configurations_max, steps_max } = limits;
+            let args =
+                CheckArgs { history: path.clone(), model: "bank".to_owned(), configurations_max, steps_max };
+            assert_eq!(run(&args, false), Ok(GAVE_UP));
+            let verdict = check("bank", &history, limits).expect("a verdict");
+            assert_eq!(
+                to_text("bank", &history, &verdict, limits, false),
+                format!("gave up: key \"b\" is neither proven nor refuted within {limit}\n")
+            );
+            assert_eq!(to_json("bank", &history, &verdict)["limit"], word);
+        }
     }
 }

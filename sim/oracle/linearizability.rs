@@ -278,7 +278,7 @@ impl<O: Clone + std::fmt::Debug> Object<O> {
         }
         match judge(model, &self.timed, LIMITS) {
             Judged::Linearizable => Ok(count),
-            Judged::GaveUp => Err(Failed::GaveUp),
+            Judged::GaveUp(_) => Err(Failed::GaveUp),
             Judged::Violation(evidence) => {
                 let shown = evidence.operations.iter().take(TOLD_MAX);
                 let told: Vec<String> = shown.map(|index| tell(&self.timed[*index])).collect();
