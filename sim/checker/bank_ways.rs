@@ -17,12 +17,12 @@ pub fn ways(
     lost: &[(&BankOp, u32)],
     Bounds { spare, lost_max }: Bounds,
 ) -> Ways {
-    let digits: Vec<u64> = (0..balances.len())
-        .map(|account| if seen.iter().any(|(seen, _)| *seen == account) { digits(account) } else { 0 })
-        .collect();
+    // An account that was not looked at does not count.
+    let mut digits = vec![0; balances.len()];
     let mut missing = 0_u64;
     for (account, balance) in seen {
         let Some(Some(held)) = balances.get(*account) else { return Ways::default() };
+        digits[*account] = number(*account);
         let more = balance.wrapping_sub(*held as u64);
         missing = missing.wrapping_add(more.wrapping_mul(digits[*account]));
     }
@@ -71,6 +71,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn is_over(&self) -> bool {
+        self.ways.sets.len() >= WAYS_MAX || self.lookups >= LOOKUPS_MAX
+    }
+
     /// Looks for ways with so many lost transfers, which are numbered from `first` on.
     fn with_lost(&mut self, set: Lost, missing: u64, digits: &[u64], first: usize, lost: &[(&BankOp, u32)]) {
         let changes: Vec<(usize, u64, u32)> = lost
@@ -91,6 +95,9 @@ impl Search<'_> {
                     // The same kind twice, if there are two.
                     let from = if *left > 1 { place } else { place + 1 };
                     for (other, more, _) in &changes[from..] {
+                        if self.is_over() {
+                            return;
+                        }
                         let missing = missing.wrapping_sub(*change).wrapping_sub(*more);
                         self.look_up(missing, &[*at, *other]);
                     }
@@ -102,13 +109,14 @@ impl Search<'_> {
     /// Adds the sets of open transfers that together do this.
     fn look_up(&mut self, missing: u64, lost: &[usize]) {
         for (sum, mask) in &self.one {
-            if self.ways.sets.len() >= WAYS_MAX || self.lookups >= LOOKUPS_MAX {
+            if self.is_over() {
                 return;
             }
             self.lookups += 1;
             let rest = missing.wrapping_sub(*sum);
             let at = self.other.partition_point(|(sum, _)| *sum < rest);
-            for (_, others) in self.other[at..].iter().take_while(|(sum, _)| *sum == rest) {
+            let found = self.other[at..].iter().take_while(|(sum, _)| *sum == rest);
+            for (_, others) in found.take(WAYS_MAX) {
                 let half = self.moves.len() / 2;
                 let chosen = |place: usize| match place.checked_sub(half) {
                     None => mask >> place & 1 == 1,
@@ -141,7 +149,7 @@ fn change(digits: &[u64], op: &BankOp) -> Option<u64> {
 }
 
 /// A number for an account, with no pattern to it (the finalizer of SplitMix64).
-fn digits(account: Account) -> u64 {
+fn number(account: Account) -> u64 {
     let mut z = (account as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -178,7 +186,9 @@ mod tests {
                 (0..count).map(transfer).collect()
             };
             let (open, lost) = (transfers(5), transfers(2));
-            let seen: Vec<(Account, u64)> = (0..3).map(|account| (account, prng.between(97, 103))).collect();
+            // As much as there was in all; not every split of it can be reached.
+            let (one, other) = (prng.between(97, 103), prng.between(97, 103));
+            let seen: Vec<(Account, u64)> = vec![(0, one), (1, other), (2, 300 - one - other)];
             let lost_max = prng.below(3) as usize;
             let apply = |set: &[usize]| {
                 let all: Vec<&BankOp> = open.iter().chain(&lost).collect();
