@@ -215,6 +215,6 @@ pub enum Limit {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { configurations_max: 200_000, steps_max: 8_000_000 }
+        Self { configurations_max: 50_000, steps_max: 2_000_000 }
     }
 }
