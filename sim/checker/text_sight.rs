@@ -35,8 +35,8 @@ pub struct Sight<'a> {
     texts: Vec<&'a str>,
     /// The words appended, in order.
     words: Vec<&'a str>,
-    /// Words that follow each other directly in some text.
-    followed: BTreeSet<(usize, usize)>,
+    /// Of each word, those that follow it directly in some text, in order: mostly none, or one.
+    followers: Vec<Vec<usize>>,
 }
 
 impl<'a> Sight<'a> {
@@ -58,8 +58,8 @@ impl<'a> Sight<'a> {
         let mut begins_next = begins_next.into_iter();
         texts.retain(|_| begins_next.next() == Some(false));
         let words: Vec<&str> = words.into_iter().collect();
-        let followed = followed(&texts, &words);
-        let sight = Self { texts, words, followed };
+        let followers = followers(&texts, &words);
+        let sight = Self { texts, words, followers };
         let timed = operations.iter().map(|timed| Timed {
             op: sight.op(&timed.op),
             invoked: timed.invoked,
@@ -92,6 +92,11 @@ impl<'a> Sight<'a> {
         &self.texts[place.text][..place.length]
     }
 
+    /// Whether somebody saw `other` right behind `word`.
+    fn is_followed(&self, word: usize, other: usize) -> bool {
+        self.followers[word].binary_search(&other).is_ok()
+    }
+
     fn after(&self, place: Place, word: &str) -> Option<Place> {
         let length = place.length + word.len();
         if self.texts[place.text][place.length..].starts_with(word) {
@@ -109,11 +114,11 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// The pairs of words that stand side by side in a text.
-fn followed(texts: &[&str], words: &[&str]) -> BTreeSet<(usize, usize)> {
+/// Of each word, those that stand right behind it in a text.
+fn followers(texts: &[&str], words: &[&str]) -> Vec<Vec<usize>> {
     let numbers: BTreeMap<&str, usize> = words.iter().copied().zip(0..).collect();
     let lengths: BTreeSet<usize> = words.iter().map(|word| word.len()).filter(|length| *length > 0).collect();
-    let mut pairs = BTreeSet::new();
+    let mut followers = vec![BTreeSet::new(); words.len()];
     for text in texts {
         // The words that end at each place, as far as the longest word back.
         let mut ends: Vec<Vec<usize>> = vec![Vec::new(); text.len() + 1];
@@ -121,13 +126,15 @@ fn followed(texts: &[&str], words: &[&str]) -> BTreeSet<(usize, usize)> {
             let before = std::mem::take(&mut ends[at]);
             for length in &lengths {
                 if let Some(word) = text.get(at..at + length).and_then(|word| numbers.get(word)) {
-                    pairs.extend(before.iter().map(|first| (*first, *word)));
+                    for first in &before {
+                        followers[*first].insert(*word);
+                    }
                     ends[at + length].push(*word);
                 }
             }
         }
     }
-    pairs
+    followers.into_iter().map(|behind| behind.into_iter().collect()).collect()
 }
 
 impl Model for Sight<'_> {
@@ -172,8 +179,7 @@ impl Model for Sight<'_> {
             (Put(_), Append(_)) => true,
             // Where nobody saw one after the other, both orders lead elsewhere.
             (Append(one), Append(other)) => {
-                one != other
-                    && (self.followed.contains(&(one, other)) || self.followed.contains(&(other, one)))
+                one != other && (self.is_followed(one, other) || self.is_followed(other, one))
             }
             (Get(found), Put(left)) => owed && left != Some(found),
             (Get(_), Append(word)) => owed && !self.words[word].is_empty(),
