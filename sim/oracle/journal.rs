@@ -65,20 +65,32 @@ pub(super) struct Promise {
 
 /// Entries that hashed to what they say. Each is written by every replica, and the same bytes hash to the same.
 #[derive(Clone, Debug)]
-pub(super) struct Proven(Vec<Bytes>);
+pub(super) struct Proven(Vec<ProvenEntry>);
+
+#[derive(Clone, Debug, Default)]
+struct ProvenEntry {
+    header: Bytes,
+    payload: Bytes,
+}
+
+impl ProvenEntry {
+    fn is(&self, header: &[u8], payload: &[u8]) -> bool {
+        self.header == header && self.payload == payload
+    }
+}
 
 /// Entries that are remembered: replicas write the same one within a short time.
 const PROVEN_MAX: usize = 64;
 
 impl Default for Proven {
     fn default() -> Self {
-        Self(vec![Bytes::new(); PROVEN_MAX])
+        Self(vec![ProvenEntry::default(); PROVEN_MAX])
     }
 }
 
 impl Proven {
     /// The place of the entries with this hash.
-    fn place(&mut self, hash: Hash) -> &mut Bytes {
+    fn place(&mut self, hash: Hash) -> &mut ProvenEntry {
         &mut self.0[usize::from(hash.as_bytes()[0]) % PROVEN_MAX]
     }
 }
@@ -88,11 +100,11 @@ pub(super) fn generation(data: &[u8]) -> u64 {
     data.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-/// Reads what was written into a segment: a flush, or the footer of a sealed segment (`None`).
+/// Reads what was written into a segment at `offset`: a flush, or the footer of a sealed segment (`None`).
 ///
 /// # Errors
 /// What of the page it breaks.
-pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, String> {
+pub(super) fn read(data: &Bytes, offset: u64, proven: &mut Proven) -> Result<Option<Flush>, String> {
     let head = Reader { bytes: data };
     match head.array::<8>(0)? {
         b"CHRNSEAL" => return Ok(None),
@@ -119,7 +131,10 @@ pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, S
         return Err("its body's checksum is wrong".to_owned());
     }
     let (commits, records) = (head.usize(120)?, head.usize(124)?);
-    let directory = FIXED + commits * COMMIT;
+    if head.usize(132)? as u64 * BLOCK as u64 != offset {
+        return Err(format!("it says that it lies at block {}", head.usize(132)?));
+    }
+    let mut line = FIXED + commits * COMMIT;
     let mut flush = Flush {
         generation,
         meant: head_bytes + body_bytes,
@@ -129,76 +144,84 @@ pub(super) fn read(data: &Bytes, proven: &mut Proven) -> Result<Option<Flush>, S
         barrier: head.u64(96)?,
         records: Vec::with_capacity(records),
     };
-    for line in 0..records {
-        if let Some(record) = read_line(data, directory + line * LINE, &body, &flush.records, proven)? {
-            flush.records.push(record);
-        }
+    for _ in 0..records {
+        let (record, bytes) = read_line(data, line, &body, &flush.records, proven)?;
+        flush.records.extend(record);
+        line += bytes;
     }
     Ok(Some(flush))
 }
 
-/// The record that the directory's line at `at` describes; `None` for the second copy of one that was read.
+/// The record that the directory's line at `at` describes, `None` for the second copy of one that was read; and the
+/// length of the line.
 fn read_line(
     data: &Bytes,
     at: usize,
     body: &Range<usize>,
     before: &[Record],
     proven: &mut Proven,
-) -> Result<Option<Record>, String> {
+) -> Result<(Option<Record>, usize), String> {
     let head = Reader { bytes: data };
-    let ordinal = head.u64(at + 16)?;
-    let (offset, length) = (head.usize(at + 24)?, head.usize(at + 28)?);
-    let hash = head.hash(at + 32)?;
+    let (group, ordinal) = (GroupId::new(head.u32(at + 4)?), head.u64(at + 8)?);
+    let (offset, length) = (head.usize(at + 16)?, head.usize(at + 20)?);
     if offset.checked_add(length).is_none_or(|end| end > body.len()) {
         return Err(format!("the record with ordinal {ordinal} lies outside the body"));
     }
     let place = body.start + offset..body.start + offset + length;
-    let bytes = &data[place.clone()];
-    let kind = match head.u32(at)? {
+    let rest = at + LINE;
+    let (kind, line) = match head.u32(at)? {
         1 => {
-            let entry = read_entry(data, place, proven)?;
-            if entry.hash != hash || entry.op != head.u64(at + 8)? {
-                return Err(format!("the directory calls the entry of op {} something else", entry.op));
+            let entry = read_entry(data, rest, place, proven)?;
+            if head.u32(rest + 152)? != group.get() {
+                return Err(format!("the directory calls the entry of op {} one of {group}", entry.op));
             }
-            RecordKind::Entry(entry)
+            (RecordKind::Entry(entry), LINE + ENTRY_HEADER)
         }
-        2 => RecordKind::Truncation(head.u64(at + 8)?),
+        2 => (RecordKind::Truncation(head.u64(rest)?), LINE + 8),
         3 => {
-            if blake3::hash(bytes).as_bytes() != hash.as_bytes() {
+            let (bytes, line) = (&data[place], LINE + 32);
+            if blake3::hash(bytes).as_bytes() != head.hash(rest)?.as_bytes() {
                 return Err(format!("the hard state with ordinal {ordinal} has another hash"));
             }
             if before.iter().any(|record| record.ordinal == ordinal) {
-                return Ok(None);
+                return Ok((None, line));
             }
             let state = Reader { bytes };
             let promise = Promise { view: state.u64(0)?, log_view: state.u64(8)? };
-            RecordKind::Promise { promise, commit: state.u64(16)? }
+            (RecordKind::Promise { promise, commit: state.u64(16)? }, line)
         }
         other => return Err(format!("the record with ordinal {ordinal} is of kind {other}")),
     };
-    Ok(Some(Record { group: GroupId::new(head.u32(at + 4)?), ordinal, kind }))
+    Ok((Some(Record { group, ordinal, kind }), line))
 }
 
-/// An entry: its header of 176 bytes, then its payload.
-fn read_entry(data: &Bytes, place: Range<usize>, proven: &mut Proven) -> Result<EntryRecord, String> {
-    let bytes = &data[place.clone()];
+/// An entry: its header of 176 bytes in the directory, its payload in the body.
+fn read_entry(
+    data: &Bytes,
+    at: usize,
+    place: Range<usize>,
+    proven: &mut Proven,
+) -> Result<EntryRecord, String> {
+    let bytes = data
+        .get(at..at + ENTRY_HEADER)
+        .ok_or_else(|| format!("it ends before byte {}", at + ENTRY_HEADER))?;
     let header = Reader { bytes };
     let (hash, parent, payload_hash) = (header.hash(0)?, header.hash(32)?, header.hash(64)?);
     let op = header.u64(136)?;
     let payload_bytes = header.usize(156)?;
     let is_commands = header.array::<1>(160)? == &[COMMANDS];
-    if bytes.len() != ENTRY_HEADER + payload_bytes {
-        return Err(format!("the entry of op {op} says {payload_bytes} bytes, and has {}", bytes.len()));
+    if place.len() != payload_bytes {
+        return Err(format!("the entry of op {op} says {payload_bytes} bytes, and has {}", place.len()));
     }
-    let payload = data.slice(place.start + ENTRY_HEADER..place.end);
-    let proven = proven.place(hash);
-    if proven != bytes {
-        if blake3::hash(&bytes[32..ENTRY_HEADER]).as_bytes() != hash.as_bytes()
+    let payload = data.slice(place);
+    let known = proven.place(hash);
+    if !known.is(bytes, &payload) {
+        if blake3::hash(&bytes[32..]).as_bytes() != hash.as_bytes()
             || blake3::hash(&payload).as_bytes() != payload_hash.as_bytes()
         {
             return Err(format!("the entry of op {op} does not hash to what it says"));
         }
-        *proven = data.slice(place);
+        *known = ProvenEntry { header: data.slice(at..at + ENTRY_HEADER), payload: payload.clone() };
     }
     Ok(EntryRecord { op, hash, parent, payload: Payload { is_commands, bytes: payload } })
 }
@@ -257,7 +280,8 @@ const BLOCK: usize = 4096;
 const FIXED: usize = 136;
 const HASHED_FROM: usize = 48;
 const COMMIT: usize = 16;
-const LINE: usize = 64;
+/// A line of a directory before what differs by kind.
+const LINE: usize = 24;
 const ENTRY_HEADER: usize = 176;
 const COMMAND: usize = 36;
 /// The code of an entry that holds a batch of commands.

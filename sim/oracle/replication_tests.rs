@@ -95,8 +95,8 @@ fn empty_disk() -> SimDisk {
 fn what_a_node_writes_is_what_the_page_says() {
     let mut entries = 0;
     let mut promises = 0;
-    for (_, data) in real_writes() {
-        let flush = journal::read(&data, &mut Proven::default());
+    for (offset, data) in real_writes() {
+        let flush = journal::read(&data, offset, &mut Proven::default());
         let flush = flush.expect("a node writes flushes").expect("no segment is full");
         for record in &flush.records {
             match &record.kind {
@@ -116,15 +116,16 @@ fn what_a_node_writes_is_what_the_page_says() {
 #[test]
 fn a_damaged_flush_is_told() {
     let writes = real_writes();
-    let (_, data) = writes.iter().find(|(_, data)| data.len() <= 8192).expect("a small flush");
+    let (offset, data) = writes.iter().find(|(_, data)| data.len() <= 8192).expect("a small flush");
     let used = data.iter().rposition(|byte| *byte != 0).expect("a flush is not empty");
     // The intact one was read before: no part of the damaged one is taken for it.
     let mut proven = Proven::default();
-    assert!(journal::read(data, &mut proven).is_ok());
+    assert!(journal::read(data, *offset, &mut proven).is_ok());
+    assert!(journal::read(data, offset + 4096, &mut proven).is_err(), "it lies elsewhere");
     for place in (0..used).step_by(7) {
         let mut damaged = data.to_vec();
         damaged[place] ^= 0x10;
-        assert!(journal::read(&Bytes::from(damaged), &mut proven).is_err(), "byte {place}");
+        assert!(journal::read(&Bytes::from(damaged), *offset, &mut proven).is_err(), "byte {place}");
     }
 }
 
@@ -238,7 +239,7 @@ fn a_flush_that_claims_too_much_or_leaves_one_out_is_told() {
     // The later flush says that the earlier one is durable, and no barrier has completed.
     let claims = writes.windows(2).position(|pair| {
         let read = |index: usize| {
-            let read = journal::read(&pair[index].1, &mut Proven::default());
+            let read = journal::read(&pair[index].1, pair[index].0, &mut Proven::default());
             read.expect("a flush").expect("a flush")
         };
         read(1).barrier == read(0).number

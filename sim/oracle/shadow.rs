@@ -173,7 +173,7 @@ impl DiskShadow {
             );
             broken.push(Broken::new("FlushPrefix", what));
         }
-        let flush = match journal::read(data, proven) {
+        let flush = match journal::read(data, offset, proven) {
             Ok(flush) => flush?,
             Err(what) => {
                 let what = format!("{file}: what was written at {offset} is no flush: {what}");

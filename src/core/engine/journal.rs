@@ -11,7 +11,9 @@ use alloc::vec::Vec;
 
 use crate::engine::EngineConfig;
 use crate::engine::disk::{DiskOp, DiskOpId, DiskOut, FileId};
-use crate::engine::flush::{DirectoryEntry, FlushPlan, Footer, build, flush_bytes_bound, footer_bytes};
+use crate::engine::flush::{
+    DirectoryLine, FlushPlan, Footer, build, directory_bytes, flush_bytes_bound, footer_bytes,
+};
 use crate::engine::log_reader::JournalLog;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
@@ -34,7 +36,7 @@ pub(in crate::engine) struct Journal {
     /// The last flush built.
     number: u64,
     hash: Hash,
-    directory: Vec<DirectoryEntry>,
+    directory: Vec<DirectoryLine>,
     /// Every flush up to this one is durable.
     barrier: u64,
     in_flight: VecDeque<InFlight>,
@@ -200,8 +202,8 @@ impl Journal {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        let (commits, previous) = (writer.commits_known(), self.directory.len());
-        let bound = flush_bytes_bound(commits, measure.records, previous, measure.body, measure.doubled);
+        let lines = measure.lines + directory_bytes(&self.directory);
+        let bound = flush_bytes_bound(writer.commits_known(), lines, measure.body, measure.doubled);
         if !self.make_room(u64_of(bound), ids, out) {
             return;
         }
@@ -217,6 +219,7 @@ impl Journal {
         let records = writer.take(measure.records);
         let plan = FlushPlan {
             generation: self.segment.meta.generation,
+            at: self.segment.at,
             number: self.number + 1,
             previous: self.hash,
             barrier: self.barrier,

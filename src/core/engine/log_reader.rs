@@ -1,47 +1,78 @@
 //! Reading the journal after a start: what is whole, what is torn, what is rotten.
 //!
-//! Flushes are numbered without gaps and chained by hash. The first one that does not continue the chain ends it:
+//! Flushes are numbered without gaps and chained by hash. Everything that was ever acknowledged is at or below the last
+//! known barrier: the highest that any flush tells of, or the end that the manifest recorded at the start before.
 //!
-//! * *torn*, when nothing proves that it was ever durable: it was never acknowledged, and the journal ends before it;
-//! * *rotten*, when a later flush says that a barrier had completed behind it, or the manifest says that the segment
-//!   reached farther: it may have been acknowledged, and the node refuses to go on without it.
+//! * Above it, the first flush that does not continue the chain is *torn*: it was never acknowledged, and the journal
+//!   ends before it.
+//! * At or below it, whatever is not whole is *rotten*: it may have been acknowledged, and is named by its own
+//!   directory or by the next flush, which repeats that. Its entries are faulty: their headers are known, their payloads
+//!   are to come from peers. The node refuses to go on only when nothing names what was lost, or when it lost the newest
+//!   promise of a group.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::flush::{
-    DirectoryEntry, FlushError, FlushHead, Footer, begins_flush, footer_bytes, read_head,
+    COMMIT_BYTES, DirectoryLine, FlushHead, Footer, Found, HEAD_FIXED_BYTES, Named, begins_flush,
+    directory_bytes, footer_bytes, read_head, records,
 };
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
 use crate::engine::retention::SegmentContents;
-use crate::types::{CommitIndex, Entry, GroupId, Hash, Mark, Marks, Op, Ordinal, u64_of, usize_of};
+use crate::types::{
+    CommitIndex, Entry, EntryHeader, GroupId, Hash, Mark, Marks, Op, Ordinal, u64_of, usize_of,
+};
 
-/// Follows the chain of flushes through the segments, oldest first.
+/// Takes the segments, oldest first, and puts together what they hold.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct LogReader {
     groups: usize,
-    /// How far past the end of the chain a later flush can lie: what may have been on its way at once.
+    /// How far past the last whole flush a later one can lie: what may have been on its way at once.
     window: usize,
     /// The number that the oldest flush must have.
     first: u64,
-    tail: Option<Tail>,
-    segments: Vec<SegmentContents>,
-    records: Vec<(Ordinal, Record)>,
-    commits: BTreeMap<GroupId, CommitIndex>,
+    /// Every flush up to this one was read at the start before, and may have been acknowledged.
+    recorded: u64,
+    segments: Vec<Segment>,
+    /// In the order of segments and places.
+    flushes: Vec<Placed>,
 }
 
-/// The last flush of the chain so far.
+#[derive(Clone, Debug)]
+struct Segment {
+    meta: SegmentMeta,
+    bytes: Bytes,
+    /// Nothing of the journal lies behind this.
+    limit: usize,
+}
+
+/// A flush with a whole head, in its place.
+#[derive(Clone, Debug)]
+struct Placed {
+    segment: usize,
+    at: usize,
+    head: FlushHead,
+}
+
+impl Placed {
+    fn end(&self) -> usize {
+        self.at + self.head.flush_bytes
+    }
+}
+
+/// The last flush of the chain.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Tail {
     pub number: u64,
     pub hash: Hash,
-    pub directory: Vec<DirectoryEntry>,
+    pub directory: Vec<DirectoryLine>,
 }
 
 /// What the journal held for one group.
@@ -50,15 +81,36 @@ pub struct RecoveredLog {
     /// The last promise recorded, and when.
     pub hard_state: Option<(Ordinal, Bytes)>,
     /// The newest record of every op that was not truncated, and when it was recorded.
-    pub entries: BTreeMap<Op, (Ordinal, Entry)>,
+    pub entries: BTreeMap<Op, (Ordinal, RecoveredEntry)>,
     /// At least this much is committed.
     pub commit: CommitIndex,
+}
+
+/// An entry that was recorded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RecoveredEntry {
+    /// As it was written.
+    Whole(Entry),
+    /// It was durable, may have been acknowledged, and its payload is not readable any more.
+    Faulty(EntryHeader),
+}
+
+impl RecoveredEntry {
+    /// Its header.
+    pub fn header(&self) -> &EntryHeader {
+        match self {
+            Self::Whole(entry) => entry.header(),
+            Self::Faulty(header) => header,
+        }
+    }
 }
 
 /// Everything that the journal held.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct ReadLog {
     pub journal: JournalLog,
+    /// Where each segment that was read ends; zero when it holds nothing.
+    pub ends: Vec<u64>,
     pub last_ordinal: Ordinal,
     pub groups: BTreeMap<GroupId, RecoveredLog>,
 }
@@ -74,166 +126,272 @@ pub(in crate::engine) struct JournalLog {
 }
 
 impl LogReader {
-    pub(in crate::engine) fn new(groups: usize, window: usize, first: u64) -> Self {
+    pub(in crate::engine) fn new(groups: usize, window: usize, first: u64, recorded: u64) -> Self {
+        Self { groups, window, first, recorded, segments: Vec::new(), flushes: Vec::new() }
+    }
+
+    /// Takes the next segment: looks for the flushes in it.
+    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes) {
+        let footers = 2 * footer_bytes(self.groups);
+        let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of).min(bytes.len());
+        let (mut at, mut reach) = (0, 0);
+        // A segment that recovery has ended is searched whole: whatever was in it may have been acknowledged.
+        while at < limit && (meta.end.is_some() || at < reach + self.window) {
+            match read_head(&bytes[at..limit], meta.generation, u64_of(at)) {
+                Ok(head) if head.flush_bytes <= limit - at => {
+                    let flush = Placed { segment: self.segments.len(), at, head };
+                    (at, reach) = (flush.end(), flush.end());
+                    self.flushes.push(flush);
+                }
+                _ => at += BLOCK_BYTES,
+            }
+        }
+        self.segments.push(Segment { meta: *meta, bytes, limit });
+    }
+
+    /// Puts together what was read.
+    ///
+    /// # Errors
+    /// A sentence for the operator when something durable is lost and nothing says what it was.
+    pub(in crate::engine) fn finish(self, marks: &mut impl Marks) -> Result<ReadLog, String> {
+        let barrier = self.flushes.iter().map(|flush| flush.head.barrier).fold(self.recorded, u64::max);
+        let mut chain = Chain::new(self.first, self.segments.len());
+        let mut ended = false;
+        for flush in &self.flushes {
+            if !self.extend(&mut chain, flush, barrier, marks)? {
+                ended = true;
+                break;
+            }
+        }
+        if chain.expected <= barrier {
+            return Err(self.unnamed(&chain, barrier));
+        }
+        if ended || self.begins_after(&chain) {
+            marks.hit(Mark::TornFlush);
+        }
+        chain.finish()
+    }
+
+    /// Lets the chain go on with `flush`, and with one that is missing before it; false when it is torn there.
+    fn extend(
+        &self,
+        chain: &mut Chain,
+        flush: &Placed,
+        barrier: u64,
+        marks: &mut impl Marks,
+    ) -> Result<bool, String> {
+        let Placed { segment, at, head } = flush;
+        let bytes = self.segments[*segment].bytes.slice(*at..self.segments[*segment].limit);
+        if head.number > chain.expected {
+            if chain.expected > barrier {
+                marks.hit(Mark::FlushLost);
+                return Ok(false);
+            }
+            let directory =
+                head.previous_directory(&bytes).ok().filter(|_| head.number == chain.expected + 1);
+            let Some(directory) = directory else { return Err(self.unnamed(chain, head.number - 1)) };
+            marks.hit(Mark::FlushRotten);
+            self.take_lost(chain, flush, directory);
+        }
+        let acknowledged = head.number <= barrier;
+        if !chain.is_continued_by(head) {
+            let slot = self.segments[*segment].meta.slot;
+            let what = format!("flush {} at offset {at} does not continue the one before it", head.number);
+            return if acknowledged { Err(format!("journal segment {slot}: {what}")) } else { Ok(false) };
+        }
+        if !head.is_body_whole(&bytes) {
+            if !acknowledged {
+                return Ok(false);
+            }
+            marks.hit(Mark::FlushBodyRotten);
+        }
+        chain.take((*segment, flush.end()), head.number, head.records(&bytes));
+        chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
+        for (group, commit) in &head.commits {
+            let known = chain.commits.entry(*group).or_default();
+            *known = (*known).max(*commit);
+        }
+        Ok(true)
+    }
+
+    /// Takes the flush before `next`, whose head is gone, as `directory` names it; its records, as far as their bytes
+    /// are found.
+    fn take_lost(&self, chain: &mut Chain, next: &Placed, directory: Vec<DirectoryLine>) {
+        let (segment, gap) = self.gap_before(chain.reached, next);
+        let lines = directory_bytes(&directory)
+            + chain.tail.as_ref().map_or(0, |tail| directory_bytes(&tail.directory));
+        // The lost head repeated the directory before it, which is known; how many commits it told of is not.
+        let guesses = (0..=self.groups).map(|commits| {
+            records(&directory, &gap.bytes, HEAD_FIXED_BYTES + commits * COMMIT_BYTES + lines)
+        });
+        let is_whole = |(_, found): &&(Ordinal, Found)| matches!(found, Found::Whole(_));
+        let best = guesses.max_by_key(|records| records.iter().filter(is_whole).count());
+        let number = chain.expected;
+        chain.take((segment, gap.end), number, best.unwrap_or_default());
+        chain.tail = Some(Tail { number, hash: next.head.previous, directory });
+    }
+
+    /// Where the flush before `next` lay: behind what the chain has reached, in its segment or in the next.
+    fn gap_before(&self, reached: Option<(usize, usize)>, next: &Placed) -> (usize, Gap) {
+        let (segment, at) = match reached {
+            Some((segment, end)) if segment == next.segment => (segment, end),
+            _ if next.at > 0 => (next.segment, 0),
+            Some((segment, end)) if segment + 1 == next.segment => (segment, end),
+            Some((segment, _)) => (segment + 1, 0),
+            None => (0, 0),
+        };
+        let Segment { bytes, limit, .. } = &self.segments[segment];
+        let end = if segment == next.segment { next.at } else { *limit };
+        (segment, Gap { bytes: bytes.slice(at.min(end)..end), end })
+    }
+
+    /// Whether the bytes behind the last flush begin as one does.
+    fn begins_after(&self, chain: &Chain) -> bool {
+        let (segment, at) = chain.reached.unwrap_or_default();
+        let begins = |segment: &Segment, at: usize| {
+            let bytes = segment.bytes.get(at..segment.limit);
+            bytes.is_some_and(|bytes| begins_flush(bytes, segment.meta.generation))
+        };
+        let here = self.segments.get(segment).is_some_and(|open| begins(open, at));
+        here || self.segments.get(segment + 1).is_some_and(|next| begins(next, 0))
+    }
+
+    /// Why the node cannot go on: nothing says what the flushes from the expected one up to `to` held.
+    fn unnamed(&self, chain: &Chain, to: u64) -> String {
+        let (segment, at) = chain.reached.unwrap_or_default();
+        let slot = self.segments.get(segment).map_or(0, |segment| segment.meta.slot);
+        let from = chain.expected;
+        let which =
+            if from == to { format!("flush {from} is") } else { format!("flushes {from} to {to} are") };
+        let held = self.segments.get(segment).map_or_else(String::new, |segment| self.footer_says(segment));
+        format!(
+            "journal segment {slot}: {which} rotten behind offset {at}, and no flush names what was there{held}; replace \
+             the node by a new one"
+        )
+    }
+
+    /// What the footer of a sealed segment says of it.
+    fn footer_says(&self, segment: &Segment) -> String {
+        let copy = footer_bytes(self.groups);
+        let footers = segment.bytes.len().saturating_sub(2 * copy);
+        let mut copies = segment.bytes[footers..].chunks(copy);
+        let Some(footer) = copies.find_map(|copy| Footer::from_layout(copy, segment.meta.generation)) else {
+            return String::new();
+        };
+        let groups = footer.groups.iter().map(|(group, op, ..)| format!("group {group} up to op {op}"));
+        format!(" (its footer: {})", groups.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Bytes between two flushes, and where they end in their segment.
+struct Gap {
+    bytes: Bytes,
+    end: usize,
+}
+
+/// What was put together so far.
+#[derive(Debug)]
+struct Chain {
+    /// The number of the flush that is to follow.
+    expected: u64,
+    tail: Option<Tail>,
+    /// The segment of the last flush, and where that ends.
+    reached: Option<(usize, usize)>,
+    /// By segment: where its last flush ends, and what it holds.
+    ends: Vec<usize>,
+    contents: Vec<SegmentContents>,
+    records: Vec<(Ordinal, Found)>,
+    commits: BTreeMap<GroupId, CommitIndex>,
+}
+
+impl Chain {
+    fn new(first: u64, segments: usize) -> Self {
         Self {
-            groups,
-            window,
-            first,
+            expected: first,
             tail: None,
-            segments: Vec::new(),
+            reached: None,
+            ends: vec![0; segments],
+            contents: vec![SegmentContents::default(); segments],
             records: Vec::new(),
             commits: BTreeMap::new(),
         }
     }
 
-    /// Reads the next segment; the offset behind its last flush.
-    ///
-    /// # Errors
-    /// A sentence for the operator when something durable is lost.
-    pub(in crate::engine) fn segment(
-        &mut self,
-        meta: &SegmentMeta,
-        bytes: &Bytes,
-        marks: &mut impl Marks,
-    ) -> Result<u64, String> {
-        let footers = 2 * footer_bytes(self.groups);
-        let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of);
-        let mut at = 0;
-        let mut contents = SegmentContents::default();
-        while at < limit {
-            match self.next_flush(&bytes.slice(at..limit), meta.generation, &mut contents) {
-                Some(length) => at += length,
-                None => break,
-            }
-        }
-        if at > 0 {
-            self.segments.push(contents);
-        }
-        self.judge_end(meta, bytes, at, limit, marks)?;
-        Ok(u64_of(at))
+    /// What came before the oldest flush was dropped, and with it the hash that it chains to.
+    fn is_continued_by(&self, head: &FlushHead) -> bool {
+        head.number == self.expected && self.tail.as_ref().is_none_or(|tail| head.previous == tail.hash)
     }
 
-    /// Everything read.
-    pub(in crate::engine) fn finish(self) -> ReadLog {
+    /// Takes the records of the next flush, which ends at this place of this segment.
+    fn take(&mut self, (segment, end): (usize, usize), number: u64, mut records: Vec<(Ordinal, Found)>) {
+        self.reached = Some((segment, end));
+        self.ends[segment] = end;
+        self.contents[segment].note_found(number, &records);
+        self.records.append(&mut records);
+        self.expected = number + 1;
+    }
+
+    fn finish(self) -> Result<ReadLog, String> {
         let last_ordinal = self.records.iter().map(|(ordinal, _)| *ordinal).max().unwrap_or_default();
-        let groups = fold(self.records, self.commits);
+        let groups = fold(self.records, self.commits)?;
         let promise = |(group, log): (&GroupId, &RecoveredLog)| Some((*group, log.hard_state.as_ref()?.0));
         let promised = groups.iter().filter_map(promise).collect();
-        ReadLog {
-            journal: JournalLog { tail: self.tail, segments: self.segments, promised },
-            last_ordinal,
-            groups,
-        }
-    }
-
-    /// Takes the flush at the front of `bytes` if it continues the chain; its length.
-    fn next_flush(
-        &mut self,
-        bytes: &Bytes,
-        generation: u64,
-        contents: &mut SegmentContents,
-    ) -> Option<usize> {
-        let head = read_head(bytes, generation).ok().filter(|head| self.continues(head))?;
-        let records: Result<_, FlushError> = head.records(bytes);
-        let mut records = records.ok()?;
-        contents.note(head.number, &records);
-        self.records.append(&mut records);
-        for (group, commit) in &head.commits {
-            let known = self.commits.entry(*group).or_default();
-            *known = (*known).max(*commit);
-        }
-        self.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory });
-        Some(head.flush_bytes)
-    }
-
-    /// What came before the oldest flush was dropped, and with it the hash that it chains to.
-    fn continues(&self, head: &FlushHead) -> bool {
-        head.number == self.expected() && self.tail.as_ref().is_none_or(|tail| head.previous == tail.hash)
-    }
-
-    fn expected(&self) -> u64 {
-        self.tail.as_ref().map_or(self.first, |tail| tail.number + 1)
-    }
-
-    /// The chain ended at `at` of `limit`: torn, or rotten?
-    fn judge_end(
-        &self,
-        meta: &SegmentMeta,
-        bytes: &Bytes,
-        at: usize,
-        limit: usize,
-        marks: &mut impl Marks,
-    ) -> Result<(), String> {
-        let slot = meta.slot;
-        if let Some(end) = meta.end {
-            return if at == limit {
-                Ok(())
-            } else {
-                Err(format!(
-                    "journal segment {slot}: flush at offset {at} is rotten; the segment reached {end}"
-                ))
-            };
-        }
-        let expected = self.expected();
-        let places = (at..limit).step_by(BLOCK_BYTES).take(self.window / BLOCK_BYTES);
-        let mut survivor = false;
-        let heads = places.filter_map(|place| read_head(&bytes[place..limit], meta.generation).ok());
-        let mut later = heads.inspect(|head| survivor |= head.number > expected);
-        if let Some(proof) = later.find(|head| head.barrier >= expected) {
-            let lost = self.name_lost(meta, bytes, &proof, expected);
-            return Err(format!("journal segment {slot}: flush {expected} at offset {at} is rotten; {lost}"));
-        }
-        if begins_flush(&bytes[at..limit], meta.generation) {
-            marks.hit(Mark::TornFlush);
-        } else if survivor {
-            marks.hit(Mark::FlushLost);
-        }
-        Ok(())
-    }
-
-    /// What the flush after the lost one, or the segment's footer, says about it.
-    fn name_lost(&self, meta: &SegmentMeta, bytes: &Bytes, proof: &FlushHead, expected: u64) -> String {
-        if proof.number == expected + 1 {
-            let lines = proof.previous_directory.iter();
-            let names: Vec<String> = lines.map(|l| format!("group {} op {}", l.group, l.op)).collect();
-            return format!("it held {}", names.join(", "));
-        }
-        let copy = footer_bytes(self.groups);
-        let footers = bytes.len().saturating_sub(2 * copy);
-        let footer = bytes[footers..].chunks(copy).find_map(|c| Footer::from_layout(c, meta.generation));
-        match footer {
-            Some(footer) => {
-                let lines = footer.groups.iter();
-                let names: Vec<String> =
-                    lines.map(|(g, op, _, _)| format!("group {g} up to op {op}")).collect();
-                format!("the segment held {}", names.join(", "))
-            }
-            None => format!("flush {} proves that it was durable", proof.number),
-        }
+        let held = self.contents.into_iter().zip(&self.ends).filter(|(_, end)| **end > 0);
+        let segments = held.map(|(contents, _)| contents).collect();
+        let journal = JournalLog { tail: self.tail, segments, promised };
+        let ends = self.ends.into_iter().map(u64_of).collect();
+        Ok(ReadLog { journal, ends, last_ordinal, groups })
     }
 }
 
+/// What a start finds when all of these are whole.
+#[cfg(test)]
+pub(crate) fn recovered(records: Vec<(Ordinal, Record)>) -> BTreeMap<GroupId, RecoveredLog> {
+    let found = records.into_iter().map(|(ordinal, record)| (ordinal, Found::Whole(record)));
+    fold(found.collect(), BTreeMap::new()).expect("nothing is lost")
+}
+
 /// The newest record of every op and the last promise of every group: the ordinal decides, not the place.
-pub(crate) fn fold(
-    mut records: Vec<(Ordinal, Record)>,
+///
+/// # Errors
+/// When the newest promise of a group is lost.
+fn fold(
+    mut records: Vec<(Ordinal, Found)>,
     commits: BTreeMap<GroupId, CommitIndex>,
-) -> BTreeMap<GroupId, RecoveredLog> {
+) -> Result<BTreeMap<GroupId, RecoveredLog>, String> {
     records.sort_by_key(|(ordinal, _)| *ordinal);
     let mut groups: BTreeMap<GroupId, RecoveredLog> = BTreeMap::new();
+    let mut lost: BTreeMap<GroupId, Ordinal> = BTreeMap::new();
     for (group, commit) in commits {
         groups.entry(group).or_default().commit = commit;
     }
-    for (ordinal, record) in records {
-        let log = groups.entry(record.group()).or_default();
-        match record {
-            Record::Entry(entry) => {
-                log.entries.insert(entry.op(), (ordinal, entry));
+    for (ordinal, found) in records {
+        match found {
+            Found::Whole(Record::Entry(entry)) => {
+                let log = groups.entry(entry.header().group()).or_default();
+                log.entries.insert(entry.op(), (ordinal, RecoveredEntry::Whole(entry)));
             }
-            Record::Truncation { above, .. } => {
-                log.entries.split_off(&above.next());
+            Found::Lost(Named::Entry(header)) => {
+                let log = groups.entry(header.group()).or_default();
+                log.entries.insert(header.op(), (ordinal, RecoveredEntry::Faulty(header)));
             }
-            Record::HardState { state, .. } => log.hard_state = Some((ordinal, state)),
+            Found::Whole(Record::Truncation { group, above })
+            | Found::Lost(Named::Truncation { group, above }) => {
+                groups.entry(group).or_default().entries.split_off(&above.next());
+            }
+            Found::Whole(Record::HardState { group, state }) => {
+                lost.remove(&group);
+                groups.entry(group).or_default().hard_state = Some((ordinal, state));
+            }
+            Found::Lost(Named::HardState { group, .. }) => {
+                lost.insert(group, ordinal);
+            }
         }
     }
-    groups
+    match lost.first_key_value() {
+        None => Ok(groups),
+        Some((group, _)) => Err(format!(
+            "the newest promise of group {group} is rotten in both copies; replace the node by a new one"
+        )),
+    }
 }

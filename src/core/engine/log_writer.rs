@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use crate::engine::flush::{DIRECTORY_ENTRY_BYTES, HEAD_FIXED_BYTES};
+use crate::engine::flush::{HEAD_FIXED_BYTES, line_bytes};
 use crate::engine::record::{Record, RecordKind};
 use crate::types::{CommitIndex, GroupId, Ordinal};
 
@@ -112,21 +112,23 @@ impl LogWriter {
     }
 
     /// How many of the first records go into a flush of at most `bytes_max` bytes, never parting those that belong
-    /// together, and at least one such unit; the bytes of their bodies, and the bytes that are doubled.
+    /// together, and at least one such unit.
     pub(in crate::engine) fn measure(&self, bytes_max: usize) -> Measure {
         let mut best = Measure::default();
         let mut so_far = Measure::default();
         for staged in &self.staged {
             so_far.records += 1;
             so_far.body += staged.record.body_bytes();
+            so_far.lines += line_bytes(staged.record.kind());
             if staged.record.kind() == RecordKind::HardState {
                 so_far.doubled += staged.record.body_bytes();
+                so_far.lines += line_bytes(RecordKind::HardState);
             }
             if staged.joined {
                 continue;
             }
-            let bytes =
-                HEAD_FIXED_BYTES + so_far.body + so_far.doubled + 2 * so_far.records * DIRECTORY_ENTRY_BYTES;
+            // The next flush repeats the directory, and is to fit as well.
+            let bytes = HEAD_FIXED_BYTES + so_far.body + so_far.doubled + 2 * so_far.lines;
             if best.records > 0 && bytes > bytes_max {
                 break;
             }
@@ -144,6 +146,8 @@ impl LogWriter {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct Measure {
     pub records: usize,
+    /// Bytes of their directory.
+    pub lines: usize,
     pub body: usize,
     pub doubled: usize,
 }

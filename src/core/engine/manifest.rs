@@ -31,7 +31,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 1;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
@@ -60,6 +60,8 @@ pub(in crate::engine) struct ManifestBody {
     pub next_generation: u64,
     /// The number of the oldest flush that is kept.
     pub first_flush: u64,
+    /// The number of the last flush that the last start found: everything up to it may have been acknowledged.
+    pub last_flush: u64,
     /// The journal's segments, oldest first.
     pub segments: Vec<SegmentMeta>,
     /// The snapshots in force, one a group at most.
@@ -98,6 +100,7 @@ impl Manifest {
             incarnation,
             next_generation: 1,
             first_flush: 1,
+            last_flush: 0,
             segments: Vec::new(),
             snapshots: Vec::new(),
         };

@@ -40,7 +40,7 @@ use alloc::string::String;
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
-pub use log_reader::RecoveredLog;
+pub use log_reader::{RecoveredEntry, RecoveredLog};
 pub use log_writer::LogWriter;
 use opening::Opening;
 pub use record::Record;

@@ -3,7 +3,6 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -82,8 +81,6 @@ struct ReadingSegments {
     /// The segment being read, and what of it has come in.
     index: usize,
     bytes: BytesMut,
-    /// Where the segments read so far end.
-    ends: Vec<u64>,
 }
 
 impl Opening {
@@ -123,15 +120,15 @@ impl Opening {
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
                 let (index, bytes, read) = (0, BytesMut::new(), BTreeMap::new());
-                self.read_snapshots(ReadingSnapshots { id, manifest, index, bytes, read }, ids, out);
+                self.read_snapshots(ReadingSnapshots { id, manifest, index, bytes, read }, ids, out)?;
             }
             Step::Snapshots(mut reading) if reading.id == done.id => {
                 reading.take(done.outcome)?;
-                self.read_snapshots(reading, ids, out);
+                self.read_snapshots(reading, ids, out)?;
             }
             Step::Segments(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome, out.marks)?;
-                self.read_on(reading, ids, out);
+                reading.take(done.outcome)?;
+                self.read_on(reading, ids, out)?;
             }
             Step::Allocating { id, mut manifest, body, read } if id == done.id => {
                 expect_done(&done, "making a fresh journal segment")?;
@@ -164,7 +161,7 @@ impl Opening {
         mut reading: ReadingSnapshots,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) {
+    ) -> Result<(), EngineError> {
         if let Some(meta) = reading.manifest.body.snapshots.get(reading.index) {
             reading.id = ids();
             out.push(next_piece(
@@ -174,13 +171,14 @@ impl Opening {
                 reading.bytes.len(),
             ));
             self.step = Step::Snapshots(reading);
-            return;
+            return Ok(());
         }
         let ReadingSnapshots { id, manifest, read: snapshots, .. } = reading;
         let groups = manifest.body.identity.groups.len();
-        let reader = LogReader::new(groups, self.window(), manifest.body.first_flush);
-        let (index, bytes, ends) = (0, BytesMut::new(), Vec::new());
-        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, ends }, ids, out);
+        let ManifestBody { first_flush, last_flush, .. } = manifest.body;
+        let reader = LogReader::new(groups, self.window(), first_flush, last_flush);
+        let (index, bytes) = (0, BytesMut::new());
+        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes }, ids, out)
     }
 
     /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
@@ -189,28 +187,30 @@ impl Opening {
         mut reading: ReadingSegments,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) {
+    ) -> Result<(), EngineError> {
         let id = ids();
         if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
             out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, reading.bytes.len()));
             reading.id = id;
             self.step = Step::Segments(reading);
-            return;
+            return Ok(());
         }
+        let ReadingSegments { manifest, snapshots, reader, .. } = reading;
+        let log = reader.finish(out.marks).map_err(EngineError::Storage)?;
         let meta = SegmentMeta {
-            slot: reading.manifest.body.free_segment_slot(),
+            slot: manifest.body.free_segment_slot(),
             bytes: self.config.segment_bytes,
-            generation: reading.manifest.body.next_generation,
+            generation: manifest.body.next_generation,
             end: None,
         };
         out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
-        if reading.ends.contains(&0) {
+        if log.ends.contains(&0) {
             out.marks.hit(Mark::EmptySegmentDropped);
         }
-        let body = sealed(&reading, meta);
-        let manifest = ManifestStore::opened(reading.manifest);
-        let read = Read { snapshots: reading.snapshots, log: reading.reader.finish() };
+        let body = sealed(&manifest.body, &log, meta);
+        let (manifest, read) = (ManifestStore::opened(manifest), Read { snapshots, log });
         self.step = Step::Allocating { id, manifest, body, read };
+        Ok(())
     }
 
     fn running(&self, manifest: ManifestStore, Read { snapshots, log }: Read) -> (Opened, Running) {
@@ -247,16 +247,15 @@ impl ReadingSnapshots {
 }
 
 impl ReadingSegments {
-    /// Adds a piece; at the end of the segment, follows its flushes.
-    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
+    /// Adds a piece; at the end of the segment, hands it to the reader.
+    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
         let meta = self.manifest.body.segments[self.index];
         let DiskOutcome::Read(piece) = outcome else {
             let what = format!("journal segment {}: {outcome}", meta.slot);
             return Err(EngineError::Storage(what));
         };
         let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
-        let end = self.reader.segment(&meta, &bytes, marks).map_err(EngineError::Storage)?;
-        self.ends.push(end);
+        self.reader.segment(&meta, bytes);
         self.index += 1;
         Ok(())
     }
@@ -280,12 +279,13 @@ fn joined(before: &mut BytesMut, piece: Blob, file_bytes: u64) -> Option<Bytes> 
 }
 
 /// The manifest of this start: old segments end where they were found to end, empty ones are let go.
-fn sealed(reading: &ReadingSegments, fresh: SegmentMeta) -> ManifestBody {
-    let mut body = reading.manifest.body.clone();
-    let segments = body.segments.iter().zip(&reading.ends).filter(|(_, end)| **end > 0);
+fn sealed(before: &ManifestBody, log: &ReadLog, fresh: SegmentMeta) -> ManifestBody {
+    let mut body = before.clone();
+    let segments = body.segments.iter().zip(&log.ends).filter(|(_, end)| **end > 0);
     body.segments = segments.map(|(meta, end)| SegmentMeta { end: Some(*end), ..*meta }).collect();
     body.segments.push(fresh);
     body.next_generation = fresh.generation + 1;
+    body.last_flush = log.journal.tail.as_ref().map_or(before.last_flush, |tail| tail.number);
     body.incarnation = body.incarnation.next();
     body
 }

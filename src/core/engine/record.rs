@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::types::{Entry, GroupId, Hash, Op};
+use crate::types::{Entry, GroupId, Op};
 
 /// One record of the journal. Entries and truncations speak of a group's log, the hard state of its vote.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,34 +34,10 @@ impl Record {
         }
     }
 
-    pub(in crate::engine) fn group(&self) -> GroupId {
-        match self {
-            Self::Entry(entry) => entry.header().group(),
-            Self::Truncation { group, .. } | Self::HardState { group, .. } => *group,
-        }
-    }
-
-    pub(in crate::engine) fn op(&self) -> Op {
-        match self {
-            Self::Entry(entry) => entry.op(),
-            Self::Truncation { above, .. } => *above,
-            Self::HardState { .. } => Op::GENESIS,
-        }
-    }
-
-    /// What the directory calls the record: an entry's own hash, else the hash of its bytes.
-    pub(in crate::engine) fn hash(&self) -> Hash {
-        match self {
-            Self::Entry(entry) => entry.hash(),
-            Self::Truncation { .. } => Hash::of(&[]),
-            Self::HardState { state, .. } => Hash::of(state),
-        }
-    }
-
     /// Bytes of one copy of the record in a flush's body.
     pub(in crate::engine) fn body_bytes(&self) -> usize {
         match self {
-            Self::Entry(entry) => crate::types::ENTRY_HEADER_BYTES + entry.payload().len(),
+            Self::Entry(entry) => entry.payload().len(),
             Self::Truncation { .. } => 0,
             Self::HardState { state, .. } => state.len(),
         }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::flush::{FlushPlan, build, read_head};
+use super::flush::{FlushPlan, Found, build, read_head};
 use super::manifest::{AREA_BYTES, COPY_BYTES, Manifest};
 use super::perfect_disk::PerfectDisk;
 use super::*;
@@ -130,8 +130,19 @@ fn follow(entry: &Entry) -> Entry {
     Entry::next(entry.header(), EntryKind::Commands, View::new(1), timestamp, Bytes::from_static(b"next"))
 }
 
+/// The ops that a start found whole.
 fn ops(opened: &Opened) -> Vec<u64> {
-    opened.logs.get(&GROUP).map(|log| log.entries.keys().map(|op| op.get()).collect()).unwrap_or_default()
+    entries(opened, |entry| matches!(entry, RecoveredEntry::Whole(_)))
+}
+
+/// Those that it found faulty.
+fn faulty(opened: &Opened) -> Vec<u64> {
+    entries(opened, |entry| matches!(entry, RecoveredEntry::Faulty(_)))
+}
+
+fn entries(opened: &Opened, which: impl Fn(&RecoveredEntry) -> bool) -> Vec<u64> {
+    let entries = opened.logs.get(&GROUP).into_iter().flat_map(|log| &log.entries);
+    entries.filter(|(_, (_, entry))| which(entry)).map(|(op, _)| op.get()).collect()
 }
 
 fn segment(slot: u32) -> FileId {
@@ -179,25 +190,126 @@ fn a_torn_last_flush_ends_the_journal() {
     assert_eq!(ops(&opened), [1, 2]);
 }
 
-#[test]
-fn a_rotten_flush_behind_a_barrier_stops_the_engine_by_name() {
+/// A disk with entries 1 to `count`, each in a flush of one block.
+fn with_entries(count: u64) -> PerfectDisk {
     let (mut bench, _) = Bench::open(formatted()).expect("it opens");
-    bench.write_entries(3);
-    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[BLOCK_BYTES + 200] ^= 1;
-    let Err(EngineError::Storage(what)) = Bench::open(bench.disk).map(|_| ()) else {
-        panic!("what was durable is lost, and the engine opened");
-    };
-    assert!(what.contains("flush 2 at offset 4096 is rotten") && what.contains("group 3 op 2"), "{what}");
+    bench.write_entries(count);
+    bench.disk
+}
+
+/// Flips a bit of the byte at `at` of the first segment.
+fn flip(disk: &mut PerfectDisk, at: usize) {
+    disk.0.get_mut(&segment(0)).expect("the segment exists")[at] ^= 1;
+}
+
+/// Where the payload of an entry's flush begins on this disk: a head with a directory of one line, or of two.
+const FIRST_PAYLOAD: usize = 136 + 200;
+
+#[test]
+fn a_rotten_payload_behind_a_barrier_is_named_and_the_rest_is_read() {
+    for op in 1..=3 {
+        let mut disk = with_entries(4);
+        let previous = if op == 1 { 0 } else { 200 };
+        flip(&mut disk, (op - 1) * BLOCK_BYTES + FIRST_PAYLOAD + previous);
+        let (_, opened) = Bench::open(disk).expect("one entry less is no reason to stop");
+        let op = crate::types::u64_of(op);
+        assert_eq!(faulty(&opened), [op]);
+        assert_eq!(ops(&opened), (1..=4).filter(|other| *other != op).collect::<Vec<_>>());
+    }
 }
 
 #[test]
-fn a_rotten_flush_below_a_recorded_end_stops_the_engine() {
-    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
-    bench.write_entries(3);
-    let (mut bench, _) = Bench::open(bench.disk).expect("it opens again, and records the end");
-    bench.disk.0.get_mut(&segment(0)).expect("the segment exists")[2 * BLOCK_BYTES + 200] ^= 1;
+fn a_flush_without_its_head_is_named_by_the_next_and_what_is_left_of_it_is_read() {
+    let mut disk = with_entries(4);
+    flip(&mut disk, BLOCK_BYTES + 50);
+    let (_, opened) = Bench::open(disk).expect("the next flush names it");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![], vec![1, 2, 3, 4]), "the payload itself is whole");
+    let mut disk = with_entries(4);
+    disk.0.get_mut(&segment(0)).expect("it exists")[BLOCK_BYTES..2 * BLOCK_BYTES].fill(0xee);
+    let (bench, opened) = Bench::open(disk).expect("the next flush names it");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![2], vec![1, 3, 4]));
+    let (_, opened) = Bench::open(bench.disk).expect("and at the next start");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![2], vec![1, 3, 4]));
+}
+
+#[test]
+fn a_repaired_entry_takes_the_place_of_the_faulty_one() {
+    let mut disk = with_entries(4);
+    let two = follow(&first_entry());
+    disk.0.get_mut(&segment(0)).expect("it exists")[BLOCK_BYTES..2 * BLOCK_BYTES].fill(0);
+    let (mut bench, _) = Bench::open(disk).expect("the next flush names it");
+    bench.append(Record::Entry(two));
+    bench.flush();
+    let (_, opened) = Bench::open(bench.disk).expect("it opens");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![], vec![1, 2, 3, 4]));
+}
+
+#[test]
+fn a_promise_outlives_either_of_its_copies_and_the_head_of_its_flush() {
+    let promised = || {
+        let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+        bench.append(Record::HardState { group: GROUP, state: Bytes::from_static(b"promise") });
+        bench.flush();
+        bench.write_entries(2);
+        bench.disk
+    };
+    let bytes = promised().0.remove(&segment(0)).expect("it exists");
+    let copies: Vec<usize> =
+        bytes.windows(7).enumerate().filter(|(_, window)| *window == b"promise").map(|(at, _)| at).collect();
+    assert_eq!(copies.len(), 2);
+    for lost in [copies[0]..copies[0] + 7, copies[1]..copies[1] + 7, 0..BLOCK_BYTES] {
+        let mut disk = promised();
+        disk.0.get_mut(&segment(0)).expect("it exists")[lost].fill(0xee);
+        let (_, opened) = Bench::open(disk).expect("one copy is left");
+        let (_, state) = opened.logs[&GROUP].hard_state.clone().expect("a promise was written");
+        assert_eq!(&state[..], b"promise");
+    }
+    let mut disk = promised();
+    disk.0.get_mut(&segment(0)).expect("it exists")[..2 * BLOCK_BYTES].fill(0xee);
+    let Err(EngineError::Storage(what)) = Bench::open(disk).map(|_| ()) else {
+        panic!("the newest promise is lost, and the engine opened");
+    };
+    assert!(what.contains("promise of group 3"), "{what}");
+}
+
+#[test]
+fn what_nothing_names_stops_the_engine() {
+    let mut disk = with_entries(5);
+    disk.0.get_mut(&segment(0)).expect("it exists")[BLOCK_BYTES..3 * BLOCK_BYTES].fill(0);
+    let Err(EngineError::Storage(what)) = Bench::open(disk).map(|_| ()) else {
+        panic!("two flushes that were durable are lost, and the engine opened");
+    };
+    assert!(what.contains("flushes 2 to 3 are rotten behind offset 4096"), "{what}");
+}
+
+#[test]
+fn a_flush_in_another_place_is_none() {
+    let mut disk = with_entries(4);
+    // A write of the first flush went over the second: its place tells.
+    disk.0.get_mut(&segment(0)).expect("it exists").copy_within(..BLOCK_BYTES, BLOCK_BYTES);
+    let (_, opened) = Bench::open(disk).expect("the third flush names the second");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![2], vec![1, 3, 4]));
+}
+
+#[test]
+fn the_last_flush_below_a_recorded_end_is_named_only_by_what_follows() {
+    let mut disk = with_entries(3);
+    let (mut bench, _) = Bench::open(disk.clone()).expect("it opens again, and records the end");
+    let flip_third = |disk: &mut PerfectDisk| flip(disk, 2 * BLOCK_BYTES + 50);
+    flip_third(&mut bench.disk);
     let opened = Bench::open(bench.disk).map(|_| ());
     assert!(matches!(opened, Err(EngineError::Storage(what)) if what.contains("rotten")));
+
+    let (mut bench, _) = Bench::open(disk.clone()).expect("it opens again, and records the end");
+    bench.append(Record::Truncation { group: GROUP, above: Op::new(3) });
+    bench.flush();
+    flip_third(&mut bench.disk);
+    let (_, opened) = Bench::open(bench.disk).expect("the first flush of the next segment names it");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![], vec![1, 2, 3]));
+
+    flip_third(&mut disk);
+    let (_, opened) = Bench::open(disk).expect("nothing says that it was durable: it is torn");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![], vec![1, 2]));
 }
 
 #[test]
@@ -342,6 +454,7 @@ fn sample_flush() -> Vec<u8> {
     ];
     let plan = FlushPlan {
         generation: 5,
+        at: 0,
         number: 9,
         previous: Hash::of(b"before"),
         barrier: 8,
@@ -355,31 +468,36 @@ fn sample_flush() -> Vec<u8> {
 #[test]
 fn both_copies_of_a_hard_state_lie_in_different_blocks() {
     let bytes = sample_flush();
-    let head = read_head(&bytes, 5).expect("it was just built");
+    let head = read_head(&bytes, 5, 0).expect("it was just built");
     let copies: Vec<_> = head.directory.iter().filter(|line| line.ordinal == Ordinal::new(2)).collect();
     assert_eq!(copies.len(), 2);
     let found: Vec<usize> =
         bytes.windows(7).enumerate().filter(|(_, w)| *w == b"promise").map(|(at, _)| at).collect();
     assert_eq!(found.len(), 2);
     assert_ne!(found[0] / BLOCK_BYTES, found[1] / BLOCK_BYTES);
-    assert_eq!(head.records(&Bytes::from(bytes)).map(|records| records.len()), Ok(2), "it is read once");
+    for rotten in found {
+        let mut bytes = bytes.clone();
+        bytes[rotten] ^= 1;
+        let records = head.records(&Bytes::from(bytes));
+        let whole = records.iter().filter(|(_, found)| matches!(found, Found::Whole(_))).count();
+        assert_eq!((records.len(), whole), (2, 2), "it is read once, from the copy that is whole");
+    }
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_are_no_flush(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        prop_assert!(read_head(&bytes, 5).is_err());
+        prop_assert!(read_head(&bytes, 5, 0).is_err());
     }
 
     #[test]
     fn a_flipped_bit_of_a_flush_is_noticed(at in 0_usize..4096, bit in 0_u8..8) {
         let mut bytes = sample_flush();
-        let whole = read_head(&bytes, 5).expect("it was just built");
+        let whole = read_head(&bytes, 5, 0).expect("it was just built");
         let body_end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") + 1;
         prop_assume!(at < body_end && at < whole.flush_bytes);
         bytes[at] ^= 1 << bit;
-        let read = read_head(&bytes, 5).and_then(|head| head.records(&Bytes::from(bytes.clone())));
-        prop_assert!(read.is_err());
+        prop_assert!(read_head(&bytes, 5, 0).map_or(true, |head| !head.is_body_whole(&bytes)));
     }
 
     #[test]
@@ -387,8 +505,7 @@ proptest! {
         let bytes = sample_flush();
         let body_end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") + 1;
         let cut = &bytes[..keep.min(body_end - 1)];
-        let read = read_head(cut, 5).and_then(|head| head.records(&Bytes::copy_from_slice(cut)));
-        prop_assert!(read.is_err());
+        prop_assert!(read_head(cut, 5, 0).map_or(true, |head| !head.is_body_whole(cut)));
     }
 }
 

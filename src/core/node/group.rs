@@ -209,12 +209,13 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn beat(&self) -> GroupBeat {
         let (view, _) = self.replica.views();
+        let saved = self.replica.saved();
         if self.replica.leads() {
-            let (commit, head, floor) = (self.replica.commit(), self.replica.head(), self.replica.floor());
-            GroupBeat { group: self.id(), view, leads: true, commit, head, floor }
+            let (commit, head) = (self.replica.commit(), self.replica.head());
+            GroupBeat { group: self.id(), view, leads: true, commit, head, saved }
         } else {
-            let (commit, head, floor) = (CommitIndex::None, Op::GENESIS, Op::GENESIS);
-            GroupBeat { group: self.id(), view, leads: false, commit, head, floor }
+            let (commit, head) = (CommitIndex::None, Op::GENESIS);
+            GroupBeat { group: self.id(), view, leads: false, commit, head, saved }
         }
     }
 

@@ -42,11 +42,11 @@ pub struct GroupBeat {
     pub commit: CommitIndex,
     /// The highest op of its log.
     pub head: Op,
-    /// Every voter holds the log durably up to here, to the sender's knowledge.
-    pub floor: Op,
+    /// A snapshot on the sender's disk covers it up to here.
+    pub saved: Op,
 }
 
-notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, floor });
+notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, saved });
 
 /// The heartbeats of a node with every peer.
 #[derive(Clone, Debug)]
@@ -158,13 +158,13 @@ impl Heartbeats {
 
 impl Pair {
     /// A group that the sender leads is news when anything changed; one that it does not lead, when the peer believes
-    /// that it does.
+    /// that it does, or does not know of the sender's last snapshot.
     fn is_news(&self, beat: &GroupBeat) -> bool {
         match self.known.get(&beat.group) {
             // While something is not committed yet, the peer's acknowledgement may have been lost: it repeats it when told.
             Some(known) if beat.leads => known != beat || !beat.commit.covers(beat.head),
-            Some(known) => known.leads || self.may_believe(beat.group),
-            None => beat.leads || self.may_believe(beat.group),
+            Some(known) => known.leads || known.saved != beat.saved || self.may_believe(beat.group),
+            None => beat.leads || beat.saved > Op::GENESIS || self.may_believe(beat.group),
         }
     }
 

@@ -312,9 +312,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
             }
         }
-        for GroupBeat { group, view, leads, commit, head, floor } in beat.groups.iter().copied() {
+        for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
             self.with_group(group, effects, |group, turn| {
-                group.replica.on_beat(turn, from, Beat { view, leads, commit, head, floor });
+                group.replica.on_beat(turn, from, Beat { view, leads, commit, head, saved });
             });
         }
     }
@@ -334,15 +334,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// a time, and promises written again.
     fn shorten_journal(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
+        for group in &mut running.groups {
+            group.replica.set_saved(self.engine.saved(group.id()), &mut self.marks);
+        }
         let floors = running.groups.iter().map(|group| (group.id(), group.replica.floor()));
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
         if let Err(error) = self.engine.set_floors(floors, out) {
             return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
         }
-        for group in &mut running.groups {
-            let op = self.engine.saved(group.id()).min(group.replica.floor());
-            group.replica.forget_to(op);
-        }
+        running.groups.iter_mut().for_each(|group| group.replica.forget());
         if let Some(pins) = self.engine.pins() {
             for id in pins.promises {
                 self.with_group(id, effects, |group, turn| group.replica.renew_promise(turn));

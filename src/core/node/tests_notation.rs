@@ -111,13 +111,13 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let ops = || numbers(Op::new);
     let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops());
-    let group = group.prop_map(|(group, view, leads, commit, head, floor)| GroupBeat {
+    let group = group.prop_map(|(group, view, leads, commit, head, saved)| GroupBeat {
         group,
         view,
         leads,
         commit,
         head,
-        floor,
+        saved,
     });
     let numbers = || numbers(|number| number);
     (numbers(), numbers(), numbers(), numbers(), prop::collection::vec(group, 0..4)).prop_map(

@@ -44,6 +44,8 @@ macro_rules! marks {
 marks! {
     // The engine: start.
     TornFlush => "engine: torn flush cut",
+    FlushRotten => "engine: flush without its head named by the next",
+    FlushBodyRotten => "engine: records lost from a flush's body",
     FlushLost => "engine: flush lost whole behind which another survived",
     EmptySegmentDropped => "engine: empty segment let go at a start",
     ManifestTorn => "engine: torn version of the manifest found",
@@ -61,6 +63,7 @@ marks! {
     SnapshotInForce => "engine: snapshot in force",
     PinnedByPromise => "engine: promise written again so that its segment can go",
     // VSR: start.
+    RestartWithFaultyEntry => "vsr: restart with a faulty entry",
     RestartWithoutPayload => "vsr: header without payload after a restart",
     RestartInViewChange => "vsr: restart within a view change",
     RestartedPrimarySilent => "vsr: restarted primary is silent in its view",
@@ -72,7 +75,7 @@ marks! {
     PayloadFilled => "vsr: header gets its payload",
     LogStopped => "vsr: log stopped by a payload that stays away",
     CommitHeldBack => "vsr: commit waits for entries that are missing",
-    FloorRaised => "vsr: floor raised on a backup",
+    FloorRaised => "vsr: floor raised",
     BeatShowsGap => "vsr: heartbeat tells of entries that never came",
     AckRepeated => "vsr: acknowledgement repeated after a heartbeat",
     PrimaryLost => "vsr: primary leads its view no more",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::log::{Base, Log};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
-use crate::engine::RecoveredLog;
+use crate::engine::{RecoveredEntry, RecoveredLog};
 use crate::types::{EntryHeader, Mark, Marks, Op, Ordinal, View};
 
 /// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
@@ -55,8 +55,13 @@ pub(super) fn recover(
     if !log.contains(snapshot.op(), snapshot.hash()) {
         log = rebuild(Base::entry(snapshot), promise.as_ref(), recovered);
     }
+    log.cover(snapshot.op());
     if log.first_missing_above(snapshot.op()).is_some() {
         marks.hit(Mark::RestartWithoutPayload);
+    }
+    let faulty = |(_, entry): &(Ordinal, RecoveredEntry)| matches!(entry, RecoveredEntry::Faulty(_));
+    if recovered.entries.values().any(faulty) {
+        marks.hit(Mark::RestartWithFaultyEntry);
     }
     let promise = promise.map(|(_, state)| state);
     let promised_commit = promise.as_ref().map_or(Op::GENESIS, |state| state.commit);
@@ -68,7 +73,8 @@ pub(super) fn recover(
 fn lowest_base(snapshot: &EntryHeader, recovered: &RecoveredLog) -> Base {
     let mut base = Base::entry(*snapshot);
     let (mut op, mut hash) = (snapshot.op(), snapshot.hash());
-    while let Some((_, entry)) = recovered.entries.get(&op).filter(|(_, entry)| entry.hash() == hash) {
+    while let Some((_, entry)) = recovered.entries.get(&op).filter(|(_, entry)| entry.header().hash() == hash)
+    {
         let (Some(below), Some(parent)) = (op.previous(), Base::parent_of(entry.header())) else { break };
         (op, hash, base) = (below, entry.header().parent(), parent);
     }
@@ -89,15 +95,15 @@ fn rebuild(base: Base, promise: Option<&(Ordinal, HardState)>, recovered: &Recov
         let promised = suffix.iter().find(|header| header.op() == op);
         let below_promise = first_promised.is_none_or(|first| op < first);
         match (newer, promised, record) {
-            (Some((_, entry)), _, _) if log.can_follow(entry.header()) => log.append_durable(entry),
+            (Some((_, entry)), _, _) if log.can_follow(entry.header()) => log.append_recovered(entry),
             (_, Some(header), Some((_, entry)))
-                if log.can_follow(header) && entry.hash() == header.hash() =>
+                if log.can_follow(header) && entry.header().hash() == header.hash() =>
             {
-                log.append_durable(entry);
+                log.append_recovered(entry);
             }
             (_, Some(header), _) if log.can_follow(header) => log.append_header(*header),
             (_, None, Some((_, entry))) if below_promise && log.can_follow(entry.header()) => {
-                log.append_durable(entry);
+                log.append_recovered(entry);
             }
             _ => return log,
         }

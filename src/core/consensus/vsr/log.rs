@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::engine::RecoveredEntry;
 use crate::types::{Entry, EntryHeader, Hash, Op, Ordinal, Timestamp, u64_of, usize_of};
 
 /// The log of a replica.
@@ -13,8 +14,10 @@ use crate::types::{Entry, EntryHeader, Hash, Op, Ordinal, Timestamp, u64_of, usi
 pub(super) struct Log {
     base: Base,
     slots: VecDeque<Slot>,
-    /// Every slot up to this one is durable.
+    /// Every slot up to this one is durable, or covered by the snapshot that the replica started from.
     durable_to: Op,
+    /// From here up to there no slot is faulty that a snapshot covers.
+    readable_from: Op,
 }
 
 /// What the lowest slot follows.
@@ -30,6 +33,8 @@ pub(super) struct Base {
 struct Slot {
     header: EntryHeader,
     body: Body,
+    /// The entry was on this disk, and may have been acknowledged: a replica never says that it was not.
+    was_durable: bool,
 }
 
 /// Where a slot's payload is.
@@ -37,6 +42,8 @@ struct Slot {
 enum Body {
     /// Nowhere here: the header came with a view change.
     Missing,
+    /// It was on the disk, and is not readable any more.
+    Faulty,
     /// In memory, its record on the way to the disk under this ordinal.
     Held(Bytes, Ordinal),
     /// In memory and on the disk.
@@ -55,9 +62,15 @@ impl Base {
     }
 }
 
+impl Slot {
+    fn is_missing(&self) -> bool {
+        matches!(self.body, Body::Missing | Body::Faulty)
+    }
+}
+
 impl Log {
     pub(super) fn new(base: Base) -> Self {
-        Self { base, slots: VecDeque::new(), durable_to: base.op }
+        Self { base, slots: VecDeque::new(), durable_to: base.op, readable_from: base.op.next() }
     }
 
     pub(super) fn head_op(&self) -> Op {
@@ -106,14 +119,19 @@ impl Log {
     pub(super) fn entry(&self, op: Op) -> Option<Entry> {
         let slot = self.slot(op)?;
         let payload = match &slot.body {
-            Body::Missing => return None,
+            Body::Missing | Body::Faulty => return None,
             Body::Held(payload, _) | Body::Durable(payload) => payload.clone(),
         };
         Some(Entry::trusted(slot.header, payload))
     }
 
     pub(super) fn is_missing(&self, op: Op) -> bool {
-        self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Missing))
+        self.slot(op).is_some_and(Slot::is_missing)
+    }
+
+    /// Whether the entry with this op and hash was on this disk once.
+    pub(super) fn was_durable(&self, op: Op, hash: Hash) -> bool {
+        self.slot(op).is_some_and(|slot| slot.was_durable && slot.header.hash() == hash)
     }
 
     pub(super) fn is_durable(&self, op: Op) -> bool {
@@ -124,8 +142,7 @@ impl Log {
     pub(super) fn first_missing_above(&self, op: Op) -> Option<Op> {
         let from = op.max(self.base.op).next();
         let skip = usize_of(from.above(self.base.op.next()));
-        let missing = |slot: &&Slot| matches!(slot.body, Body::Missing);
-        self.slots.iter().skip(skip).find(missing).map(|slot| slot.header.op())
+        self.slots.iter().skip(skip).find(|slot| slot.is_missing()).map(|slot| slot.header.op())
     }
 
     /// The highest op up to `to` below which, from `from` on, no payload is missing.
@@ -147,10 +164,32 @@ impl Log {
         self.push(header, Body::Missing);
     }
 
-    /// Appends an entry that the journal held at the start.
-    pub(super) fn append_durable(&mut self, entry: &Entry) {
-        self.push(*entry.header(), Body::Durable(entry.payload().clone()));
+    /// Appends an entry that the journal held at the start, whole or not.
+    pub(super) fn append_recovered(&mut self, entry: &RecoveredEntry) {
+        let body = match entry {
+            RecoveredEntry::Whole(entry) => Body::Durable(entry.payload().clone()),
+            RecoveredEntry::Faulty(_) => Body::Faulty,
+        };
+        self.push(*entry.header(), body);
+        if let Some(slot) = self.slots.back_mut() {
+            slot.was_durable = true;
+        }
         self.advance_durable();
+    }
+
+    /// The snapshot that the replica starts from covers the log up to `op`: what is faulty up to there is not needed here.
+    pub(super) fn cover(&mut self, op: Op) {
+        let covered = self.slots.iter().take_while(|slot| slot.header.op() <= op);
+        if let Some(faulty) = covered.filter(|slot| slot.is_missing()).last() {
+            self.readable_from = faulty.header.op().next();
+        }
+        self.durable_to = self.durable_to.max(op);
+        self.advance_durable();
+    }
+
+    /// Every slot from here up to [`Log::durable_to`] is on the disk.
+    pub(super) fn readable_from(&self) -> Op {
+        self.readable_from
     }
 
     /// Whether the slot of `entry` is its own and waits for the payload.
@@ -174,6 +213,7 @@ impl Log {
             && *ordinal == written
         {
             slot.body = Body::Durable(payload.clone());
+            slot.was_durable = true;
         }
         self.advance_durable();
     }
@@ -199,7 +239,7 @@ impl Log {
             "a log is a chain without gaps: {header} after op {}",
             self.head_op()
         );
-        self.slots.push_back(Slot { header, body });
+        self.slots.push_back(Slot { header, body, was_durable: false });
     }
 
     fn advance_durable(&mut self) {

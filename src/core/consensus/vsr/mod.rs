@@ -62,8 +62,8 @@ pub struct VsrNode {
     log: Log,
     commit: Op,
     applied: Op,
-    /// Every voter holds the log durably up to here.
-    floor: Op,
+    /// Up to where a snapshot on its disk covers each voter, as far as is known.
+    saved: Vec<Op>,
     /// What each replica wished for last.
     wishes: Vec<Wish>,
     /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
@@ -86,8 +86,6 @@ enum Status {
 #[derive(Clone, Debug)]
 struct Primary {
     tracker: QuorumTracker,
-    /// How far each replica is known to hold the log durably.
-    held: Vec<Op>,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
 }
@@ -182,8 +180,7 @@ impl VsrNode {
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
-            // What the journal holds no more was freed because every voter held it.
-            floor: recovered.log.base_op(),
+            saved: vec![Op::GENESIS; voters],
             log: recovered.log,
             commit: recovered.commit,
             applied: snapshot.op(),
@@ -215,7 +212,7 @@ impl VsrNode {
             Status::ViewChange(ViewChange { message, phase })
         } else if leads && fresh {
             let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-            Status::Primary(Primary::new(tracker, self.init.voters.len(), Monotonic::default()))
+            Status::Primary(Primary::new(tracker, Monotonic::default()))
         } else if leads {
             let message = self.view_change_message(self.commit, &self.suffix_headers());
             Status::ViewChange(ViewChange { message, phase: Phase::Silent })
@@ -233,6 +230,9 @@ impl VsrNode {
             Status::Backup(backup) => backup.last_word = turn.now.monotonic,
             Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
             Status::ViewChange(_) => {}
+        }
+        if self.log.first_missing_above(self.applied).is_some() {
+            self.ask_later(turn);
         }
         if let Status::ViewChange(change) = &self.status {
             turn.marks.hit(match change.phase {
@@ -282,6 +282,7 @@ impl VsrNode {
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
+        self.note_saved(from, beat.saved, turn.marks);
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
         }
@@ -400,9 +401,27 @@ impl VsrNode {
         self.applied
     }
 
-    /// Every voter holds the log durably up to here: nobody will ask for what lies below.
+    /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
     pub fn floor(&self) -> Op {
-        self.floor
+        self.saved.iter().copied().min().unwrap_or_default()
+    }
+
+    /// A snapshot on this disk covers the replica up to `op`.
+    pub fn set_saved(&mut self, op: Op, marks: &mut impl Marks) {
+        self.note_saved(self.me, op, marks);
+    }
+
+    /// Up to where a snapshot on this disk covers the replica.
+    pub fn saved(&self) -> Op {
+        self.saved[self.me]
+    }
+
+    fn note_saved(&mut self, voter: usize, op: Op, marks: &mut impl Marks) {
+        let before = self.floor();
+        self.saved[voter] = self.saved[voter].max(op);
+        if self.floor() > before {
+            marks.hit(Mark::FloorRaised);
+        }
     }
 
     /// The header of the last entry applied, once everything up to it is durable here.
@@ -411,13 +430,11 @@ impl VsrNode {
         if durable { self.log.header(self.applied).copied() } else { None }
     }
 
-    /// Forgets the log up to `op`, which a snapshot covers and every voter holds.
-    ///
-    /// # Panics
-    /// When one of the two is not so.
-    pub fn forget_to(&mut self, op: Op) {
-        assert!(op <= self.floor && op <= self.applied, "op {op} may still be asked for");
-        self.log.forget_to(op);
+    /// Forgets what nobody will ask for any more.
+    pub fn forget(&mut self) {
+        let floor = self.floor();
+        assert!(floor <= self.applied, "op {floor} is in a snapshot, and was not applied");
+        self.log.forget_to(floor);
     }
 
     /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way.
@@ -500,8 +517,8 @@ impl Write {
 }
 
 impl Primary {
-    fn new(tracker: QuorumTracker, voters: usize, now: Monotonic) -> Self {
-        Self { tracker, held: vec![Op::GENESIS; voters], waiting_since: now }
+    fn new(tracker: QuorumTracker, now: Monotonic) -> Self {
+        Self { tracker, waiting_since: now }
     }
 }
 
@@ -516,8 +533,8 @@ pub struct Beat {
     pub commit: CommitIndex,
     /// The highest op of the sender's log.
     pub head: Op,
-    /// Every voter holds the log durably up to here, to the sender's knowledge.
-    pub floor: Op,
+    /// A snapshot on the sender's disk covers it up to here.
+    pub saved: Op,
 }
 
 impl Backup {

@@ -158,9 +158,6 @@ impl VsrNode {
         }
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(from, first, to);
-            if self.log.contains(to, hash) {
-                primary.held[from] = primary.held[from].max(to);
-            }
         }
         self.advance_commit(turn);
         Ok(())
@@ -171,7 +168,6 @@ impl VsrNode {
         let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(me, first, to);
-            primary.held[me] = to;
         }
         self.advance_commit(turn);
     }
@@ -179,7 +175,6 @@ impl VsrNode {
     fn advance_commit(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Status::Primary(primary) = &mut self.status else { return };
         let commit = primary.tracker.advance(self.quorums);
-        self.floor = primary.held.iter().copied().min().unwrap_or_default().min(commit).max(self.floor);
         if commit > self.commit {
             primary.waiting_since = turn.now.monotonic;
             self.commit_up_to(turn, commit);
@@ -190,8 +185,7 @@ impl VsrNode {
     pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let to = self.log.durable_to();
         let Status::Backup(backup) = &mut self.status else { return };
-        // What is committed is acknowledged too: the primary learns from it what every voter holds.
-        let first = backup.acknowledged.next();
+        let first = backup.acknowledged.next().max(self.log.readable_from());
         if to >= first {
             backup.acknowledged = to;
             self.send_prepare_ok(turn, first, to);
@@ -211,11 +205,7 @@ impl VsrNode {
         self.wishes.fill(Wish::default());
         let acknowledged = backup.acknowledged;
         self.commit_as_told(turn);
-        if beat.floor.min(self.commit) > self.floor {
-            turn.marks.hit(Mark::FloorRaised);
-        }
-        self.floor = beat.floor.min(self.commit).max(self.floor);
-        let unheard = beat.commit.op_or_genesis().min(self.commit).next();
+        let unheard = beat.commit.op_or_genesis().min(self.commit).next().max(self.log.readable_from());
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
             turn.marks.hit(Mark::AckRepeated);
             self.send_prepare_ok(turn, unheard, acknowledged);

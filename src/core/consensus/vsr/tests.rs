@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::choose::{Choice, choose};
 use super::{Beat, VsrNode};
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage};
-use crate::engine::{LogWriter, Record, RecoveredLog};
+use crate::engine::{LogWriter, Record, RecoveredEntry, RecoveredLog};
 use crate::types::{
     ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NoMarks,
-    NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall,
+    NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall, usize_of,
 };
 
 fn init(voters: u64) -> GroupInit {
@@ -38,12 +38,16 @@ struct Stage {
 impl Stage {
     /// A replica of three that has never said a word; node 1 leads the first view.
     fn fresh(node: u64) -> Self {
-        let recovered = RecoveredLog::default();
+        Self::recovered(node, &RecoveredLog::default(), Ordinal::new(0))
+    }
+
+    /// A replica of three that finds this in its journal, which ends with this ordinal.
+    fn recovered(node: u64, log: &RecoveredLog, last: Ordinal) -> Self {
         let init = init(3);
         let genesis = init.genesis();
-        let replica = VsrNode::recover(init, NodeId::new(node), genesis, &recovered, &mut NoMarks)
-            .expect("nothing to read");
-        let journal = LogWriter::after(Ordinal::new(0));
+        let replica =
+            VsrNode::recover(init, NodeId::new(node), genesis, log, &mut NoMarks).expect("it is readable");
+        let journal = LogWriter::after(last);
         let prng = Prng::from_key([3; 32]);
         Self { replica, journal, prng, heard: BTreeMap::new(), now: 1_000 }
     }
@@ -241,7 +245,7 @@ fn a_message_of_an_older_view_is_dropped() {
             leads: true,
             commit: CommitIndex::None,
             head: Op::new(0),
-            floor: Op::new(0),
+            saved: Op::new(0),
         };
         replica.on_beat(turn, NodeId::new(1), beat);
     });
@@ -352,7 +356,7 @@ fn patience_has_jitter_within_its_bounds() {
 /// Everything ever staged, so that a crash can be played.
 fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> VsrNode {
     let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
-    let mut groups = crate::engine::log_reader::fold(kept, BTreeMap::new());
+    let mut groups = crate::engine::log_reader::recovered(kept);
     let log = groups.remove(&GroupId::new(0)).unwrap_or_default();
     VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log, &mut NoMarks).expect("readable")
 }
@@ -432,22 +436,6 @@ fn entries_of_a_view_not_heard_of_yet_are_let_be() {
 }
 
 #[test]
-fn a_backup_acknowledges_what_it_knows_to_be_committed() {
-    let genesis = init(3).genesis();
-    let mut r = Stage::begun(2);
-    r.hear(1, prepare(1, &follow(&genesis, 1))).0.unwrap();
-    let beat = Beat {
-        view: View::new(1),
-        leads: true,
-        commit: CommitIndex::At(Op::new(1)),
-        head: Op::new(1),
-        floor: Op::new(0),
-    };
-    r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
-    assert_eq!(kinds(&r.sync()), vec![(1, "prepare-ok")], "the primary's floor waits for it");
-}
-
-#[test]
 fn a_wish_is_taken_back_when_the_primary_speaks_again() {
     let mut r = Stage::begun(2);
     let beat = Beat {
@@ -455,7 +443,7 @@ fn a_wish_is_taken_back_when_the_primary_speaks_again() {
         leads: true,
         commit: CommitIndex::At(Op::new(0)),
         head: Op::new(0),
-        floor: Op::new(0),
+        saved: Op::new(0),
     };
     r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
     // Silence for a while.
@@ -480,4 +468,47 @@ fn a_stale_wish_and_a_deaf_replica_do_not_depose_a_healthy_primary() {
     p.now += 3_600_000_000_000; // node 2 has been content for an hour
     p.hear(3, wish).0.unwrap();
     assert_eq!(p.replica.views().0, View::new(1));
+}
+
+/// A backup of view 1 that starts with these entries, of which op 2 is faulty.
+fn with_faulty_second(entries: &[Entry]) -> Stage {
+    let mut first = Stage::fresh(3);
+    first.turn(|replica, turn| replica.begin(turn));
+    for entry in entries {
+        first.hear(1, prepare(1, entry)).0.expect("it is taken");
+    }
+    let last = first.journal.last();
+    let staged = usize_of(last.get());
+    let mut groups = crate::engine::log_reader::recovered(first.journal.take(staged));
+    let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
+    let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
+    *second = RecoveredEntry::Faulty(*second.header());
+    let mut stage = Stage::recovered(3, &log, last);
+    stage.turn(|replica, turn| replica.begin(turn));
+    stage
+}
+
+#[test]
+fn a_faulty_entry_is_neither_held_nor_nacked_and_is_repaired_from_a_peer() {
+    let genesis = init(3).genesis();
+    let mut entries = vec![follow(&genesis, 1)];
+    for _ in 0..2 {
+        entries.push(follow(entries[entries.len() - 1].header(), 1));
+    }
+    let mut backup = with_faulty_second(&entries);
+    let told = |stage: &Stage| -> Vec<(u64, bool, bool)> {
+        let message = stage.replica.view_change_message(Op::GENESIS, &stage.replica.suffix_headers());
+        message.suffix.iter().skip(1).map(|slot| (slot.header.op().get(), slot.present, slot.nack)).collect()
+    };
+    assert_eq!(told(&backup), [(1, true, false), (2, false, false), (3, true, false)]);
+    assert_eq!(kinds(&backup.wait()), [(1, "request-entries")]);
+    let answer = VsrMessage::Entries {
+        log_view: View::new(1),
+        commit: CommitIndex::None,
+        entries: entries[1..2].to_vec(),
+    };
+    backup.hear(1, answer).0.expect("it is taken");
+    assert_eq!(told(&backup)[1], (2, false, false), "it is on its way to the disk, and was there before");
+    backup.sync();
+    assert_eq!(told(&backup)[1], (2, true, false));
 }

@@ -164,8 +164,9 @@ impl VsrNode {
     pub(super) fn view_change_message(&self, commit: Op, headers: &[EntryHeader]) -> DoViewChange {
         let suffix = headers.iter().map(|header| {
             let present = self.holds_durably(header);
-            // What is not durable was never acknowledged, and will not be in an earlier view.
-            SuffixEntry { header: *header, present, nack: !present }
+            // What was never durable was never acknowledged, and will not be in an earlier view.
+            let nack = !present && !self.log.was_durable(header.op(), header.hash());
+            SuffixEntry { header: *header, present, nack }
         });
         DoViewChange { view: self.view, log_view: self.log_view, commit, suffix: suffix.collect() }
     }
@@ -365,7 +366,7 @@ impl VsrNode {
             return;
         }
         let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-        self.status = Status::Primary(Primary::new(tracker, self.init.voters.len(), turn.now.monotonic));
+        self.status = Status::Primary(Primary::new(tracker, turn.now.monotonic));
         self.wishes.fill(Wish::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {
