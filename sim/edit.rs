@@ -77,6 +77,7 @@ impl FaultKind {
             | Self::CrashAtDiskOp { node, .. }
             | Self::Pause { node, .. }
             | Self::DiskStall { node, .. }
+            | Self::Rot { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),
             Self::PowerLoss { .. } => Some(self),
             Self::Drop { rule, .. } => rule.from.into_iter().chain(rule.to).all(keeps).then_some(self),

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod explain;
 #[cfg(test)]
 mod forgetful;
+mod journal;
 pub mod lines;
 pub mod marks;
 pub mod mutants;

@@ -101,6 +101,15 @@ pub enum FaultKind {
         /// How long.
         for_ns: u64,
     },
+    /// Bytes of a disk's journal are no longer what was written: of a flush that was durable, and that the next one names.
+    Rot {
+        /// Whose.
+        node: NodeId,
+        /// How much of it.
+        size: RotSize,
+        /// Which flush, counted from 1 from the newest of those whose loss the design survives.
+        nth: u64,
+    },
     /// A wall clock jumps.
     ClockJump {
         /// Whose.
@@ -108,6 +117,32 @@ pub enum FaultKind {
         /// How far, in nanoseconds; negative is back.
         by_ns: i64,
     },
+}
+
+/// How much rots.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RotSize {
+    /// One bit.
+    Bit,
+    /// 512 bytes.
+    Sector,
+    /// 4096 bytes.
+    Block,
+}
+
+impl RotSize {
+    /// Every size and its word.
+    pub const WORDS: [(Self, &'static str); 3] =
+        [(Self::Bit, "bit"), (Self::Sector, "sector"), (Self::Block, "block")];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bit => "bit",
+            Self::Sector => "sector",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// Disk operations to count. Most are the journal's: what happens seldom is met only by aiming at it.
@@ -161,6 +196,7 @@ impl FaultKind {
             Self::Echo { .. } => "echo",
             Self::Drop { .. } => "drop",
             Self::DiskStall { .. } => "disk_stall",
+            Self::Rot { .. } => "rot",
             Self::ClockJump { .. } => "clock_jump",
         }
     }
@@ -178,7 +214,7 @@ impl FaultKind {
             | Self::Echo { for_ns, .. }
             | Self::Drop { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
-            Self::ClockJump { .. } => None,
+            Self::Rot { .. } | Self::ClockJump { .. } => None,
         }
     }
 
@@ -188,7 +224,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 11] = [
+    pub const WORDS: [(&'static str, &'static str); 12] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -199,6 +235,7 @@ impl FaultKind {
         ("echo", "links deliver again what was sent on them long before"),
         ("drop", "messages of one kind are dropped"),
         ("disk_stall", "a disk completes nothing for a while"),
+        ("rot", "a bit, a sector or a block of a journal is no longer what was written"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
 }
@@ -225,6 +262,9 @@ impl fmt::Display for FaultKind {
                 write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), show_span(*for_ns))
             }
             Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", show_span(*for_ns)),
+            Self::Rot { node, size, nth } => {
+                write!(f, "{word} node {node}, a {} of the last flush but {}", size.word(), nth - 1)
+            }
             Self::ClockJump { node, by_ns } => write!(
                 f,
                 "{word} node {node} by {}{}",

@@ -35,6 +35,8 @@ pub enum Purpose {
     Workload = 9,
     /// What a link repeats.
     Echo = 10,
+    /// What of a flush rots.
+    Rot = 11,
 }
 
 impl Randomness {

@@ -165,6 +165,12 @@ impl SimDisk {
         Some(DiskDone { id, outcome })
     }
 
+    /// Durable bytes of `file` within a block, from `offset`, are no longer what they were.
+    pub fn harm(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
+        let harmed = self.durable.write_within_block(file, offset, bytes);
+        assert!(harmed, "there is nothing to harm at {offset} of {file}");
+    }
+
     /// The power fails, or the process dies and the kernel forgets: what no barrier covered survives in part.
     pub fn crash(&mut self) {
         let flying = std::mem::take(&mut self.flying);

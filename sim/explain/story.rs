@@ -111,6 +111,9 @@ impl Oracle for Narrator {
                 self.replicas.retain(|(_, other), _| other != node);
                 self.tell(at, None, format!("node {node} dies"));
             }
+            Observed::Rot { node, harmed, .. } => {
+                self.tell(at, None, format!("{} bytes of the journal of node {node} rot", harmed.len()));
+            }
             Observed::Step { node, changed, effects, .. } => self.step(at, *node, changed, effects),
             Observed::Return { group, answer: Answer::Committed { op, .. }, .. } => {
                 let acknowledged = self.acknowledged.entry(*group).or_default();

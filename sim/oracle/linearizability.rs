@@ -16,11 +16,11 @@ use chronon_core::kernel::{Command, Outcome};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupInit};
 
-use super::journal::CommandId;
 use super::shadow::Broken;
 use crate::checker::{
     Bank, BankOp, Judged, Limits, Model, Register, RegisterOp, Timed, UNSET, judge, proves,
 };
+use crate::journal::CommandId;
 
 /// The history of one group.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@
 mod acks;
 mod digests;
 mod few;
-mod journal;
 mod linearizability;
 mod promises;
 mod replication;
@@ -25,6 +24,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::Location;
 
+use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
@@ -104,6 +104,17 @@ pub enum Observed<'a> {
         /// What its disk holds from now on: what a barrier covered, and whatever survived of the rest. A clone of it
         /// is cheap.
         disk: &'a DiskImage,
+    },
+    /// A flush that was durable rots where it lies.
+    Rot {
+        /// The node.
+        node: NodeId,
+        /// Where the flush begins in its file.
+        offset: u64,
+        /// The flush as it was.
+        flush: &'a Bytes,
+        /// The bytes of it that are no longer what they were.
+        harmed: std::ops::Range<usize>,
     },
     /// A client asks. Shown once an operation, however often the client sends it again.
     Invoke {

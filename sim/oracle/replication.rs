@@ -16,7 +16,6 @@ use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
 use super::acks::Acks;
 use super::digests::Digests;
 use super::few::Few;
-use super::journal::{self, Payload, Proven, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{self as claims, Said};
 use super::replication_commits::{Group, NewCommit};
@@ -24,6 +23,7 @@ use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow};
 use super::wishes::Wishes;
 use super::{Counts, Observed, Oracle, Violation};
+use crate::journal::{self, Payload, Proven, Record, RecordKind};
 use crate::time::WorldTime;
 
 /// The oracle of replication and sessions.
@@ -104,10 +104,15 @@ impl Replication {
         if !std::mem::take(starting) {
             return;
         }
-        let Some(disk) = self.disks.get(node) else { return };
+        let Some(disk) = self.disks.get_mut(node) else { return };
         for status in &status.groups {
+            disk.cover(status.group, status.applied.get());
             let Some(promise) = disk.log(status.group).and_then(|log| log.promise) else { continue };
             self.ordinal_wins += 1;
+            if let Some(facts) = self.groups.get_mut(status.group) {
+                let judged = facts.said.or_default(node).judge_start(promise, status.head.get());
+                self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+            }
             // A group of one needs nobody's word: it may have started its next view within the same step.
             let alone = self.groups.get(status.group).is_some_and(|facts| facts.group.is_alone());
             let moved_on = alone && status.log_view.get() > promise.log_view;
@@ -269,6 +274,11 @@ impl Oracle for Replication {
             }
             Observed::Start { node, .. } => {
                 self.starting.insert(*node, true);
+                self.disks.or_default(*node).start();
+                return;
+            }
+            Observed::Rot { node, offset, flush, harmed } => {
+                self.disks.or_default(*node).rot(*offset, flush, harmed, &mut self.proven);
                 return;
             }
             Observed::Input { input, .. } => {
@@ -353,6 +363,9 @@ impl Oracle for Replication {
             "LogView",
             "ViewChangeStable",
             "NoStraddle",
+            "FaultySilent",
+            "NackSound",
+            "RotNotTruncated",
             "FlushPrefix",
             "NoGap",
             "OrdinalWins",
@@ -394,6 +407,9 @@ impl Oracle for Replication {
                 counts.add("SendImpliesDurable", said.compared.send_implies_durable);
                 counts.add("ViewChangeStable", said.compared.view_change_stable);
                 counts.add("NoStraddle", said.compared.no_straddle);
+                counts.add("FaultySilent", said.compared.faulty_silent);
+                counts.add("NackSound", said.compared.nack_sound);
+                counts.add("RotNotTruncated", said.compared.rot_not_truncated);
             }
         }
     }

@@ -4,14 +4,16 @@ use chronon_core::consensus::{DoViewChange, VsrMessage};
 use chronon_core::node::{GroupBeat, Heartbeat};
 use chronon_core::types::Hash;
 
-use super::journal::Promise;
-use super::shadow::{Broken, DurableLog};
+use super::shadow::{Broken, Durable, DurableLog};
+use crate::journal::Promise;
 
 /// What one replica has said so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
     /// Its last view-change message.
     left: Option<Left>,
+    /// The view of its last acknowledgement, and the highest op acknowledged in it.
+    acknowledged: (u64, u64),
     pub compared: Compared,
 }
 
@@ -21,6 +23,9 @@ pub(super) struct Compared {
     pub send_implies_durable: u64,
     pub view_change_stable: u64,
     pub no_straddle: u64,
+    pub faulty_silent: u64,
+    pub nack_sound: u64,
+    pub rot_not_truncated: u64,
 }
 
 /// A view-change message: the view gone to, and of every op from the commit the hash and whether it was there.
@@ -57,11 +62,12 @@ pub(super) fn judge(
                 return Err(Broken::new("NoStraddle", what));
             }
             leads(promised, view.get(), "prepare-ok")?;
-            holds(durable, from.get(), to.get(), *hash)
+            said.acknowledge(view.get(), to.get());
+            holds(durable, from.get(), to.get(), *hash, &mut said.compared)
         }
         VsrMessage::DoViewChange(message) => {
-            judge_view_change(message, promised, durable)?;
-            said.leave(message)
+            judge_view_change(message, promised, durable, &mut said.compared)?;
+            said.leave(message, durable)
         }
         VsrMessage::Entries { log_view, .. } if log_view.get() > promised.log_view => {
             Err(early(&format!("entries under log view {log_view}"), promised))
@@ -100,7 +106,13 @@ fn early(message: &str, promised: Promise) -> Broken {
 }
 
 /// The entries `from..=to` of the log that ends in `hash` are durable.
-fn holds(durable: Option<&DurableLog>, from: u64, to: u64, hash: Hash) -> Result<(), Broken> {
+fn holds(
+    durable: Option<&DurableLog>,
+    from: u64,
+    to: u64,
+    hash: Hash,
+    compared: &mut Compared,
+) -> Result<(), Broken> {
     let mut wanted = hash;
     let mut op = to;
     while op >= from.max(1) {
@@ -110,6 +122,14 @@ fn holds(durable: Option<&DurableLog>, from: u64, to: u64, hash: Hash) -> Result
                 format!("a prepare-ok of ops {from} to {to}, while op {op} ({wanted:?}) is not durable");
             return Err(Broken::new("SendImpliesDurable", what));
         };
+        if entry.may_be_faulty() {
+            compared.faulty_silent += 1;
+            if entry.is_faulty() {
+                let what =
+                    format!("a prepare-ok of ops {from} to {to}, while op {op} is faulty and not repaired");
+                return Err(Broken::new("FaultySilent", what));
+            }
+        }
         wanted = entry.parent;
         op -= 1;
     }
@@ -120,15 +140,19 @@ fn judge_view_change(
     message: &DoViewChange,
     promised: Promise,
     durable: Option<&DurableLog>,
+    compared: &mut Compared,
 ) -> Result<(), Broken> {
     let claimed = Promise { view: message.view.get(), log_view: message.log_view.get() };
     if promised != claimed {
         return Err(early(&format!("do-view-change with {claimed}"), promised));
     }
-    for slot in message.suffix.iter().filter(|slot| slot.present && slot.header.op().get() > 0) {
+    for slot in message.suffix.iter().filter(|slot| slot.header.op().get() > 0) {
         let (op, hash) = (slot.header.op().get(), slot.header.hash());
-        let is_there = durable.and_then(|log| log.entry(op)).is_some_and(|entry| entry.hash == hash);
-        if !is_there {
+        let entry = durable.and_then(|log| log.entry(op)).filter(|entry| entry.hash == hash);
+        if let Some(entry) = entry.filter(|entry| entry.may_be_faulty()) {
+            judge_faulty(message, op, (slot.present, slot.nack), entry, compared)?;
+        }
+        if slot.present && entry.is_none() {
             let what = format!(
                 "a do-view-change for view {} calls op {op} ({hash:?}) present, which is not durable",
                 message.view
@@ -139,9 +163,49 @@ fn judge_view_change(
     Ok(())
 }
 
+/// What a view-change message says of an entry that was durable and may not be readable any more.
+fn judge_faulty(
+    message: &DoViewChange,
+    op: u64,
+    (present, nack): (bool, bool),
+    entry: &Durable,
+    compared: &mut Compared,
+) -> Result<(), Broken> {
+    let says =
+        |what: &str| format!("a do-view-change for view {} {what} op {op}, which is faulty", message.view);
+    compared.faulty_silent += 1;
+    compared.nack_sound += 1;
+    if present && entry.is_faulty() {
+        return Err(Broken::new("FaultySilent", says("calls present")));
+    }
+    if nack { Err(Broken::new("NackSound", says("nacks"))) } else { Ok(()) }
+}
+
 impl Said {
+    fn acknowledge(&mut self, view: u64, to: u64) {
+        let (before, highest) = self.acknowledged;
+        self.acknowledged = if view > before { (view, to) } else { (view, highest.max(to)) };
+    }
+
+    /// A process that has read its disk still has in its log, which ends at `head`, what was acknowledged in the view that
+    /// it promised last (36): no log shrinks within a view.
+    pub(super) fn judge_start(&mut self, promised: Promise, head: u64) -> Result<(), Broken> {
+        let (view, to) = self.acknowledged;
+        if promised != (Promise { view, log_view: view }) {
+            return Ok(());
+        }
+        self.compared.rot_not_truncated += 1;
+        if head >= to {
+            return Ok(());
+        }
+        let what = format!(
+            "a start finds a log that ends at op {head}, and op {to} was acknowledged in view {view}"
+        );
+        Err(Broken::new("RotNotTruncated", what))
+    }
+
     /// All view-change messages for one view carry the same headers, and what was present stays so.
-    fn leave(&mut self, message: &DoViewChange) -> Result<(), Broken> {
+    fn leave(&mut self, message: &DoViewChange, durable: Option<&DurableLog>) -> Result<(), Broken> {
         let slots =
             message.suffix.iter().map(|slot| (slot.header.op().get(), slot.header.hash(), slot.present));
         let (view, log_view) = (message.view.get(), message.log_view.get());
@@ -173,7 +237,9 @@ impl Said {
         if headers(&before) != headers(&now) {
             return unstable(format!("headers {:?}, then {:?}", headers(&before), headers(&now)));
         }
-        let gone = before.slots.iter().zip(&now.slots).find(|(then, now)| then.2 && !now.2);
+        let faulty = |op| durable.and_then(|log| log.entry(op)).is_some_and(Durable::may_be_faulty);
+        let mut slots = before.slots.iter().zip(&now.slots);
+        let gone = slots.find(|(then, now)| then.2 && !now.2 && !faulty(now.0));
         if let Some(((op, hash, _), _)) = gone {
             return unstable(format!("op {op} ({hash:?}) is present, then it is not"));
         }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use chronon_core::types::{EntryHeader, GroupInit, Hash, NodeId};
 
 use super::acks::VIEWS_KEPT;
-use super::journal::Payload;
 use super::shadow::Broken;
+use crate::journal::Payload;
 
 /// The facts of a group.
 #[derive(Clone, Debug)]

@@ -15,7 +15,6 @@ use chronon_core::types::{
 };
 
 use super::acks::Acks;
-use super::journal::{self, CommandId, EntryRecord, Flush, Payload, Promise, Proven, Record, RecordKind};
 use super::linearizability::History;
 use super::replication_claims::{Said, judge};
 use super::replication_commits::Group;
@@ -23,6 +22,7 @@ use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow, DurableLog};
 use super::wishes::Wishes;
 use crate::disk::{DiskModel, SimDisk};
+use crate::journal::{self, CommandId, EntryRecord, Flush, Payload, Promise, Proven, Record, RecordKind};
 use crate::random::Randomness;
 use crate::time::WorldTime;
 
@@ -212,13 +212,14 @@ fn a_promise_with_a_commit_above_a_missing_entry_is_told() {
     let group = GroupId::new(0);
     let entry = |op| {
         let payload = Payload { is_commands: false, bytes: Bytes::new() };
-        RecordKind::Entry(EntryRecord { op, hash: Hash::ZERO, parent: Hash::ZERO, payload })
+        RecordKind::Entry(EntryRecord { op, hash: Hash::ZERO, parent: Hash::ZERO, payload, at: 0 })
     };
     let promise = |commit| RecordKind::Promise { promise: Promise { view: 1, log_view: 1 }, commit };
     let told = |kinds: Vec<RecordKind>| {
         let records = (1..).zip(kinds).map(|(ordinal, kind)| Record { group, ordinal, kind }).collect();
         let (hash, previous) = (Hash::ZERO, Hash::ZERO);
-        let flush = Flush { generation: 1, meant: 0, number: 1, hash, previous, barrier: 0, records };
+        let flush =
+            Flush { generation: 1, head: 0, meant: 0, number: 1, hash, previous, barrier: 0, records };
         let mut fed = Fed::default();
         fed.shadow.fold(&flush, &mut fed.broken, &mut |_| ());
         fed.told()

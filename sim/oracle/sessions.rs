@@ -10,8 +10,8 @@ use chronon_core::kernel::Outcome;
 use chronon_core::node::{Answer, Reply};
 use chronon_core::types::GroupInit;
 
-use super::journal::CommandId;
 use super::shadow::Broken;
+use crate::journal::CommandId;
 
 /// The sessions of one group.
 #[derive(Clone, Debug)]

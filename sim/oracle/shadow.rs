@@ -9,6 +9,7 @@
 //! which OrdinalWins (35b) rests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::panic::Location;
 
 use bytes::Bytes;
@@ -16,8 +17,8 @@ use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::{GroupId, Hash};
 
 use super::few::Few;
-use super::journal::{self, Flush, Promise, Proven, Record, RecordKind};
 use crate::disk::DiskImage;
+use crate::journal::{self, EntryRecord, Flush, Promise, Proven, Record, RecordKind};
 
 /// A broken invariant, before it is known at which node it broke.
 #[derive(Clone, Debug)]
@@ -92,6 +93,39 @@ pub(super) struct DurableLog {
 pub(super) struct Durable {
     pub hash: Hash,
     pub parent: Hash,
+    ordinal: u64,
+    harm: Harm,
+}
+
+/// What rot did to an entry that was durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Harm {
+    None,
+    /// The process that runs has not read it since.
+    Unread(Rotten),
+    /// A later process has.
+    Read(Rotten),
+}
+
+/// Which bytes are gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rotten {
+    /// Of its payload: it cannot be read.
+    Payload,
+    /// Of the head of its flush: it may be found nevertheless.
+    Head,
+}
+
+impl Durable {
+    /// A process found that it cannot read the entry, or may have.
+    pub(super) fn may_be_faulty(&self) -> bool {
+        matches!(self.harm, Harm::Read(_))
+    }
+
+    /// No process that runs now can have read the entry.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.harm == Harm::Read(Rotten::Payload)
+    }
 }
 
 impl DurableLog {
@@ -118,6 +152,19 @@ impl DurableLog {
         self.whole_to = self.whole_to.min(op);
     }
 
+    /// Payloads in `harmed` of the flush that holds this record are gone, or its head is.
+    fn rot(&mut self, ordinal: u64, entry: &EntryRecord, head: bool, harmed: &Range<usize>) {
+        let payload = entry.at..entry.at + entry.payload.bytes.len();
+        let place = entry.op.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+        let known = place.and_then(|place| self.entries.get_mut(place)?.as_mut());
+        let Some(known) = known.filter(|known| known.ordinal == ordinal) else { return };
+        if payload.start < harmed.end && harmed.start < payload.end {
+            known.harm = Harm::Unread(Rotten::Payload);
+        } else if head && known.harm == Harm::None {
+            known.harm = Harm::Unread(Rotten::Head);
+        }
+    }
+
     /// The lowest op up to `op` that has no durable entry.
     fn first_gap_to(&mut self, op: u64) -> Option<u64> {
         while self.whole_to < op && self.entry(self.whole_to + 1).is_some() {
@@ -131,6 +178,34 @@ impl DiskShadow {
     /// What is durable of `group`.
     pub(super) fn log(&self, group: GroupId) -> Option<&DurableLog> {
         self.logs.get(group)
+    }
+
+    /// A process starts: it will read the disk.
+    pub(super) fn start(&mut self) {
+        for entry in self.logs.iter_mut().flat_map(|(_, log)| log.entries.iter_mut().flatten()) {
+            if let Harm::Unread(rotten) = entry.harm {
+                entry.harm = Harm::Read(rotten);
+            }
+        }
+    }
+
+    /// Bytes of a flush that was durable are no longer what they were.
+    pub(super) fn rot(&mut self, offset: u64, data: &Bytes, harmed: &Range<usize>, proven: &mut Proven) {
+        let Ok(Some(flush)) = journal::read(data, offset, proven) else { return };
+        for Record { group, ordinal, kind } in &flush.records {
+            if let (RecordKind::Entry(entry), Some(log)) = (kind, self.logs.get_mut(*group)) {
+                log.rot(*ordinal, entry, harmed.start < flush.head, harmed);
+            }
+        }
+    }
+
+    /// A process that has read the disk has applied everything up to `op`: what of it rotted is in its snapshot.
+    pub(super) fn cover(&mut self, group: GroupId, op: u64) {
+        let log = self.logs.get_mut(group);
+        let entries = log.into_iter().flat_map(|log| &mut log.entries);
+        for entry in entries.take(usize::try_from(op).unwrap_or(usize::MAX)).flatten() {
+            entry.harm = Harm::None;
+        }
     }
 
     /// A disk operation is submitted; the flush that it writes, if it writes one.
@@ -266,7 +341,8 @@ impl DiskShadow {
             let log = self.logs.or_default(record.group);
             match &record.kind {
                 RecordKind::Entry(entry) => {
-                    log.put(entry.op, Durable { hash: entry.hash, parent: entry.parent });
+                    let (hash, parent) = (entry.hash, entry.parent);
+                    log.put(entry.op, Durable { hash, parent, ordinal: record.ordinal, harm: Harm::None });
                 }
                 RecordKind::Truncation(above) => log.cut_above(*above),
                 RecordKind::Promise { promise, commit } => {

@@ -2,7 +2,7 @@
 
 use chronon_core::types::NodeId;
 
-use super::{Aim, Fault, FaultKind};
+use super::{Aim, Fault, FaultKind, RotSize};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
@@ -126,6 +126,27 @@ fn draw_stalemate(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
     let links = nodes().flat_map(|from| nodes().map(move |to| (from, to))).filter(|(from, to)| from != to);
     plan.push(Fault { at, what: FaultKind::Drop { rule, for_ns } });
     plan.push(Fault { at, what: FaultKind::Echo { links: links.collect(), for_ns } });
+    if draw.coin() {
+        plan.extend(rot_of_what_waits(&mut draw, at, for_ns, shape));
+    }
+}
+
+/// Entries that wait to be acknowledged rot on disks, and the power fails: what a replica says of them decides whether
+/// they stay.
+fn rot_of_what_waits(draw: &mut Draw, at: WorldTime, for_ns: u64, shape: PlanShape) -> Vec<Fault> {
+    let fails = at.after(draw.between(for_ns / 2, for_ns));
+    let mut faults = Vec::new();
+    for node in (1..=u64::from(shape.nodes)).map(NodeId::new) {
+        for nth in 1..=draw.below(4) {
+            let size = draw.pick(&RotSize::WORDS).0;
+            faults.push(Fault { at: fails, what: FaultKind::Rot { node, size, nth } });
+        }
+    }
+    let down_ns = draw.tailed(300 * MILLISECOND);
+    let apart_ns = draw.below(500 * MILLISECOND);
+    faults.push(Fault { at: fails.after(1), what: FaultKind::PowerLoss { down_ns, apart_ns } });
+    faults.retain(|fault| fault.at.as_nanos() < shape.until_ns);
+    faults
 }
 
 /// Keys the draws of rotations.
@@ -137,7 +158,7 @@ const STALEMATE: u64 = 1001;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 11] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 12] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -149,6 +170,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 11] = [
     clock_jump,
     echo,
     drop_kind,
+    rot,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -238,6 +260,12 @@ fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
 }
 
+/// Most rot hits what was written last: what lies farther back is soon covered by a snapshot.
+fn rot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let size = draw.pick(&RotSize::WORDS).0;
+    FaultKind::Rot { node: some_node(draw, shape), size, nth: draw.tailed(4) + 1 }
+}
+
 fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let by_ns = draw.tailed(2 * SECOND) as i64;
     FaultKind::ClockJump { node: some_node(draw, shape), by_ns: if draw.coin() { by_ns } else { -by_ns } }
@@ -292,8 +320,8 @@ mod tests {
         assert_eq!(seeds.len(), FaultKind::WORDS.len());
         for (word, count) in seeds {
             // These may come with a rotation, in another half, or with a stalemate, in a third.
-            let in_more = ["cut", "disk_stall", "drop", "echo"].contains(&word);
-            let about = if in_more { 230..360 } else { 140..260 };
+            let in_more = ["cut", "disk_stall", "drop", "echo", "power_loss", "rot"].contains(&word);
+            let about = if in_more { 200..360 } else { 140..260 };
             assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }
     }

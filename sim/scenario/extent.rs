@@ -7,10 +7,10 @@ use chronon_core::types::NodeId;
 use toml::Spanned;
 
 use super::error::Located;
-use super::shape::{AimShape, EndpointShape, FaultShape, LinksShape, Ns};
+use super::shape::{AimShape, EndpointShape, FaultShape, LinksShape, Ns, RotSizeShape};
 use super::within;
 use crate::net::{DropRule, Endpoint};
-use crate::plan::{Aim, Fault, FaultKind};
+use crate::plan::{Aim, Fault, FaultKind, RotSize};
 use crate::time::WorldTime;
 
 /// What the faults of a scenario may refer to.
@@ -74,6 +74,15 @@ impl Extent {
             }
             FaultShape::DiskStall(stall) => {
                 (&stall.at, FaultKind::DiskStall { node: self.node(&stall.node)?, for_ns: stall.span.0 })
+            }
+            FaultShape::Rot(rot) => {
+                let size = match rot.size {
+                    RotSizeShape::Bit => RotSize::Bit,
+                    RotSizeShape::Sector => RotSize::Sector,
+                    RotSizeShape::Block => RotSize::Block,
+                };
+                let nth = u64::from(within(&rot.nth, 1, u32::MAX, "flush")?);
+                (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, size, nth })
             }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })

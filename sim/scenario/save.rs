@@ -164,6 +164,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
             write!(f, ", for = {}, share = {}, {}", span(*for_ns), share(*loss_ppm), links_of(links))?;
         }
         FaultKind::Drop { rule, for_ns } => write!(f, ", for = {}{}", span(*for_ns), drop_of(rule))?,
+        FaultKind::Rot { node, size, nth } => {
+            write!(f, ", node = {node}, size = \"{}\", nth = {nth}", size.word())?;
+        }
         FaultKind::ClockJump { node, by_ns } => {
             let sign = if *by_ns < 0 { "-" } else { "" };
             write!(f, ", node = {node}, by = \"{sign}{}\"", show_span(by_ns.unsigned_abs()))?;

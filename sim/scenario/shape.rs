@@ -123,6 +123,7 @@ pub(super) enum FaultShape {
     Echo(CutShape),
     Drop(DropShape),
     DiskStall(SpanOfNode),
+    Rot(RotShape),
     ClockJump(ClockJumpShape),
 }
 
@@ -150,6 +151,24 @@ pub(super) struct CrashAtDiskOpShape {
 pub(super) enum AimShape {
     Manifest,
     Snapshot,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotShape {
+    pub(super) at: Spanned<Ns>,
+    pub(super) node: Spanned<i64>,
+    pub(super) size: RotSizeShape,
+    pub(super) nth: Spanned<i64>,
+}
+
+/// How much rots.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RotSizeShape {
+    Bit,
+    Sector,
+    Block,
 }
 
 #[derive(Debug, serde::Deserialize)]

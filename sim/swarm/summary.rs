@@ -166,8 +166,11 @@ impl fmt::Display for Summary {
             "faults:{}",
             listed(self.tally.faults.iter().map(|(word, count)| (word.as_ref(), *count)))
         )?;
-        // None of these faults takes from a disk what a barrier covered: no copy of an entry is ever harmed.
-        writeln!(f, "beyond the fault budget: no seed (these faults harm no durable copy)")?;
+        let rotted = self.tally.rotted;
+        writeln!(
+            f,
+            "flushes rotted {rotted}; beyond the fault budget: no seed (any quorum keeps a good copy)"
+        )?;
         writeln!(f, "compared:{}", listed(self.counts.iter()))?;
         writeln!(f, "{}", self.marks)?;
         for (key, failures) in self.causes() {

@@ -67,6 +67,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 machine.stalled_until = machine.stalled_until.max(until);
                 None
             }
+            FaultKind::Rot { node, size, nth } => {
+                self.rot(*node, *size, *nth);
+                None
+            }
             FaultKind::ClockJump { node, by_ns } => {
                 self.machine_mut(*node).clock.jump(*by_ns);
                 None
@@ -92,6 +96,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::PowerLoss { .. }
             | FaultKind::Clog { .. }
             | FaultKind::DiskStall { .. }
+            | FaultKind::Rot { .. }
             | FaultKind::ClockJump { .. } => {}
         }
     }

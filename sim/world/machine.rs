@@ -1,5 +1,7 @@
 //! A machine: a disk and clocks that outlive the processes that run on it.
 
+use std::collections::BTreeSet;
+
 use chronon_core::engine::DiskOp;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
@@ -23,6 +25,8 @@ pub(super) struct Machine<A: ChrApplication> {
     pub(super) boot: u64,
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
+    /// Numbers of the flushes that have rotted.
+    pub(super) rotted: BTreeSet<u64>,
     /// When the process wants its timeout, as it said after its last step.
     due: Option<WorldTime>,
     /// Its timeouts on the agenda, the earliest last. They outlive the process that asked for them.
@@ -60,6 +64,7 @@ impl<A: ChrApplication> Machine<A> {
             boot: 0,
             disk: SimDisk::new(node.get(), config.disk, randomness),
             clock,
+            rotted: BTreeSet::new(),
             due: None,
             timeouts: Vec::new(),
             stalled_until: WorldTime::ZERO,

@@ -15,6 +15,7 @@ mod faults;
 mod links;
 mod machine;
 mod nodes;
+mod rot;
 mod settle;
 mod tally;
 

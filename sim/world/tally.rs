@@ -27,6 +27,8 @@ pub struct Tally {
     pub echoed: u64,
     /// Disk operations submitted.
     pub disk_ops: u64,
+    /// Flushes that rotted.
+    pub rotted: u64,
     /// Processes started.
     pub starts: u64,
     /// Processes that died.
@@ -54,6 +56,7 @@ impl Tally {
         self.duplicated += other.duplicated;
         self.echoed += other.echoed;
         self.disk_ops += other.disk_ops;
+        self.rotted += other.rotted;
         self.starts += other.starts;
         self.crashes += other.crashes;
         self.view_changes += other.view_changes;

@@ -384,6 +384,16 @@ pub(in crate::engine) fn records(
     records
 }
 
+/// Where the second copies of hard states begin in the body, if there are any.
+pub(in crate::engine) fn second_copies(directory: &[DirectoryLine]) -> Option<usize> {
+    let is_second = |(place, line): &(usize, &DirectoryLine)| {
+        line.kind() == RecordKind::HardState
+            && directory[..*place].iter().any(|before| before.ordinal == line.ordinal)
+    };
+    let (_, second) = directory.iter().enumerate().find(is_second)?;
+    Some(usize_of(u64::from(second.offset)))
+}
+
 impl DirectoryLine {
     pub(in crate::engine) fn kind(&self) -> RecordKind {
         match self.named {

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::flush::{
     COMMIT_BYTES, DirectoryLine, FlushHead, Footer, Found, HEAD_FIXED_BYTES, Named, begins_flush,
-    directory_bytes, footer_bytes, read_head, records,
+    directory_bytes, footer_bytes, read_head, records, second_copies,
 };
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
@@ -218,17 +218,26 @@ impl LogReader {
     /// are found.
     fn take_lost(&self, chain: &mut Chain, next: &Placed, directory: Vec<DirectoryLine>) {
         let (segment, gap) = self.gap_before(chain.reached, next);
-        let lines = directory_bytes(&directory)
-            + chain.tail.as_ref().map_or(0, |tail| directory_bytes(&tail.directory));
-        // The lost head repeated the directory before it, which is known; how many commits it told of is not.
-        let guesses = (0..=self.groups).map(|commits| {
-            records(&directory, &gap.bytes, HEAD_FIXED_BYTES + commits * COMMIT_BYTES + lines)
-        });
+        let guesses = self.guess_bodies(&directory, chain.tail.as_ref(), gap.bytes.len());
+        let guesses = guesses.into_iter().map(|body_at| records(&directory, &gap.bytes, body_at));
         let is_whole = |(_, found): &&(Ordinal, Found)| matches!(found, Found::Whole(_));
         let best = guesses.max_by_key(|records| records.iter().filter(is_whole).count());
         let number = chain.expected;
         chain.take((segment, gap.end), number, best.unwrap_or_default());
         chain.tail = Some(Tail { number, hash: next.head.previous, directory });
+    }
+
+    /// Where the body of a flush may begin whose head is gone and whose length is at most `bytes`.
+    fn guess_bodies(&self, directory: &[DirectoryLine], before: Option<&Tail>, bytes: usize) -> Vec<usize> {
+        // Second copies begin at a block of their own, whatever the head was.
+        if let Some(second) = second_copies(directory) {
+            let blocks = (1..=bytes / BLOCK_BYTES).map(|block| block * BLOCK_BYTES);
+            return blocks.filter_map(|block| block.checked_sub(second)).collect();
+        }
+        // The head repeated the directory before it, which is known; how many commits it told of is not.
+        let Some(before) = before else { return Vec::new() };
+        let lines = directory_bytes(directory) + directory_bytes(&before.directory);
+        (0..=self.groups).map(|commits| HEAD_FIXED_BYTES + commits * COMMIT_BYTES + lines).collect()
     }
 
     /// Where the flush before `next` lay: behind what the chain has reached, in its segment or in the next.

@@ -16,8 +16,6 @@ pub(super) struct Log {
     slots: VecDeque<Slot>,
     /// Every slot up to this one is durable, or covered by the snapshot that the replica started from.
     durable_to: Op,
-    /// From here up to there no slot is faulty that a snapshot covers.
-    readable_from: Op,
 }
 
 /// What the lowest slot follows.
@@ -70,7 +68,7 @@ impl Slot {
 
 impl Log {
     pub(super) fn new(base: Base) -> Self {
-        Self { base, slots: VecDeque::new(), durable_to: base.op, readable_from: base.op.next() }
+        Self { base, slots: VecDeque::new(), durable_to: base.op }
     }
 
     pub(super) fn head_op(&self) -> Op {
@@ -179,17 +177,8 @@ impl Log {
 
     /// The snapshot that the replica starts from covers the log up to `op`: what is faulty up to there is not needed here.
     pub(super) fn cover(&mut self, op: Op) {
-        let covered = self.slots.iter().take_while(|slot| slot.header.op() <= op);
-        if let Some(faulty) = covered.filter(|slot| slot.is_missing()).last() {
-            self.readable_from = faulty.header.op().next();
-        }
         self.durable_to = self.durable_to.max(op);
         self.advance_durable();
-    }
-
-    /// Every slot from here up to [`Log::durable_to`] is on the disk.
-    pub(super) fn readable_from(&self) -> Op {
-        self.readable_from
     }
 
     /// Whether the slot of `entry` is its own and waits for the payload.

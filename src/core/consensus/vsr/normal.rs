@@ -185,7 +185,7 @@ impl VsrNode {
     pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let to = self.log.durable_to();
         let Status::Backup(backup) = &mut self.status else { return };
-        let first = backup.acknowledged.next().max(self.log.readable_from());
+        let first = backup.acknowledged.next();
         if to >= first {
             backup.acknowledged = to;
             self.send_prepare_ok(turn, first, to);
@@ -205,7 +205,7 @@ impl VsrNode {
         self.wishes.fill(Wish::default());
         let acknowledged = backup.acknowledged;
         self.commit_as_told(turn);
-        let unheard = beat.commit.op_or_genesis().min(self.commit).next().max(self.log.readable_from());
+        let unheard = beat.commit.op_or_genesis().min(self.commit).next();
         if self.durable == (self.view, self.log_view) && acknowledged >= unheard {
             turn.marks.hit(Mark::AckRepeated);
             self.send_prepare_ok(turn, unheard, acknowledged);

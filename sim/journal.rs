@@ -4,12 +4,17 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use chronon_core::engine::FileId;
 use chronon_core::types::{GroupId, Hash};
+
+use crate::disk::DiskImage;
 
 /// A flush as it lies on a disk.
 #[derive(Clone, Debug)]
-pub(super) struct Flush {
+pub(crate) struct Flush {
     pub generation: u64,
+    /// Length of the head.
+    pub head: usize,
     /// Length of head and body: what lies behind them is padding and says nothing.
     pub meant: usize,
     pub number: u64,
@@ -23,14 +28,14 @@ pub(super) struct Flush {
 
 /// A record of a group.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub group: GroupId,
     pub ordinal: u64,
     pub kind: RecordKind,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum RecordKind {
+pub(crate) enum RecordKind {
     Entry(EntryRecord),
     /// Everything above this op left the log.
     Truncation(u64),
@@ -42,30 +47,32 @@ pub(super) enum RecordKind {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct EntryRecord {
+pub(crate) struct EntryRecord {
     pub op: u64,
     pub hash: Hash,
     pub parent: Hash,
     pub payload: Payload,
+    /// Where the payload begins in the flush.
+    pub at: usize,
 }
 
 /// What an entry holds.
 #[derive(Clone, Debug)]
-pub(super) struct Payload {
+pub(crate) struct Payload {
     /// Whether it is a batch of commands.
     pub is_commands: bool,
     pub bytes: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Promise {
+pub(crate) struct Promise {
     pub view: u64,
     pub log_view: u64,
 }
 
 /// Entries that hashed to what they say. Each is written by every replica, and the same bytes hash to the same.
 #[derive(Clone, Debug)]
-pub(super) struct Proven(Vec<ProvenEntry>);
+pub(crate) struct Proven(Vec<ProvenEntry>);
 
 #[derive(Clone, Debug, Default)]
 struct ProvenEntry {
@@ -96,7 +103,7 @@ impl Proven {
 }
 
 /// The generation of a flush or of a segment's footer, in clear; zero where there is none.
-pub(super) fn generation(data: &[u8]) -> u64 {
+pub(crate) fn generation(data: &[u8]) -> u64 {
     data.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
@@ -104,7 +111,7 @@ pub(super) fn generation(data: &[u8]) -> u64 {
 ///
 /// # Errors
 /// What of the page it breaks.
-pub(super) fn read(data: &Bytes, offset: u64, proven: &mut Proven) -> Result<Option<Flush>, String> {
+pub(crate) fn read(data: &Bytes, offset: u64, proven: &mut Proven) -> Result<Option<Flush>, String> {
     let head = Reader { bytes: data };
     match head.array::<8>(0)? {
         b"CHRNSEAL" => return Ok(None),
@@ -137,6 +144,7 @@ pub(super) fn read(data: &Bytes, offset: u64, proven: &mut Proven) -> Result<Opt
     let mut line = FIXED + commits * COMMIT;
     let mut flush = Flush {
         generation,
+        head: head_bytes,
         meant: head_bytes + body_bytes,
         number: head.u64(56)?,
         hash,
@@ -213,6 +221,7 @@ fn read_entry(
     if place.len() != payload_bytes {
         return Err(format!("the entry of op {op} says {payload_bytes} bytes, and has {}", place.len()));
     }
+    let at_in_flush = place.start;
     let payload = data.slice(place);
     let known = proven.place(hash);
     if !known.is(bytes, &payload) {
@@ -223,19 +232,54 @@ fn read_entry(
         }
         *known = ProvenEntry { header: data.slice(at..at + ENTRY_HEADER), payload: payload.clone() };
     }
-    Ok(EntryRecord { op, hash, parent, payload: Payload { is_commands, bytes: payload } })
+    let payload = Payload { is_commands, bytes: payload };
+    Ok(EntryRecord { op, hash, parent, payload, at: at_in_flush })
+}
+
+/// A flush in its place on a disk, by its head alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub file: FileId,
+    pub offset: u64,
+    pub generation: u64,
+    pub number: u64,
+    pub barrier: u64,
+    /// All of it.
+    pub data: Bytes,
+}
+
+/// The flushes of the last use of each segment of a disk.
+pub(crate) fn on_disk(disk: &DiskImage) -> Vec<Placed> {
+    let segments = disk.files().filter(|(file, _)| matches!(file, FileId::Segment(_)));
+    segments.flat_map(|(file, length)| in_file(file, disk.read(file, 0, length as usize))).collect()
+}
+
+fn in_file(file: FileId, bytes: Option<Bytes>) -> Vec<Placed> {
+    let bytes = bytes.unwrap_or_default();
+    let flush_at = |offset: usize| {
+        let head = Reader { bytes: bytes.get(offset..)? };
+        let is_flush = head.array::<8>(0).ok()? == b"CHRNFLSH";
+        let data = bytes.get(offset..offset.checked_add(head.usize(104).ok()?)?).filter(|_| is_flush)?;
+        let (generation, number, barrier) = (head.u64(8).ok()?, head.u64(56).ok()?, head.u64(96).ok()?);
+        let (offset, data) = (offset as u64, bytes.slice_ref(data));
+        Some(Placed { file, offset, generation, number, barrier, data })
+    };
+    let mut flushes: Vec<Placed> = (0..bytes.len()).step_by(BLOCK).filter_map(flush_at).collect();
+    let last = flushes.iter().map(|flush| flush.generation).max();
+    flushes.retain(|flush| Some(flush.generation) == last);
+    flushes
 }
 
 /// A command of a batch: whose, and which.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct CommandId {
+pub(crate) struct CommandId {
     pub client: u128,
     pub session: u64,
     pub number: u64,
 }
 
 /// The commands of a payload, in order; `None` when it is not a batch.
-pub(super) fn commands(payload: &[u8]) -> Option<Vec<CommandId>> {
+pub(crate) fn commands(payload: &[u8]) -> Option<Vec<CommandId>> {
     let batch = Reader { bytes: payload };
     let mut commands = Vec::new();
     let mut at = 0;

@@ -1,0 +1,114 @@
+//! Rot, and the budget that keeps it within what the design promises to survive.
+//!
+//! A flush may rot once the next one, which names it, is durable as well, and neither of its neighbours has rotted. Of
+//! the copies of an entry only so many may rot that any quorum holds another one: which, is drawn for the entry, so that
+//! what rots on one disk does not hang on what rotted on others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use bytes::Bytes;
+use chronon_core::kernel::ChrApplication;
+use chronon_core::types::{GroupId, NodeId, Quorums};
+
+use super::World;
+use crate::config::WorldConfig;
+use crate::disk::DiskImage;
+use crate::journal::{self, Placed, Proven, RecordKind};
+use crate::oracle::Observed;
+use crate::plan::RotSize;
+use crate::random::{Draw, Purpose, Randomness};
+use crate::trace::Entity;
+use crate::workload::Workload;
+
+/// The `nth` of the flushes on `disk` that may still rot, from the newest, or the oldest when there are fewer; with the
+/// length of what it says. `rotted` are the numbers of those that have, and `spends` tells whether this copy of an entry,
+/// of this group at this op, may go.
+fn choose(
+    disk: &DiskImage,
+    rotted: &BTreeSet<u64>,
+    nth: u64,
+    spends: impl Fn(GroupId, u64) -> bool,
+) -> Option<(Placed, usize)> {
+    let mut flushes: BTreeMap<u64, Placed> = BTreeMap::new();
+    for flush in journal::on_disk(disk) {
+        // A number comes again where what was torn behind it was left.
+        let known = flushes.get(&flush.number);
+        if known.is_none_or(|known| known.generation < flush.generation) {
+            flushes.insert(flush.number, flush);
+        }
+    }
+    let barrier = flushes.values().map(|flush| flush.barrier).max()?;
+    let near = |number: u64| (number.saturating_sub(1)..=number + 1).any(|near| rotted.contains(&near));
+    let named = |number: u64| number < barrier && flushes.contains_key(&(number + 1));
+    let may_rot = flushes.values().rev().filter(|flush| named(flush.number) && !near(flush.number));
+    let mut chosen = None;
+    let mut left = nth;
+    for flush in may_rot {
+        let Ok(Some(read)) = journal::read(&flush.data, flush.offset, &mut Proven::default()) else {
+            continue;
+        };
+        let spent = read.records.iter().all(|record| match &record.kind {
+            RecordKind::Entry(entry) => spends(record.group, entry.op),
+            RecordKind::Truncation(_) | RecordKind::Promise { .. } => true,
+        });
+        if spent {
+            chosen = Some((flush.clone(), read.meant));
+            left -= 1;
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    chosen
+}
+
+/// Whether `node` may lose its copy of the entry of this group at this op: the copies of a few ops in a row may be lost
+/// on the same nodes, so that whole flushes can rot.
+fn spends(config: &WorldConfig, randomness: Randomness, node: NodeId, group: GroupId, op: u64) -> bool {
+    let Some(init) = config.groups.iter().find(|init| init.group == group) else { return false };
+    let key = randomness.key(Purpose::Rot, u64::from(group.get())).and(op / OPS_ALIKE);
+    let rank = |voter: NodeId| key.draw(&[voter.get()]).word();
+    let spare = init.voters.len() - Quorums::of(init.voters.len()).replication() as usize;
+    let before = init.voters.iter().filter(|voter| rank(**voter) < rank(node)).count();
+    before < spare
+}
+
+/// So many ops in a row may be lost on the same nodes.
+const OPS_ALIKE: u64 = 8;
+
+/// What is to be there instead of which bytes of `data`.
+fn rotten(data: &Bytes, meant: usize, size: RotSize, draw: &mut Draw) -> (Range<usize>, Vec<u8>) {
+    let bytes = match size {
+        RotSize::Bit => {
+            let at = draw.below(meant as u64) as usize;
+            return (at..at + 1, vec![data[at] ^ 1 << draw.below(8)]);
+        }
+        RotSize::Sector => 512,
+        RotSize::Block => 4096,
+    };
+    let at = draw.below(meant.div_ceil(bytes) as u64) as usize * bytes;
+    let fill = if draw.coin() { 0 } else { draw.word() as u8 };
+    (at..at + bytes, vec![fill; bytes])
+}
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    /// A part of the journal of `node` rots, if there is any that the design survives.
+    pub(super) fn rot(&mut self, node: NodeId, size: RotSize, nth: u64) {
+        let (config, randomness) = (&self.config, self.randomness);
+        let index = self.machine_of(node);
+        let machine = &mut self.machines[index];
+        let spends = |group, op| spends(config, randomness, node, group, op);
+        let Some((flush, meant)) = choose(machine.disk.durable(), &machine.rotted, nth, spends) else {
+            return;
+        };
+        machine.rotted.insert(flush.number);
+        let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), nth]);
+        let (harmed, instead) = rotten(&flush.data, meant, size, &mut draw);
+        machine.disk.harm(flush.file, flush.offset + harmed.start as u64, &instead);
+        self.tally.rotted += 1;
+        let line = format_args!("node {node} flush {} bytes {harmed:?}", flush.number);
+        self.trace.note(self.now, Entity::Node(node), "rot", [flush.number, harmed.start as u64], line);
+        self.judges.see(self.now, &Observed::Rot { node, offset: flush.offset, flush: &flush.data, harmed });
+    }
+}
