@@ -57,6 +57,9 @@ pub struct WorldConfig {
     pub heal_ns: u64,
     /// What goes wrong, by when it begins.
     pub plan: Vec<Fault>,
+    /// Rot may take every copy of an entry, and what names it: the run may end in a stall or with halted nodes, if they
+    /// say why.
+    pub beyond_budget: bool,
     /// A run that takes more steps is a failure: something loops.
     pub steps_max: u64,
 }
@@ -159,6 +162,7 @@ impl WorldConfig {
             operations_min: OPERATIONS_MIN,
             heal_ns: 60 * SECOND,
             plan: draw_plan(&randomness, shape),
+            beyond_budget: randomness.draw(Purpose::Config, 0, &[BUDGET]).below(16) == 0,
             steps_max: 3_000_000,
         }
     }
@@ -270,6 +274,8 @@ fn draw_clocks(draw: &mut Draw) -> ClockModel {
 const ALLOCATION: u64 = 1;
 /// Keys the draw of how much a flush holds.
 const FLUSH: u64 = 2;
+/// Keys the draw of whether the run goes beyond its fault budget.
+const BUDGET: u64 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -130,6 +130,9 @@ impl Oracle for Narrator {
                 );
             }
             Observed::Healed => self.tell(at, None, "all faults are over".to_owned()),
+            Observed::Stalled { .. } => {
+                self.tell(at, None, "what rotted cannot be repaired, and the run ends".to_owned());
+            }
             Observed::End => self.tell(at, None, "the replicas are equal, and the run ends".to_owned()),
             Observed::Begin { .. }
             | Observed::Input { .. }

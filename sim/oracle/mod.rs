@@ -28,7 +28,7 @@ use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
-use chronon_core::types::{GroupId, GroupInit, NodeId, Now};
+use chronon_core::types::{GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
 pub use promises::promise_of;
@@ -165,8 +165,23 @@ pub enum Observed<'a> {
     },
     /// All faults are over: every node is up or starting, every link works.
     Healed,
+    /// More rotted than the design survives: the run is over, and these groups stand still for want of an entry, or others
+    /// for want of a quorum of nodes that have not halted.
+    Stalled {
+        /// One a group.
+        stalls: &'a [Stall],
+    },
     /// The healed world has converged, and the run is over. What can be judged only as a whole is judged now.
     End,
+}
+
+/// A group stands still: it names an entry that no replica has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stall {
+    /// The group.
+    pub group: GroupId,
+    /// The entry's op.
+    pub op: Op,
 }
 
 /// What sort of thing happened: an oracle says which it wants to see.

@@ -22,7 +22,7 @@ use super::replication_commits::{Group, NewCommit};
 use super::sessions::Sessions;
 use super::shadow::{Broken, DiskShadow};
 use super::wishes::Wishes;
-use super::{Counts, Observed, Oracle, Violation};
+use super::{Counts, Observed, Oracle, Stall, Violation};
 use crate::journal::{self, Payload, Proven, Record, RecordKind};
 use crate::time::WorldTime;
 
@@ -38,6 +38,7 @@ pub struct Replication {
     ordinal_wins: u64,
     log_view: u64,
     state_safety: u64,
+    stalls: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -195,6 +196,29 @@ impl Replication {
         }
     }
 
+    fn judge_histories(&mut self, found: &mut Vec<Violation>) {
+        for (group, facts) in self.groups.iter_mut() {
+            for Broken { invariant, what, site, .. } in facts.history.iter_mut().flat_map(History::judge) {
+                found.push(Violation { invariant, node: None, group: Some(group), what, site });
+            }
+        }
+    }
+
+    /// A group stands still for want of an entry: no voter that runs has it.
+    fn judge_stall(&mut self, group: GroupId, op: u64) -> Option<Violation> {
+        self.stalls += 1;
+        let entries =
+            || self.disks.iter().filter_map(|(node, disk)| Some((node, disk.log(group)?.entry(op)?)));
+        let faulty = entries().find(|(_, entry)| entry.may_be_faulty());
+        let Some((_, lost)) = faulty else {
+            let what = format!("it stands still for want of op {op}, which rotted nowhere");
+            return Some(Violation::new("Heals", what).of(group));
+        };
+        let (node, _) = entries().find(|(_, entry)| entry.hash == lost.hash && entry.is_whole())?;
+        let what = format!("it stands still for want of op {op}, which is whole on the disk of a voter");
+        Some(Violation::new("Heals", what).at(node).of(group))
+    }
+
     /// A record of `node` became durable.
     fn became_durable(groups: &mut Few<GroupId, Facts>, node: NodeId, record: &Record) -> Option<Broken> {
         let facts = groups.get_mut(record.group)?;
@@ -330,14 +354,15 @@ impl Oracle for Replication {
                 }
                 return;
             }
-            Observed::End => {
-                for (group, facts) in self.groups.iter_mut() {
-                    for Broken { invariant, what, site, .. } in
-                        facts.history.iter_mut().flat_map(History::judge)
-                    {
-                        found.push(Violation { invariant, node: None, group: Some(group), what, site });
-                    }
+            Observed::Stalled { stalls } => {
+                for Stall { group, op } in *stalls {
+                    found.extend(self.judge_stall(*group, op.get()));
                 }
+                self.judge_histories(found);
+                return;
+            }
+            Observed::End => {
+                self.judge_histories(found);
                 return;
             }
             _ => return,
@@ -374,6 +399,7 @@ impl Oracle for Replication {
             "SameReply",
             "EvictDeterministic",
             "ReplyOnlyCommitted",
+            "StallNamed",
         ]
     }
 
@@ -381,6 +407,7 @@ impl Oracle for Replication {
         counts.add("OrdinalWins", self.ordinal_wins);
         counts.add("LogView", self.log_view);
         counts.add("StateSafety", self.state_safety);
+        counts.add("StallNamed", self.stalls);
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);

@@ -122,6 +122,11 @@ impl Durable {
         matches!(self.harm, Harm::Read(_))
     }
 
+    /// Nothing of it rotted.
+    pub(super) fn is_whole(&self) -> bool {
+        self.harm == Harm::None
+    }
+
     /// No process that runs now can have read the entry.
     pub(super) fn is_faulty(&self) -> bool {
         self.harm == Harm::Read(Rotten::Payload)

@@ -57,6 +57,9 @@ struct Expect {
     view_changes_max: u64,
     crashes_min: u64,
     repeated_min: u64,
+    rotted_min: u64,
+    /// Whether it ends in a stall, beyond the fault budget.
+    stall: bool,
 }
 
 impl Scenario {
@@ -75,6 +78,7 @@ impl Scenario {
         let mut config = quiet_config(&nodes, &[]);
         config.seed = file.seed.unwrap_or(1);
         config.faults_ns = file.length.0;
+        config.beyond_budget = file.beyond_budget;
         config.heal_ns = file.heal.map_or(config.heal_ns, |heal| heal.0);
         file.cluster.apply(&mut config)?;
         config.operations_min = file.operations_min.unwrap_or(config.operations_min);
@@ -93,6 +97,8 @@ impl Scenario {
             view_changes_max: file.expect.view_changes_max.unwrap_or(u64::MAX),
             crashes_min: file.expect.crashes_min.unwrap_or(0),
             repeated_min: file.expect.repeated_min.unwrap_or(0),
+            rotted_min: file.expect.rotted_min.unwrap_or(0),
+            stall: file.expect.stall,
         };
         Ok(Self { name: file.name, config, expect })
     }
@@ -105,6 +111,8 @@ impl Scenario {
             ("view changes", tally.view_changes, self.expect.view_changes_min),
             ("crashes", tally.crashes, self.expect.crashes_min),
             ("repeated operations", tally.repeated, self.expect.repeated_min),
+            ("rotten flushes", tally.rotted, self.expect.rotted_min),
+            ("stalls", tally.stalled, u64::from(self.expect.stall)),
         ];
         let mut missing = least
             .into_iter()
@@ -180,6 +188,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.asking = Asks::everything(CLIENTS_USUAL, &config.groups);
     config.bytes_on_the_wire = false;
     config.operations_min = 0;
+    config.beyond_budget = false;
     config.heal_ns = 60 * SECOND;
     config.plan = Vec::new();
     config

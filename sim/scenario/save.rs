@@ -31,6 +31,7 @@ impl fmt::Display for Written<'_> {
         writeln!(f, "seed = \"{:#x}\"\nlength = {}", config.seed, span(config.faults_ns))?;
         put(f, "heal", config.heal_ns, usual.heal_ns, span)?;
         put(f, "operations_min", config.operations_min, usual.operations_min, plain)?;
+        put(f, "beyond_budget", config.beyond_budget, usual.beyond_budget, plain)?;
         write_cluster(f, config, &usual)?;
         write_groups(f, config, &usual)?;
         write_clients(f, config, &usual)?;

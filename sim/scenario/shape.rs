@@ -22,6 +22,8 @@ pub(super) struct File {
     pub(super) length: Ns,
     pub(super) heal: Option<Ns>,
     pub(super) operations_min: Option<u64>,
+    #[serde(default)]
+    pub(super) beyond_budget: bool,
     pub(super) cluster: ClusterShape,
     #[serde(default)]
     pub(super) group: Vec<GroupShape>,
@@ -107,6 +109,9 @@ pub(super) struct ExpectShape {
     pub(super) view_changes_max: Option<u64>,
     pub(super) crashes_min: Option<u64>,
     pub(super) repeated_min: Option<u64>,
+    pub(super) rotted_min: Option<u64>,
+    #[serde(default)]
+    pub(super) stall: bool,
 }
 
 /// One fault; the words are those of the plan.

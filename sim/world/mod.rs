@@ -159,6 +159,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let groups = config.groups.len();
         let trace = Trace::new(&config.nodes, &config.client_ids(), lines);
         let echoes = Echoes::new(&config.plan, randomness);
+        let tally = Tally { beyond_budget: u64::from(config.beyond_budget), ..Tally::default() };
         let mut world = Self {
             nodes: config.nodes.iter().copied().collect(),
             config: Arc::new(config),
@@ -177,7 +178,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             operations: 0,
             judges: Judges::new(oracles),
             trace,
-            tally: Tally::default(),
+            tally,
             views: vec![View::new(0); groups],
             stage: Stage::Faults,
             failure: None,

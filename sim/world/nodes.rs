@@ -2,7 +2,7 @@
 
 use chronon_core::engine::DiskOpId;
 use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{Effect, Input, Role};
+use chronon_core::node::{Effect, HaltReason, Input, Role};
 
 use super::machine::{self, Process};
 use super::{Failure, Item, World};
@@ -107,11 +107,21 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 }
             }
             Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Halt(HaltReason::Storage { what }) if self.may_halt(index) => {
+                let (node, line) = (self.machines[index].node, format_args!("{what}"));
+                self.trace.note(self.now, Entity::Node(node), "halt", [node.get(), 0], line);
+                self.tally.halts += 1;
+            }
             Effect::Halt(reason) => {
                 let (node, reason) = (self.machines[index].node, reason.to_string());
                 self.failure.get_or_insert(Failure::Halt { node, reason });
             }
         }
+    }
+
+    /// Whether the node may stop over what its disk holds: more rotted than the design survives.
+    fn may_halt(&self, index: usize) -> bool {
+        self.config.beyond_budget && !self.machines[index].rotted.is_empty()
     }
 
     /// The process has started, or taken a step: when does it want its timeout now?

@@ -2,9 +2,9 @@
 //!
 //! A flush may rot once the next one, which names it, is durable as well, and neither of its neighbours has rotted. Of
 //! the copies of an entry only so many may rot that any quorum holds another one: which, is drawn for the entry, so that
-//! what rots on one disk does not hang on what rotted on others.
+//! what rots on one disk does not hang on what rotted on others. A run that goes beyond its budget minds none of this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -22,12 +22,12 @@ use crate::trace::Entity;
 use crate::workload::Workload;
 
 /// The `nth` of the flushes on `disk` that may still rot, from the newest, or the oldest when there are fewer; with the
-/// length of what it says. `rotted` are the numbers of those that have, and `spends` tells whether this copy of an entry,
+/// length of what it says. `near` tells whether one next to this number has, and `spends` whether this copy of an entry,
 /// of this group at this op, may go.
 fn choose(
     disk: &DiskImage,
-    rotted: &BTreeSet<u64>,
     nth: u64,
+    near: impl Fn(u64) -> bool,
     spends: impl Fn(GroupId, u64) -> bool,
 ) -> Option<(Placed, usize)> {
     let mut flushes: BTreeMap<u64, Placed> = BTreeMap::new();
@@ -39,7 +39,6 @@ fn choose(
         }
     }
     let barrier = flushes.values().map(|flush| flush.barrier).max()?;
-    let near = |number: u64| (number.saturating_sub(1)..=number + 1).any(|near| rotted.contains(&near));
     let named = |number: u64| number < barrier && flushes.contains_key(&(number + 1));
     let may_rot = flushes.values().rev().filter(|flush| named(flush.number) && !near(flush.number));
     let mut chosen = None;
@@ -98,10 +97,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let (config, randomness) = (&self.config, self.randomness);
         let index = self.machine_of(node);
         let machine = &mut self.machines[index];
-        let spends = |group, op| spends(config, randomness, node, group, op);
-        let Some((flush, meant)) = choose(machine.disk.durable(), &machine.rotted, nth, spends) else {
-            return;
-        };
+        let beyond = config.beyond_budget;
+        let near = |number: u64| (number.saturating_sub(1)..=number + 1).any(|n| machine.rotted.contains(&n));
+        let near = |number| if beyond { machine.rotted.contains(&number) } else { near(number) };
+        let spends = |group, op| beyond || spends(config, randomness, node, group, op);
+        let Some((flush, meant)) = choose(machine.disk.durable(), nth, near, spends) else { return };
         machine.rotted.insert(flush.number);
         let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), nth]);
         let (harmed, instead) = rotten(&flush.data, meant, size, &mut draw);

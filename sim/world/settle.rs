@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Phase, Role};
-use chronon_core::types::{GroupInit, NodeId};
+use chronon_core::types::{GroupInit, NodeId, Quorums};
 
 use super::{Item, World};
 use crate::config::Asks;
-use crate::oracle::{Observed, Violation};
+use crate::oracle::{Observed, Stall, Violation};
 use crate::random::Purpose;
 use crate::time::{MILLISECOND, WorldTime};
 use crate::trace::Entity;
@@ -65,12 +65,20 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Stage::WindingDown if idle => self.probe(),
             Stage::Probing if idle => self.stage = Stage::Converging,
             Stage::Converging if self.has_converged() => {
-                self.finish();
+                if self.has_halted_nodes() {
+                    self.finish_stalled(&[]);
+                } else {
+                    self.finish();
+                }
                 return;
             }
             _ => {}
         }
         if self.now.as_nanos() > self.config.faults_ns + self.config.heal_ns {
+            if let Some(stalls) = self.excuses() {
+                self.finish_stalled(&stalls);
+                return;
+            }
             let what = format!(
                 "no progress {} s after all faults ended: {}",
                 self.config.heal_ns / 1_000_000_000,
@@ -117,6 +125,45 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.stage = Stage::Over;
     }
 
+    /// More rotted than the design survives, and the run ends where it is.
+    fn finish_stalled(&mut self, stalls: &[Stall]) {
+        self.tally.stalled += 1;
+        let line = format_args!("{stalls:?}");
+        self.trace.note(self.now, Entity::World, "stalled", [self.steps, stalls.len() as u64], line);
+        self.judges.see(self.now, &Observed::Stalled { stalls });
+        self.stage = Stage::Over;
+    }
+
+    /// Why a run beyond its fault budget may stand still: each group that does names an entry that it lacks, or has lost
+    /// its quorum to nodes that halted. `None` when something has no such excuse.
+    fn excuses(&self) -> Option<Vec<Stall>> {
+        let mut stalls = Vec::new();
+        for init in self.config.groups.iter().filter(|init| self.difference(init).is_some()) {
+            let statuses = init.voters.iter().filter_map(|voter| self.replica(init, *voter).ok());
+            let missing = statuses.filter_map(|status| status.missing).min();
+            match missing.filter(|_| self.config.beyond_budget) {
+                Some(op) => stalls.push(Stall { group: init.group, op }),
+                None if self.has_lost_quorum(init) => {}
+                None => return None,
+            }
+        }
+        self.config.beyond_budget.then_some(stalls)
+    }
+
+    fn has_lost_quorum(&self, init: &GroupInit) -> bool {
+        let halted = init.voters.iter().filter(|voter| self.has_halted(**voter)).count();
+        let voters = init.voters.len();
+        halted > voters - Quorums::of(voters).replication() as usize
+    }
+
+    fn has_halted(&self, node: NodeId) -> bool {
+        self.machine(node).process.as_ref().is_some_and(|process| process.status.phase == Phase::Halted)
+    }
+
+    fn has_halted_nodes(&self) -> bool {
+        self.nodes.iter().any(|node| self.has_halted(*node))
+    }
+
     fn has_converged(&self) -> bool {
         self.config.groups.iter().all(|init| self.difference(init).is_none())
     }
@@ -125,7 +172,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     fn difference(&self, init: &GroupInit) -> Option<String> {
         let mut first: Option<GroupStatus> = None;
         let mut primaries = 0;
-        for voter in &init.voters {
+        if self.has_lost_quorum(init) {
+            return Some("quorum: its nodes have halted".to_owned());
+        }
+        // Within the budget a halt ends the run: beyond it the others go on.
+        for voter in init.voters.iter().filter(|voter| !self.has_halted(**voter)) {
             let status = match self.replica(init, *voter) {
                 Ok(status) => status,
                 Err(what) => return Some(what),

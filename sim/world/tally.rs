@@ -29,6 +29,12 @@ pub struct Tally {
     pub disk_ops: u64,
     /// Flushes that rotted.
     pub rotted: u64,
+    /// Nodes that stopped over what rotted, and said what.
+    pub halts: u64,
+    /// Runs beyond the fault budget.
+    pub beyond_budget: u64,
+    /// Those of them that ended in a stall, or with a node that had stopped.
+    pub stalled: u64,
     /// Processes started.
     pub starts: u64,
     /// Processes that died.
@@ -57,6 +63,9 @@ impl Tally {
         self.echoed += other.echoed;
         self.disk_ops += other.disk_ops;
         self.rotted += other.rotted;
+        self.halts += other.halts;
+        self.beyond_budget += other.beyond_budget;
+        self.stalled += other.stalled;
         self.starts += other.starts;
         self.crashes += other.crashes;
         self.view_changes += other.view_changes;

@@ -236,6 +236,7 @@ impl<A: ChrApplication> Group<A> {
             commit: self.replica.commit(),
             head: self.replica.head(),
             applied: self.replica.applied(),
+            missing: self.replica.missing(),
             applied_digest: self.executor.digest(),
         }
     }

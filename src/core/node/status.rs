@@ -55,6 +55,8 @@ pub struct GroupStatus {
     pub head: Op,
     /// The highest op it has applied.
     pub applied: Op,
+    /// The lowest op above that whose payload is not here, if there is one: it is to come from a peer.
+    pub missing: Option<Op>,
     /// Chained hash of (op, outcomes) over all that was applied.
     pub applied_digest: Hash,
 }

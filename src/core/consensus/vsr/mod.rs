@@ -231,7 +231,7 @@ impl VsrNode {
             Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
             Status::ViewChange(_) => {}
         }
-        if self.log.first_missing_above(self.applied).is_some() {
+        if self.missing().is_some() {
             self.ask_later(turn);
         }
         if let Status::ViewChange(change) = &self.status {
@@ -399,6 +399,11 @@ impl VsrNode {
     /// The highest op applied.
     pub fn applied(&self) -> Op {
         self.applied
+    }
+
+    /// The lowest op that was not applied and whose payload is not here.
+    pub fn missing(&self) -> Option<Op> {
+        self.log.first_missing_above(self.applied)
     }
 
     /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
