@@ -101,12 +101,12 @@ pub enum FaultKind {
         /// How long.
         for_ns: u64,
     },
-    /// Bytes of a disk's journal are no longer what was written: of a flush that was durable, and that the next one names.
+    /// A flush that was durable, and that the next one names, is no longer what was written.
     Rot {
         /// Whose.
         node: NodeId,
-        /// How much of it.
-        size: RotSize,
+        /// How.
+        how: Damage,
         /// Which flush, counted from 1 from the newest of those whose loss the design survives.
         nth: u64,
     },
@@ -119,21 +119,38 @@ pub enum FaultKind {
     },
 }
 
-/// How much rots.
+/// What becomes of a flush on a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RotSize {
-    /// One bit.
+pub enum Damage {
+    /// One bit of it is another one.
     Bit,
-    /// 512 bytes.
+    /// 512 bytes of it are others.
     Sector,
-    /// 4096 bytes.
+    /// 4096 bytes of it are others.
     Block,
+    /// The disk said that it was written, and it was not.
+    Lost,
+    /// The write of another flush went to its place.
+    Stray,
+    /// One block of it cannot be read.
+    Unreadable,
 }
 
-impl RotSize {
-    /// Every size and its word.
-    pub const WORDS: [(Self, &'static str); 3] =
-        [(Self::Bit, "bit"), (Self::Sector, "sector"), (Self::Block, "block")];
+impl Damage {
+    /// Every one and its word.
+    pub const WORDS: [(Self, &'static str); 6] = [
+        (Self::Bit, "bit"),
+        (Self::Sector, "sector"),
+        (Self::Block, "block"),
+        (Self::Lost, "lost"),
+        (Self::Stray, "stray"),
+        (Self::Unreadable, "unreadable"),
+    ];
+
+    /// Whether all but a block of the flush stays as it was.
+    pub fn leaves_a_block(self) -> bool {
+        !matches!(self, Self::Lost | Self::Stray)
+    }
 
     /// The word for it.
     pub fn word(self) -> &'static str {
@@ -141,6 +158,9 @@ impl RotSize {
             Self::Bit => "bit",
             Self::Sector => "sector",
             Self::Block => "block",
+            Self::Lost => "lost",
+            Self::Stray => "stray",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -235,7 +255,7 @@ impl FaultKind {
         ("echo", "links deliver again what was sent on them long before"),
         ("drop", "messages of one kind are dropped"),
         ("disk_stall", "a disk completes nothing for a while"),
-        ("rot", "a bit, a sector or a block of a journal is no longer what was written"),
+        ("rot", "a flush on a disk rots, was never written, was overwritten by another, or cannot be read"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
 }
@@ -262,8 +282,8 @@ impl fmt::Display for FaultKind {
                 write!(f, "{word} {loss_ppm} ppm{} for {}", Links(links), show_span(*for_ns))
             }
             Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", show_span(*for_ns)),
-            Self::Rot { node, size, nth } => {
-                write!(f, "{word} node {node}, a {} of the last flush but {}", size.word(), nth - 1)
+            Self::Rot { node, how, nth } => {
+                write!(f, "{word} node {node}, {}, the last flush but {}", how.word(), nth - 1)
             }
             Self::ClockJump { node, by_ns } => write!(
                 f,

@@ -12,8 +12,11 @@
 mod buffers;
 mod image;
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use bytes::Bytes;
-use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use chronon_core::engine::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
 pub use image::DiskImage;
@@ -61,6 +64,8 @@ pub struct SimDisk {
     flying: Vec<Flying>,
     /// The volatile layer: writes that no barrier covers yet, in the order in which they completed.
     unbarriered: Vec<Write>,
+    /// Blocks that cannot be read.
+    unreadable: BTreeSet<(FileId, u64)>,
 }
 
 /// An operation that has not completed.
@@ -90,6 +95,7 @@ impl SimDisk {
             serial: 0,
             flying: Vec::new(),
             unbarriered: Vec::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -139,6 +145,7 @@ impl SimDisk {
         let outcome = match op {
             DiskOp::Allocate { file, bytes, .. } => {
                 self.unbarriered.retain(|write| write.file != file);
+                self.unreadable.retain(|(other, _)| *other != file);
                 self.durable.allocate(file, bytes);
                 DiskOutcome::Done
             }
@@ -147,6 +154,8 @@ impl SimDisk {
             }
             DiskOp::Write { file, offset, data, .. } => {
                 if self.durable.takes(file, offset, data.as_slice().len()) {
+                    let written = blocks(offset, data.as_slice().len());
+                    self.unreadable.retain(|(other, block)| *other != file || !written.contains(block));
                     self.unbarriered.push(Write { serial, file, offset, data });
                     DiskOutcome::Done
                 } else {
@@ -165,10 +174,19 @@ impl SimDisk {
         Some(DiskDone { id, outcome })
     }
 
-    /// Durable bytes of `file` within a block, from `offset`, are no longer what they were.
+    /// Durable bytes of `file` from `offset`, within one block or whole blocks, are no longer what they were.
     pub fn harm(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
-        let harmed = self.durable.write_within_block(file, offset, bytes);
-        assert!(harmed, "there is nothing to harm at {offset} of {file}");
+        let mut at = offset;
+        for piece in bytes.chunks(BLOCK_BYTES) {
+            let harmed = self.durable.write_within_block(file, at, piece);
+            assert!(harmed, "there is nothing to harm at {at} of {file}");
+            at += piece.len() as u64;
+        }
+    }
+
+    /// The block of `file` at `offset` cannot be read any more, until it is written again.
+    pub fn spoil(&mut self, file: FileId, offset: u64) {
+        self.unreadable.insert((file, offset / BLOCK_BYTES as u64));
     }
 
     /// The power fails, or the process dies and the kernel forgets: what no barrier covered survives in part.
@@ -195,6 +213,10 @@ impl SimDisk {
 
     /// What a read finds: the durable layer, and over it the volatile one.
     fn read(&self, file: FileId, offset: u64, bytes: usize) -> Option<Bytes> {
+        let asked = blocks(offset, bytes);
+        if self.unreadable.range((file, asked.start)..(file, asked.end)).next().is_some() {
+            return None;
+        }
         let mut buffer = self.durable.read_into_buffer(file, offset, bytes)?;
         for write in self.unbarriered.iter().filter(|write| write.file == file) {
             let (data, end) = (write.data.as_slice(), offset + bytes as u64);
@@ -252,6 +274,12 @@ impl SimDisk {
     fn crash_draw(&self, about: &[u64]) -> Draw {
         self.randomness.draw(Purpose::DiskCrash, self.entity, about)
     }
+}
+
+/// The blocks that `bytes` bytes from `offset` lie in.
+fn blocks(offset: u64, bytes: usize) -> Range<u64> {
+    let block = BLOCK_BYTES as u64;
+    offset / block..(offset + bytes as u64).div_ceil(block)
 }
 
 /// A disk moves about a gigabyte a second.

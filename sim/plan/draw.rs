@@ -2,7 +2,7 @@
 
 use chronon_core::types::NodeId;
 
-use super::{Aim, Fault, FaultKind, RotSize};
+use super::{Aim, Damage, Fault, FaultKind};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
@@ -138,8 +138,8 @@ fn rot_of_what_waits(draw: &mut Draw, at: WorldTime, for_ns: u64, shape: PlanSha
     let mut faults = Vec::new();
     for node in (1..=u64::from(shape.nodes)).map(NodeId::new) {
         for nth in 1..=draw.below(4) {
-            let size = draw.pick(&RotSize::WORDS).0;
-            faults.push(Fault { at: fails, what: FaultKind::Rot { node, size, nth } });
+            let how = draw.pick(&Damage::WORDS).0;
+            faults.push(Fault { at: fails, what: FaultKind::Rot { node, how, nth } });
         }
     }
     let down_ns = draw.tailed(300 * MILLISECOND);
@@ -262,8 +262,8 @@ fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 
 /// Most rot hits what was written last: what lies farther back is soon covered by a snapshot.
 fn rot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    let size = draw.pick(&RotSize::WORDS).0;
-    FaultKind::Rot { node: some_node(draw, shape), size, nth: draw.tailed(4) + 1 }
+    let how = draw.pick(&Damage::WORDS).0;
+    FaultKind::Rot { node: some_node(draw, shape), how, nth: draw.tailed(4) + 1 }
 }
 
 fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {

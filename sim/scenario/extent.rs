@@ -7,10 +7,10 @@ use chronon_core::types::NodeId;
 use toml::Spanned;
 
 use super::error::Located;
-use super::shape::{AimShape, EndpointShape, FaultShape, LinksShape, Ns, RotSizeShape};
+use super::shape::{AimShape, DamageShape, EndpointShape, FaultShape, LinksShape, Ns};
 use super::within;
 use crate::net::{DropRule, Endpoint};
-use crate::plan::{Aim, Fault, FaultKind, RotSize};
+use crate::plan::{Aim, Damage, Fault, FaultKind};
 use crate::time::WorldTime;
 
 /// What the faults of a scenario may refer to.
@@ -76,13 +76,16 @@ impl Extent {
                 (&stall.at, FaultKind::DiskStall { node: self.node(&stall.node)?, for_ns: stall.span.0 })
             }
             FaultShape::Rot(rot) => {
-                let size = match rot.size {
-                    RotSizeShape::Bit => RotSize::Bit,
-                    RotSizeShape::Sector => RotSize::Sector,
-                    RotSizeShape::Block => RotSize::Block,
+                let how = match rot.how {
+                    DamageShape::Bit => Damage::Bit,
+                    DamageShape::Sector => Damage::Sector,
+                    DamageShape::Block => Damage::Block,
+                    DamageShape::Lost => Damage::Lost,
+                    DamageShape::Stray => Damage::Stray,
+                    DamageShape::Unreadable => Damage::Unreadable,
                 };
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "flush")?);
-                (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, size, nth })
+                (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, how, nth })
             }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })

@@ -165,8 +165,8 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
             write!(f, ", for = {}, share = {}, {}", span(*for_ns), share(*loss_ppm), links_of(links))?;
         }
         FaultKind::Drop { rule, for_ns } => write!(f, ", for = {}{}", span(*for_ns), drop_of(rule))?,
-        FaultKind::Rot { node, size, nth } => {
-            write!(f, ", node = {node}, size = \"{}\", nth = {nth}", size.word())?;
+        FaultKind::Rot { node, how, nth } => {
+            write!(f, ", node = {node}, how = \"{}\", nth = {nth}", how.word())?;
         }
         FaultKind::ClockJump { node, by_ns } => {
             let sign = if *by_ns < 0 { "-" } else { "" };

@@ -163,17 +163,20 @@ pub(super) enum AimShape {
 pub(super) struct RotShape {
     pub(super) at: Spanned<Ns>,
     pub(super) node: Spanned<i64>,
-    pub(super) size: RotSizeShape,
+    pub(super) how: DamageShape,
     pub(super) nth: Spanned<i64>,
 }
 
-/// How much rots.
+/// What becomes of a flush.
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RotSizeShape {
+pub(super) enum DamageShape {
     Bit,
     Sector,
     Block,
+    Lost,
+    Stray,
+    Unreadable,
 }
 
 #[derive(Debug, serde::Deserialize)]

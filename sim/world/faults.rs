@@ -67,8 +67,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 machine.stalled_until = machine.stalled_until.max(until);
                 None
             }
-            FaultKind::Rot { node, size, nth } => {
-                self.rot(*node, *size, *nth);
+            FaultKind::Rot { node, how, nth } => {
+                self.rot(*node, *how, *nth);
                 None
             }
             FaultKind::ClockJump { node, by_ns } => {

@@ -1,6 +1,7 @@
 //! Rot, and the budget that keeps it within what the design promises to survive.
 //!
-//! A flush may rot once the next one, which names it, is durable as well, and neither of its neighbours has rotted. Of
+//! A flush may rot once the next one, which names it, is durable as well, and neither of its neighbours has rotted; one
+//! with a promise never as a whole, for nobody else has that. Of
 //! the copies of an entry only so many may rot that any quorum holds another one: which, is drawn for the entry, so that
 //! what rots on one disk does not hang on what rotted on others. A run that goes beyond its budget minds none of this.
 
@@ -8,28 +9,28 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
+use chronon_core::engine::BLOCK_BYTES;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::types::{GroupId, NodeId, Quorums};
 
 use super::World;
 use crate::config::WorldConfig;
 use crate::disk::DiskImage;
-use crate::journal::{self, Placed, Proven, RecordKind};
+use crate::journal::{self, Placed, Proven, Record, RecordKind};
 use crate::oracle::Observed;
-use crate::plan::RotSize;
+use crate::plan::Damage;
 use crate::random::{Draw, Purpose, Randomness};
 use crate::trace::Entity;
 use crate::workload::Workload;
 
-/// The `nth` of the flushes on `disk` that may still rot, from the newest, or the oldest when there are fewer; with the
-/// length of what it says. `near` tells whether one next to this number has, and `spends` whether this copy of an entry,
-/// of this group at this op, may go.
+/// The `nth` of the flushes on `disk` that may still rot, from the newest, or the oldest when there are fewer.
+/// `near` tells whether one next to this number has, and `spends` whether this copy of a record may go.
 fn choose(
     disk: &DiskImage,
     nth: u64,
     near: impl Fn(u64) -> bool,
-    spends: impl Fn(GroupId, u64) -> bool,
-) -> Option<(Placed, usize)> {
+    spends: impl Fn(&Record) -> bool,
+) -> Option<Chosen> {
     let mut flushes: BTreeMap<u64, Placed> = BTreeMap::new();
     for flush in journal::on_disk(disk) {
         // A number comes again where what was torn behind it was left.
@@ -47,11 +48,7 @@ fn choose(
         let Ok(Some(read)) = journal::read(&flush.data, flush.offset, &mut Proven::default()) else {
             continue;
         };
-        let spent = read.records.iter().all(|record| match &record.kind {
-            RecordKind::Entry(entry) => spends(record.group, entry.op),
-            RecordKind::Truncation(_) | RecordKind::Promise { .. } => true,
-        });
-        if spent {
+        if read.records.iter().all(&spends) {
             chosen = Some((flush.clone(), read.meant));
             left -= 1;
         }
@@ -59,7 +56,18 @@ fn choose(
             break;
         }
     }
-    chosen
+    let (flush, meant) = chosen?;
+    let stray = flushes.values().find(|other| other.number != flush.number)?.data.clone();
+    Some(Chosen { flush, meant, stray })
+}
+
+/// A flush that is to rot.
+struct Chosen {
+    flush: Placed,
+    /// Length of what it says.
+    meant: usize,
+    /// Another flush of the disk.
+    stray: Bytes,
 }
 
 /// Whether `node` may lose its copy of the entry of this group at this op: the copies of a few ops in a row may be lost
@@ -76,36 +84,65 @@ fn spends(config: &WorldConfig, randomness: Randomness, node: NodeId, group: Gro
 /// So many ops in a row may be lost on the same nodes.
 const OPS_ALIKE: u64 = 8;
 
-/// What is to be there instead of which bytes of `data`.
-fn rotten(data: &Bytes, meant: usize, size: RotSize, draw: &mut Draw) -> (Range<usize>, Vec<u8>) {
-    let bytes = match size {
-        RotSize::Bit => {
-            let at = draw.below(meant as u64) as usize;
-            return (at..at + 1, vec![data[at] ^ 1 << draw.below(8)]);
-        }
-        RotSize::Sector => 512,
-        RotSize::Block => 4096,
+/// Which bytes of a flush are to be others, and what; `meant` of them say something, and `stray` is another flush.
+fn damaged(
+    data: &Bytes,
+    meant: usize,
+    stray: &Bytes,
+    how: Damage,
+    draw: &mut Draw,
+) -> (Range<usize>, Vec<u8>) {
+    let piece = |bytes: usize, draw: &mut Draw| {
+        let at = draw.below(meant.div_ceil(bytes) as u64) as usize * bytes;
+        at..at + bytes
     };
-    let at = draw.below(meant.div_ceil(bytes) as u64) as usize * bytes;
-    let fill = if draw.coin() { 0 } else { draw.word() as u8 };
-    (at..at + bytes, vec![fill; bytes])
+    match how {
+        Damage::Bit => {
+            let at = draw.below(meant as u64) as usize;
+            (at..at + 1, vec![data[at] ^ 1 << draw.below(8)])
+        }
+        Damage::Sector | Damage::Block => {
+            let place = piece(if how == Damage::Sector { 512 } else { BLOCK_BYTES }, draw);
+            let fill = if draw.coin() { 0 } else { draw.word() as u8 };
+            let bytes = vec![fill; place.len()];
+            (place, bytes)
+        }
+        Damage::Lost => (0..data.len(), vec![0; data.len()]),
+        Damage::Stray => {
+            let mut bytes = stray[..stray.len().min(data.len())].to_vec();
+            bytes.resize(data.len(), 0);
+            (0..data.len(), bytes)
+        }
+        Damage::Unreadable => (piece(BLOCK_BYTES, draw), Vec::new()),
+    }
 }
 
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A part of the journal of `node` rots, if there is any that the design survives.
-    pub(super) fn rot(&mut self, node: NodeId, size: RotSize, nth: u64) {
+    pub(super) fn rot(&mut self, node: NodeId, how: Damage, nth: u64) {
         let (config, randomness) = (&self.config, self.randomness);
         let index = self.machine_of(node);
         let machine = &mut self.machines[index];
         let beyond = config.beyond_budget;
         let near = |number: u64| (number.saturating_sub(1)..=number + 1).any(|n| machine.rotted.contains(&n));
         let near = |number| if beyond { machine.rotted.contains(&number) } else { near(number) };
-        let spends = |group, op| beyond || spends(config, randomness, node, group, op);
-        let Some((flush, meant)) = choose(machine.disk.durable(), nth, near, spends) else { return };
+        let spends = |record: &Record| match &record.kind {
+            RecordKind::Entry(entry) => beyond || spends(config, randomness, node, record.group, entry.op),
+            RecordKind::Truncation(_) => true,
+            // Its two copies lie in different blocks of the flush.
+            RecordKind::Promise { .. } => beyond || how.leaves_a_block(),
+        };
+        let Some(Chosen { flush, meant, stray }) = choose(machine.disk.durable(), nth, near, spends) else {
+            return;
+        };
         machine.rotted.insert(flush.number);
         let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), nth]);
-        let (harmed, instead) = rotten(&flush.data, meant, size, &mut draw);
-        machine.disk.harm(flush.file, flush.offset + harmed.start as u64, &instead);
+        let (harmed, instead) = damaged(&flush.data, meant, &stray, how, &mut draw);
+        let at = flush.offset + harmed.start as u64;
+        match how {
+            Damage::Unreadable => machine.disk.spoil(flush.file, at),
+            _ => machine.disk.harm(flush.file, at, &instead),
+        }
         self.tally.rotted += 1;
         let line = format_args!("node {node} flush {} bytes {harmed:?}", flush.number);
         self.trace.note(self.now, Entity::Node(node), "rot", [flush.number, harmed.start as u64], line);

@@ -3,10 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
@@ -81,6 +82,8 @@ struct ReadingSegments {
     /// The segment being read, and what of it has come in.
     index: usize,
     bytes: BytesMut,
+    /// Up to here the disk failed to read more than a block at once.
+    by_block_to: usize,
 }
 
 impl Opening {
@@ -127,7 +130,7 @@ impl Opening {
                 self.read_snapshots(reading, ids, out)?;
             }
             Step::Segments(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome)?;
+                reading.take(done.outcome, out.marks)?;
                 self.read_on(reading, ids, out)?;
             }
             Step::Allocating { id, mut manifest, body, read } if id == done.id => {
@@ -169,6 +172,7 @@ impl Opening {
                 FileId::Snapshot(meta.slot),
                 meta.file_bytes(),
                 reading.bytes.len(),
+                READ_BYTES_MAX,
             ));
             self.step = Step::Snapshots(reading);
             return Ok(());
@@ -177,8 +181,8 @@ impl Opening {
         let groups = manifest.body.identity.groups.len();
         let ManifestBody { first_flush, last_flush, .. } = manifest.body;
         let reader = LogReader::new(groups, self.window(), first_flush, last_flush);
-        let (index, bytes) = (0, BytesMut::new());
-        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes }, ids, out)
+        let (index, bytes, by_block_to) = (0, BytesMut::new(), 0);
+        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, by_block_to }, ids, out)
     }
 
     /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
@@ -190,7 +194,8 @@ impl Opening {
     ) -> Result<(), EngineError> {
         let id = ids();
         if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
-            out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, reading.bytes.len()));
+            let (have, most) = (reading.bytes.len(), reading.most());
+            out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, have, most));
             reading.id = id;
             self.step = Step::Segments(reading);
             return Ok(());
@@ -248,23 +253,40 @@ impl ReadingSnapshots {
 
 impl ReadingSegments {
     /// Adds a piece; at the end of the segment, hands it to the reader.
-    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
+    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
         let meta = self.manifest.body.segments[self.index];
-        let DiskOutcome::Read(piece) = outcome else {
-            let what = format!("journal segment {}: {outcome}", meta.slot);
-            return Err(EngineError::Storage(what));
+        let piece = match outcome {
+            DiskOutcome::Read(piece) => piece,
+            DiskOutcome::Failed if self.bytes.len() >= self.by_block_to => {
+                self.by_block_to = self.bytes.len() + usize_of(READ_BYTES_MAX);
+                return Ok(());
+            }
+            DiskOutcome::Failed => {
+                marks.hit(Mark::BlockUnreadable);
+                Blob::from(vec![0; BLOCK_BYTES])
+            }
+            DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => {
+                let what = format!("journal segment {}: {outcome}", meta.slot);
+                return Err(EngineError::Storage(what));
+            }
         };
         let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
         self.reader.segment(&meta, bytes);
         self.index += 1;
+        self.by_block_to = 0;
         Ok(())
+    }
+
+    /// How much the next read may ask for: a block where the disk has failed to read more, to find out what it cannot.
+    fn most(&self) -> u64 {
+        if self.bytes.len() < self.by_block_to { u64_of(BLOCK_BYTES) } else { READ_BYTES_MAX }
     }
 }
 
-/// A read of what follows the first `have` bytes of a file.
-fn next_piece(id: DiskOpId, file: FileId, file_bytes: u64, have: usize) -> DiskOp {
+/// A read of what follows the first `have` bytes of a file, of at most `most` bytes.
+fn next_piece(id: DiskOpId, file: FileId, file_bytes: u64, have: usize, most: u64) -> DiskOp {
     let offset = u64_of(have);
-    let bytes = u32::try_from((file_bytes - offset).min(READ_BYTES_MAX)).unwrap_or(u32::MAX);
+    let bytes = u32::try_from((file_bytes - offset).min(most)).unwrap_or(u32::MAX);
     DiskOp::Read { id, file, offset, bytes }
 }
 

@@ -44,6 +44,7 @@ macro_rules! marks {
 marks! {
     // The engine: start.
     TornFlush => "engine: torn flush cut",
+    BlockUnreadable => "engine: block of the journal that cannot be read",
     FlushRotten => "engine: flush without its head named by the next",
     FlushBodyRotten => "engine: records lost from a flush's body",
     FlushLost => "engine: flush lost whole behind which another survived",
