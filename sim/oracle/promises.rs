@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 30] = [
+const PROMISES: [(&str, &str); 34] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -16,6 +16,7 @@ const PROMISES: [(&str, &str); 30] = [
     ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
     ("DurableMonotone", "the views that a disk promises never go back"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
+    ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
     ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
     (
         "Heals",
@@ -25,6 +26,7 @@ const PROMISES: [(&str, &str); 30] = [
     ("LeaderComplete", "the log that a view starts with holds everything committed before"),
     ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
     ("LogView", "the log view is not above the view, and equal to it while normal"),
+    ("NackSound", "a replica never says that it did not hold what rotted on its disk"),
     ("NoCommittedTruncate", "no replica cuts a copy on which a commit rests"),
     ("NoGap", "below a commit that a disk promises no entry is missing on it"),
     ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
@@ -32,8 +34,10 @@ const PROMISES: [(&str, &str); 30] = [
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
+    ("RotNotTruncated", "a start never drops what was acknowledged, whatever rotted"),
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
     ("SendImpliesDurable", "what a message claims, its sender had made durable before"),
+    ("StallNamed", "a group that stands still beyond the fault budget names an entry that no voter has"),
     ("StateSafety", "replicas that applied the same op are in the same state"),
     ("Undisturbed", "a view is left only when a quorum of the voters wishes so"),
     ("ViewChangeStable", "a replica says the same about its log as often as it is asked in one view change"),
