@@ -5,6 +5,7 @@ mod bench;
 mod format;
 mod kv;
 pub mod local_cluster;
+mod log;
 mod serve;
 mod status;
 
@@ -52,6 +53,9 @@ enum Verb {
     Bank(bank::BankArgs),
     /// Ask nodes how they are.
     Status(status::StatusArgs),
+    /// Look at a data directory that no node uses.
+    #[command(subcommand)]
+    Log(log::LogVerb),
     /// Measure.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -109,6 +113,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,
         Verb::Status(args) => status::run(&args)?,
+        Verb::Log(verb) => {
+            let (answer, is_sound) = log::run(&verb)?;
+            print(cli.output, &answer);
+            anyhow::ensure!(is_sound, "the data directory has lost something that was durable");
+            return Ok(());
+        }
         Verb::Bench(bench::BenchVerb::Cluster(args)) => bench::run(&args)?,
     };
     print(cli.output, &answer);

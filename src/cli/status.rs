@@ -43,12 +43,16 @@ fn rows(report: &StatusReport, table: &mut Table) {
     }
     for group in &report.groups {
         let commit = group.commit.map_or("-".to_owned(), |op| op.to_string());
+        let role = match group.missing {
+            Some(op) => format!("{}, lacks op {op}", group.role),
+            None => group.role.clone(),
+        };
         let digest = group.digest.chars().take(12).collect();
         table.add_row([
             report.node.to_string(),
             state.clone(),
             group.group.to_string(),
-            group.role.clone(),
+            role,
             group.view.to_string(),
             commit,
             group.applied.to_string(),

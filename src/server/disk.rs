@@ -10,12 +10,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chronon_core::engine::FileId;
+use bytes::Bytes;
+use chronon_core::engine::{BLOCK_BYTES, FileId, Inspection};
 use rustix::fs::OFlags;
 
 use super::aligned::AlignedBuffer;
@@ -136,6 +137,24 @@ impl DataDirectory {
         open_direct(OpenOptions::new().read(true), OFlags::empty(), &self.path_of(file))
     }
 
+    /// A whole file, with zeros for blocks that cannot be read; `None` when it cannot be opened.
+    fn read_what_can_be_read(&self, file: FileId) -> Option<Bytes> {
+        let file = self.open_for_reads(file).ok()?;
+        let bytes = usize::try_from(file.metadata().ok()?.len()).ok()?;
+        let mut buffer = AlignedBuffer::new(bytes.next_multiple_of(BLOCK_BYTES));
+        for (index, block) in buffer.as_mut_slice().chunks_mut(READ_BYTES).enumerate() {
+            let at = (index * READ_BYTES) as u64;
+            if read_to(&file, block, at).is_err() {
+                for (index, block) in block.chunks_mut(BLOCK_BYTES).enumerate() {
+                    if read_to(&file, block, at + (index * BLOCK_BYTES) as u64).is_err() {
+                        block.fill(0);
+                    }
+                }
+            }
+        }
+        Some(buffer.into_bytes().slice(..bytes))
+    }
+
     /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched.
     pub(super) fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         let path = self.path_of(file);
@@ -148,6 +167,32 @@ impl DataDirectory {
         }
         sync_directory(path.parent().unwrap_or(&self.path))
     }
+}
+
+/// Reads the data directory at `path` as a start would, while no process uses it; nothing is written.
+///
+/// # Errors
+/// [`InspectError`], in particular when a process uses it.
+pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
+    let directory = DataDirectory::open(path)?;
+    let inspected = chronon_core::engine::inspect(|file| directory.read_what_can_be_read(file));
+    inspected.map_err(|what| InspectError::Storage { path: path.to_owned(), what })
+}
+
+/// Why a data directory cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// It holds nothing that can be read.
+    #[error("data directory {}: {what}", .path.display())]
+    Storage {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 /// Writes `bytes` zeros to a new file and syncs it. Past the page cache, which would copy every one of them, and a piece
@@ -163,6 +208,22 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
         left -= piece as u64;
     }
     file.sync_all()
+}
+
+/// Reads up to the end of `room` or of the file.
+fn read_to(file: &File, room: &mut [u8], at: u64) -> io::Result<()> {
+    let mut have = 0;
+    while have < room.len() {
+        match file.read_at(&mut room[have..], at + have as u64)? {
+            0 => break,
+            read => have += read,
+        }
+        // The file ends within a block, and there is no reading on from there past the page cache.
+        if !have.is_multiple_of(BLOCK_BYTES) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Opens with `O_DIRECT`, or through the page cache where the filesystem knows no other way.
@@ -220,6 +281,8 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(20);
 const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
+/// Bytes asked for at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// Bytes of zeros written at a time.
 const ZEROS_BYTES: usize = 256 << 10;

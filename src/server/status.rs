@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
 use chronon_core::node::{GroupStatus, NodeStatus, Phase, Role};
-use chronon_core::types::{ClusterId, CommitIndex, NodeId};
+use chronon_core::types::{ClusterId, CommitIndex, NodeId, Op};
 use serde::Serialize;
 
 /// A node from outside, with its links.
@@ -45,6 +45,8 @@ pub struct GroupReport {
     pub head: u64,
     /// The highest op it has applied.
     pub applied: u64,
+    /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
+    pub missing: Option<u64>,
     /// Hash over all that was applied, in hex.
     pub digest: String,
 }
@@ -107,6 +109,13 @@ impl StatusReport {
                     "the replica has changed its role"
                 );
             }
+            if let Some(op) = group.missing.filter(|op| seen.is_none_or(|seen| seen.missing != Some(*op))) {
+                tracing::warn!(
+                    group = group.group,
+                    op,
+                    "an entry is not here, and is asked of the other voters"
+                );
+            }
         }
     }
 }
@@ -124,6 +133,7 @@ impl GroupReport {
             },
             head: status.head.get(),
             applied: status.applied.get(),
+            missing: status.missing.map(Op::get),
             digest: hex(status.applied_digest.as_bytes()),
         }
     }

@@ -6,4 +6,5 @@ mod history;
 mod kill;
 mod load;
 mod nemesis;
+mod rot;
 mod support;

@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::engine::disk::BLOCK_BYTES;
+use crate::engine::findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 use crate::engine::flush::{
     COMMIT_BYTES, DirectoryLine, FlushHead, Footer, Found, HEAD_FIXED_BYTES, Named, begins_flush,
     directory_bytes, footer_bytes, read_head, records, second_copies,
@@ -154,22 +155,66 @@ impl LogReader {
     /// # Errors
     /// A sentence for the operator when something durable is lost and nothing says what it was.
     pub(in crate::engine) fn finish(self, marks: &mut impl Marks) -> Result<ReadLog, String> {
-        let barrier = self.flushes.iter().map(|flush| flush.head.barrier).fold(self.recorded, u64::max);
+        let (_, read) = self.assemble(marks);
+        read
+    }
+
+    /// The same, with what was found to be not as it was written.
+    pub(in crate::engine) fn assemble(
+        self,
+        marks: &mut impl Marks,
+    ) -> (Vec<Finding>, Result<ReadLog, String>) {
         let mut chain = Chain::new(self.first, self.segments.len());
+        let followed = self.follow(&mut chain, marks);
+        let findings = core::mem::take(&mut chain.findings);
+        (findings, followed.and_then(|()| chain.finish()))
+    }
+
+    /// Every flush with a whole head.
+    pub(in crate::engine) fn describe(&self) -> Vec<InspectedFlush> {
+        let describe = |flush: &Placed| {
+            let segment = &self.segments[flush.segment];
+            let records = flush.head.records(&segment.bytes.slice(flush.at..segment.limit));
+            let record = |(ordinal, found): &(Ordinal, Found)| InspectedRecord {
+                ordinal: *ordinal,
+                what: RecordName::of(found),
+                is_whole: matches!(found, Found::Whole(_)),
+            };
+            InspectedFlush {
+                slot: segment.meta.slot,
+                offset: u64_of(flush.at),
+                number: flush.head.number,
+                barrier: flush.head.barrier,
+                commits: flush.head.commits.clone(),
+                records: records.iter().map(record).collect(),
+            }
+        };
+        self.flushes.iter().map(describe).collect()
+    }
+
+    fn follow(&self, chain: &mut Chain, marks: &mut impl Marks) -> Result<(), String> {
+        let barrier = self.flushes.iter().map(|flush| flush.head.barrier).fold(self.recorded, u64::max);
         let mut ended = false;
         for flush in &self.flushes {
-            if !self.extend(&mut chain, flush, barrier, marks)? {
+            if !self.extend(chain, flush, barrier, marks)? {
                 ended = true;
                 break;
             }
         }
         if chain.expected <= barrier {
-            return Err(self.unnamed(&chain, barrier));
+            return Err(self.unnamed(chain, barrier));
         }
-        if ended || self.begins_after(&chain) {
+        if ended || self.begins_after(chain) {
             marks.hit(Mark::TornFlush);
+            let (segment, at) = chain.reached.unwrap_or_default();
+            self.find(chain, (segment, at), chain.expected, Damage::Torn);
         }
-        chain.finish()
+        Ok(())
+    }
+
+    fn find(&self, chain: &mut Chain, (segment, at): (usize, usize), flush: u64, damage: Damage) {
+        let slot = self.segments.get(segment).map_or(0, |segment| segment.meta.slot);
+        chain.findings.push(Finding { slot, offset: u64_of(at), flush, damage });
     }
 
     /// Lets the chain go on with `flush`, and with one that is missing before it; false when it is torn there.
@@ -205,7 +250,12 @@ impl LogReader {
             }
             marks.hit(Mark::FlushBodyRotten);
         }
-        chain.take((*segment, flush.end()), head.number, head.records(&bytes));
+        let records = head.records(&bytes);
+        let lost = RecordName::lost(&records);
+        if !lost.is_empty() {
+            self.find(chain, (*segment, *at), head.number, Damage::Body(lost));
+        }
+        chain.take((*segment, flush.end()), head.number, records);
         chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
         for (group, commit) in &head.commits {
             let known = chain.commits.entry(*group).or_default();
@@ -222,8 +272,10 @@ impl LogReader {
         let guesses = guesses.into_iter().map(|body_at| records(&directory, &gap.bytes, body_at));
         let is_whole = |(_, found): &&(Ordinal, Found)| matches!(found, Found::Whole(_));
         let best = guesses.max_by_key(|records| records.iter().filter(is_whole).count());
-        let number = chain.expected;
-        chain.take((segment, gap.end), number, best.unwrap_or_default());
+        let (number, records) =
+            (chain.expected, best.unwrap_or_else(|| records(&directory, &Bytes::new(), 0)));
+        self.find(chain, (segment, gap.begin), number, Damage::Head(RecordName::lost(&records)));
+        chain.take((segment, gap.end), number, records);
         chain.tail = Some(Tail { number, hash: next.head.previous, directory });
     }
 
@@ -251,7 +303,7 @@ impl LogReader {
         };
         let Segment { bytes, limit, .. } = &self.segments[segment];
         let end = if segment == next.segment { next.at } else { *limit };
-        (segment, Gap { bytes: bytes.slice(at.min(end)..end), end })
+        (segment, Gap { bytes: bytes.slice(at.min(end)..end), begin: at, end })
     }
 
     /// Whether the bytes behind the last flush begin as one does.
@@ -295,6 +347,7 @@ impl LogReader {
 /// Bytes between two flushes, and where they end in their segment.
 struct Gap {
     bytes: Bytes,
+    begin: usize,
     end: usize,
 }
 
@@ -311,6 +364,7 @@ struct Chain {
     contents: Vec<SegmentContents>,
     records: Vec<(Ordinal, Found)>,
     commits: BTreeMap<GroupId, CommitIndex>,
+    findings: Vec<Finding>,
 }
 
 impl Chain {
@@ -323,6 +377,7 @@ impl Chain {
             contents: vec![SegmentContents::default(); segments],
             records: Vec::new(),
             commits: BTreeMap::new(),
+            findings: Vec::new(),
         }
     }
 

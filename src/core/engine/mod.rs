@@ -14,9 +14,11 @@
 //!   unknown from there on, and it is never retried.
 
 mod disk;
+mod findings;
 mod flush;
 mod format;
 mod identity;
+mod inspect;
 mod journal;
 pub(crate) mod log_reader;
 mod log_writer;
@@ -38,8 +40,10 @@ use alloc::format;
 use alloc::string::String;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
+pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
+pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, inspect};
 pub use log_reader::{RecoveredEntry, RecoveredLog};
 pub use log_writer::LogWriter;
 use opening::Opening;

@@ -233,6 +233,35 @@ fn a_flush_without_its_head_is_named_by_the_next_and_what_is_left_of_it_is_read(
 }
 
 #[test]
+fn the_oldest_flush_is_named_too_and_where_its_body_began_is_not_known() {
+    let mut disk = with_entries(4);
+    flip(&mut disk, 50);
+    let (_, opened) = Bench::open(disk).expect("the next flush names it");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![1], vec![2, 3, 4]));
+}
+
+#[test]
+fn an_inspection_names_what_is_lost_and_what_is_torn() {
+    let mut disk = with_entries(4);
+    flip(&mut disk, BLOCK_BYTES + FIRST_PAYLOAD + 200);
+    flip(&mut disk, 3 * BLOCK_BYTES + FIRST_PAYLOAD + 200);
+    let read = |file| disk.0.get(&file).cloned().map(Bytes::from);
+    let inspection = inspect(read).expect("the manifest is whole");
+    let findings: Vec<String> = inspection.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        findings,
+        [
+            "segment 0 offset 4096: flush 2 is rotten in its body; lost: group 3 op 2",
+            "segment 0 offset 12288: flush 4 is torn: it was never acknowledged"
+        ]
+    );
+    assert_eq!(inspection.flushes.len(), 4);
+    let logs = inspection.logs.expect("a start would go on");
+    assert_eq!(logs[&GROUP].entries.len(), 3);
+    assert!(inspect(|_| None).is_err(), "there is no manifest");
+}
+
+#[test]
 fn a_repaired_entry_takes_the_place_of_the_faulty_one() {
     let mut disk = with_entries(4);
     let two = follow(&first_entry());

@@ -1,0 +1,97 @@
+//! What a data directory holds, read as a start would read it, and changed in nothing.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::engine::disk::FileId;
+use crate::engine::findings::{Finding, InspectedFlush};
+use crate::engine::identity::Identity;
+use crate::engine::log_reader::{LogReader, RecoveredLog};
+use crate::engine::manifest::Manifest;
+use crate::types::{GroupId, Hash, Incarnation, NoMarks, Op, usize_of};
+
+/// A data directory from outside.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Whose it is.
+    pub identity: Identity,
+    /// How many times the node has started on it.
+    pub incarnation: Incarnation,
+    /// The snapshots that the manifest names.
+    pub snapshots: Vec<InspectedSnapshot>,
+    /// The journal's segments, oldest first.
+    pub segments: Vec<InspectedSegment>,
+    /// The flushes with a whole head, in their order.
+    pub flushes: Vec<InspectedFlush>,
+    /// What is not as it was written.
+    pub findings: Vec<Finding>,
+    /// What a start would find of each group, or why it would refuse.
+    pub logs: Result<BTreeMap<GroupId, RecoveredLog>, String>,
+}
+
+/// A snapshot that the manifest names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InspectedSnapshot {
+    /// The file.
+    pub slot: u32,
+    /// Whose state it holds.
+    pub group: GroupId,
+    /// Applied up to here.
+    pub op: Op,
+    /// Whether its bytes are those that the manifest names.
+    pub is_whole: bool,
+}
+
+/// A segment that the manifest names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InspectedSegment {
+    /// The file.
+    pub slot: u32,
+    /// Which use of the file this is.
+    pub generation: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Where the last start found its end; `None` while it may grow.
+    pub end: Option<u64>,
+    /// Whether the file is there, as long as it should be.
+    pub is_there: bool,
+}
+
+/// Reads a data directory whose files `read` gives, `None` for one that is not there, zeros for what cannot be read.
+///
+/// # Errors
+/// A sentence when there is no manifest that can be used.
+pub fn inspect(mut read: impl FnMut(FileId) -> Option<Bytes>) -> Result<Inspection, String> {
+    let manifest = read(FileId::Manifest).ok_or("there is no manifest")?;
+    let body = Manifest::open(&manifest, &mut NoMarks)?.body;
+    let snapshots = body.snapshots.iter().map(|meta| {
+        let bytes = read(FileId::Snapshot(meta.slot)).unwrap_or_default();
+        let is_whole = bytes.get(..usize_of(meta.bytes)).is_some_and(|bytes| Hash::of(bytes) == meta.hash);
+        InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.op, is_whole }
+    });
+    let snapshots = snapshots.collect();
+    // How much may have been on its way at once is not known here: everything is searched.
+    let mut reader =
+        LogReader::new(body.identity.groups.len(), usize::MAX / 2, body.first_flush, body.last_flush);
+    let mut segments = Vec::new();
+    for meta in &body.segments {
+        let bytes = read(FileId::Segment(meta.slot)).unwrap_or_default();
+        let is_there = bytes.len() == usize_of(meta.bytes);
+        segments.push(InspectedSegment {
+            slot: meta.slot,
+            generation: meta.generation,
+            bytes: meta.bytes,
+            end: meta.end,
+            is_there,
+        });
+        reader.segment(meta, bytes);
+    }
+    let flushes = reader.describe();
+    let (findings, read) = reader.assemble(&mut NoMarks);
+    let logs = read.map(|read| read.groups);
+    let (identity, incarnation) = (body.identity, body.incarnation);
+    Ok(Inspection { identity, incarnation, snapshots, segments, flushes, findings, logs })
+}
