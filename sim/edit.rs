@@ -77,6 +77,7 @@ impl FaultKind {
             | Self::CrashAtDiskOp { node, .. }
             | Self::Pause { node, .. }
             | Self::DiskStall { node, .. }
+            | Self::DiskError { node, .. }
             | Self::Rot { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),
             Self::PowerLoss { .. } => Some(self),

@@ -101,6 +101,17 @@ pub enum FaultKind {
         /// How long.
         for_ns: u64,
     },
+    /// A disk operation fails. The node stops, and somebody starts it again.
+    DiskError {
+        /// Whose.
+        node: NodeId,
+        /// The operation, counted from 1 from when the fault begins, as operations complete.
+        nth: u64,
+        /// Which operations are counted.
+        aim: Aim,
+        /// How long it is away.
+        down_ns: u64,
+    },
     /// A flush that was durable, and that the next one names, is no longer what was written.
     Rot {
         /// Whose.
@@ -216,6 +227,7 @@ impl FaultKind {
             Self::Echo { .. } => "echo",
             Self::Drop { .. } => "drop",
             Self::DiskStall { .. } => "disk_stall",
+            Self::DiskError { .. } => "disk_error",
             Self::Rot { .. } => "rot",
             Self::ClockJump { .. } => "clock_jump",
         }
@@ -226,6 +238,7 @@ impl FaultKind {
         match self {
             Self::Crash { down_ns, .. }
             | Self::CrashAtDiskOp { down_ns, .. }
+            | Self::DiskError { down_ns, .. }
             | Self::PowerLoss { down_ns, .. } => Some(down_ns),
             Self::Pause { for_ns, .. }
             | Self::Cut { for_ns, .. }
@@ -240,11 +253,14 @@ impl FaultKind {
 
     /// Whether processes die of it.
     pub fn kills(&self) -> bool {
-        matches!(self, Self::Crash { .. } | Self::CrashAtDiskOp { .. } | Self::PowerLoss { .. })
+        matches!(
+            self,
+            Self::Crash { .. } | Self::CrashAtDiskOp { .. } | Self::DiskError { .. } | Self::PowerLoss { .. }
+        )
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 12] = [
+    pub const WORDS: [(&'static str, &'static str); 13] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -255,6 +271,7 @@ impl FaultKind {
         ("echo", "links deliver again what was sent on them long before"),
         ("drop", "messages of one kind are dropped"),
         ("disk_stall", "a disk completes nothing for a while"),
+        ("disk_error", "a disk operation fails: a write, a barrier, a read or an allocation"),
         ("rot", "a flush on a disk rots, was never written, was overwritten by another, or cannot be read"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
@@ -265,7 +282,7 @@ impl fmt::Display for FaultKind {
         let word = self.word();
         match self {
             Self::Crash { node, down_ns } => write!(f, "{word} node {node}, down {}", show_span(*down_ns)),
-            Self::CrashAtDiskOp { node, nth, aim, down_ns } => {
+            Self::CrashAtDiskOp { node, nth, aim, down_ns } | Self::DiskError { node, nth, aim, down_ns } => {
                 let of = aim.word().map_or_else(String::new, |file| format!(" on a {file}"));
                 write!(f, "{word} node {node}, op {nth}{of} from now, down {}", show_span(*down_ns))
             }

@@ -138,6 +138,29 @@ impl SimDisk {
         due
     }
 
+    /// The operation with this id, while it is in flight.
+    pub fn operation(&self, id: DiskOpId) -> Option<&DiskOp> {
+        self.flying.iter().map(|flying| &flying.op).find(|op| op.id() == id)
+    }
+
+    /// The operation with this id fails. A write may have reached the cache, and after a failed barrier the cache has
+    /// forgotten some of what was in it, or written it (Rebello et al., ATC'20): a later barrier says nothing about that.
+    pub fn fail(&mut self, id: DiskOpId) -> Option<DiskDone> {
+        let index = self.flying.iter().position(|flying| flying.op.id() == id)?;
+        let Flying { serial, op, .. } = self.flying.swap_remove(index);
+        let mut draw = self.randomness.draw(Purpose::DiskCrash, self.entity, &[serial, FAILURE]);
+        match op {
+            DiskOp::Write { file, offset, data, .. } => {
+                if draw.coin() && self.durable.takes(file, offset, data.as_slice().len()) {
+                    self.unbarriered.push(Write { serial, file, offset, data });
+                }
+            }
+            DiskOp::Barrier { .. } => self.unbarriered.retain(|write| write.serial > serial || draw.coin()),
+            DiskOp::Allocate { .. } | DiskOp::Read { .. } => {}
+        }
+        Some(DiskDone { id, outcome: DiskOutcome::Failed })
+    }
+
     /// Completes the operation with this id; `None` when there is no such operation in flight.
     pub fn complete(&mut self, id: DiskOpId) -> Option<DiskDone> {
         let index = self.flying.iter().position(|flying| flying.op.id() == id)?;
@@ -291,6 +314,7 @@ const ORDER: u64 = 1;
 const ALLOCATION: u64 = 2;
 const MIX: u64 = 3;
 const UNIT: u64 = 4;
+const FAILURE: u64 = 5;
 
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use promises::promise_of;
 pub use replication::Replication;
-pub use simple::{AckedSurvives, Bounded, OnePrimary};
+pub use simple::{AckedSurvives, Bounded, FailStop, OnePrimary};
 
 use crate::disk::DiskImage;
 use crate::time::WorldTime;
@@ -317,6 +317,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<OnePrimary>::default(),
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
+        Box::<FailStop>::default(),
         Box::<Replication>::default(),
     ]
 }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 34] = [
+const PROMISES: [(&str, &str); 35] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -16,6 +16,7 @@ const PROMISES: [(&str, &str); 34] = [
     ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
     ("DurableMonotone", "the views that a disk promises never go back"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
+    ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
     ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
     (

@@ -1,10 +1,11 @@
-//! The oracles that need no more than answers and statuses: OnePrimary, AckedSurvives, SameReply, Bounded.
+//! The oracles that need no more than answers and statuses: OnePrimary, AckedSurvives, SameReply, Bounded, FailStop.
 
 use std::collections::BTreeMap;
 
 use chronon_core::consensus::VsrMessage;
+use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
 use chronon_core::kernel::Outcome;
-use chronon_core::node::{Answer, Effect, GroupStatus, Limits, Message, Role};
+use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, Message, Role};
 use chronon_core::types::{GroupId, NodeId, Op, View};
 
 use super::few::Few;
@@ -168,6 +169,57 @@ impl Oracle for AckedSurvives {
     fn count(&self, counts: &mut Counts) {
         counts.add("AckedSurvives", self.survived);
         counts.add("SameReply", self.same);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
+
+/// After a write, a barrier or an allocation failed, a node says nothing more.
+#[derive(Clone, Debug, Default)]
+pub struct FailStop {
+    /// Reads that have not completed.
+    reads: Few<NodeId, Vec<DiskOpId>>,
+    failed: Few<NodeId, bool>,
+    compared: u64,
+}
+
+impl Oracle for FailStop {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Start { node, .. } => {
+                self.failed.insert(*node, false);
+                self.reads.or_default(*node).clear();
+            }
+            Observed::DiskSubmitted { node, op: DiskOp::Read { id, .. } } => {
+                self.reads.or_default(*node).push(*id);
+            }
+            // When the node hears of it: a paused one may do so late.
+            Observed::Input { node, input: Input::Disk(done), .. } => {
+                let reads = self.reads.or_default(*node);
+                let read = reads.iter().position(|id| *id == done.id).map(|place| reads.swap_remove(place));
+                if read.is_none() && done.outcome == DiskOutcome::Failed {
+                    self.failed.insert(*node, true);
+                }
+            }
+            Observed::Step { node, effects, .. } if self.failed.get(*node) == Some(&true) => {
+                self.compared += 1;
+                if let Some(effect) = effects.iter().find(|effect| !matches!(effect, Effect::Halt(_))) {
+                    let what = format!("{effect}, after a disk operation failed");
+                    found.push(Violation::new("FailStop", what).at(*node));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["FailStop"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("FailStop", self.compared);
     }
 
     fn fork(&self) -> Box<dyn Oracle> {

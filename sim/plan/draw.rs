@@ -158,7 +158,7 @@ const STALEMATE: u64 = 1001;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 12] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 13] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -171,6 +171,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 12] = [
     echo,
     drop_kind,
     rot,
+    disk_error,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -258,6 +259,15 @@ fn drop_kind(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 
 fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
+}
+
+fn disk_error(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    match crash_at_disk_op(draw, shape) {
+        FaultKind::CrashAtDiskOp { node, nth, aim, down_ns } => {
+            FaultKind::DiskError { node, nth, aim, down_ns }
+        }
+        other => other,
+    }
 }
 
 /// Most rot hits what was written last: what lies farther back is soon covered by a snapshot.

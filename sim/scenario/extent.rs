@@ -7,7 +7,7 @@ use chronon_core::types::NodeId;
 use toml::Spanned;
 
 use super::error::Located;
-use super::shape::{AimShape, DamageShape, EndpointShape, FaultShape, LinksShape, Ns};
+use super::shape::{AimShape, CrashAtDiskOpShape, DamageShape, EndpointShape, FaultShape, LinksShape, Ns};
 use super::within;
 use crate::net::{DropRule, Endpoint};
 use crate::plan::{Aim, Damage, Fault, FaultKind};
@@ -28,13 +28,7 @@ impl Extent {
                 (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
             }
             FaultShape::CrashAtDiskOp(crash) => {
-                let (node, down_ns) = (self.node(&crash.node)?, crash.down.0);
-                let nth = u64::from(within(&crash.nth, 1, u32::MAX, "disk operation")?);
-                let aim = match crash.file {
-                    None => Aim::Any,
-                    Some(AimShape::Manifest) => Aim::Manifest,
-                    Some(AimShape::Snapshot) => Aim::Snapshot,
-                };
+                let (node, nth, aim, down_ns) = self.disk_op(crash)?;
                 (&crash.at, FaultKind::CrashAtDiskOp { node, nth, aim, down_ns })
             }
             FaultShape::PowerLoss(loss) => {
@@ -75,6 +69,10 @@ impl Extent {
             FaultShape::DiskStall(stall) => {
                 (&stall.at, FaultKind::DiskStall { node: self.node(&stall.node)?, for_ns: stall.span.0 })
             }
+            FaultShape::DiskError(error) => {
+                let (node, nth, aim, down_ns) = self.disk_op(error)?;
+                (&error.at, FaultKind::DiskError { node, nth, aim, down_ns })
+            }
             FaultShape::Rot(rot) => {
                 let how = match rot.how {
                     DamageShape::Bit => Damage::Bit,
@@ -92,6 +90,18 @@ impl Extent {
             }
         };
         Ok(Fault { at: self.moment(at)?, what })
+    }
+
+    /// Whose disk operation is meant, which, of which kind, and how long its node is away.
+    fn disk_op(&self, crash: &CrashAtDiskOpShape) -> Result<(NodeId, u64, Aim, u64), Located> {
+        let (node, down_ns) = (self.node(&crash.node)?, crash.down.0);
+        let nth = u64::from(within(&crash.nth, 1, u32::MAX, "disk operation")?);
+        let aim = match crash.file {
+            None => Aim::Any,
+            Some(AimShape::Manifest) => Aim::Manifest,
+            Some(AimShape::Snapshot) => Aim::Snapshot,
+        };
+        Ok((node, nth, aim, down_ns))
     }
 
     fn moment(&self, at: &Spanned<Ns>) -> Result<WorldTime, Located> {

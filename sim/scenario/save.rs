@@ -146,7 +146,8 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
     write!(f, "\n[[fault]]\n{} = {{ at = {}", fault.what.word(), span(fault.at.as_nanos()))?;
     match &fault.what {
         FaultKind::Crash { node, down_ns } => write!(f, ", node = {node}, down = {}", span(*down_ns))?,
-        FaultKind::CrashAtDiskOp { node, nth, aim, down_ns } => {
+        FaultKind::CrashAtDiskOp { node, nth, aim, down_ns }
+        | FaultKind::DiskError { node, nth, aim, down_ns } => {
             write!(f, ", node = {node}, nth = {nth}, down = {}", span(*down_ns))?;
             aim.word().map_or(Ok(()), |file| write!(f, ", file = \"{file}\""))?;
         }

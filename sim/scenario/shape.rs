@@ -128,6 +128,7 @@ pub(super) enum FaultShape {
     Echo(CutShape),
     Drop(DropShape),
     DiskStall(SpanOfNode),
+    DiskError(CrashAtDiskOpShape),
     Rot(RotShape),
     ClockJump(ClockJumpShape),
 }

@@ -25,6 +25,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.machine_mut(*node).die_at_disk_op(*nth, *aim, *down_ns);
                 None
             }
+            FaultKind::DiskError { node, nth, aim, down_ns } => {
+                self.machine_mut(*node).fail_at_disk_op(*nth, *aim, *down_ns);
+                None
+            }
             FaultKind::PowerLoss { down_ns, apart_ns } => {
                 for machine in 0..self.machines.len() {
                     // By its number, so that it comes back at the same moment whoever else exists.
@@ -93,6 +97,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
             FaultKind::Crash { .. }
             | FaultKind::CrashAtDiskOp { .. }
+            | FaultKind::DiskError { .. }
             | FaultKind::PowerLoss { .. }
             | FaultKind::Clog { .. }
             | FaultKind::DiskStall { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chronon_core::engine::DiskOp;
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId};
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
 use chronon_core::types::{GroupId, NodeId};
@@ -37,6 +37,10 @@ pub(super) struct Machine<A: ChrApplication> {
     held: Vec<Input>,
     /// Dies at this many more disk operations of this kind, and stays away so long.
     dies_in: Option<(u64, Aim, u64)>,
+    /// The same of operations as they complete: one fails, and the node that stops over it stays away so long.
+    fails_in: Option<(u64, Aim, u64)>,
+    /// An operation of this process has failed.
+    failed: Option<u64>,
     /// Of the processes that died.
     marks: MarkCounts,
 }
@@ -71,6 +75,8 @@ impl<A: ChrApplication> Machine<A> {
             paused: false,
             held: Vec::new(),
             dies_in: None,
+            fails_in: None,
+            failed: None,
             marks: MarkCounts::default(),
         }
     }
@@ -127,6 +133,7 @@ impl<A: ChrApplication> Machine<A> {
         self.held.clear();
         self.due = None;
         self.dies_in = None;
+        self.failed = None;
         self.disk.crash();
     }
 
@@ -143,9 +150,34 @@ impl<A: ChrApplication> Machine<A> {
         self.dies_in = Some((nth, aim, down_ns));
     }
 
-    /// Disarms it.
+    /// Arms a failure in the same way.
+    pub(super) fn fail_at_disk_op(&mut self, nth: u64, aim: Aim, down_ns: u64) {
+        self.fails_in = Some((nth, aim, down_ns));
+    }
+
+    /// Disarms both.
     pub(super) fn live_on(&mut self) {
         self.dies_in = None;
+        self.fails_in = None;
+    }
+
+    /// Completes a disk operation, or fails it when it is the one that fails.
+    pub(super) fn complete(&mut self, id: DiskOpId) -> Option<DiskDone> {
+        let op = self.disk.operation(id)?;
+        if let Some((left, _, down_ns)) = self.fails_in.as_mut().filter(|(_, aim, _)| aim.takes(op)) {
+            *left -= 1;
+            if *left == 0 {
+                self.failed = Some(*down_ns);
+                self.fails_in = None;
+                return self.disk.fail(id);
+            }
+        }
+        self.disk.complete(id)
+    }
+
+    /// How long a node stays away that stopped over an operation that failed.
+    pub(super) fn stops_for(&self) -> Option<u64> {
+        self.failed
     }
 
     /// Counts a disk operation; how long the machine stays away when this is the one it dies at.

@@ -47,7 +47,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.agenda.put(machine.stalled_until, Item::Disk { machine: index, boot, id });
             return;
         }
-        let Some(done) = machine.disk.complete(id) else { return };
+        let Some(done) = machine.complete(id) else { return };
         let node = machine.node;
         self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
         self.step_node(index, Input::Disk(done));
@@ -107,6 +107,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 }
             }
             Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Halt(reason) if let Some(down_ns) = self.machines[index].stops_for() => {
+                let (node, line) = (self.machines[index].node, format_args!("{reason}"));
+                self.trace.note(self.now, Entity::Node(node), "halt", [node.get(), 1], line);
+                self.crash(index, down_ns);
+            }
             Effect::Halt(HaltReason::Storage { what }) if self.may_halt(index) => {
                 let (node, line) = (self.machines[index].node, format_args!("{what}"));
                 self.trace.note(self.now, Entity::Node(node), "halt", [node.get(), 0], line);

@@ -87,7 +87,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<Bytes>) -> Result<Inspecti
             end: meta.end,
             is_there,
         });
-        reader.segment(meta, bytes);
+        reader.segment(meta, bytes, Vec::new());
     }
     let flushes = reader.describe();
     let (findings, read) = reader.assemble(&mut NoMarks);

@@ -52,6 +52,8 @@ struct Segment {
     bytes: Bytes,
     /// Nothing of the journal lies behind this.
     limit: usize,
+    /// Where blocks are that cannot be read; they are zeros here.
+    unreadable: Vec<usize>,
 }
 
 /// A flush with a whole head, in its place.
@@ -131,8 +133,8 @@ impl LogReader {
         Self { groups, window, first, recorded, segments: Vec::new(), flushes: Vec::new() }
     }
 
-    /// Takes the next segment: looks for the flushes in it.
-    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes) {
+    /// Takes the next segment: looks for the flushes in it. At `unreadable` blocks are that cannot be read.
+    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes, unreadable: Vec<usize>) {
         let footers = 2 * footer_bytes(self.groups);
         let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of).min(bytes.len());
         let (mut at, mut reach) = (0, 0);
@@ -147,7 +149,7 @@ impl LogReader {
                 _ => at += BLOCK_BYTES,
             }
         }
-        self.segments.push(Segment { meta: *meta, bytes, limit });
+        self.segments.push(Segment { meta: *meta, bytes, limit, unreadable });
     }
 
     /// Puts together what was read.
@@ -204,12 +206,30 @@ impl LogReader {
         if chain.expected <= barrier {
             return Err(self.unnamed(chain, barrier));
         }
+        if let Some((slot, at)) = self.unreadable_after(chain) {
+            return Err(format!(
+                "journal segment {slot}: the block at offset {at} cannot be read, and may be of a flush that was durable; \
+                 replace the node by a new one"
+            ));
+        }
         if ended || self.begins_after(chain) {
             marks.hit(Mark::TornFlush);
             let (segment, at) = chain.reached.unwrap_or_default();
             self.find(chain, (segment, at), chain.expected, Damage::Torn);
         }
         Ok(())
+    }
+
+    /// A block behind the end of the chain that cannot be read: what is torn can be, so this may have been whole.
+    fn unreadable_after(&self, chain: &Chain) -> Option<(u32, usize)> {
+        let (segment, at) = chain.reached.unwrap_or_default();
+        let within = |(index, from): (usize, usize)| {
+            let segment = self.segments.get(index)?;
+            let reach = from.saturating_add(self.window).min(segment.limit);
+            let block = segment.unreadable.iter().find(|block| (from..reach).contains(*block))?;
+            Some((segment.meta.slot, *block))
+        };
+        [(segment, at), (segment + 1, 0)].into_iter().find_map(within)
     }
 
     fn find(&self, chain: &mut Chain, (segment, at): (usize, usize), flush: u64, damage: Damage) {

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,6 +18,8 @@ use crate::engine::running::Running;
 use crate::engine::{EngineConfig, EngineError, Opened};
 use crate::types::{Blob, ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
 
+/// A block that cannot be read is asked for this many times more.
+const BLOCK_RETRIES_MAX: u32 = 2;
 /// One read asks for at most this many bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -84,6 +87,10 @@ struct ReadingSegments {
     bytes: BytesMut,
     /// Up to here the disk failed to read more than a block at once.
     by_block_to: usize,
+    /// Times in a row that it failed to read the next block.
+    failures: u32,
+    /// Blocks that it never read, by their offset.
+    unreadable: Vec<usize>,
 }
 
 impl Opening {
@@ -181,8 +188,20 @@ impl Opening {
         let groups = manifest.body.identity.groups.len();
         let ManifestBody { first_flush, last_flush, .. } = manifest.body;
         let reader = LogReader::new(groups, self.window(), first_flush, last_flush);
-        let (index, bytes, by_block_to) = (0, BytesMut::new(), 0);
-        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, by_block_to }, ids, out)
+        let (index, bytes, unreadable) = (0, BytesMut::new(), Vec::new());
+        let (by_block_to, failures) = (0, 0);
+        let reading = ReadingSegments {
+            id,
+            manifest,
+            snapshots,
+            reader,
+            index,
+            bytes,
+            by_block_to,
+            failures,
+            unreadable,
+        };
+        self.read_on(reading, ids, out)
     }
 
     /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
@@ -261,8 +280,13 @@ impl ReadingSegments {
                 self.by_block_to = self.bytes.len() + usize_of(READ_BYTES_MAX);
                 return Ok(());
             }
+            DiskOutcome::Failed if self.failures < BLOCK_RETRIES_MAX => {
+                self.failures += 1;
+                return Ok(());
+            }
             DiskOutcome::Failed => {
                 marks.hit(Mark::BlockUnreadable);
+                self.unreadable.push(self.bytes.len());
                 Blob::from(vec![0; BLOCK_BYTES])
             }
             DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => {
@@ -270,8 +294,9 @@ impl ReadingSegments {
                 return Err(EngineError::Storage(what));
             }
         };
+        self.failures = 0;
         let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
-        self.reader.segment(&meta, bytes);
+        self.reader.segment(&meta, bytes, core::mem::take(&mut self.unreadable));
         self.index += 1;
         self.by_block_to = 0;
         Ok(())

@@ -261,6 +261,61 @@ fn an_inspection_names_what_is_lost_and_what_is_torn() {
     assert!(inspect(|_| None).is_err(), "there is no manifest");
 }
 
+/// Opens a disk that fails the reads of segments that `fails` picks by slot, offset and length.
+fn open_failing(
+    mut disk: PerfectDisk,
+    mut fails: impl FnMut(u32, u64, u32) -> bool,
+) -> Result<Opened, EngineError> {
+    let mut engine = Engine::new(config());
+    let mut ops = Vec::new();
+    engine.start(CLUSTER, NODE, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+    let mut queue = VecDeque::from(ops);
+    while let Some(op) = queue.pop_front() {
+        let done = match op {
+            DiskOp::Read { id, file: FileId::Segment(slot), offset, bytes } if fails(slot, offset, bytes) => {
+                DiskDone { id, outcome: DiskOutcome::Failed }
+            }
+            op => disk.run(op),
+        };
+        let mut more = Vec::new();
+        let out = &mut DiskOut { ops: &mut more, marks: &mut NoMarks };
+        if let Some(EngineEvent::Opened(opened)) = engine.on_done(Monotonic::default(), done, out)? {
+            return Ok(opened);
+        }
+        queue.extend(more);
+    }
+    panic!("a start ends in one way or the other")
+}
+
+/// Whether a read takes in the block with this number of the first segment.
+fn takes_in(block: usize, slot: u32, offset: u64, bytes: u32) -> bool {
+    let at = crate::types::u64_of(block * BLOCK_BYTES);
+    slot == 0 && (offset..offset + u64::from(bytes)).contains(&at)
+}
+
+#[test]
+fn a_read_that_fails_is_tried_again_and_around_the_block_that_cannot_be_read() {
+    let mut failures = 0;
+    let opened = open_failing(with_entries(4), |slot, offset, bytes| {
+        failures += 1;
+        failures <= 3 && takes_in(0, slot, offset, bytes)
+    });
+    let opened = opened.expect("the disk recovers");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![], vec![1, 2, 3, 4]));
+    let opened = open_failing(with_entries(4), |slot, offset, bytes| takes_in(1, slot, offset, bytes));
+    let opened = opened.expect("the next flush names what was there");
+    assert_eq!((faulty(&opened), ops(&opened)), (vec![2], vec![1, 3, 4]));
+}
+
+#[test]
+fn a_block_at_the_end_that_cannot_be_read_is_not_taken_for_a_torn_one() {
+    let opened = open_failing(with_entries(4), |slot, offset, bytes| takes_in(3, slot, offset, bytes));
+    let Err(EngineError::Storage(what)) = opened.map(|_| ()) else {
+        panic!("a flush that may have been acknowledged is dropped")
+    };
+    assert!(what.contains("the block at offset 12288 cannot be read"), "{what}");
+}
+
 #[test]
 fn a_repaired_entry_takes_the_place_of_the_faulty_one() {
     let mut disk = with_entries(4);

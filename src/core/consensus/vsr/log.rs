@@ -14,7 +14,9 @@ use crate::types::{Entry, EntryHeader, Hash, Op, Ordinal, Timestamp, u64_of, usi
 pub(super) struct Log {
     base: Base,
     slots: VecDeque<Slot>,
-    /// Every slot up to this one is durable, or covered by the snapshot that the replica started from.
+    /// A snapshot covers the log up to here, the base included: what is faulty below is not needed.
+    covered_to: Op,
+    /// Every slot up to this one is durable, or covered.
     durable_to: Op,
 }
 
@@ -68,7 +70,7 @@ impl Slot {
 
 impl Log {
     pub(super) fn new(base: Base) -> Self {
-        Self { base, slots: VecDeque::new(), durable_to: base.op }
+        Self { base, slots: VecDeque::new(), covered_to: base.op, durable_to: base.op }
     }
 
     pub(super) fn head_op(&self) -> Op {
@@ -132,8 +134,9 @@ impl Log {
         self.slot(op).is_some_and(|slot| slot.was_durable && slot.header.hash() == hash)
     }
 
+    /// Whether the entry at `op` survives a crash: in the journal, or in the snapshot.
     pub(super) fn is_durable(&self, op: Op) -> bool {
-        op == self.base.op || self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Durable(_)))
+        op <= self.covered_to || self.slot(op).is_some_and(|slot| matches!(slot.body, Body::Durable(_)))
     }
 
     /// The lowest slot above `op` without a payload.
@@ -177,6 +180,7 @@ impl Log {
 
     /// The snapshot that the replica starts from covers the log up to `op`: what is faulty up to there is not needed here.
     pub(super) fn cover(&mut self, op: Op) {
+        self.covered_to = op;
         self.durable_to = self.durable_to.max(op);
         self.advance_durable();
     }
@@ -220,6 +224,7 @@ impl Log {
             let Some(slot) = self.slots.pop_front() else { break };
             self.base = Base::entry(slot.header);
         }
+        self.covered_to = self.covered_to.max(self.base.op);
     }
 
     fn push(&mut self, header: EntryHeader, body: Body) {

@@ -512,3 +512,35 @@ fn a_faulty_entry_is_neither_held_nor_nacked_and_is_repaired_from_a_peer() {
     backup.sync();
     assert_eq!(told(&backup)[1], (2, true, false));
 }
+
+#[test]
+fn what_a_snapshot_covers_is_held_whatever_of_it_rotted() {
+    let genesis = init(3).genesis();
+    let mut entries = vec![follow(&genesis, 1)];
+    for _ in 0..2 {
+        entries.push(follow(entries[entries.len() - 1].header(), 1));
+    }
+    let mut first = Stage::fresh(3);
+    first.turn(|replica, turn| replica.begin(turn));
+    for entry in &entries {
+        first.hear(1, prepare(1, entry)).0.expect("it is taken");
+    }
+    let staged = usize_of(first.journal.last().get());
+    let mut groups = crate::engine::log_reader::recovered(first.journal.take(staged));
+    let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
+    let whole = log.clone();
+    let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
+    *second = RecoveredEntry::Faulty(*second.header());
+    let snapshot = *entries[1].header();
+    let replica = VsrNode::recover(init(3), NodeId::new(3), snapshot, &log, &mut NoMarks).expect("readable");
+    assert_eq!(replica.missing(), None, "it is in the snapshot");
+    let message = replica.view_change_message(Op::new(2), &replica.suffix_headers());
+    assert!(message.suffix.iter().all(|slot| slot.present), "{message:?}");
+
+    // A later snapshot, and the log forgets what it covers.
+    let mut replica =
+        VsrNode::recover(init(3), NodeId::new(3), genesis, &whole, &mut NoMarks).expect("readable");
+    replica.log.forget_to(Op::new(2));
+    let message = replica.view_change_message(Op::new(2), &replica.suffix_headers());
+    assert!(message.suffix.iter().all(|slot| slot.present), "{message:?}");
+}
