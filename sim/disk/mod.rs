@@ -212,6 +212,20 @@ impl SimDisk {
         self.unreadable.insert((file, offset / BLOCK_BYTES as u64));
     }
 
+    /// Blocks that cannot be read can be again, but for those within the bytes that `keeps` gives of a file.
+    pub fn cure(&mut self, keeps: &[(FileId, Range<u64>)]) {
+        let kept = |file: FileId, block: u64| {
+            let at = block * BLOCK_BYTES as u64;
+            keeps.iter().any(|(other, bytes)| *other == file && bytes.contains(&at))
+        };
+        self.unreadable.retain(|(file, block)| kept(*file, *block));
+    }
+
+    /// Whether there is any block that cannot be read.
+    pub fn is_spoilt(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
+
     /// The power fails, or the process dies and the kernel forgets: what no barrier covered survives in part.
     pub fn crash(&mut self) {
         let flying = std::mem::take(&mut self.flying);

@@ -170,6 +170,8 @@ pub enum Observed<'a> {
     Stalled {
         /// One a group.
         stalls: &'a [Stall],
+        /// Nodes that have halted.
+        halted: &'a [NodeId],
     },
     /// The healed world has converged, and the run is over. What can be judged only as a whole is judged now.
     End,

@@ -205,7 +205,7 @@ impl Replication {
     }
 
     /// A group stands still for want of an entry: no voter that runs has it.
-    fn judge_stall(&mut self, group: GroupId, op: u64) -> Option<Violation> {
+    fn judge_stall(&mut self, group: GroupId, op: u64, halted: &[NodeId]) -> Option<Violation> {
         self.stalls += 1;
         let entries =
             || self.disks.iter().filter_map(|(node, disk)| Some((node, disk.log(group)?.entry(op)?)));
@@ -214,7 +214,8 @@ impl Replication {
             let what = format!("it stands still for want of op {op}, which rotted nowhere");
             return Some(Violation::new("Heals", what).of(group));
         };
-        let (node, _) = entries().find(|(_, entry)| entry.hash == lost.hash && entry.is_whole())?;
+        let mut running = entries().filter(|(node, _)| !halted.contains(node));
+        let (node, _) = running.find(|(_, entry)| entry.hash == lost.hash && entry.is_whole())?;
         let what = format!("it stands still for want of op {op}, which is whole on the disk of a voter");
         Some(Violation::new("Heals", what).at(node).of(group))
     }
@@ -354,9 +355,9 @@ impl Oracle for Replication {
                 }
                 return;
             }
-            Observed::Stalled { stalls } => {
+            Observed::Stalled { stalls, halted } => {
                 for Stall { group, op } in *stalls {
-                    found.extend(self.judge_stall(*group, op.get()));
+                    found.extend(self.judge_stall(*group, op.get(), halted));
                 }
                 self.judge_histories(found);
                 return;

@@ -5,6 +5,7 @@ use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Effect, HaltReason, Input, Role};
 
 use super::machine::{self, Process};
+use super::rot;
 use super::{Failure, Item, World};
 use crate::oracle::Observed;
 use crate::random::Purpose;
@@ -19,6 +20,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         machine.boot += 1;
+        rot::cure(&mut machine.disk);
         let (node, boot) = (machine.node, machine.boot);
         let entropy = self.randomness.draw(Purpose::Entropy, node.get(), &[boot]).bytes32();
         machine.process = Some(Process::new(&self.config, self.application.clone(), node, entropy));

@@ -15,7 +15,7 @@ use chronon_core::types::{GroupId, NodeId, Quorums};
 
 use super::World;
 use crate::config::WorldConfig;
-use crate::disk::DiskImage;
+use crate::disk::{DiskImage, SimDisk};
 use crate::journal::{self, Placed, Proven, Record, RecordKind};
 use crate::oracle::Observed;
 use crate::plan::Damage;
@@ -114,6 +114,16 @@ fn damaged(
             (0..data.len(), bytes)
         }
         Damage::Unreadable => (piece(BLOCK_BYTES, draw), Vec::new()),
+    }
+}
+
+/// Blocks that cannot be read count only in flushes of the last use of their segment: where a file is used again the
+/// device has found others for them. Else they might lie where the journal ends, and nobody can tell what was there.
+pub(super) fn cure(disk: &mut SimDisk) {
+    if disk.is_spoilt() {
+        let flushes = journal::on_disk(disk.durable()).into_iter();
+        let places = flushes.map(|flush| (flush.file, flush.offset..flush.offset + flush.data.len() as u64));
+        disk.cure(&places.collect::<Vec<_>>());
     }
 }
 

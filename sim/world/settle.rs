@@ -130,7 +130,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.tally.stalled += 1;
         let line = format_args!("{stalls:?}");
         self.trace.note(self.now, Entity::World, "stalled", [self.steps, stalls.len() as u64], line);
-        self.judges.see(self.now, &Observed::Stalled { stalls });
+        let halted: Vec<NodeId> = self.nodes.iter().copied().filter(|node| self.has_halted(*node)).collect();
+        self.judges.see(self.now, &Observed::Stalled { stalls, halted: &halted });
         self.stage = Stage::Over;
     }
 

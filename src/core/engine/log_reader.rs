@@ -220,16 +220,20 @@ impl LogReader {
         Ok(())
     }
 
-    /// A block behind the end of the chain that cannot be read: what is torn can be, so this may have been whole.
+    /// A block that cannot be read, of the flush that would go on behind the end of the chain: what is torn can be read,
+    /// so this may have been whole.
     fn unreadable_after(&self, chain: &Chain) -> Option<(u32, usize)> {
-        let (segment, at) = chain.reached.unwrap_or_default();
-        let within = |(index, from): (usize, usize)| {
+        let (index, at) = chain.reached.unwrap_or_default();
+        let within = |index: usize, at: usize| {
             let segment = self.segments.get(index)?;
-            let reach = from.saturating_add(self.window).min(segment.limit);
-            let block = segment.unreadable.iter().find(|block| (from..reach).contains(*block))?;
+            let head = self.flushes.iter().find(|flush| (flush.segment, flush.at) == (index, at));
+            let end = head.map_or(at + BLOCK_BYTES, Placed::end).min(segment.limit);
+            let block = segment.unreadable.iter().find(|block| (at..end).contains(*block))?;
             Some((segment.meta.slot, *block))
         };
-        [(segment, at), (segment + 1, 0)].into_iter().find_map(within)
+        // The next segment has a flush that was acknowledged only if this one was sealed.
+        let is_sealed = self.segments.get(index).is_some_and(|segment| self.footer(segment).is_some());
+        within(index, at).or_else(|| within(index + 1, 0).filter(|_| is_sealed))
     }
 
     fn find(&self, chain: &mut Chain, (segment, at): (usize, usize), flush: u64, damage: Damage) {
@@ -351,14 +355,18 @@ impl LogReader {
         )
     }
 
-    /// What the footer of a sealed segment says of it.
-    fn footer_says(&self, segment: &Segment) -> String {
+    /// The footer of a segment that was sealed.
+    fn footer(&self, segment: &Segment) -> Option<Footer> {
         let copy = footer_bytes(self.groups);
         let footers = segment.bytes.len().saturating_sub(2 * copy);
-        let mut copies = segment.bytes[footers..].chunks(copy);
-        let Some(footer) = copies.find_map(|copy| Footer::from_layout(copy, segment.meta.generation)) else {
-            return String::new();
-        };
+        segment.bytes[footers..]
+            .chunks(copy)
+            .find_map(|copy| Footer::from_layout(copy, segment.meta.generation))
+    }
+
+    /// What the footer of a sealed segment says of it.
+    fn footer_says(&self, segment: &Segment) -> String {
+        let Some(footer) = self.footer(segment) else { return String::new() };
         let groups = footer.groups.iter().map(|(group, op, ..)| format!("group {group} up to op {op}"));
         format!(" (its footer: {})", groups.collect::<Vec<_>>().join(", "))
     }

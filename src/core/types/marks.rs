@@ -64,6 +64,7 @@ marks! {
     SnapshotInForce => "engine: snapshot in force",
     PinnedByPromise => "engine: promise written again so that its segment can go",
     // VSR: start.
+    FaultyRepairedInViewChange => "vsr: faulty entry repaired while logs are collected",
     RestartWithFaultyEntry => "vsr: restart with a faulty entry",
     RestartWithoutPayload => "vsr: header without payload after a restart",
     RestartInViewChange => "vsr: restart within a view change",

@@ -110,17 +110,16 @@ impl VsrNode {
         commit: CommitIndex,
         entries: Vec<Entry>,
     ) -> Result<(), Discard> {
-        // While messages of a view change are being collected, the log stays as this replica's own message tells it.
-        let open = match &self.status {
-            Status::Primary(_) => false,
-            Status::Backup(_) => true,
-            Status::ViewChange(change) => matches!(change.phase, Phase::CatchingUp(_) | Phase::Repairing),
-        };
-        if from == self.me || !open {
+        if from == self.me || matches!(self.status, Status::Primary(_)) {
             return Err(Discard::OutOfPlace);
         }
         if !entries.is_sorted_by(|a, b| a.op() < b.op()) {
             return Err(Discard::Inconsistent);
+        }
+        if let Status::ViewChange(ViewChange { phase: Phase::Collecting(_) | Phase::Silent, .. }) =
+            &self.status
+        {
+            return self.take_faulty(turn, entries);
         }
         let same_log = self.follows() && log_view == self.log_view;
         let mut useful = false;
@@ -142,6 +141,21 @@ impl VsrNode {
             self.go_on_after_repair(turn);
         }
         Ok(())
+    }
+
+    /// While messages of a view change are being collected, the log stays as this replica's own message tells it; what
+    /// rotted of it is taken, and counts as present once it is durable again.
+    fn take_faulty(&mut self, turn: &mut Turn<'_, impl Marks>, entries: Vec<Entry>) -> Result<(), Discard> {
+        let mut useful = false;
+        for entry in entries {
+            self.check_entry(&entry)?;
+            if self.log.wants(&entry) && self.log.was_durable(entry.op(), entry.hash()) {
+                turn.marks.hit(Mark::FaultyRepairedInViewChange);
+                self.extend_or_fill(turn, entry)?;
+                useful = true;
+            }
+        }
+        if useful { Ok(()) } else { Err(Discard::OutOfPlace) }
     }
 
     /// Takes an entry that is known to be committed; whether it was news. It replaces whatever contradicts it: what

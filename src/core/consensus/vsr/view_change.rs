@@ -395,10 +395,14 @@ impl VsrNode {
                 self.ask(turn);
             }
             Status::ViewChange(change) => {
-                if matches!(change.phase, Phase::Collecting(_)) {
+                let collects = matches!(change.phase, Phase::Collecting(_));
+                if collects {
                     turn.marks.hit(Mark::LogToldAgain);
                 }
                 self.go_on_with_view_change(turn);
+                if collects {
+                    self.ask(turn);
+                }
                 self.ask_later(turn);
             }
         }
