@@ -134,6 +134,11 @@ impl SimDisk {
                 last.after(draw.tailed(self.model.barrier_ns))
             }
         };
+        // The device finds other blocks for those that it cannot read as soon as they are to be written, torn or not.
+        if let DiskOp::Write { file, offset, data, .. } = &op {
+            let written = blocks(*offset, data.as_slice().len());
+            self.unreadable.retain(|(other, block)| other != file || !written.contains(block));
+        }
         self.flying.push(Flying { serial: self.serial, due, op });
         due
     }
@@ -177,8 +182,6 @@ impl SimDisk {
             }
             DiskOp::Write { file, offset, data, .. } => {
                 if self.durable.takes(file, offset, data.as_slice().len()) {
-                    let written = blocks(offset, data.as_slice().len());
-                    self.unreadable.retain(|(other, block)| *other != file || !written.contains(block));
                     self.unbarriered.push(Write { serial, file, offset, data });
                     DiskOutcome::Done
                 } else {

@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use chronon_core::engine::{BLOCK_BYTES, FileId, Inspection};
+use chronon_core::engine::{BLOCK_BYTES, FileId, Inspection, ReadFile};
 use rustix::fs::OFlags;
 
 use super::aligned::AlignedBuffer;
@@ -138,21 +137,24 @@ impl DataDirectory {
     }
 
     /// A whole file, with zeros for blocks that cannot be read; `None` when it cannot be opened.
-    fn read_what_can_be_read(&self, file: FileId) -> Option<Bytes> {
+    fn read_what_can_be_read(&self, file: FileId) -> Option<ReadFile> {
         let file = self.open_for_reads(file).ok()?;
         let bytes = usize::try_from(file.metadata().ok()?.len()).ok()?;
         let mut buffer = AlignedBuffer::new(bytes.next_multiple_of(BLOCK_BYTES));
+        let mut unreadable = Vec::new();
         for (index, block) in buffer.as_mut_slice().chunks_mut(READ_BYTES).enumerate() {
-            let at = (index * READ_BYTES) as u64;
-            if read_to(&file, block, at).is_err() {
+            let at = index * READ_BYTES;
+            if read_to(&file, block, at as u64).is_err() {
                 for (index, block) in block.chunks_mut(BLOCK_BYTES).enumerate() {
-                    if read_to(&file, block, at + (index * BLOCK_BYTES) as u64).is_err() {
+                    let at = at + index * BLOCK_BYTES;
+                    if read_to(&file, block, at as u64).is_err() {
                         block.fill(0);
+                        unreadable.push(at);
                     }
                 }
             }
         }
-        Some(buffer.into_bytes().slice(..bytes))
+        Some(ReadFile { bytes: buffer.into_bytes().slice(..bytes), unreadable })
     }
 
     /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched.

@@ -60,25 +60,32 @@ pub struct InspectedSegment {
     pub is_there: bool,
 }
 
-/// Reads a data directory whose files `read` gives, `None` for one that is not there, zeros for what cannot be read.
+/// A file of a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct ReadFile {
+    /// What is in it, with zeros for blocks that cannot be read.
+    pub bytes: Bytes,
+    /// Where these begin.
+    pub unreadable: Vec<usize>,
+}
+
+/// Reads a data directory whose files `read` gives, `None` for one that is not there.
 ///
 /// # Errors
 /// A sentence when there is no manifest that can be used.
-pub fn inspect(mut read: impl FnMut(FileId) -> Option<Bytes>) -> Result<Inspection, String> {
+pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspection, String> {
     let manifest = read(FileId::Manifest).ok_or("there is no manifest")?;
-    let body = Manifest::open(&manifest, &mut NoMarks)?.body;
+    let body = Manifest::open(&manifest.bytes, &mut NoMarks)?.body;
     let snapshots = body.snapshots.iter().map(|meta| {
-        let bytes = read(FileId::Snapshot(meta.slot)).unwrap_or_default();
+        let ReadFile { bytes, .. } = read(FileId::Snapshot(meta.slot)).unwrap_or_default();
         let is_whole = bytes.get(..usize_of(meta.bytes)).is_some_and(|bytes| Hash::of(bytes) == meta.hash);
         InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.op, is_whole }
     });
     let snapshots = snapshots.collect();
-    // How much may have been on its way at once is not known here: everything is searched.
-    let mut reader =
-        LogReader::new(body.identity.groups.len(), usize::MAX / 2, body.first_flush, body.last_flush);
+    let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.last_flush);
     let mut segments = Vec::new();
     for meta in &body.segments {
-        let bytes = read(FileId::Segment(meta.slot)).unwrap_or_default();
+        let ReadFile { bytes, unreadable } = read(FileId::Segment(meta.slot)).unwrap_or_default();
         let is_there = bytes.len() == usize_of(meta.bytes);
         segments.push(InspectedSegment {
             slot: meta.slot,
@@ -87,7 +94,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<Bytes>) -> Result<Inspecti
             end: meta.end,
             is_there,
         });
-        reader.segment(meta, bytes, Vec::new());
+        reader.segment(meta, bytes, unreadable);
     }
     let flushes = reader.describe();
     let (findings, read) = reader.assemble(&mut NoMarks);

@@ -75,6 +75,7 @@ impl Journal {
         first_flush: u64,
         meta: SegmentMeta,
     ) -> Self {
+        let named = log.tail.is_some();
         let (number, hash, directory) = match log.tail {
             Some(tail) => (tail.number, tail.hash, tail.directory),
             None => (first_flush - 1, Hash::ZERO, Vec::new()),
@@ -92,7 +93,8 @@ impl Journal {
             directory,
             barrier: number,
             in_flight: VecDeque::new(),
-            idle_since: None,
+            // A mark at once: until something follows the last flush of the run before, nothing names it.
+            idle_since: named.then(Monotonic::default),
             blocked: false,
         }
     }

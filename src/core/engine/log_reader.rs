@@ -35,8 +35,6 @@ use crate::types::{
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct LogReader {
     groups: usize,
-    /// How far past the last whole flush a later one can lie: what may have been on its way at once.
-    window: usize,
     /// The number that the oldest flush must have.
     first: u64,
     /// Every flush up to this one was read at the start before, and may have been acknowledged.
@@ -129,21 +127,21 @@ pub(in crate::engine) struct JournalLog {
 }
 
 impl LogReader {
-    pub(in crate::engine) fn new(groups: usize, window: usize, first: u64, recorded: u64) -> Self {
-        Self { groups, window, first, recorded, segments: Vec::new(), flushes: Vec::new() }
+    pub(in crate::engine) fn new(groups: usize, first: u64, recorded: u64) -> Self {
+        Self { groups, first, recorded, segments: Vec::new(), flushes: Vec::new() }
     }
 
     /// Takes the next segment: looks for the flushes in it. At `unreadable` blocks are that cannot be read.
     pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes, unreadable: Vec<usize>) {
         let footers = 2 * footer_bytes(self.groups);
         let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of).min(bytes.len());
-        let (mut at, mut reach) = (0, 0);
-        // A segment that recovery has ended is searched whole: whatever was in it may have been acknowledged.
-        while at < limit && (meta.end.is_some() || at < reach + self.window) {
+        let mut at = 0;
+        // Searched whole: whatever is in it may tell that something before it was acknowledged.
+        while at < limit {
             match read_head(&bytes[at..limit], meta.generation, u64_of(at)) {
                 Ok(head) if head.flush_bytes <= limit - at => {
                     let flush = Placed { segment: self.segments.len(), at, head };
-                    (at, reach) = (flush.end(), flush.end());
+                    at = flush.end();
                     self.flushes.push(flush);
                 }
                 _ => at += BLOCK_BYTES,
@@ -227,12 +225,17 @@ impl LogReader {
         let within = |index: usize, at: usize| {
             let segment = self.segments.get(index)?;
             let head = self.flushes.iter().find(|flush| (flush.segment, flush.at) == (index, at));
-            let end = head.map_or(at + BLOCK_BYTES, Placed::end).min(segment.limit);
+            let begins = segment.bytes.get(at..segment.limit);
+            let begins = begins.is_some_and(|bytes| begins_flush(bytes, segment.meta.generation));
+            // How long a head is whose first block alone can be read nobody knows.
+            let end = head.map_or(if begins { segment.limit } else { at + BLOCK_BYTES }, Placed::end);
+            let end = end.min(segment.limit);
             let block = segment.unreadable.iter().find(|block| (at..end).contains(*block))?;
             Some((segment.meta.slot, *block))
         };
-        // The next segment has a flush that was acknowledged only if this one was sealed.
-        let is_sealed = self.segments.get(index).is_some_and(|segment| self.footer(segment).is_some());
+        // The next segment has a flush that was acknowledged only if this one was sealed, or ended by a start.
+        let ends = |segment: &Segment| segment.meta.end.is_some() || self.footer(segment).is_some();
+        let is_sealed = self.segments.get(index).is_none_or(ends);
         within(index, at).or_else(|| within(index + 1, 0).filter(|_| is_sealed))
     }
 

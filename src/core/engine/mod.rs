@@ -43,7 +43,7 @@ pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, Fi
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
-pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, inspect};
+pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, ReadFile, inspect};
 pub use log_reader::{RecoveredEntry, RecoveredLog};
 pub use log_writer::LogWriter;
 use opening::Opening;

@@ -159,12 +159,6 @@ impl Opening {
         Ok(None)
     }
 
-    /// As far past the chain's end as flushes can have been in flight, twice the largest each.
-    fn window(&self) -> usize {
-        let flush = 2 * u64::from(self.config.flush_bytes_max);
-        usize_of(flush * (u64::from(self.config.flushes_in_flight_max) + 1))
-    }
-
     /// Asks for the next piece of a snapshot, or goes on to the segments when all are read.
     fn read_snapshots(
         &mut self,
@@ -187,7 +181,7 @@ impl Opening {
         let ReadingSnapshots { id, manifest, read: snapshots, .. } = reading;
         let groups = manifest.body.identity.groups.len();
         let ManifestBody { first_flush, last_flush, .. } = manifest.body;
-        let reader = LogReader::new(groups, self.window(), first_flush, last_flush);
+        let reader = LogReader::new(groups, first_flush, last_flush);
         let (index, bytes, unreadable) = (0, BytesMut::new(), Vec::new());
         let (by_block_to, failures) = (0, 0);
         let reading = ReadingSegments {

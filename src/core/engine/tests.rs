@@ -245,7 +245,8 @@ fn an_inspection_names_what_is_lost_and_what_is_torn() {
     let mut disk = with_entries(4);
     flip(&mut disk, BLOCK_BYTES + FIRST_PAYLOAD + 200);
     flip(&mut disk, 3 * BLOCK_BYTES + FIRST_PAYLOAD + 200);
-    let read = |file| disk.0.get(&file).cloned().map(Bytes::from);
+    let file = |bytes| ReadFile { bytes: Bytes::from(bytes), unreadable: Vec::new() };
+    let read = |id| disk.0.get(&id).cloned().map(file);
     let inspection = inspect(read).expect("the manifest is whole");
     let findings: Vec<String> = inspection.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -314,6 +315,26 @@ fn a_block_at_the_end_that_cannot_be_read_is_not_taken_for_a_torn_one() {
         panic!("a flush that may have been acknowledged is dropped")
     };
     assert!(what.contains("the block at offset 12288 cannot be read"), "{what}");
+
+    // The first flush of a new run: the segment before it was ended by the start, and has no footer.
+    let (mut bench, _) = Bench::open(with_entries(3)).expect("it opens again");
+    bench.append(Record::Truncation { group: GROUP, above: Op::new(2) });
+    bench.flush();
+    let opened = open_failing(bench.disk, |slot, offset, _| slot == 2 && offset == 0);
+    assert!(matches!(opened, Err(EngineError::Storage(what)) if what.contains("cannot be read")));
+}
+
+#[test]
+fn a_head_of_several_blocks_of_which_one_cannot_be_read_is_not_taken_for_a_torn_one() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    let mut entry = first_entry();
+    for _ in 0..30 {
+        bench.append(Record::Entry(entry.clone()));
+        entry = follow(&entry);
+    }
+    bench.flush();
+    let opened = open_failing(bench.disk, |slot, offset, bytes| takes_in(1, slot, offset, bytes));
+    assert!(matches!(opened, Err(EngineError::Storage(what)) if what.contains("cannot be read")));
 }
 
 #[test]

@@ -10,8 +10,12 @@ use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Op, RequestNumber, Timestamp, u64_of, usize_of,
+    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, Op, RequestNumber, Timestamp,
+    u64_of, usize_of,
 };
+
+/// So long a replica may keep the floor down before it takes a snapshot that its own journal does not ask for.
+const SNAPSHOT_FOLLOWS_AFTER: Nanos = Nanos::from_secs(10);
 
 /// A group's replica with everything that belongs to it alone.
 #[derive(Clone)]
@@ -25,6 +29,8 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     /// The wake-up that is prepared and not applied yet.
     waking: Option<Op>,
     led: bool,
+    /// Since when this replica has kept segments of the others from being freed.
+    holds_floor_since: Option<Monotonic>,
     discards: BTreeMap<Discard, u64>,
     executed: Vec<Executed>,
 }
@@ -38,6 +44,7 @@ impl<A: ChrApplication> Group<A> {
             waiting: BTreeMap::new(),
             waking: None,
             led: false,
+            holds_floor_since: None,
             discards: BTreeMap::new(),
             executed: Vec::new(),
         }
@@ -45,6 +52,16 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn id(&self) -> GroupId {
         self.replica.group()
+    }
+
+    /// Whether this replica has kept the floor down for long: its own journal may be short enough, and another voter's
+    /// be full of what a snapshot here would let it free.
+    pub(in crate::node) fn must_follow_with_a_snapshot(&mut self, now: Monotonic) -> bool {
+        if !self.replica.holds_floor_down() {
+            self.holds_floor_since = None;
+            return false;
+        }
+        now.since(*self.holds_floor_since.get_or_insert(now)) >= SNAPSHOT_FOLLOWS_AFTER
     }
 
     pub(in crate::node) fn executor(&self) -> &Executor<A> {

@@ -343,6 +343,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
         }
         running.groups.iter_mut().for_each(|group| group.replica.forget());
+        let now = self.now.monotonic;
+        let follows: Vec<GroupId> = running
+            .groups
+            .iter_mut()
+            .filter_map(|group| group.must_follow_with_a_snapshot(now).then(|| group.id()))
+            .collect();
         if let Some(pins) = self.engine.pins() {
             for id in pins.promises {
                 self.with_group(id, effects, |group, turn| group.replica.renew_promise(turn));
@@ -351,6 +357,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             if let Some(id) = pins.snapshots.iter().min_by_key(|group| saved(group)) {
                 self.save_snapshot(*id);
             }
+        }
+        for id in follows {
+            self.marks.hit(Mark::SnapshotFollows);
+            self.save_snapshot(id);
         }
         self.emit_disk_ops(effects);
     }

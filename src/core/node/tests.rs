@@ -422,7 +422,7 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
 }
 
 #[test]
-fn the_floor_of_an_idle_group_rises_with_the_snapshots_and_after_a_restart_of_all() {
+fn the_floor_of_an_idle_group_rises_as_all_follow_with_snapshots_and_after_a_restart_of_all() {
     let mut cluster = Cluster::new(3);
     cluster.run(500);
     let session = cluster.register(9);
@@ -437,11 +437,11 @@ fn the_floor_of_an_idle_group_rises_with_the_snapshots_and_after_a_restart_of_al
         };
         cluster.nodes.iter().map(group).collect()
     };
-    for place in 0..3 {
-        assert!(floors(&cluster).iter().all(|(floor, _)| *floor == 0), "a voter has no snapshot yet");
-        cluster.nodes[place].as_mut().expect("it runs").save_snapshot(GROUP);
-        cluster.run(1000);
-    }
+    cluster.nodes[0].as_mut().expect("it runs").save_snapshot(GROUP);
+    cluster.run(5_000);
+    assert!(floors(&cluster).iter().all(|(floor, _)| *floor == 0), "the others have no snapshot yet");
+    // Their own journals are short: they follow because the first one's waits for them.
+    cluster.run(10_000);
     assert!(floors(&cluster).iter().all(|(floor, applied)| floor == applied), "{:?}", floors(&cluster));
     for place in 0..3 {
         cluster.stop(place);

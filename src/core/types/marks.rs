@@ -123,6 +123,7 @@ marks! {
     EvictedRefused => "kernel: command of an evicted session refused",
     OutOfOrderRefused => "kernel: command out of order refused",
     CommandRefused => "kernel: application refuses a command",
+    SnapshotFollows => "node: snapshot taken for others' journals",
     SnapshotTaken => "kernel: snapshot taken",
     SnapshotWaits => "kernel: snapshot waits for one that is being saved",
     SnapshotRestored => "kernel: snapshot restored",

@@ -146,6 +146,12 @@ impl Log {
         self.slots.iter().skip(skip).find(|slot| slot.is_missing()).map(|slot| slot.header.op())
     }
 
+    /// The lowest slot above `op` whose payload was on this disk, and is not here.
+    pub(super) fn first_faulty_above(&self, op: Op) -> Option<Op> {
+        let mut above = self.slots.iter().skip_while(|slot| slot.header.op() <= op);
+        above.find(|slot| slot.is_missing() && slot.was_durable).map(|slot| slot.header.op())
+    }
+
     /// The highest op up to `to` below which, from `from` on, no payload is missing.
     pub(super) fn held_to(&self, from: Op, to: Op) -> Op {
         let mut held = from;

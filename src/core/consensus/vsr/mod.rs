@@ -411,6 +411,12 @@ impl VsrNode {
         self.saved.iter().copied().min().unwrap_or_default()
     }
 
+    /// Whether this replica is the one that keeps the floor down: a voter has a snapshot of more.
+    pub fn holds_floor_down(&self) -> bool {
+        let own = self.saved();
+        own == self.floor() && self.saved.iter().any(|saved| *saved > own)
+    }
+
     /// A snapshot on this disk covers the replica up to `op`.
     pub fn set_saved(&mut self, op: Op, marks: &mut impl Marks) {
         self.note_saved(self.me, op, marks);

@@ -39,6 +39,10 @@ impl VsrNode {
                 let (from, to) = (self.commit.next(), chosen.anchor()?);
                 (from <= to).then_some((from, to))
             }
+            Status::ViewChange(ViewChange { phase: Phase::Collecting(_), .. }) => {
+                let faulty = self.log.first_faulty_above(self.applied)?;
+                Some((faulty, self.log.head_op().min(faulty.plus(most))))
+            }
             Status::Primary(_) | Status::ViewChange(_) => self.wanted_payloads(most),
             Status::Backup(backup) => self.wanted_payloads(most).or_else(|| {
                 let from = self.log.head_op().next();
