@@ -1,10 +1,11 @@
 //! Reading the journal after a start: what is whole, what is torn, what is rotten.
 //!
-//! Flushes are numbered without gaps and chained by hash. Everything that was ever acknowledged is at or below the last
-//! known barrier: the highest that any flush tells of, or the end that the manifest recorded at the start before.
+//! Flushes are numbered without gaps and chained by hash. The last known barrier is the highest that any flush tells of,
+//! or the end that the manifest recorded at the start before.
 //!
-//! * Above it, the first flush that does not continue the chain is *torn*: it was never acknowledged, and the journal
-//!   ends before it.
+//! * Above it, the first flush that does not continue the chain is *torn*, and the journal ends before it. One that was
+//!   acknowledged before a later flush, or the idle mark, told of it, and that rotted since, cannot be told from a torn
+//!   one: it counts among what a node may lose whole.
 //! * At or below it, whatever is not whole is *rotten*: it may have been acknowledged, and is named by its own
 //!   directory or by the next flush, which repeats that. Its entries are faulty: their headers are known, their payloads
 //!   are to come from peers. The node refuses to go on only when nothing names what was lost, or when it lost the newest
