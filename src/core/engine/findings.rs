@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::engine::flush::{Found, Named};
+use crate::engine::flush::Found;
 use crate::engine::record::Record;
 use crate::types::{CommitIndex, GroupId, Op, Ordinal};
 
@@ -102,21 +102,25 @@ impl fmt::Display for Finding {
 }
 
 impl RecordName {
-    pub(in crate::engine) fn of(found: &Found) -> Self {
+    pub(in crate::engine) fn of_found(found: &Found) -> Self {
         match found {
-            Found::Whole(Record::Entry(entry)) => Self::Entry(entry.header().group(), entry.op()),
-            Found::Whole(Record::Truncation { group, above })
-            | Found::Lost(Named::Truncation { group, above }) => Self::Truncation(*group, *above),
-            Found::Whole(Record::HardState { group, .. }) | Found::Lost(Named::HardState { group, .. }) => {
-                Self::Promise(*group)
-            }
-            Found::Lost(Named::Entry(header)) => Self::Entry(header.group(), header.op()),
+            Found::Whole(record) => Self::of_record(record),
+            Found::FaultyEntry(header) => Self::Entry(header.group(), header.op()),
+            Found::LostPromise(group) => Self::Promise(*group),
+        }
+    }
+
+    pub(in crate::engine) fn of_record(record: &Record) -> Self {
+        match record {
+            Record::Entry(entry) => Self::Entry(entry.header().group(), entry.op()),
+            Record::Truncation { group, above } => Self::Truncation(*group, *above),
+            Record::HardState { group, .. } => Self::Promise(*group),
         }
     }
 
     /// Those of `records` that are lost.
     pub(in crate::engine) fn lost(records: &[(Ordinal, Found)]) -> Vec<Self> {
-        let lost = records.iter().filter(|(_, found)| matches!(found, Found::Lost(_)));
-        lost.map(|(_, found)| Self::of(found)).collect()
+        let lost = records.iter().filter(|(_, found)| !found.is_whole());
+        lost.map(|(_, found)| Self::of_found(found)).collect()
     }
 }

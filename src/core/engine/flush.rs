@@ -216,7 +216,7 @@ fn lay_out_head(
     head.finish()
 }
 
-fn length(bytes: usize) -> u32 {
+pub(in crate::engine) fn length(bytes: usize) -> u32 {
     match u32::try_from(bytes) {
         Ok(length) => length,
         Err(_) => panic!("a flush is bounded far below 4 GiB"),
@@ -334,12 +334,20 @@ fn read_line(reader: &mut ByteReader<'_>) -> Result<DirectoryLine, NoHead> {
     Ok(DirectoryLine { ordinal, offset, length, named })
 }
 
-/// What became of a record.
+/// What became of a record. A truncation has no bytes to lose.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::engine) enum Found {
     Whole(Record),
-    /// The directory names it, and its bytes are not what was written.
-    Lost(Named),
+    /// The payload is not what was written; the directory holds the header.
+    FaultyEntry(EntryHeader),
+    /// The bytes are not what was written, in no copy.
+    LostPromise(GroupId),
+}
+
+impl Found {
+    pub(in crate::engine) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
 }
 
 impl FlushHead {
@@ -376,7 +384,7 @@ pub(in crate::engine) fn records(
         let is_copied = line.kind() == RecordKind::HardState;
         let mut before = records.iter_mut().filter(|_| is_copied);
         match before.find(|(ordinal, _)| *ordinal == line.ordinal) {
-            Some((_, first @ Found::Lost(_))) => *first = found,
+            Some((_, first)) if !first.is_whole() => *first = found,
             Some(_) => {}
             None => records.push((line.ordinal, found)),
         }
@@ -414,7 +422,7 @@ impl DirectoryLine {
         match &self.named {
             Named::Entry(header) => match Entry::verified(*header, bytes) {
                 Ok(entry) => Found::Whole(Record::Entry(entry)),
-                Err(_) => Found::Lost(self.named.clone()),
+                Err(_) => Found::FaultyEntry(*header),
             },
             Named::Truncation { group, above } => {
                 Found::Whole(Record::Truncation { group: *group, above: *above })
@@ -422,7 +430,7 @@ impl DirectoryLine {
             Named::HardState { group, hash } if Hash::of(&bytes) == *hash => {
                 Found::Whole(Record::HardState { group: *group, state: bytes })
             }
-            Named::HardState { .. } => Found::Lost(self.named.clone()),
+            Named::HardState { group, .. } => Found::LostPromise(*group),
         }
     }
 }
@@ -433,87 +441,5 @@ impl Named {
             Self::Entry(header) => header.group(),
             Self::Truncation { group, .. } | Self::HardState { group, .. } => *group,
         }
-    }
-}
-
-/// The end of a sealed segment, written twice in the segment's last blocks.
-///
-/// ```text
-/// 0    magic "CHRNSEAL"        8
-/// 8    generation              u64
-/// 16   hash                    32   blake3 of bytes 48..length
-/// 48   generation              u64
-/// 56   last flush number       u64
-/// 64   last flush hash         32
-/// 96   end                     u64  offset behind the last flush
-/// 104  groups                  u32  how many
-/// 108  zero                    u32
-/// 112  groups                  56 each: group u32 | zero u32 | last op u64 | its ordinal u64 | its hash 32
-/// ```
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::engine) struct Footer {
-    pub generation: u64,
-    pub last_number: u64,
-    pub last_hash: Hash,
-    pub end: u64,
-    pub groups: Vec<(GroupId, Op, Ordinal, Hash)>,
-}
-
-const FOOTER_MAGIC: [u8; 8] = *b"CHRNSEAL";
-const FOOTER_FIXED_BYTES: usize = 112;
-const FOOTER_GROUP_BYTES: usize = 56;
-
-/// Bytes of one of a footer's two copies on a node with `groups` groups.
-pub(in crate::engine) fn footer_bytes(groups: usize) -> usize {
-    (FOOTER_FIXED_BYTES + groups * FOOTER_GROUP_BYTES).next_multiple_of(BLOCK_BYTES)
-}
-
-impl Footer {
-    /// Both copies, one behind the other.
-    pub(in crate::engine) fn to_layout(&self, copy_bytes: usize) -> Vec<u8> {
-        let mut hashed = ByteWriter::with_capacity(copy_bytes);
-        hashed.u64(self.generation).u64(self.last_number).put(self.last_hash.as_bytes()).u64(self.end);
-        hashed.u32(length(self.groups.len())).u32(0);
-        for (group, op, ordinal, hash) in &self.groups {
-            hashed.u32(group.get()).u32(0).u64(op.get()).u64(ordinal.get()).put(hash.as_bytes());
-        }
-        let hash = Hash::of(hashed.as_slice());
-        let mut writer = ByteWriter::with_capacity(2 * copy_bytes);
-        for _ in 0..2 {
-            writer.put(&FOOTER_MAGIC).u64(self.generation).put(hash.as_bytes()).put(hashed.as_slice());
-            writer.pad_to(copy_bytes);
-        }
-        writer.finish()
-    }
-
-    /// Reads one copy; `None` when it is not whole or of another generation.
-    pub(in crate::engine) fn from_layout(bytes: &[u8], generation: u64) -> Option<Self> {
-        let mut reader = ByteReader::new(bytes);
-        if reader.array().ok()? != FOOTER_MAGIC || reader.u64().ok()? != generation {
-            return None;
-        }
-        let hash = Hash::from_bytes(reader.array().ok()?);
-        let hashed = reader.rest();
-        let generation = reader.u64().ok()?;
-        let last_number = reader.u64().ok()?;
-        let last_hash = Hash::from_bytes(reader.array().ok()?);
-        let end = reader.u64().ok()?;
-        let count = reader.u32().ok()?;
-        let _zero = reader.u32().ok()?;
-        let mut groups = Vec::new();
-        for _ in 0..count {
-            let group = GroupId::new(reader.u32().ok()?);
-            let _zero = reader.u32().ok()?;
-            let (op, ordinal) = (Op::new(reader.u64().ok()?), Ordinal::new(reader.u64().ok()?));
-            groups.push((group, op, ordinal, Hash::from_bytes(reader.array().ok()?)));
-        }
-        let used = hashed.len() - reader.rest().len();
-        (Hash::of(&hashed[..used]) == hash).then_some(Self {
-            generation,
-            last_number,
-            last_hash,
-            end,
-            groups,
-        })
     }
 }

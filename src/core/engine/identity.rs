@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::disk::BLOCK_BYTES;
-use crate::engine::flush::{COMMIT_BYTES, footer_bytes};
+use crate::engine::flush::COMMIT_BYTES;
+use crate::engine::footer::footer_bytes;
 use crate::types::{ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
 
 /// Bounds and paces of the engine.

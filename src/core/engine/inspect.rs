@@ -9,8 +9,9 @@ use bytes::Bytes;
 use crate::engine::disk::FileId;
 use crate::engine::findings::{Finding, InspectedFlush};
 use crate::engine::identity::Identity;
-use crate::engine::log_reader::{LogReader, RecoveredLog};
+use crate::engine::log_reader::LogReader;
 use crate::engine::manifest::Manifest;
+use crate::engine::recovered_log::RecoveredLog;
 use crate::types::{GroupId, Hash, Incarnation, NoMarks, Op, usize_of};
 
 /// A data directory from outside.

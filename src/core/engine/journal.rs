@@ -11,9 +11,9 @@ use alloc::vec::Vec;
 
 use crate::engine::EngineConfig;
 use crate::engine::disk::{DiskOp, DiskOpId, DiskOut, FileId};
-use crate::engine::flush::{
-    DirectoryLine, FlushPlan, Footer, build, directory_bytes, flush_bytes_bound, footer_bytes,
-};
+use crate::engine::findings::RecordName;
+use crate::engine::flush::{DirectoryLine, FlushPlan, build, directory_bytes, flush_bytes_bound};
+use crate::engine::footer::{Footer, footer_bytes};
 use crate::engine::log_reader::JournalLog;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
@@ -300,7 +300,8 @@ impl OpenSegment {
     }
 
     fn note(&mut self, number: u64, records: &[(Ordinal, Record)]) {
-        self.contents.note(number, records);
+        let names = records.iter().map(|(ordinal, record)| (*ordinal, RecordName::of_record(record)));
+        self.contents.note(number, names);
         for (ordinal, record) in records {
             if let Record::Entry(entry) = record {
                 self.last.insert(entry.header().group(), (entry.op(), *ordinal, entry.hash()));

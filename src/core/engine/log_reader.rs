@@ -22,15 +22,14 @@ use bytes::Bytes;
 use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 use crate::engine::flush::{
-    COMMIT_BYTES, DirectoryLine, FlushHead, Footer, Found, HEAD_FIXED_BYTES, Named, begins_flush,
-    directory_bytes, footer_bytes, read_head, records, second_copies,
+    COMMIT_BYTES, DirectoryLine, FlushHead, Found, HEAD_FIXED_BYTES, begins_flush, directory_bytes,
+    read_head, records, second_copies,
 };
+use crate::engine::footer::{Footer, footer_bytes};
 use crate::engine::manifest::SegmentMeta;
-use crate::engine::record::Record;
+use crate::engine::recovered_log::{RecoveredLog, fold};
 use crate::engine::retention::SegmentContents;
-use crate::types::{
-    CommitIndex, Entry, EntryHeader, GroupId, Hash, Mark, Marks, Op, Ordinal, u64_of, usize_of,
-};
+use crate::types::{CommitIndex, GroupId, Hash, Mark, Marks, Ordinal, u64_of, usize_of};
 
 /// Takes the segments, oldest first, and puts together what they hold.
 #[derive(Clone, Debug)]
@@ -75,36 +74,6 @@ pub(in crate::engine) struct Tail {
     pub number: u64,
     pub hash: Hash,
     pub directory: Vec<DirectoryLine>,
-}
-
-/// What the journal held for one group.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct RecoveredLog {
-    /// The last promise recorded, and when.
-    pub hard_state: Option<(Ordinal, Bytes)>,
-    /// The newest record of every op that was not truncated, and when it was recorded.
-    pub entries: BTreeMap<Op, (Ordinal, RecoveredEntry)>,
-    /// At least this much is committed.
-    pub commit: CommitIndex,
-}
-
-/// An entry that was recorded.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RecoveredEntry {
-    /// As it was written.
-    Whole(Entry),
-    /// It was durable, may have been acknowledged, and its payload is not readable any more.
-    Faulty(EntryHeader),
-}
-
-impl RecoveredEntry {
-    /// Its header.
-    pub fn header(&self) -> &EntryHeader {
-        match self {
-            Self::Whole(entry) => entry.header(),
-            Self::Faulty(header) => header,
-        }
-    }
 }
 
 /// Everything that the journal held.
@@ -178,8 +147,8 @@ impl LogReader {
             let records = flush.head.records(&segment.bytes.slice(flush.at..segment.limit));
             let record = |(ordinal, found): &(Ordinal, Found)| InspectedRecord {
                 ordinal: *ordinal,
-                what: RecordName::of(found),
-                is_whole: matches!(found, Found::Whole(_)),
+                what: RecordName::of_found(found),
+                is_whole: found.is_whole(),
             };
             InspectedFlush {
                 slot: segment.meta.slot,
@@ -298,7 +267,7 @@ impl LogReader {
         let (segment, gap) = self.gap_before(chain.reached, next);
         let guesses = self.guess_bodies(&directory, chain.tail.as_ref(), gap.bytes.len());
         let guesses = guesses.into_iter().map(|body_at| records(&directory, &gap.bytes, body_at));
-        let is_whole = |(_, found): &&(Ordinal, Found)| matches!(found, Found::Whole(_));
+        let is_whole = |(_, found): &&(Ordinal, Found)| found.is_whole();
         let best = guesses.max_by_key(|records| records.iter().filter(is_whole).count());
         let (number, records) =
             (chain.expected, best.unwrap_or_else(|| records(&directory, &Bytes::new(), 0)));
@@ -422,7 +391,8 @@ impl Chain {
     fn take(&mut self, (segment, end): (usize, usize), number: u64, mut records: Vec<(Ordinal, Found)>) {
         self.reached = Some((segment, end));
         self.ends[segment] = end;
-        self.contents[segment].note_found(number, &records);
+        let names = records.iter().map(|(ordinal, found)| (*ordinal, RecordName::of_found(found)));
+        self.contents[segment].note(number, names);
         self.records.append(&mut records);
         self.expected = number + 1;
     }
@@ -437,57 +407,5 @@ impl Chain {
         let journal = JournalLog { tail: self.tail, segments, promised };
         let ends = self.ends.into_iter().map(u64_of).collect();
         Ok(ReadLog { journal, ends, last_ordinal, groups })
-    }
-}
-
-/// What a start finds when all of these are whole.
-#[cfg(test)]
-pub(crate) fn recovered(records: Vec<(Ordinal, Record)>) -> BTreeMap<GroupId, RecoveredLog> {
-    let found = records.into_iter().map(|(ordinal, record)| (ordinal, Found::Whole(record)));
-    fold(found.collect(), BTreeMap::new()).expect("nothing is lost")
-}
-
-/// The newest record of every op and the last promise of every group: the ordinal decides, not the place.
-///
-/// # Errors
-/// When the newest promise of a group is lost.
-fn fold(
-    mut records: Vec<(Ordinal, Found)>,
-    commits: BTreeMap<GroupId, CommitIndex>,
-) -> Result<BTreeMap<GroupId, RecoveredLog>, String> {
-    records.sort_by_key(|(ordinal, _)| *ordinal);
-    let mut groups: BTreeMap<GroupId, RecoveredLog> = BTreeMap::new();
-    let mut lost: BTreeMap<GroupId, Ordinal> = BTreeMap::new();
-    for (group, commit) in commits {
-        groups.entry(group).or_default().commit = commit;
-    }
-    for (ordinal, found) in records {
-        match found {
-            Found::Whole(Record::Entry(entry)) => {
-                let log = groups.entry(entry.header().group()).or_default();
-                log.entries.insert(entry.op(), (ordinal, RecoveredEntry::Whole(entry)));
-            }
-            Found::Lost(Named::Entry(header)) => {
-                let log = groups.entry(header.group()).or_default();
-                log.entries.insert(header.op(), (ordinal, RecoveredEntry::Faulty(header)));
-            }
-            Found::Whole(Record::Truncation { group, above })
-            | Found::Lost(Named::Truncation { group, above }) => {
-                groups.entry(group).or_default().entries.split_off(&above.next());
-            }
-            Found::Whole(Record::HardState { group, state }) => {
-                lost.remove(&group);
-                groups.entry(group).or_default().hard_state = Some((ordinal, state));
-            }
-            Found::Lost(Named::HardState { group, .. }) => {
-                lost.insert(group, ordinal);
-            }
-        }
-    }
-    match lost.first_key_value() {
-        None => Ok(groups),
-        Some((group, _)) => Err(format!(
-            "the newest promise of group {group} is rotten in both copies; replace the node by a new one"
-        )),
     }
 }

@@ -16,11 +16,12 @@
 mod disk;
 mod findings;
 mod flush;
+mod footer;
 mod format;
 mod identity;
 mod inspect;
 mod journal;
-pub(crate) mod log_reader;
+mod log_reader;
 mod log_writer;
 mod manifest;
 mod manifest_store;
@@ -28,6 +29,7 @@ mod opening;
 #[cfg(test)]
 pub(crate) mod perfect_disk;
 mod record;
+pub(crate) mod recovered_log;
 mod retention;
 mod running;
 mod snapshot_store;
@@ -44,10 +46,10 @@ pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName}
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
 pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, ReadFile, inspect};
-pub use log_reader::{RecoveredEntry, RecoveredLog};
 pub use log_writer::LogWriter;
 use opening::Opening;
 pub use record::Record;
+pub use recovered_log::{RecoveredEntry, RecoveredLog};
 pub use retention::Pins;
 use running::Running;
 

@@ -85,7 +85,13 @@ struct ReadingSegments {
     /// The segment being read, and what of it has come in.
     index: usize,
     bytes: BytesMut,
-    /// Up to here the disk failed to read more than a block at once.
+    failed: FailedReads,
+}
+
+/// What the disk has failed to read of a segment.
+#[derive(Clone, Debug, Default)]
+struct FailedReads {
+    /// Up to here it failed to read more than a block at once.
     by_block_to: usize,
     /// Times in a row that it failed to read the next block.
     failures: u32,
@@ -182,20 +188,8 @@ impl Opening {
         let groups = manifest.body.identity.groups.len();
         let ManifestBody { first_flush, last_flush, .. } = manifest.body;
         let reader = LogReader::new(groups, first_flush, last_flush);
-        let (index, bytes, unreadable) = (0, BytesMut::new(), Vec::new());
-        let (by_block_to, failures) = (0, 0);
-        let reading = ReadingSegments {
-            id,
-            manifest,
-            snapshots,
-            reader,
-            index,
-            bytes,
-            by_block_to,
-            failures,
-            unreadable,
-        };
-        self.read_on(reading, ids, out)
+        let (index, bytes, failed) = (0, BytesMut::new(), FailedReads::default());
+        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, failed }, ids, out)
     }
 
     /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
@@ -207,7 +201,8 @@ impl Opening {
     ) -> Result<(), EngineError> {
         let id = ids();
         if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
-            let (have, most) = (reading.bytes.len(), reading.most());
+            let have = reading.bytes.len();
+            let most = reading.failed.most(have);
             out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, have, most));
             reading.id = id;
             self.step = Step::Segments(reading);
@@ -270,17 +265,10 @@ impl ReadingSegments {
         let meta = self.manifest.body.segments[self.index];
         let piece = match outcome {
             DiskOutcome::Read(piece) => piece,
-            DiskOutcome::Failed if self.bytes.len() >= self.by_block_to => {
-                self.by_block_to = self.bytes.len() + usize_of(READ_BYTES_MAX);
-                return Ok(());
-            }
-            DiskOutcome::Failed if self.failures < BLOCK_RETRIES_MAX => {
-                self.failures += 1;
-                return Ok(());
-            }
+            DiskOutcome::Failed if self.failed.asks_again(self.bytes.len()) => return Ok(()),
             DiskOutcome::Failed => {
                 marks.hit(Mark::BlockUnreadable);
-                self.unreadable.push(self.bytes.len());
+                self.failed.unreadable.push(self.bytes.len());
                 Blob::from(vec![0; BLOCK_BYTES])
             }
             DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => {
@@ -288,17 +276,29 @@ impl ReadingSegments {
                 return Err(EngineError::Storage(what));
             }
         };
-        self.failures = 0;
+        self.failed.failures = 0;
         let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
-        self.reader.segment(&meta, bytes, core::mem::take(&mut self.unreadable));
+        let FailedReads { unreadable, .. } = core::mem::take(&mut self.failed);
+        self.reader.segment(&meta, bytes, unreadable);
         self.index += 1;
-        self.by_block_to = 0;
         Ok(())
     }
+}
 
-    /// How much the next read may ask for: a block where the disk has failed to read more, to find out what it cannot.
-    fn most(&self) -> u64 {
-        if self.bytes.len() < self.by_block_to { u64_of(BLOCK_BYTES) } else { READ_BYTES_MAX }
+impl FailedReads {
+    /// The read at `at` failed; whether it is asked for again: block by block, and each block a few times.
+    fn asks_again(&mut self, at: usize) -> bool {
+        if at >= self.by_block_to {
+            self.by_block_to = at + usize_of(READ_BYTES_MAX);
+            return true;
+        }
+        self.failures += 1;
+        self.failures <= BLOCK_RETRIES_MAX
+    }
+
+    /// How much a read at `at` may ask for.
+    fn most(&self, at: usize) -> u64 {
+        if at < self.by_block_to { u64_of(BLOCK_BYTES) } else { READ_BYTES_MAX }
     }
 }
 

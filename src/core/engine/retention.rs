@@ -6,9 +6,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::engine::flush::{Found, Named};
-use crate::engine::record::Record;
-use crate::types::{EntryHeader, GroupId, Op, Ordinal};
+use crate::engine::findings::RecordName;
+use crate::types::{GroupId, Op, Ordinal};
 
 /// What a segment holds.
 #[derive(Clone, Debug, Default)]
@@ -31,40 +30,27 @@ pub struct Pins {
 }
 
 impl SegmentContents {
-    pub(in crate::engine) fn note(&mut self, number: u64, records: &[(Ordinal, Record)]) {
+    /// The segment's next flush has this number and these records, whole or not: what is lost is pinned until it has a
+    /// later home, as what is whole.
+    pub(in crate::engine) fn note(
+        &mut self,
+        number: u64,
+        records: impl Iterator<Item = (Ordinal, RecordName)>,
+    ) {
         self.last_number = number;
         for (ordinal, record) in records {
-            self.last_ordinal = self.last_ordinal.max(*ordinal);
+            self.last_ordinal = self.last_ordinal.max(ordinal);
             match record {
-                Record::Entry(entry) => self.note_entry(entry.header()),
-                Record::HardState { group, .. } => {
-                    self.promises.insert(*group);
+                RecordName::Entry(group, op) => {
+                    let highest = self.entries.entry(group).or_default();
+                    *highest = (*highest).max(op);
                 }
-                Record::Truncation { .. } => {}
+                RecordName::Promise(group) => {
+                    self.promises.insert(group);
+                }
+                RecordName::Truncation(..) => {}
             }
         }
-    }
-
-    /// The same, of what a start found: what is lost is pinned until it has a later home, as what is whole.
-    pub(in crate::engine) fn note_found(&mut self, number: u64, records: &[(Ordinal, Found)]) {
-        self.last_number = number;
-        for (ordinal, found) in records {
-            self.last_ordinal = self.last_ordinal.max(*ordinal);
-            match found {
-                Found::Whole(Record::Entry(entry)) => self.note_entry(entry.header()),
-                Found::Lost(Named::Entry(header)) => self.note_entry(header),
-                Found::Whole(Record::HardState { group, .. })
-                | Found::Lost(Named::HardState { group, .. }) => {
-                    self.promises.insert(*group);
-                }
-                Found::Whole(Record::Truncation { .. }) | Found::Lost(Named::Truncation { .. }) => {}
-            }
-        }
-    }
-
-    fn note_entry(&mut self, header: &EntryHeader) {
-        let highest = self.entries.entry(header.group()).or_default();
-        *highest = (*highest).max(header.op());
     }
 
     /// Whether nothing pins the segment. `covered` gives the op up to which a group's entries have a later home,

@@ -47,7 +47,7 @@ pub(super) fn choose(messages: &[Option<DoViewChange>], quorums: Quorums, marks:
     }
 
     // The lowest header is that of the commit: below it the new primary catches up before it adopts anything, so that
-    // no payload is missing at or below its commit.
+    // nothing at or below its commit is a header alone, but for what rotted.
     let from_commit = canonical.suffix.iter().map(|slot| slot.header).filter(|header| header.op() >= commit);
     let mut headers: Vec<EntryHeader> = from_commit.collect();
     for (index, header) in headers.iter().enumerate().filter(|(_, header)| header.op() > commit) {

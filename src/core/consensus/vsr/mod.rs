@@ -19,9 +19,11 @@
 //! * The log has no gaps and is a chain. It changes in three ways: the primary of the view extends it, a view's start
 //!   replaces its uncommitted end, committed entries of peers replace what contradicts them.
 //! * commit <= head; applied <= commit; none of them goes back.
+//! * An entry that rotted on this disk is faulty: never nacked, and not acknowledged before it is durable here again.
 //! * A primary that restarts or gives up never leads the same view again.
 
 mod choose;
+mod floor;
 mod hard_state;
 mod log;
 mod normal;
@@ -406,46 +408,10 @@ impl VsrNode {
         self.log.first_missing_above(self.applied)
     }
 
-    /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
-    pub fn floor(&self) -> Op {
-        self.saved.iter().copied().min().unwrap_or_default()
-    }
-
-    /// Whether this replica is the one that keeps the floor down: a voter has a snapshot of more.
-    pub fn holds_floor_down(&self) -> bool {
-        let own = self.saved();
-        own == self.floor() && self.saved.iter().any(|saved| *saved > own)
-    }
-
-    /// A snapshot on this disk covers the replica up to `op`.
-    pub fn set_saved(&mut self, op: Op, marks: &mut impl Marks) {
-        self.note_saved(self.me, op, marks);
-    }
-
-    /// Up to where a snapshot on this disk covers the replica.
-    pub fn saved(&self) -> Op {
-        self.saved[self.me]
-    }
-
-    fn note_saved(&mut self, voter: usize, op: Op, marks: &mut impl Marks) {
-        let before = self.floor();
-        self.saved[voter] = self.saved[voter].max(op);
-        if self.floor() > before {
-            marks.hit(Mark::FloorRaised);
-        }
-    }
-
     /// The header of the last entry applied, once everything up to it is durable here.
     pub fn last_applied(&self) -> Option<EntryHeader> {
         let durable = self.applied <= self.log.durable_to();
         if durable { self.log.header(self.applied).copied() } else { None }
-    }
-
-    /// Forgets what nobody will ask for any more.
-    pub fn forget(&mut self) {
-        let floor = self.floor();
-        assert!(floor <= self.applied, "op {floor} is in a snapshot, and was not applied");
-        self.log.forget_to(floor);
     }
 
     /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way.

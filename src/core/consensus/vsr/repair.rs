@@ -34,10 +34,8 @@ impl VsrNode {
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
         match &self.status {
             Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
-                // Peers may have forgotten the first of these, which every voter holds: whoever answers begins with
-                // what it has, and bounds the answer itself.
                 let (from, to) = (self.commit.next(), chosen.anchor()?);
-                (from <= to).then_some((from, to))
+                (from <= to).then(|| (from, to.min(from.plus(most))))
             }
             Status::ViewChange(ViewChange { phase: Phase::Collecting(_), .. }) => {
                 let faulty = self.log.first_faulty_above(self.applied)?;

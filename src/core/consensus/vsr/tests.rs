@@ -356,7 +356,7 @@ fn patience_has_jitter_within_its_bounds() {
 /// Everything ever staged, so that a crash can be played.
 fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> VsrNode {
     let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
-    let mut groups = crate::engine::log_reader::recovered(kept);
+    let mut groups = crate::engine::recovered_log::recovered(kept);
     let log = groups.remove(&GroupId::new(0)).unwrap_or_default();
     VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log, &mut NoMarks).expect("readable")
 }
@@ -479,7 +479,7 @@ fn with_faulty_second(entries: &[Entry]) -> Stage {
     }
     let last = first.journal.last();
     let staged = usize_of(last.get());
-    let mut groups = crate::engine::log_reader::recovered(first.journal.take(staged));
+    let mut groups = crate::engine::recovered_log::recovered(first.journal.take(staged));
     let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
     let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
     *second = RecoveredEntry::Faulty(*second.header());
@@ -526,7 +526,7 @@ fn what_a_snapshot_covers_is_held_whatever_of_it_rotted() {
         first.hear(1, prepare(1, entry)).0.expect("it is taken");
     }
     let staged = usize_of(first.journal.last().get());
-    let mut groups = crate::engine::log_reader::recovered(first.journal.take(staged));
+    let mut groups = crate::engine::recovered_log::recovered(first.journal.take(staged));
     let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
     let whole = log.clone();
     let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
