@@ -165,14 +165,8 @@ impl Damage {
 
     /// The word for it.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Bit => "bit",
-            Self::Sector => "sector",
-            Self::Block => "block",
-            Self::Lost => "lost",
-            Self::Stray => "stray",
-            Self::Unreadable => "unreadable",
-        }
+        let known = Self::WORDS.into_iter().find(|(damage, _)| *damage == self);
+        known.expect("every one has a word").1
     }
 }
 
@@ -188,6 +182,9 @@ pub enum Aim {
 }
 
 impl Aim {
+    /// Every one that names a file, and its word.
+    pub const WORDS: [(Self, &'static str); 2] = [(Self::Manifest, "manifest"), (Self::Snapshot, "snapshot")];
+
     /// Whether `op` is counted.
     pub fn takes(self, op: &DiskOp) -> bool {
         let file = match op {
@@ -205,11 +202,7 @@ impl Aim {
 
     /// The word for the file, when there is one.
     pub fn word(self) -> Option<&'static str> {
-        match self {
-            Self::Any => None,
-            Self::Manifest => Some("manifest"),
-            Self::Snapshot => Some("snapshot"),
-        }
+        Self::WORDS.into_iter().find(|(aim, _)| *aim == self).map(|(_, word)| word)
     }
 }
 

@@ -7,10 +7,11 @@ use chronon_core::types::NodeId;
 use toml::Spanned;
 
 use super::error::Located;
-use super::shape::{AimShape, CrashAtDiskOpShape, DamageShape, EndpointShape, FaultShape, LinksShape, Ns};
+use super::fault_shape::{CrashAtDiskOpShape, FaultShape, LinksShape};
+use super::value::{EndpointShape, Ns};
 use super::within;
 use crate::net::{DropRule, Endpoint};
-use crate::plan::{Aim, Damage, Fault, FaultKind};
+use crate::plan::{Aim, Fault, FaultKind};
 use crate::time::WorldTime;
 
 /// What the faults of a scenario may refer to.
@@ -74,16 +75,8 @@ impl Extent {
                 (&error.at, FaultKind::DiskError { node, nth, aim, down_ns })
             }
             FaultShape::Rot(rot) => {
-                let how = match rot.how {
-                    DamageShape::Bit => Damage::Bit,
-                    DamageShape::Sector => Damage::Sector,
-                    DamageShape::Block => Damage::Block,
-                    DamageShape::Lost => Damage::Lost,
-                    DamageShape::Stray => Damage::Stray,
-                    DamageShape::Unreadable => Damage::Unreadable,
-                };
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "flush")?);
-                (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, how, nth })
+                (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, how: rot.how.0, nth })
             }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
@@ -96,11 +89,7 @@ impl Extent {
     fn disk_op(&self, crash: &CrashAtDiskOpShape) -> Result<(NodeId, u64, Aim, u64), Located> {
         let (node, down_ns) = (self.node(&crash.node)?, crash.down.0);
         let nth = u64::from(within(&crash.nth, 1, u32::MAX, "disk operation")?);
-        let aim = match crash.file {
-            None => Aim::Any,
-            Some(AimShape::Manifest) => Aim::Manifest,
-            Some(AimShape::Snapshot) => Aim::Snapshot,
-        };
+        let aim = crash.file.map_or(Aim::Any, |file| file.0);
         Ok((node, nth, aim, down_ns))
     }
 

@@ -22,8 +22,10 @@
 
 pub(crate) mod error;
 mod extent;
+mod fault_shape;
 mod save;
 mod shape;
+mod value;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -37,7 +39,8 @@ use crate::time::{MILLISECOND, SECOND};
 use error::Located;
 use extent::Extent;
 pub use save::text_of;
-use shape::{ClientsShape, File, GroupShape, NodesShape};
+use shape::{ClientsShape, File, GroupShape};
+use value::NodesShape;
 
 /// A scenario, read and checked.
 #[derive(Clone, Debug)]
