@@ -15,6 +15,8 @@ mod replication_claims;
 mod replication_commits;
 #[cfg(test)]
 mod replication_tests;
+#[cfg(test)]
+mod rot_tests;
 mod sessions;
 mod shadow;
 mod simple;

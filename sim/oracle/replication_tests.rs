@@ -26,16 +26,16 @@ use crate::journal::{self, CommandId, EntryRecord, Flush, Payload, Promise, Prov
 use crate::random::Randomness;
 use crate::time::WorldTime;
 
-const FILE: FileId = FileId::Segment(0);
+pub(super) const FILE: FileId = FileId::Segment(0);
 
-fn init(voters: u64) -> GroupInit {
+pub(super) fn init(voters: u64) -> GroupInit {
     let voters = (1..=voters).map(NodeId::new).collect();
     let (cluster, group) = (ClusterId::new(7), GroupId::new(0));
     GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 2 }
 }
 
 /// What a real node of one voter writes into its journal while it starts and executes a few commands.
-fn real_writes() -> Vec<(u64, Bytes)> {
+pub(super) fn real_writes() -> Vec<(u64, Bytes)> {
     let identity = Identity { cluster: ClusterId::new(7), node: NodeId::new(1), groups: vec![init(1)] };
     let limits = Limits { batch_bytes_max: 8 << 10, command_bytes_max: 4 << 10, ..Limits::default() };
     let engine =
@@ -323,6 +323,19 @@ fn an_acknowledgement_after_leaving_its_view_is_told_and_so_is_another_log_for_o
     let other = *chain(&init, 1, 0)[0].header();
     assert_eq!(say(&message(0, other, false)), "ViewChangeStable", "another head");
     assert_eq!(say(&message(3, genesis, true)), "SendImpliesDurable", "the view is not durable");
+}
+
+#[test]
+fn a_log_that_a_start_finds_shorter_than_what_was_acknowledged_is_told() {
+    let promised = |view| Promise { view, log_view: view };
+    let mut log = DurableLog::default();
+    log.promise = Some(promised(1));
+    let (mut said, view, op) = (Said::default(), View::new(1), Op::new(3));
+    let acknowledge = VsrMessage::PrepareOk { view, from: op, to: op, hash: Hash::ZERO };
+    assert_eq!(name(judge(&acknowledge, Some(&log), &mut said)), "SendImpliesDurable", "but it was said");
+    assert_eq!(name(said.judge_start(promised(1), 3)), "held");
+    assert_eq!(name(said.judge_start(promised(1), 2)), "RotNotTruncated");
+    assert_eq!(name(said.judge_start(promised(2), 2)), "held", "another view may have cut it");
 }
 
 /// A group of three in which op 1 was committed in view 1, held by nodes 1 and 2.

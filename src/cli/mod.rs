@@ -119,7 +119,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
             anyhow::ensure!(is_sound, "the data directory has lost something that was durable");
             return Ok(());
         }
-        Verb::Bench(bench::BenchVerb::Cluster(args)) => bench::run(&args)?,
+        Verb::Bench(verb) => bench::run(&verb)?,
     };
     print(cli.output, &answer);
     Ok(())

@@ -32,6 +32,9 @@ pub(super) struct ServeArgs {
     /// Where the node keeps its data.
     #[arg(long, env = "CHRONON_DATA_DIR")]
     data_dir: Option<String>,
+    /// What drives its disk: io_uring, which gives way to sync where the kernel refuses it, or sync [default: io_uring].
+    #[arg(long, env = "CHRONON_DISK")]
+    disk: Option<String>,
     /// The cluster it belongs to, in hex.
     #[arg(long, env = "CHRONON_CLUSTER")]
     cluster: Option<String>,
@@ -71,13 +74,14 @@ pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyho
         timeouts: Timeouts::default(),
     };
     let status = StatusCell::default();
-    let runtime = RuntimeConfig { node, peers: config.peers };
+    let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers };
     let runtime = Runtime::new(runtime, directory, listeners, status.clone())?;
     http::start(http_listener, status).context("cannot serve HTTP")?;
     tracing::info!(
         node = %config.node,
         cluster = format!("{:032x}", config.cluster.get()),
         data_dir = %config.data_dir.display(),
+        disk = %config.disk,
         %requests,
         http = %http_address,
         "serving"
@@ -116,7 +120,7 @@ fn settings(given: &ArgMatches) -> Settings {
 /// A cluster of one, formatted when its directory is not there yet.
 fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
     // Variables meant for a member of a cluster mean nothing here.
-    settings.retain(|key, _| matches!(*key, "data_dir" | "requests" | "http"));
+    settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http"));
     let mut rest = Settings::new();
     let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
     default("cluster", format!("{:x}", DEV_CLUSTER.get()));

@@ -5,7 +5,7 @@ use chronon_core::engine::BLOCK_BYTES;
 
 /// A buffer of a fixed length that begins at a multiple of [`BLOCK_BYTES`].
 #[derive(Debug)]
-pub(super) struct AlignedBuffer {
+pub(crate) struct AlignedBuffer {
     room: Vec<u8>,
     start: usize,
     bytes: usize,
@@ -13,22 +13,22 @@ pub(super) struct AlignedBuffer {
 
 impl AlignedBuffer {
     /// A buffer of `bytes` zeros.
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let room = vec![0; bytes + BLOCK_BYTES];
         let start = room.as_ptr().align_offset(BLOCK_BYTES);
         Self { room, start, bytes }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.room[self.start..self.start + self.bytes]
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.room[self.start..self.start + self.bytes]
     }
 
     /// The bytes, without copying them.
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         Bytes::from(self.room).slice(self.start..self.start + self.bytes)
     }
 }

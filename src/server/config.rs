@@ -13,11 +13,15 @@ use std::str::FromStr;
 use chronon_core::types::{ClusterId, NodeId};
 use toml::Spanned;
 
+use super::backend::Backend;
+
 /// What a node is served with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServeConfig {
     /// Where the node keeps its data.
     pub data_dir: PathBuf,
+    /// What drives its disk.
+    pub disk: Backend,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Which node it is.
@@ -33,8 +37,9 @@ pub struct ServeConfig {
 }
 
 /// Every key, and what it may be. The names of flags and variables derive from the keys.
-pub const KEYS: [(&str, &str); 7] = [
+pub const KEYS: [(&str, &str); 8] = [
     ("data_dir", "the path of a formatted data directory"),
+    ("disk", "io_uring or sync"),
     ("cluster", "a cluster id: up to 32 hex digits"),
     ("node", "a node id: a whole number from 1"),
     ("requests", ADDRESS),
@@ -194,6 +199,7 @@ impl ServeConfig {
         }
         Ok(Self {
             data_dir: get(&settings, "data_dir", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?,
+            disk: get(&settings, "disk", |text| text.parse().ok())?,
             cluster: get(&settings, "cluster", parse_cluster)?,
             node: get(&settings, "node", parse_node)?,
             requests: get(&settings, "requests", |text| text.parse().ok())?,
@@ -272,7 +278,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-const DEFAULTS: [(&str, &str); 4] = [
+const DEFAULTS: [(&str, &str); 5] = [
+    ("disk", "io_uring"),
     ("requests", "127.0.0.1:9100"),
     ("peers_listen", "127.0.0.1:9200"),
     ("http", "127.0.0.1:8080"),

@@ -119,10 +119,15 @@ impl DataDirectory {
 
     /// Where a file lies.
     pub fn path_of(&self, file: FileId) -> PathBuf {
+        Self::place(&self.path, file)
+    }
+
+    /// Where a file of the directory at `path` lies.
+    pub fn place(path: &Path, file: FileId) -> PathBuf {
         match file {
-            FileId::Manifest => self.path.join("manifest"),
-            FileId::Segment(slot) => self.path.join(JOURNAL).join(format!("{slot:08}.segment")),
-            FileId::Snapshot(slot) => self.path.join(SNAPSHOTS).join(format!("{slot:08}.snapshot")),
+            FileId::Manifest => path.join("manifest"),
+            FileId::Segment(slot) => path.join(JOURNAL).join(format!("{slot:08}.segment")),
+            FileId::Snapshot(slot) => path.join(SNAPSHOTS).join(format!("{slot:08}.snapshot")),
         }
     }
 

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use chronon_core::engine::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
 
 use super::aligned::AlignedBuffer;
 use super::disk::DataDirectory;
-
-/// Wakes the thread that polls for completions.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
+use super::wake::Wake;
 
 /// Handles of open files, shared by the workers of a disk so that an allocation can close what it replaced.
 #[derive(Debug, Default)]
@@ -87,12 +86,15 @@ impl DurabilityWorker {
             DiskOp::Allocate { id, file, bytes } => {
                 let result = self.directory.allocate(file, bytes);
                 self.files.close(file);
-                self.report(id, self.outcome("allocate", file, result.map(|()| DiskOutcome::Done)));
+                self.report(
+                    id,
+                    outcome(&self.directory, "allocate", file, result.map(|()| DiskOutcome::Done)),
+                );
             }
             DiskOp::Read { id, file, offset, bytes } => {
                 let result = self.files.for_reads(&self.directory, file);
                 let result = result.and_then(|open| read(&open, offset, bytes as usize));
-                self.report(id, self.outcome("read", file, result.map(DiskOutcome::Read)));
+                self.report(id, outcome(&self.directory, "read", file, result.map(DiskOutcome::Read)));
             }
         }
     }
@@ -103,36 +105,72 @@ impl DurabilityWorker {
         let file = first.file;
         let result = self.files.for_writes(&self.directory, file);
         let result = result.and_then(|open| write(&open, &self.run, &mut self.buffer));
-        let outcome = self.outcome("write", file, result.map(|()| DiskOutcome::Done));
+        let outcome = outcome(&self.directory, "write", file, result.map(|()| DiskOutcome::Done));
         self.writes_failed |= outcome != DiskOutcome::Done;
         for write in std::mem::take(&mut self.run) {
             self.report(write.id, outcome.clone());
         }
     }
 
-    fn outcome(&self, what: &str, file: FileId, result: io::Result<DiskOutcome>) -> DiskOutcome {
-        let error = match result {
-            Ok(outcome) => return outcome,
-            Err(error) => error,
-        };
-        let path = self.directory.path_of(file);
-        match error.kind() {
-            io::ErrorKind::NotFound => DiskOutcome::Missing,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                tracing::error!(file = %path.display(), "cannot {what}: no space is left");
-                DiskOutcome::Full
-            }
-            _ => {
-                tracing::error!(file = %path.display(), %error, "cannot {what}");
-                DiskOutcome::Failed
-            }
-        }
-    }
-
     fn report(&self, id: DiskOpId, outcome: DiskOutcome) {
         // The receiver is gone only when the disk was dropped: nobody waits for this completion then.
         if self.done.send(DiskDone { id, outcome }).is_ok() {
-            (self.wake)();
+            self.wake.wake();
+        }
+    }
+}
+
+/// What an operation on `file` came to; `what` says which, for the log.
+pub(super) fn outcome(
+    directory: &DataDirectory,
+    what: &str,
+    file: FileId,
+    result: io::Result<DiskOutcome>,
+) -> DiskOutcome {
+    let error = match result {
+        Ok(outcome) => return outcome,
+        Err(error) => error,
+    };
+    let path = directory.path_of(file);
+    match error.kind() {
+        io::ErrorKind::NotFound => DiskOutcome::Missing,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            tracing::error!(file = %path.display(), "cannot {what}: no space is left");
+            DiskOutcome::Full
+        }
+        _ => {
+            tracing::error!(file = %path.display(), %error, "cannot {what}");
+            DiskOutcome::Failed
+        }
+    }
+}
+
+/// A worker's thread and the queue into it.
+pub(super) struct Worker {
+    /// `None` once the worker was told to end.
+    queue: Option<SyncSender<DiskOp>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(super) fn start(name: &str, worker: DurabilityWorker) -> io::Result<Self> {
+        let (queue, ops) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.work(&ops))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    pub(super) fn take(&self, op: DiskOp) {
+        let taken = self.queue.as_ref().is_some_and(|queue| queue.send(op).is_ok());
+        assert!(taken, "a disk worker ends only when its disk does");
+    }
+}
+
+impl Drop for Worker {
+    /// Waits for the thread, so that the directory's lock is free when the disk is gone.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -200,6 +238,8 @@ fn read(file: &File, offset: u64, bytes: usize) -> io::Result<Blob> {
     Ok(Blob(buffer.into_bytes()))
 }
 
+/// Operations that a worker holds at most; more than that wait elsewhere for their turn.
+pub(super) const OPERATIONS_IN_FLIGHT_MAX: usize = 1024;
 /// Bytes that go to the disk in one system call; a multiple of the block.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 /// Operations taken from the queue at once.

@@ -1,14 +1,18 @@
 //! The production driver: it carries inputs to the node and effects away from it, and decides nothing.
 
-mod aligned;
+pub(crate) mod aligned;
+pub mod backend;
 mod clients;
 pub mod config;
 mod connection;
 pub mod disk;
 mod durability_worker;
 pub mod http;
+pub mod io_uring_disk;
 mod peers;
 pub mod protocol;
+mod ring;
 pub mod runtime;
 pub mod status;
 pub mod sync_disk;
+pub mod wake;

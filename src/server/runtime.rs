@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chronon_core::builtin::Builtin;
@@ -21,21 +21,25 @@ use chronon_core::engine::{DiskDone, VirtualDisk};
 use chronon_core::node::{Effect, Effects, HaltReason, Input, Message, Node, NodeConfig};
 use chronon_core::types::{Monotonic, NodeId, Now, Wall};
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 
+use super::backend::Backend;
 use super::clients::{Clients, Question};
 use super::connection::SCRATCH_BYTES;
 use super::disk::DataDirectory;
 use super::peers::Peers;
 use super::protocol::Greeting;
 use super::status::{StatusCell, StatusReport};
-use super::sync_disk::SyncDisk;
+use super::wake::Wake;
 
 /// What a node is run with.
 #[derive(Debug)]
 pub struct RuntimeConfig {
     /// The node's own configuration.
     pub node: NodeConfig,
+    /// What drives its disk.
+    pub disk: Backend,
     /// Where the other nodes listen for peers.
     pub peers: BTreeMap<NodeId, SocketAddr>,
 }
@@ -85,7 +89,7 @@ impl std::fmt::Display for HaltWords {
 /// A node with everything around it.
 pub struct Runtime {
     node: Node<Builtin>,
-    disk: SyncDisk,
+    disk: Box<dyn VirtualDisk>,
     poll: Poll,
     peer_listener: TcpListener,
     request_listener: TcpListener,
@@ -126,12 +130,12 @@ impl Runtime {
     ) -> Result<Self, RuntimeError> {
         let io = |what| move |cause| RuntimeError::Io { what, cause };
         let poll = Poll::new().map_err(io("make an event queue"))?;
-        let waker = Arc::new(Waker::new(poll.registry(), DISK).map_err(io("make an event queue"))?);
-        let wake = move || {
-            // An eventfd's counter never comes near its limit, and nothing else can fail.
-            let _ = waker.wake();
-        };
-        let disk = SyncDisk::start(directory, Arc::new(wake)).map_err(io("start the disk's threads"))?;
+        let wake = Wake::new().map_err(io("make an event counter"))?;
+        let counter = wake.as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&counter), DISK, Interest::READABLE)
+            .map_err(io("watch the disk"))?;
+        let disk = config.disk.start(directory, wake).map_err(io("start the disk's threads"))?;
         let peer_listener = listen(listeners.peers, PEER_LISTENER, &poll)?;
         let request_listener = listen(listeners.requests, REQUEST_LISTENER, &poll)?;
         let mut entropy = [0; 32];
@@ -177,6 +181,7 @@ impl Runtime {
             self.feeds = 0;
             self.step(Input::Timeout)?;
         }
+        self.disk.kick();
         let now = Instant::now();
         self.peers.flush(now);
         self.clients.flush();

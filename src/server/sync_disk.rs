@@ -12,16 +12,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use chronon_core::engine::{self, DiskDone, DiskOp, DiskOutcome, Identity, VirtualDisk};
 
 use super::disk::{DataDirectory, DirectoryError};
-use super::durability_worker::{DurabilityWorker, OpenFiles, Wake};
-
-/// Operations that the workers hold at most; more than that wait here for their turn.
-pub const OPERATIONS_IN_FLIGHT_MAX: usize = 1024;
+use super::durability_worker::{DurabilityWorker, OPERATIONS_IN_FLIGHT_MAX, OpenFiles, Worker};
+use super::wake::Wake;
 
 /// Why a data directory was not formatted.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +31,7 @@ pub enum FormatError {
     Identity(#[from] engine::FormatError),
     /// No thread could be started.
     #[error("cannot start the disk's thread: {0}")]
-    Thread(io::Error),
+    Thread(#[from] io::Error),
     /// The disk did not do as it was told.
     #[error(
         "data directory {directory}: formatting stopped at `{operation}`: {outcome}; remove the directory before trying again"
@@ -63,13 +60,12 @@ impl SyncDisk {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(directory: DataDirectory, wake: Wake) -> io::Result<Self> {
-        let directory = Arc::new(directory);
+    pub fn start(directory: Arc<DataDirectory>, wake: Wake) -> io::Result<Self> {
         let files = Arc::new(OpenFiles::default());
         let (sender, done) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
         let worker = |name| {
             let (directory, files) = (Arc::clone(&directory), Arc::clone(&files));
-            Worker::start(name, DurabilityWorker::new(directory, files, sender.clone(), Arc::clone(&wake)))
+            Worker::start(name, DurabilityWorker::new(directory, files, sender.clone(), wake.clone()))
         };
         let writer = worker("disk-writer")?;
         let background = worker("disk-background")?;
@@ -116,8 +112,7 @@ impl VirtualDisk for SyncDisk {
 /// [`FormatError`]; what was written by then is no data directory, and no node starts from it.
 pub fn format(path: &Path, identity: &Identity) -> Result<(), FormatError> {
     let ops = engine::format(identity)?;
-    let mut disk =
-        SyncDisk::start(DataDirectory::create(path)?, Arc::new(|| ())).map_err(FormatError::Thread)?;
+    let mut disk = SyncDisk::start(Arc::new(DataDirectory::create(path)?), Wake::new()?)?;
     for op in ops {
         let operation = op.to_string();
         disk.submit(op);
@@ -130,36 +125,6 @@ pub fn format(path: &Path, identity: &Identity) -> Result<(), FormatError> {
         }
     }
     Ok(())
-}
-
-/// A worker's thread and the queue into it.
-struct Worker {
-    /// `None` once the worker was told to end.
-    queue: Option<SyncSender<DiskOp>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    fn start(name: &str, worker: DurabilityWorker) -> io::Result<Self> {
-        let (queue, ops) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.work(&ops))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
-    }
-
-    fn take(&self, op: DiskOp) {
-        let taken = self.queue.as_ref().is_some_and(|queue| queue.send(op).is_ok());
-        assert!(taken, "a disk worker ends only when its disk does");
-    }
-}
-
-impl Drop for Worker {
-    /// Waits for the thread, so that the directory's lock is free when the disk is gone.
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl FlushRate {
         rate
     }
 
+    /// Flushes a second.
+    pub(super) fn per_second(self) -> f64 {
+        self.per_second
+    }
+
     /// Whether figures measured beside this one mean nothing.
     pub(super) fn is_spoiled(self) -> bool {
         self.p50_ms > SPOILED_MS

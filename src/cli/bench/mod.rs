@@ -1,6 +1,7 @@
 //! `chronon bench`: what this machine and this build give, beside what the disk alone gives in the same run.
 
 mod flush_rate;
+mod journal;
 mod load;
 mod yardstick;
 
@@ -22,6 +23,8 @@ use load::Figure;
 pub(super) enum BenchVerb {
     /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
     Cluster(ClusterArgs),
+    /// The journal of one node: appends a second, bytes a second, processor time and recovery, each beside the raw limit.
+    Journal(journal::JournalArgs),
 }
 
 /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
@@ -52,7 +55,14 @@ struct Row {
     yardstick: Option<Figure>,
 }
 
-pub(super) fn run(args: &ClusterArgs) -> anyhow::Result<Answer> {
+pub(super) fn run(verb: &BenchVerb) -> anyhow::Result<Answer> {
+    match verb {
+        BenchVerb::Cluster(args) => cluster(args),
+        BenchVerb::Journal(args) => journal::run(args),
+    }
+}
+
+fn cluster(args: &ClusterArgs) -> anyhow::Result<Answer> {
     let folder = Folder::create(&args.dir)?;
     let before = FlushRate::measure(&folder.0)?;
     let program = std::env::current_exe().context("cannot find this program")?;

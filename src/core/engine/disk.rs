@@ -153,6 +153,10 @@ pub trait VirtualDisk {
     /// Starts `op`. Its completion comes from [`VirtualDisk::poll`], never from here.
     fn submit(&mut self, op: DiskOp);
 
+    /// Sends what was submitted on its way, for a disk that sends operations together: a driver calls it when it has no
+    /// more of them. Other disks have nothing to do.
+    fn kick(&mut self) {}
+
     /// Moves completions that have arrived to `done`.
     fn poll(&mut self, done: &mut Vec<DiskDone>);
 }

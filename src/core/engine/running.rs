@@ -223,7 +223,7 @@ impl Running {
         }
         let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
         let surplus = self.journal.sealed().len().saturating_sub(target);
-        let covered = |group| self.saved(group).min(self.floors.get(&group).copied().unwrap_or_default());
+        let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
         let oldest = self.journal.sealed().iter().take(surplus);
         let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
         self.pending.freed = self.manifest.body().segments[..count].to_vec();

@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chronon_core::engine::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
@@ -8,6 +7,7 @@ use chronon_core::types::Blob;
 
 use super::{OPERATIONS_IN_FLIGHT_MAX, SyncDisk};
 use crate::server::disk::DataDirectory;
+use crate::server::wake::Wake;
 
 const SEGMENT: FileId = FileId::Segment(3);
 
@@ -18,7 +18,7 @@ fn directory() -> tempfile::TempDir {
 
 fn disk(path: &Path) -> SyncDisk {
     let data = DataDirectory::create(&path.join("node")).unwrap();
-    SyncDisk::start(data, Arc::new(|| ())).unwrap()
+    SyncDisk::start(Arc::new(data), Wake::new().unwrap()).unwrap()
 }
 
 fn wait(disk: &mut SyncDisk, count: usize) -> Vec<DiskDone> {
@@ -101,18 +101,16 @@ fn a_barrier_does_not_vouch_for_a_write_that_failed() {
 #[test]
 fn more_operations_than_the_bound_wait_for_their_turn() {
     let folder = directory();
-    let wakes = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&wakes);
+    let wake = Wake::new().unwrap();
     let data = DataDirectory::create(&folder.path().join("node")).unwrap();
-    let wake = move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    };
-    let mut disk = SyncDisk::start(data, Arc::new(wake)).unwrap();
+    let mut disk = SyncDisk::start(Arc::new(data), wake.clone()).unwrap();
     let count = 3 * OPERATIONS_IN_FLIGHT_MAX;
     for id in 0..count as u64 {
         disk.submit(DiskOp::Barrier { id: DiskOpId(id) });
     }
     let ids: Vec<u64> = wait(&mut disk, count).iter().map(|done| done.id.0).collect();
     assert_eq!(ids, (0..count as u64).collect::<Vec<_>>());
-    assert_eq!(wakes.load(Ordering::Relaxed), count);
+    let mut wakes = [0; 8];
+    rustix::io::read(&wake, &mut wakes).unwrap();
+    assert_eq!(u64::from_ne_bytes(wakes), count as u64);
 }

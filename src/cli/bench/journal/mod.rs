@@ -1,0 +1,248 @@
+//! `chronon bench journal`: the journal alone, beside what the disk gives without it in the same run.
+
+mod driver;
+mod null_disk;
+mod raw;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use chronon_core::engine::{self, EngineConfig, FileId, VirtualDisk};
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde_json::json;
+
+use super::flush_rate::FlushRate;
+use super::{Answer, Folder};
+use crate::server::backend::Backend;
+use crate::server::disk::DataDirectory;
+use crate::server::sync_disk;
+use crate::server::wake::Wake;
+use driver::Driver;
+use null_disk::NullDisk;
+
+/// The journal of one node: appends a second, bytes a second, processor time and recovery, each beside the raw limit.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct JournalArgs {
+    /// Seconds to measure each figure.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// What drives the disk.
+    #[arg(long, value_delimiter = ',', default_value = "io_uring,sync")]
+    disk: Vec<Backend>,
+    /// Flushes of 1 MiB that may be on their way at once.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
+    flushes: u32,
+    /// A folder on the disk to be measured; a new one in it is used, and removed afterwards.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+}
+
+/// One line of the table.
+struct Row {
+    what: String,
+    unit: Unit,
+    figure: f64,
+    raw: Option<f64>,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    PerSecond,
+    BytesPerSecond,
+    Nanoseconds,
+}
+
+pub(in crate::cli) fn run(args: &JournalArgs) -> anyhow::Result<Answer> {
+    let folder = Folder::create(&args.dir)?;
+    let span = Duration::from_secs(args.seconds);
+    let before = FlushRate::measure(&folder.0)?;
+    let mut rows = processor(span)?;
+    for backend in &args.disk {
+        eprintln!("{backend} ...");
+        // The raw limit right before each figure: a shared disk is not the same a minute later.
+        let raw = FlushRate::measure(&folder.0)?.per_second();
+        let figure = single_appends(*backend, &folder.0, span)?;
+        let what = format!("{backend}: appends of 256 B, one in flight");
+        rows.push(Row { what, unit: Unit::PerSecond, figure, raw: Some(raw) });
+        let raw = raw::sequential_writes(&folder.0, span)?;
+        let (figure, directory) = large_appends(*backend, &folder.0, args.flushes, span)?;
+        let what = format!("{backend}: appends of 1 MiB, {} in flight", args.flushes);
+        rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
+        let (figure, raw) = recovery(*backend, &directory)?;
+        let what = format!("{backend}: recovery of the journal that this left");
+        rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
+        std::fs::remove_dir_all(&directory)?;
+    }
+    let after = FlushRate::measure(&folder.0)?;
+    let spoiled = before.is_spoiled() || after.is_spoiled();
+    let json = json!({
+        "rows": rows.iter().map(Row::as_json).collect::<Vec<_>>(),
+        "flush_before": before, "flush_after": after, "spoiled": spoiled,
+    });
+    let spoiled =
+        if spoiled { "\nThe disk is busy or slow (p50 above 0.3 ms): this run is spoiled." } else { "" };
+    let text =
+        format!("{}\n4 KiB write and fdatasync alone: before {before}; after {after}{spoiled}", table(&rows));
+    Ok(Answer { text, json })
+}
+
+/// What the processor has to do for an entry, on a disk that takes no time.
+fn processor(span: Duration) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (bytes, per_flush) in [(256, 64), (1 << 20, 1)] {
+        let mut disk = NullDisk::default();
+        engine::format(&driver::identity())?.into_iter().for_each(|op| disk.submit(op));
+        disk.poll(&mut Vec::new());
+        let (mut driver, _) = Driver::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
+        let payload = Bytes::from(vec![7; bytes]);
+        let (began, mut entries) = (Instant::now(), 0_u32);
+        while began.elapsed() < span {
+            for _ in 0..per_flush {
+                driver.append(payload.clone())?;
+            }
+            driver.flush();
+            while !driver.is_durable() {
+                driver.poll()?;
+            }
+            entries += per_flush;
+        }
+        let each = began.elapsed() / entries;
+        rows.push(if bytes == 256 {
+            let what = format!("processor: an entry of 256 B, {per_flush} a flush");
+            Row { what, unit: Unit::Nanoseconds, figure: each.as_nanos() as f64, raw: None }
+        } else {
+            let figure = bytes as f64 / each.as_secs_f64();
+            Row {
+                what: "processor: entries of 1 MiB".to_owned(),
+                unit: Unit::BytesPerSecond,
+                figure,
+                raw: None,
+            }
+        });
+    }
+    Ok(rows)
+}
+
+fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Result<f64> {
+    let directory = folder.join("single");
+    sync_disk::format(&directory, &driver::identity())?;
+    let (mut driver, wake) = open(backend, &directory, EngineConfig::default())?;
+    let payload = Bytes::from(vec![7; 256]);
+    let (began, mut appends) = (Instant::now(), 0_u32);
+    while began.elapsed() < span {
+        driver.append(payload.clone())?;
+        driver.flush();
+        while !driver.is_durable() {
+            wake.wait()?;
+            driver.poll()?;
+        }
+        appends += 1;
+    }
+    let rate = f64::from(appends) / began.elapsed().as_secs_f64();
+    drop(driver);
+    std::fs::remove_dir_all(&directory)?;
+    Ok(rate)
+}
+
+/// Bytes a second, and the directory that the journal is left in.
+fn large_appends(
+    backend: Backend,
+    folder: &Path,
+    flushes: u32,
+    span: Duration,
+) -> anyhow::Result<(f64, PathBuf)> {
+    let directory = folder.join("large");
+    sync_disk::format(&directory, &driver::identity())?;
+    let config = EngineConfig { flushes_in_flight_max: flushes, ..EngineConfig::default() };
+    let (mut driver, wake) = open(backend, &directory, config)?;
+    let payload = Bytes::from(vec![7; LARGE_BYTES]);
+    let mut measured = |span: Duration| {
+        let (began, mut appends) = (Instant::now(), 0_u32);
+        while began.elapsed() < span {
+            while driver.is_slot_free() {
+                driver.append(payload.clone())?;
+                driver.flush();
+                appends += 1;
+            }
+            wake.wait()?;
+            driver.poll()?;
+        }
+        while !driver.is_durable() {
+            wake.wait()?;
+            driver.poll()?;
+        }
+        anyhow::Ok(f64::from(appends) * LARGE_BYTES as f64 / began.elapsed().as_secs_f64())
+    };
+    // Until segments are used again, each is written twice.
+    measured(WARM_UP)?;
+    let rate = measured(span)?;
+    Ok((rate, directory))
+}
+
+/// Bytes of the journal that a start goes through a second, and what reading them alone gives.
+fn recovery(backend: Backend, directory: &Path) -> anyhow::Result<(f64, f64)> {
+    let began = Instant::now();
+    let (driver, _) = open(backend, directory, EngineConfig::default())?;
+    let took = began.elapsed();
+    drop(driver);
+    let files = (0..).map(FileId::Segment).map(|file| DataDirectory::place(directory, file));
+    let segments: Vec<PathBuf> = files.take_while(|path| path.is_file()).collect();
+    let (raw, bytes) = raw::sequential_reads(&segments)?;
+    Ok((bytes as f64 / took.as_secs_f64(), raw))
+}
+
+fn open(backend: Backend, directory: &Path, config: EngineConfig) -> anyhow::Result<(Driver, Wake)> {
+    let wake = Wake::new().context("cannot make an event counter")?;
+    let disk = backend.start(DataDirectory::open(directory)?, wake.clone())?;
+    let (driver, _) = Driver::open(config, disk, &mut || Ok(wake.wait()?))?;
+    Ok((driver, wake))
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["", "journal", "raw", "ratio"]);
+    for row in rows {
+        let raw = row.raw.map(|raw| row.unit.show(raw)).unwrap_or_default();
+        let ratio = row.raw.map(|raw| format!("{:.2}", row.figure / raw)).unwrap_or_default();
+        table.add_row([row.what.clone(), row.unit.show(row.figure), raw, ratio]);
+    }
+    table
+}
+
+impl Row {
+    fn as_json(&self) -> serde_json::Value {
+        json!({
+            "what": self.what, "unit": self.unit.to_string(), "figure": self.figure, "raw": self.raw,
+            "ratio": self.raw.map(|raw| self.figure / raw),
+        })
+    }
+}
+
+impl Unit {
+    fn show(self, figure: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{figure:.0}/s"),
+            Self::BytesPerSecond => format!("{:.0} MB/s", figure / 1e6),
+            Self::Nanoseconds => format!("{figure:.0} ns"),
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerSecond => "1/s",
+            Self::BytesPerSecond => "B/s",
+            Self::Nanoseconds => "ns",
+        })
+    }
+}
+
+const LARGE_BYTES: usize = (1 << 20) - 4096;
+const WARM_UP: Duration = Duration::from_secs(1);

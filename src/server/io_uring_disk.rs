@@ -1,0 +1,348 @@
+//! [`IoUringDisk`]: a data directory behind [`VirtualDisk`], driven by io_uring from the thread that owns the node.
+//!
+//! ```text
+//! submit --> copied into a buffer that the kernel has mapped --> kick: one system call for all of them
+//! poll   <-- completions, after a wake-up; no other thread has them in between
+//! ```
+//!
+//! Files are opened with `O_DIRECT` and `O_DSYNC`: a write completes when it is durable, and flushes of the device are
+//! ordered behind their own writes by the kernel. A barrier is then over when the writes before it are, and costs
+//! nothing; several flushes of the journal overlap. Allocations take long and are rare: a thread of their own makes them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
+use chronon_core::types::Blob;
+
+use super::disk::DataDirectory;
+use super::durability_worker::{DurabilityWorker, OPERATIONS_IN_FLIGHT_MAX, OpenFiles, Worker, outcome};
+use super::ring::{Direction, FileSlot, Finished, Memory, Ring, Transfer};
+use super::wake::Wake;
+
+/// A node's disk. It belongs to the thread that polls it first.
+pub struct IoUringDisk {
+    directory: Arc<DataDirectory>,
+    ring: Ring,
+    files: RingFiles,
+    /// Buffers that no transfer owns, the smallest first.
+    buffers: Vec<Memory>,
+    /// Counts reads and writes, in the order in which they were submitted.
+    last: u64,
+    writes: BTreeMap<u64, Write>,
+    reads: BTreeMap<u64, Read>,
+    /// Reads and writes of which not everything is on its way yet.
+    queue: VecDeque<u64>,
+    /// Barriers, each behind the last write that it waits for.
+    barriers: VecDeque<(DiskOpId, u64)>,
+    /// Writes that failed, and that no barrier has told of.
+    failed: Vec<u64>,
+    allocator: Worker,
+    allocated: Receiver<DiskDone>,
+    allocating: BTreeMap<DiskOpId, FileId>,
+    done: Vec<DiskDone>,
+    wake: Wake,
+}
+
+/// A write that is not over.
+struct Write {
+    id: DiskOpId,
+    file: FileId,
+    offset: u64,
+    data: Blob,
+    /// Bytes that were handed to the ring.
+    handed: usize,
+    /// Transfers of it that are on their way.
+    pieces: u32,
+    outcome: DiskOutcome,
+}
+
+/// A read that is not over.
+struct Read {
+    id: DiskOpId,
+    file: FileId,
+    offset: u64,
+    bytes: usize,
+}
+
+impl IoUringDisk {
+    /// Takes a locked directory. `wake` is called after completions became available.
+    ///
+    /// # Errors
+    /// When the kernel refuses io_uring, or a thread.
+    pub fn start(directory: Arc<DataDirectory>, wake: Wake) -> io::Result<Self> {
+        let ring = Ring::new(FILES_MAX, &wake)?;
+        let buffers = ring.buffers(&BUFFERS);
+        let (sender, allocated) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
+        let files = Arc::new(OpenFiles::default());
+        let worker = DurabilityWorker::new(Arc::clone(&directory), files, sender, wake.clone());
+        let allocator = Worker::start("disk-allocator", worker)?;
+        Ok(Self {
+            directory,
+            ring,
+            files: RingFiles::default(),
+            buffers,
+            last: 0,
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            queue: VecDeque::new(),
+            barriers: VecDeque::new(),
+            failed: Vec::new(),
+            allocator,
+            allocated,
+            allocating: BTreeMap::new(),
+            done: Vec::new(),
+            wake,
+        })
+    }
+
+    /// Hands what waits to the ring, in order, as far as there is room.
+    fn hand_out(&mut self) {
+        while let Some(number) = self.queue.front().copied() {
+            let handed = if self.writes.contains_key(&number) {
+                self.hand_out_write(number)
+            } else {
+                self.hand_out_read(number)
+            };
+            if !handed {
+                return;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// False when there was no room for all of it.
+    fn hand_out_write(&mut self, number: u64) -> bool {
+        let write = self.writes.get_mut(&number).expect("it was just looked at");
+        let data = write.data.as_slice();
+        match self.files.slot(&self.ring, &self.directory, write.file, Direction::Write) {
+            Err(error) => {
+                write.outcome = outcome(&self.directory, "write", write.file, Err(error));
+                write.handed = data.len();
+            }
+            Ok(file) => {
+                while write.handed < data.len() {
+                    let left = &data[write.handed..];
+                    if !self.ring.has_room() {
+                        return false;
+                    }
+                    let Some(mut memory) = take_buffer(&mut self.buffers, left.len()) else { return false };
+                    let bytes = left.len().min(memory.len());
+                    memory.as_mut_slice()[..bytes].copy_from_slice(&left[..bytes]);
+                    let (token, direction) = (number, Direction::Write);
+                    let offset = write.offset + write.handed as u64;
+                    self.ring.push(Transfer { token, direction, file, offset, bytes, memory });
+                    write.handed += bytes;
+                    write.pieces += 1;
+                }
+            }
+        }
+        self.settle_write(number);
+        true
+    }
+
+    /// False when there was no room for it.
+    fn hand_out_read(&mut self, number: u64) -> bool {
+        let Read { id, file, offset, bytes } = self.reads[&number];
+        let direction = Direction::Read;
+        match self.files.slot(&self.ring, &self.directory, file, direction) {
+            Ok(_) if !self.ring.has_room() => return false,
+            Ok(slot) => {
+                let memory = Memory::new(bytes);
+                self.ring.push(Transfer { token: number, direction, file: slot, offset, bytes, memory });
+            }
+            Err(error) => {
+                self.reads.remove(&number);
+                let outcome = outcome(&self.directory, "read", file, Err(error));
+                self.done.push(DiskDone { id, outcome });
+            }
+        }
+        true
+    }
+
+    fn finished(&mut self, Finished { transfer, result }: Finished) {
+        match transfer.direction {
+            Direction::Read => {
+                let Read { id, file, .. } = self.reads.remove(&transfer.token).expect("a read is over once");
+                let bytes =
+                    result.map(|()| DiskOutcome::Read(Blob(transfer.memory.into_buffer().into_bytes())));
+                self.done.push(DiskDone { id, outcome: outcome(&self.directory, "read", file, bytes) });
+            }
+            Direction::Write => {
+                put_buffer(&mut self.buffers, transfer.memory);
+                let write = self.writes.get_mut(&transfer.token).expect("a write is over once");
+                write.pieces -= 1;
+                let piece = outcome(&self.directory, "write", write.file, result.map(|()| DiskOutcome::Done));
+                if piece != DiskOutcome::Done {
+                    write.outcome = piece;
+                }
+                self.settle_write(transfer.token);
+            }
+        }
+    }
+
+    /// Answers a write if all of it is over.
+    fn settle_write(&mut self, number: u64) {
+        let write = &self.writes[&number];
+        if write.pieces > 0 || write.handed < write.data.as_slice().len() {
+            return;
+        }
+        let Write { id, outcome, .. } = self.writes.remove(&number).expect("it was just looked at");
+        if outcome != DiskOutcome::Done {
+            self.failed.push(number);
+        }
+        self.done.push(DiskDone { id, outcome });
+        self.settle_barriers();
+    }
+
+    /// Answers every barrier whose writes are over: they are durable unless one failed.
+    fn settle_barriers(&mut self) {
+        let first = self.writes.keys().next().copied().unwrap_or(u64::MAX);
+        while let Some((id, last)) = self.barriers.pop_front_if(|(_, last)| *last < first) {
+            let failed = self.failed.iter().any(|number| *number <= last);
+            self.failed.retain(|number| *number > last);
+            let outcome = if failed { DiskOutcome::Failed } else { DiskOutcome::Done };
+            self.done.push(DiskDone { id, outcome });
+        }
+    }
+}
+
+impl VirtualDisk for IoUringDisk {
+    fn submit(&mut self, op: DiskOp) {
+        match op {
+            DiskOp::Barrier { id } => {
+                self.barriers.push_back((id, self.last));
+                self.settle_barriers();
+            }
+            DiskOp::Allocate { id, file, .. } => {
+                self.allocating.insert(id, file);
+                self.allocator.take(op);
+            }
+            DiskOp::Write { id, file, offset, data } => {
+                self.last += 1;
+                self.queue.push_back(self.last);
+                let (handed, pieces, outcome) = (0, 0, DiskOutcome::Done);
+                let write = Write { id, file, offset, data, handed, pieces, outcome };
+                self.writes.insert(self.last, write);
+            }
+            DiskOp::Read { id, file, offset, bytes } => {
+                self.last += 1;
+                self.queue.push_back(self.last);
+                self.reads.insert(self.last, Read { id, file, offset, bytes: bytes as usize });
+            }
+        }
+        self.hand_out();
+        if !self.done.is_empty() {
+            // It was over at once, and nobody else tells.
+            self.wake.wake();
+        }
+    }
+
+    fn kick(&mut self) {
+        if let Err(error) = self.ring.enter() {
+            // What is on its way may be lost, and nothing that waits for it would ever hear.
+            panic!("cannot drive the disk: io_uring_enter: {error}");
+        }
+    }
+
+    fn poll(&mut self, done: &mut Vec<DiskDone>) {
+        self.kick();
+        while let Some(finished) = self.ring.next_finished() {
+            self.finished(finished);
+        }
+        while let Ok(allocation) = self.allocated.try_recv() {
+            if let Some(file) = self.allocating.remove(&allocation.id) {
+                self.files.close(&self.ring, file);
+            }
+            self.done.push(allocation);
+        }
+        self.hand_out();
+        self.kick();
+        done.append(&mut self.done);
+    }
+}
+
+/// Which files are in the ring's table. A file is opened once for reads and once for writes.
+#[derive(Default)]
+struct RingFiles {
+    slots: BTreeMap<(FileId, bool), FileSlot>,
+    /// Places of the table that files were closed in.
+    free: Vec<FileSlot>,
+    /// Places that were ever used.
+    used: u32,
+}
+
+impl RingFiles {
+    fn slot(
+        &mut self,
+        ring: &Ring,
+        directory: &DataDirectory,
+        file: FileId,
+        direction: Direction,
+    ) -> io::Result<FileSlot> {
+        let key = (file, direction == Direction::Write);
+        if let Some(slot) = self.slots.get(&key) {
+            return Ok(*slot);
+        }
+        let open: File = match direction {
+            Direction::Read => directory.open_for_reads(file)?,
+            Direction::Write => directory.open_for_writes(file)?,
+        };
+        let slot = self.free_slot(ring)?;
+        ring.open(slot, &open)?;
+        self.slots.insert(key, slot);
+        Ok(slot)
+    }
+
+    /// A free place; when there is none, all files are closed, to be opened again when they are needed.
+    fn free_slot(&mut self, ring: &Ring) -> io::Result<FileSlot> {
+        if self.free.is_empty() && self.used == FILES_MAX {
+            for slot in std::mem::take(&mut self.slots).into_values() {
+                ring.close(slot)?;
+                self.free.push(slot);
+            }
+        }
+        Ok(self.free.pop().unwrap_or_else(|| {
+            self.used += 1;
+            FileSlot(self.used - 1)
+        }))
+    }
+
+    /// Forgets a file that was replaced.
+    fn close(&mut self, ring: &Ring, file: FileId) {
+        for is_write in [false, true] {
+            if let Some(slot) = self.slots.remove(&(file, is_write)) {
+                match ring.close(slot) {
+                    Ok(()) => self.free.push(slot),
+                    // The place stays taken: it is never used again.
+                    Err(error) => tracing::warn!(%error, %file, "cannot close a file that was replaced"),
+                }
+            }
+        }
+    }
+}
+
+/// The smallest buffer that takes `bytes`, or the largest that there is.
+fn take_buffer(buffers: &mut Vec<Memory>, bytes: usize) -> Option<Memory> {
+    let place = buffers.iter().position(|memory| memory.len() >= bytes).or(buffers.len().checked_sub(1))?;
+    Some(buffers.remove(place))
+}
+
+fn put_buffer(buffers: &mut Vec<Memory>, memory: Memory) {
+    let place = buffers.partition_point(|other| other.len() < memory.len());
+    buffers.insert(place, memory);
+}
+
+/// Places in the ring's table of files.
+const FILES_MAX: u32 = 256;
+/// Lengths of the buffers that the kernel has mapped, ascending: most flushes are short, the longest are
+/// [`chronon_core::engine::EngineConfig::flush_bytes_max`] long. In all less than what an unprivileged process may lock.
+const BUFFERS: [usize; 18] = {
+    let mut lengths = [64 << 10; 18];
+    lengths[16] = 1 << 20;
+    lengths[17] = 4 << 20;
+    lengths
+};

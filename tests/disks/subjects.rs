@@ -1,0 +1,168 @@
+//! The disks that are judged, and some that must be found out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chronon::server::backend::Backend;
+use chronon::server::disk::DataDirectory;
+use chronon::server::wake::Wake;
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, VirtualDisk};
+use chronon_sim::disk::{DiskModel, SimDisk};
+use chronon_sim::random::Randomness;
+use chronon_sim::time::WorldTime;
+
+/// A disk that can crash.
+pub trait Subject {
+    fn submit(&mut self, op: DiskOp);
+    fn poll(&mut self) -> Vec<DiskDone>;
+    fn crash(&mut self);
+}
+
+/// The simulated disk.
+pub struct Simulated {
+    disk: SimDisk,
+    now: WorldTime,
+    agenda: BTreeSet<(WorldTime, DiskOpId)>,
+}
+
+impl Simulated {
+    pub fn new(seed: u64) -> Self {
+        let model = DiskModel {
+            atomic_unit: if seed.is_multiple_of(2) { 512 } else { 4096 },
+            ..DiskModel::default()
+        };
+        let disk = SimDisk::new(1, model, Randomness::new(seed, 0));
+        Self { disk, now: WorldTime::ZERO, agenda: BTreeSet::new() }
+    }
+}
+
+impl Subject for Simulated {
+    fn submit(&mut self, op: DiskOp) {
+        let id = op.id();
+        let due = self.disk.submit(self.now, op);
+        self.agenda.insert((due, id));
+    }
+
+    fn poll(&mut self) -> Vec<DiskDone> {
+        let Some((due, id)) = self.agenda.pop_first() else { return Vec::new() };
+        self.now = due;
+        self.disk.complete(id).into_iter().collect()
+    }
+
+    fn crash(&mut self) {
+        self.agenda.clear();
+        self.disk.crash();
+    }
+}
+
+/// A directory of this machine.
+pub struct Real {
+    folder: tempfile::TempDir,
+    backend: Backend,
+    disk: Option<Box<dyn VirtualDisk>>,
+}
+
+impl Real {
+    /// On a real filesystem: a tmpfs says nothing about `O_DIRECT`.
+    pub fn new(backend: Backend) -> Self {
+        let beside =
+            std::env::current_exe().expect("a test has a file").parent().expect("in a folder").to_owned();
+        let folder = tempfile::tempdir_in(beside).expect("it can be made");
+        let directory = DataDirectory::create(&folder.path().join("node")).expect("it is new");
+        let disk = backend.start(directory, Wake::new().expect("there are files left"));
+        Self { folder, backend, disk: Some(disk.expect("it starts")) }
+    }
+}
+
+impl Subject for Real {
+    fn submit(&mut self, op: DiskOp) {
+        self.disk.as_mut().expect("it runs").submit(op);
+    }
+
+    fn poll(&mut self) -> Vec<DiskDone> {
+        let (disk, mut done) = (self.disk.as_mut().expect("it runs"), Vec::new());
+        disk.kick();
+        disk.poll(&mut done);
+        if done.is_empty() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        done
+    }
+
+    fn crash(&mut self) {
+        self.disk = None;
+        let directory = DataDirectory::open(&self.folder.path().join("node")).expect("it is there");
+        let disk = self.backend.start(directory, Wake::new().expect("there are files left"));
+        self.disk = Some(disk.expect("it starts"));
+    }
+}
+
+/// Says that the third write in ten is done, and does nothing.
+pub struct Forgetful {
+    disk: Simulated,
+    writes: u64,
+    forgotten: Vec<DiskDone>,
+}
+
+impl Forgetful {
+    pub fn new(seed: u64) -> Self {
+        Self { disk: Simulated::new(seed), writes: 0, forgotten: Vec::new() }
+    }
+}
+
+impl Subject for Forgetful {
+    fn submit(&mut self, op: DiskOp) {
+        if matches!(op, DiskOp::Write { .. }) {
+            self.writes += 1;
+            if self.writes % 10 == 3 {
+                self.forgotten.push(DiskDone { id: op.id(), outcome: DiskOutcome::Done });
+                return;
+            }
+        }
+        self.disk.submit(op);
+    }
+
+    fn poll(&mut self) -> Vec<DiskDone> {
+        let mut done = std::mem::take(&mut self.forgotten);
+        done.extend(self.disk.poll());
+        done
+    }
+
+    fn crash(&mut self) {
+        self.forgotten.clear();
+        self.disk.crash();
+    }
+}
+
+/// Answers every barrier at once.
+pub struct Hasty {
+    disk: Simulated,
+    barriers: Vec<DiskDone>,
+}
+
+impl Hasty {
+    pub fn new(seed: u64) -> Self {
+        Self { disk: Simulated::new(seed), barriers: Vec::new() }
+    }
+}
+
+impl Subject for Hasty {
+    fn submit(&mut self, op: DiskOp) {
+        if let DiskOp::Barrier { id } = op {
+            self.barriers.push(DiskDone { id, outcome: DiskOutcome::Done });
+        } else {
+            self.disk.submit(op);
+        }
+    }
+
+    fn poll(&mut self) -> Vec<DiskDone> {
+        let mut done = std::mem::take(&mut self.barriers);
+        done.extend(self.disk.poll());
+        done
+    }
+
+    fn crash(&mut self) {
+        self.barriers.clear();
+        self.disk.crash();
+    }
+}
