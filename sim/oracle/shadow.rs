@@ -242,8 +242,19 @@ impl DiskShadow {
         proven: &mut Proven,
         broken: &mut Vec<Broken>,
     ) -> Option<&Flush> {
+        let newest = self.ends.values().map(|(generation, _)| *generation).max().unwrap_or_default();
         let known = self.ends.entry(file).or_default();
         let (generation, end) = *known;
+        if offset == 0 && data.iter().all(|byte| *byte == 0) {
+            // A file that is to be used again: never the one that the journal goes on in.
+            known.1 = data.len() as u64;
+            if generation == newest {
+                let what =
+                    format!("{file}: its first block is wiped, and generation {generation} is the newest");
+                broken.push(Broken::new("FlushPrefix", what));
+            }
+            return None;
+        }
         let written_in = journal::generation(data);
         *known = (written_in, offset + data.len() as u64);
         if written_in < generation || (written_in == generation && offset < end) {

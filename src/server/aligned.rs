@@ -33,6 +33,11 @@ impl AlignedBuffer {
     }
 }
 
+/// Whether a device takes these bytes where they lie.
+pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
     use chronon_core::engine::BLOCK_BYTES;

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use chronon_core::engine::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
 use chronon_core::types::Blob;
+use rustix::io::Errno;
 
-use super::aligned::AlignedBuffer;
+use super::aligned::{AlignedBuffer, is_aligned};
 use super::disk::DataDirectory;
 use super::wake::Wake;
 
@@ -31,11 +32,18 @@ pub(super) struct DurabilityWorker {
     files: Arc<OpenFiles>,
     done: SyncSender<DiskDone>,
     wake: Wake,
-    /// Writes that go on where the one before ends, collected to be written at once.
-    run: Vec<Write>,
+    /// Writes that go on where the one before ends, collected to be written at once, and barriers among them.
+    run: Vec<Pending>,
+    /// Where writes are copied that do not lie as a device wants them.
     buffer: AlignedBuffer,
     /// Whether a write failed since the last barrier.
     writes_failed: bool,
+}
+
+/// What waits for the next system call.
+enum Pending {
+    Write(Write),
+    Barrier(DiskOpId),
 }
 
 /// A write taken from its operation.
@@ -53,7 +61,7 @@ impl DurabilityWorker {
         done: SyncSender<DiskDone>,
         wake: Wake,
     ) -> Self {
-        let buffer = AlignedBuffer::new(WRITE_BYTES_MAX);
+        let buffer = AlignedBuffer::new(COPY_BYTES);
         Self { directory, files, done, wake, run: Vec::new(), buffer, writes_failed: false }
     }
 
@@ -68,30 +76,24 @@ impl DurabilityWorker {
     }
 
     fn perform(&mut self, op: DiskOp) {
-        if let DiskOp::Write { id, file, offset, data } = op {
-            let write = Write { id, file, offset, data };
-            if !extends(&self.run, &write) {
-                self.write_run();
-            }
-            self.run.push(write);
-            return;
-        }
-        self.write_run();
         match op {
-            DiskOp::Write { .. } => {}
-            DiskOp::Barrier { id } => {
-                let failed = std::mem::take(&mut self.writes_failed);
-                self.report(id, if failed { DiskOutcome::Failed } else { DiskOutcome::Done });
+            DiskOp::Write { id, file, offset, data } => {
+                let write = Write { id, file, offset, data };
+                if !self.extends_run(&write) {
+                    self.write_run();
+                }
+                self.run.push(Pending::Write(write));
             }
+            DiskOp::Barrier { id } => self.run.push(Pending::Barrier(id)),
             DiskOp::Allocate { id, file, bytes } => {
+                self.write_run();
                 let result = self.directory.allocate(file, bytes);
                 self.files.close(file);
-                self.report(
-                    id,
-                    outcome(&self.directory, "allocate", file, result.map(|()| DiskOutcome::Done)),
-                );
+                let outcome = outcome(&self.directory, "allocate", file, result.map(|()| DiskOutcome::Done));
+                self.report(id, outcome);
             }
             DiskOp::Read { id, file, offset, bytes } => {
+                self.write_run();
                 let result = self.files.for_reads(&self.directory, file);
                 let result = result.and_then(|open| read(&open, offset, bytes as usize));
                 self.report(id, outcome(&self.directory, "read", file, result.map(DiskOutcome::Read)));
@@ -99,16 +101,37 @@ impl DurabilityWorker {
         }
     }
 
-    /// Writes what was collected with as few system calls as it takes.
+    /// Whether `write` goes on where the run ends. A run without writes is extended by anything.
+    fn extends_run(&self, write: &Write) -> bool {
+        let Some(last) = writes(&self.run).next_back() else { return true };
+        let bytes: usize = writes(&self.run).chain([write]).map(|write| write.data.as_slice().len()).sum();
+        let goes_on =
+            last.file == write.file && last.offset + last.data.as_slice().len() as u64 == write.offset;
+        let lies_well = is_aligned(last.data.as_slice()) && is_aligned(write.data.as_slice());
+        goes_on && lies_well && self.run.len() < RUN_MAX && bytes <= RUN_BYTES_MAX
+    }
+
+    /// Writes what was collected with as few system calls as it takes, and answers it in its order.
     fn write_run(&mut self) {
-        let Some(first) = self.run.first() else { return };
-        let file = first.file;
-        let result = self.files.for_writes(&self.directory, file);
-        let result = result.and_then(|open| write(&open, &self.run, &mut self.buffer));
-        let outcome = outcome(&self.directory, "write", file, result.map(|()| DiskOutcome::Done));
-        self.writes_failed |= outcome != DiskOutcome::Done;
-        for write in std::mem::take(&mut self.run) {
-            self.report(write.id, outcome.clone());
+        let outcome = match writes(&self.run).next().map(|first| first.file) {
+            None => DiskOutcome::Done,
+            Some(file) => {
+                let result = self.files.for_writes(&self.directory, file);
+                let result = result.and_then(|open| write(&open, &self.run, &mut self.buffer));
+                outcome(&self.directory, "write", file, result.map(|()| DiskOutcome::Done))
+            }
+        };
+        for pending in std::mem::take(&mut self.run) {
+            match pending {
+                Pending::Write(write) => {
+                    self.writes_failed |= outcome != DiskOutcome::Done;
+                    self.report(write.id, outcome.clone());
+                }
+                Pending::Barrier(id) => {
+                    let failed = std::mem::take(&mut self.writes_failed);
+                    self.report(id, if failed { DiskOutcome::Failed } else { DiskOutcome::Done });
+                }
+            }
         }
     }
 
@@ -206,29 +229,43 @@ fn cached(
     Ok(handle)
 }
 
-/// Whether `write` goes on where the run ends. An empty run is extended by anything.
-fn extends(run: &[Write], write: &Write) -> bool {
-    let Some(last) = run.last() else { return true };
-    let end = last.offset + last.data.as_slice().len() as u64;
-    run.len() < RUN_WRITES_MAX && last.file == write.file && end == write.offset
+fn writes(run: &[Pending]) -> impl DoubleEndedIterator<Item = &Write> {
+    run.iter().filter_map(|pending| match pending {
+        Pending::Write(write) => Some(write),
+        Pending::Barrier(_) => None,
+    })
 }
 
-/// Copies the run together, as the device takes aligned memory alone, and writes it.
-fn write(file: &File, run: &[Write], buffer: &mut AlignedBuffer) -> io::Result<()> {
-    let mut offset = run.first().map_or(0, |write| write.offset);
-    let mut pending = 0;
-    for write in run {
-        for piece in write.data.as_slice().chunks(BLOCK_BYTES) {
-            if pending == WRITE_BYTES_MAX {
-                file.write_all_at(buffer.as_slice(), offset)?;
-                offset += pending as u64;
-                pending = 0;
+/// Writes the run: from where its writes lie, or, of a single one that a device does not take from there, a copy.
+fn write(file: &File, run: &[Pending], buffer: &mut AlignedBuffer) -> io::Result<()> {
+    let Some(first) = writes(run).next() else { return Ok(()) };
+    if !is_aligned(first.data.as_slice()) {
+        return write_copied(file, first, buffer);
+    }
+    let mut pieces: Vec<_> = writes(run).map(|write| IoSlice::new(write.data.as_slice())).collect();
+    let (mut left, mut offset) = (&mut pieces[..], first.offset);
+    while !left.is_empty() {
+        match rustix::io::pwritev(file, left, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut left, written);
+                offset += written as u64;
             }
-            buffer.as_mut_slice()[pending..pending + piece.len()].copy_from_slice(piece);
-            pending += piece.len();
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    file.write_all_at(&buffer.as_slice()[..pending], offset)
+    Ok(())
+}
+
+fn write_copied(file: &File, write: &Write, buffer: &mut AlignedBuffer) -> io::Result<()> {
+    let mut offset = write.offset;
+    for piece in write.data.as_slice().chunks(COPY_BYTES) {
+        buffer.as_mut_slice()[..piece.len()].copy_from_slice(piece);
+        file.write_all_at(&buffer.as_slice()[..piece.len()], offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Reads into aligned memory.
@@ -240,9 +277,11 @@ fn read(file: &File, offset: u64, bytes: usize) -> io::Result<Blob> {
 
 /// Operations that a worker holds at most; more than that wait elsewhere for their turn.
 pub(super) const OPERATIONS_IN_FLIGHT_MAX: usize = 1024;
-/// Bytes that go to the disk in one system call; a multiple of the block.
-const WRITE_BYTES_MAX: usize = 4 << 20;
+/// Bytes that are copied for one system call; a multiple of the block.
+const COPY_BYTES: usize = 4 << 20;
+/// Bytes that go to the disk together, unless they are one write.
+const RUN_BYTES_MAX: usize = 4 << 20;
 /// Operations taken from the queue at once.
 const BATCH_OPERATIONS_MAX: usize = 64;
-/// Writes that go to the disk in one system call.
-const RUN_WRITES_MAX: usize = 64;
+/// Writes and barriers that wait together; far below what one system call takes.
+const RUN_MAX: usize = 128;

@@ -15,9 +15,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, VirtualDisk};
 use chronon_core::types::Blob;
 
+use super::aligned::is_aligned;
 use super::disk::DataDirectory;
 use super::durability_worker::{DurabilityWorker, OPERATIONS_IN_FLIGHT_MAX, OpenFiles, Worker, outcome};
 use super::ring::{Direction, FileSlot, Finished, Memory, Ring, Transfer};
@@ -28,8 +30,7 @@ pub struct IoUringDisk {
     directory: Arc<DataDirectory>,
     ring: Ring,
     files: RingFiles,
-    /// Buffers that no transfer owns, the smallest first.
-    buffers: Vec<Memory>,
+    buffers: Buffers,
     /// Counts reads and writes, in the order in which they were submitted.
     last: u64,
     writes: BTreeMap<u64, Write>,
@@ -75,7 +76,7 @@ impl IoUringDisk {
     /// When the kernel refuses io_uring, or a thread.
     pub fn start(directory: Arc<DataDirectory>, wake: Wake) -> io::Result<Self> {
         let ring = Ring::new(FILES_MAX, &wake)?;
-        let buffers = ring.buffers(&BUFFERS);
+        let buffers = Buffers(ring.buffers(&[BUFFER_BYTES; BUFFERS]));
         let (sender, allocated) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
         let files = Arc::new(OpenFiles::default());
         let worker = DurabilityWorker::new(Arc::clone(&directory), files, sender, wake.clone());
@@ -97,6 +98,13 @@ impl IoUringDisk {
             done: Vec::new(),
             wake,
         })
+    }
+
+    fn enter(&mut self) {
+        if let Err(error) = self.ring.enter() {
+            // What is on its way may be lost, and nothing that waits for it would ever hear.
+            panic!("cannot drive the disk: io_uring_enter: {error}");
+        }
     }
 
     /// Hands what waits to the ring, in order, as far as there is room.
@@ -129,9 +137,10 @@ impl IoUringDisk {
                     if !self.ring.has_room() {
                         return false;
                     }
-                    let Some(mut memory) = take_buffer(&mut self.buffers, left.len()) else { return false };
+                    let Some(memory) = self.buffers.hold(&write.data.0.slice(write.handed..)) else {
+                        return false;
+                    };
                     let bytes = left.len().min(memory.len());
-                    memory.as_mut_slice()[..bytes].copy_from_slice(&left[..bytes]);
                     let (token, direction) = (number, Direction::Write);
                     let offset = write.offset + write.handed as u64;
                     self.ring.push(Transfer { token, direction, file, offset, bytes, memory });
@@ -167,12 +176,11 @@ impl IoUringDisk {
         match transfer.direction {
             Direction::Read => {
                 let Read { id, file, .. } = self.reads.remove(&transfer.token).expect("a read is over once");
-                let bytes =
-                    result.map(|()| DiskOutcome::Read(Blob(transfer.memory.into_buffer().into_bytes())));
+                let bytes = result.map(|()| DiskOutcome::Read(Blob(transfer.memory.into_bytes())));
                 self.done.push(DiskDone { id, outcome: outcome(&self.directory, "read", file, bytes) });
             }
             Direction::Write => {
-                put_buffer(&mut self.buffers, transfer.memory);
+                self.buffers.put_back(transfer.memory);
                 let write = self.writes.get_mut(&transfer.token).expect("a write is over once");
                 write.pieces -= 1;
                 let piece = outcome(&self.directory, "write", write.file, result.map(|()| DiskOutcome::Done));
@@ -242,16 +250,21 @@ impl VirtualDisk for IoUringDisk {
     }
 
     fn kick(&mut self) {
-        if let Err(error) = self.ring.enter() {
-            // What is on its way may be lost, and nothing that waits for it would ever hear.
-            panic!("cannot drive the disk: io_uring_enter: {error}");
+        self.enter();
+        if self.ring.has_arrived() {
+            // The kernel's word for it may have been heard before: who sleeps next must not wait for another one.
+            self.wake.wake();
         }
     }
 
     fn poll(&mut self, done: &mut Vec<DiskDone>) {
-        self.kick();
-        while let Some(finished) = self.ring.next_finished() {
-            self.finished(finished);
+        self.enter();
+        while self.ring.has_arrived() {
+            while let Some(finished) = self.ring.next_finished() {
+                self.finished(finished);
+            }
+            self.hand_out();
+            self.enter();
         }
         while let Ok(allocation) = self.allocated.try_recv() {
             if let Some(file) = self.allocating.remove(&allocation.id) {
@@ -259,8 +272,6 @@ impl VirtualDisk for IoUringDisk {
             }
             self.done.push(allocation);
         }
-        self.hand_out();
-        self.kick();
         done.append(&mut self.done);
     }
 }
@@ -325,24 +336,31 @@ impl RingFiles {
     }
 }
 
-/// The smallest buffer that takes `bytes`, or the largest that there is.
-fn take_buffer(buffers: &mut Vec<Memory>, bytes: usize) -> Option<Memory> {
-    let place = buffers.iter().position(|memory| memory.len() >= bytes).or(buffers.len().checked_sub(1))?;
-    Some(buffers.remove(place))
-}
+/// Buffers that the kernel has mapped, and that no transfer owns.
+struct Buffers(Vec<Memory>);
 
-fn put_buffer(buffers: &mut Vec<Memory>, memory: Memory) {
-    let place = buffers.partition_point(|other| other.len() < memory.len());
-    buffers.insert(place, memory);
+impl Buffers {
+    /// Memory with the first of `data`, or with all of it; `None` while there is no buffer left.
+    fn hold(&mut self, data: &Bytes) -> Option<Memory> {
+        if data.len() > BUFFER_BYTES && is_aligned(data) {
+            // To map it costs less than to copy it.
+            return Some(Memory::Shared(data.clone()));
+        }
+        let mut memory = self.0.pop()?;
+        memory.fill(data);
+        Some(memory)
+    }
+
+    fn put_back(&mut self, memory: Memory) {
+        if !matches!(memory, Memory::Shared(_)) {
+            self.0.push(memory);
+        }
+    }
 }
 
 /// Places in the ring's table of files.
 const FILES_MAX: u32 = 256;
-/// Lengths of the buffers that the kernel has mapped, ascending: most flushes are short, the longest are
-/// [`chronon_core::engine::EngineConfig::flush_bytes_max`] long. In all less than what an unprivileged process may lock.
-const BUFFERS: [usize; 18] = {
-    let mut lengths = [64 << 10; 18];
-    lengths[16] = 1 << 20;
-    lengths[17] = 4 << 20;
-    lengths
-};
+/// Buffers that the kernel has mapped, and their length: most flushes are short. In all less than what an unprivileged
+/// process may lock.
+const BUFFERS: usize = 16;
+const BUFFER_BYTES: usize = 64 << 10;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+use bytes::Bytes;
 use io_uring::types::Fixed;
 use io_uring::{IoUring, Probe, opcode, squeue};
 
@@ -17,12 +18,15 @@ use super::wake::Wake;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct FileSlot(pub(super) u32);
 
-/// Memory of a transfer.
+/// Memory of a transfer. All of it begins at a multiple of the block.
 #[derive(Debug)]
-pub(super) struct Memory {
-    buffer: AlignedBuffer,
-    /// Its number, when the kernel has mapped it once and for all.
-    registered: Option<u16>,
+pub(super) enum Memory {
+    /// Mapped by the kernel once and for all, under this number.
+    Registered(AlignedBuffer, u16),
+    /// Mapped for one transfer.
+    Own(AlignedBuffer),
+    /// Mapped for one transfer, and written only.
+    Shared(Bytes),
 }
 
 /// Which way the bytes go.
@@ -114,7 +118,7 @@ impl Ring {
         }
         let memory = |(index, buffer)| {
             let index = u16::try_from(index).expect("there are few buffers");
-            Memory { buffer, registered: registered.is_ok().then_some(index) }
+            if registered.is_ok() { Memory::Registered(buffer, index) } else { Memory::Own(buffer) }
         };
         buffers.into_iter().enumerate().map(memory).collect()
     }
@@ -145,7 +149,7 @@ impl Ring {
 
     /// Takes a transfer; the kernel hears of it in [`Ring::enter`]. There must be room.
     pub(super) fn push(&mut self, transfer: Transfer) {
-        assert!(transfer.bytes <= transfer.memory.buffer.as_slice().len(), "it fits its memory");
+        assert!(transfer.bytes <= transfer.memory.len(), "it fits its memory");
         let index = self.free.pop().expect("whoever pushes asks for room");
         self.flights[index] = Some(Flight { transfer, moved: 0 });
         self.ask(index);
@@ -195,6 +199,11 @@ impl Ring {
         self.arrived.extend(arrived.map(|entry| (entry.user_data() as usize, entry.result())));
     }
 
+    /// Whether [`Ring::next_finished`] has anything to look at.
+    pub(super) fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
     /// The next transfer that is over, of those taken by [`Ring::enter`]. One of which only a part arrived goes on.
     pub(super) fn next_finished(&mut self) -> Option<Finished> {
         while let Some((index, word)) = self.arrived.pop() {
@@ -240,14 +249,22 @@ impl Drop for Ring {
 impl Flight {
     fn entry(&mut self) -> squeue::Entry {
         let Self { transfer: Transfer { direction, file, offset, bytes, memory, .. }, moved } = self;
-        let left = &mut memory.buffer.as_mut_slice()[*moved..*bytes];
         let (file, offset) = (Fixed(file.0), *offset + *moved as u64);
-        let bytes = u32::try_from(left.len()).expect("a transfer is shorter than 4 GiB");
-        match (direction, memory.registered) {
-            (Direction::Read, _) => opcode::Read::new(file, left.as_mut_ptr(), bytes).offset(offset).build(),
-            (Direction::Write, None) => opcode::Write::new(file, left.as_ptr(), bytes).offset(offset).build(),
-            (Direction::Write, Some(index)) => {
-                opcode::WriteFixed::new(file, left.as_ptr(), bytes, index).offset(offset).build()
+        let length = u32::try_from(*bytes - *moved).expect("a transfer is shorter than 4 GiB");
+        let left = *moved..*bytes;
+        match (direction, memory) {
+            (Direction::Read, Memory::Registered(buffer, _) | Memory::Own(buffer)) => {
+                let room = buffer.as_mut_slice()[left].as_mut_ptr();
+                opcode::Read::new(file, room, length).offset(offset).build()
+            }
+            (Direction::Read, Memory::Shared(_)) => unreachable!("shared memory is written only"),
+            (Direction::Write, Memory::Registered(buffer, index)) => {
+                let data = buffer.as_slice()[left].as_ptr();
+                opcode::WriteFixed::new(file, data, length, *index).offset(offset).build()
+            }
+            (Direction::Write, memory) => {
+                let data = memory.as_slice()[left].as_ptr();
+                opcode::Write::new(file, data, length).offset(offset).build()
             }
         }
     }
@@ -256,20 +273,35 @@ impl Flight {
 impl Memory {
     /// Memory that the kernel maps for one transfer.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { buffer: AlignedBuffer::new(bytes), registered: None }
+        Self::Own(AlignedBuffer::new(bytes))
+    }
+
+    /// Copies as much of `data` as it takes; shared memory takes nothing.
+    pub(super) fn fill(&mut self, data: &[u8]) {
+        if let Self::Registered(buffer, _) | Self::Own(buffer) = self {
+            let bytes = data.len().min(buffer.as_slice().len());
+            buffer.as_mut_slice()[..bytes].copy_from_slice(&data[..bytes]);
+        }
+    }
+
+    /// The bytes, without copying them.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Registered(buffer, _) | Self::Own(buffer) => buffer.into_bytes(),
+            Self::Shared(bytes) => bytes,
+        }
     }
 
     /// How many bytes it takes.
     pub(super) fn len(&self) -> usize {
-        self.buffer.as_slice().len()
+        self.as_slice().len()
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.buffer.as_mut_slice()
-    }
-
-    pub(super) fn into_buffer(self) -> AlignedBuffer {
-        self.buffer
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Registered(buffer, _) | Self::Own(buffer) => buffer.as_slice(),
+            Self::Shared(bytes) => bytes,
+        }
     }
 }
 

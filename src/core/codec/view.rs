@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 /// The bytes ended before the field did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("bytes end before the field does")]
@@ -81,12 +83,23 @@ impl<'a> ByteReader<'a> {
 #[derive(Debug, Default)]
 pub struct ByteWriter {
     bytes: Vec<u8>,
+    /// Where what was written begins.
+    start: usize,
 }
 
 impl ByteWriter {
     /// A writer with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+        Self { bytes: Vec::with_capacity(capacity), start: 0 }
+    }
+
+    /// A writer whose first byte lies at a multiple of `block` in memory, as long as no more than `capacity` bytes follow:
+    /// a device takes such memory without copying it.
+    pub fn aligned(capacity: usize, block: usize) -> Self {
+        let mut bytes = Vec::<u8>::with_capacity(capacity + block);
+        let start = bytes.as_ptr().align_offset(block).min(block);
+        bytes.resize(start, 0);
+        Self { bytes, start }
     }
 
     /// Appends `bytes` as they are.
@@ -123,17 +136,29 @@ impl ByteWriter {
 
     /// Bytes written so far.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.start..]
+    }
+
+    /// The same, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
     }
 
     /// Zeros up to the next multiple of `block` bytes.
     pub fn pad_to(&mut self, block: usize) -> &mut Self {
-        self.bytes.resize(self.bytes.len().next_multiple_of(block), 0);
+        let end = self.start + self.as_slice().len().next_multiple_of(block);
+        self.bytes.resize(end, 0);
         self
     }
 
     /// The buffer.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
         self.bytes
+    }
+
+    /// What was written, where it lies.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from(self.bytes).slice(self.start..)
     }
 }

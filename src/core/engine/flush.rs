@@ -107,7 +107,8 @@ pub(in crate::engine) struct FlushPlan<'a> {
 /// A flush ready to be written.
 #[derive(Debug)]
 pub(in crate::engine) struct BuiltFlush {
-    pub bytes: Vec<u8>,
+    /// They begin at a multiple of the block in memory.
+    pub bytes: Bytes,
     pub hash: Hash,
     pub directory: Vec<DirectoryLine>,
 }
@@ -133,12 +134,12 @@ pub(in crate::engine) fn build(plan: &FlushPlan<'_>) -> BuiltFlush {
     let head_bytes = HEAD_FIXED_BYTES + plan.commits.len() * COMMIT_BYTES + lines;
     let body_hint: usize = plan.records.iter().map(|(_, record)| record.body_bytes()).sum();
 
-    let mut writer = ByteWriter::with_capacity((head_bytes + body_hint).next_multiple_of(BLOCK_BYTES));
+    let mut writer = ByteWriter::aligned((head_bytes + body_hint).next_multiple_of(BLOCK_BYTES), BLOCK_BYTES);
     writer.zeros(head_bytes);
     let directory = put_body(plan.records, head_bytes, &mut writer);
     let body_end = writer.as_slice().len();
     writer.pad_to(BLOCK_BYTES);
-    let mut bytes = writer.finish();
+    let bytes = writer.as_mut_slice();
 
     let body_checksum = crc32c::crc32c(&bytes[head_bytes..body_end]);
     let lengths = [bytes.len(), head_bytes, body_end - head_bytes];
@@ -146,7 +147,7 @@ pub(in crate::engine) fn build(plan: &FlushPlan<'_>) -> BuiltFlush {
     let hash = Hash::of(&head[HASHED_FROM..]);
     bytes[..head_bytes].copy_from_slice(&head);
     bytes[16..HASHED_FROM].copy_from_slice(hash.as_bytes());
-    BuiltFlush { bytes, hash, directory }
+    BuiltFlush { bytes: writer.into_bytes(), hash, directory }
 }
 
 /// Appends the records, then the second copies of hard states in blocks of their own; the directory of it all.

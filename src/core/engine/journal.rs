@@ -247,7 +247,7 @@ impl Journal {
         self.segment.fresh &= !whole;
         self.hash = built.hash;
         self.directory = built.directory;
-        out.push(DiskOp::Write { id: write, file, offset, data: Blob::from(built.bytes) });
+        out.push(DiskOp::Write { id: write, file, offset, data: Blob(built.bytes) });
         out.push(DiskOp::Barrier { id: barrier });
     }
 

@@ -32,6 +32,7 @@ mod record;
 pub(crate) mod recovered_log;
 mod retention;
 mod running;
+mod segment_reads;
 mod snapshot_store;
 #[cfg(test)]
 mod tests;
@@ -172,8 +173,8 @@ impl Engine {
         }
     }
 
-    /// Takes note that every peer that may ask for entries of a group holds them up to its floor, and lets go of
-    /// segments that nothing needs any more.
+    /// Takes note that every voter of a group, this one among them, has a snapshot of it in force up to its floor, and lets
+    /// go of segments that nothing needs any more.
     ///
     /// # Errors
     /// [`EngineError`]; the engine has stopped for good then.

@@ -3,24 +3,21 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
-use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::running::Running;
+use crate::engine::segment_reads::SegmentReads;
 use crate::engine::{EngineConfig, EngineError, Opened};
 use crate::types::{Blob, ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
 
-/// A block that cannot be read is asked for this many times more.
-const BLOCK_RETRIES_MAX: u32 = 2;
-/// One read asks for at most this many bytes.
+/// One read of a snapshot asks for at most this many bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// An engine that is being opened.
@@ -45,13 +42,6 @@ enum Step {
     },
     Snapshots(ReadingSnapshots),
     Segments(ReadingSegments),
-    /// The fresh segment's file.
-    Allocating {
-        id: DiskOpId,
-        manifest: ManifestStore,
-        body: ManifestBody,
-        read: Read,
-    },
     /// The manifest that tells where the old tail ended and names the fresh segment.
     Recording {
         manifest: ManifestStore,
@@ -78,25 +68,19 @@ struct ReadingSnapshots {
 
 #[derive(Clone, Debug)]
 struct ReadingSegments {
-    id: DiskOpId,
     manifest: Manifest,
     snapshots: BTreeMap<GroupId, Bytes>,
+    reads: SegmentReads,
     reader: LogReader,
-    /// The segment being read, and what of it has come in.
-    index: usize,
-    bytes: BytesMut,
-    failed: FailedReads,
+    fresh: FreshSegment,
 }
 
-/// What the disk has failed to read of a segment.
-#[derive(Clone, Debug, Default)]
-struct FailedReads {
-    /// Up to here it failed to read more than a block at once.
-    by_block_to: usize,
-    /// Times in a row that it failed to read the next block.
-    failures: u32,
-    /// Blocks that it never read, by their offset.
-    unreadable: Vec<usize>,
+/// The segment that the journal will go on in. Its file is made while the others are read.
+#[derive(Clone, Copy, Debug)]
+struct FreshSegment {
+    id: DiskOpId,
+    meta: SegmentMeta,
+    is_made: bool,
 }
 
 impl Opening {
@@ -142,14 +126,14 @@ impl Opening {
                 reading.take(done.outcome)?;
                 self.read_snapshots(reading, ids, out)?;
             }
-            Step::Segments(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome, out.marks)?;
+            Step::Segments(mut reading) => {
+                if done.id == reading.fresh.id {
+                    expect_done(&done, "making a fresh journal segment")?;
+                    reading.fresh.is_made = true;
+                } else {
+                    reading.reads.take(done);
+                }
                 self.read_on(reading, ids, out)?;
-            }
-            Step::Allocating { id, mut manifest, body, read } if id == done.id => {
-                expect_done(&done, "making a fresh journal segment")?;
-                manifest.write(body, ids, out).map_err(EngineError::Storage)?;
-                self.step = Step::Recording { manifest, read };
             }
             Step::Recording { mut manifest, read } => {
                 if !matches!(done.outcome, DiskOutcome::Done | DiskOutcome::Read(_)) {
@@ -184,45 +168,50 @@ impl Opening {
             self.step = Step::Snapshots(reading);
             return Ok(());
         }
-        let ReadingSnapshots { id, manifest, read: snapshots, .. } = reading;
-        let groups = manifest.body.identity.groups.len();
-        let ManifestBody { first_flush, last_flush, .. } = manifest.body;
-        let reader = LogReader::new(groups, first_flush, last_flush);
-        let (index, bytes, failed) = (0, BytesMut::new(), FailedReads::default());
-        self.read_on(ReadingSegments { id, manifest, snapshots, reader, index, bytes, failed }, ids, out)
+        let ReadingSnapshots { manifest, read: snapshots, .. } = reading;
+        let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
+        let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
+        let reads = SegmentReads::new(segments);
+        let fresh = self.make_fresh(&manifest.body, ids(), out);
+        self.read_on(ReadingSegments { manifest, snapshots, reads, reader, fresh }, ids, out)
     }
 
-    /// Asks for the next piece of a segment, or goes on to the fresh segment when all are read.
+    fn make_fresh(
+        &self,
+        body: &ManifestBody,
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> FreshSegment {
+        let (slot, bytes) = (body.free_segment_slot(), self.config.segment_bytes);
+        let meta = SegmentMeta { slot, bytes, generation: body.next_generation, end: None };
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(slot), bytes });
+        FreshSegment { id, meta, is_made: false }
+    }
+
+    /// Reads segments; records the end of the journal when all are read and the fresh one is there.
     fn read_on(
         &mut self,
         mut reading: ReadingSegments,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        let id = ids();
-        if let Some(meta) = reading.manifest.body.segments.get(reading.index) {
-            let have = reading.bytes.len();
-            let most = reading.failed.most(have);
-            out.push(next_piece(id, FileId::Segment(meta.slot), meta.bytes, have, most));
-            reading.id = id;
+        while let Some(segment) = reading.reads.next_segment(ids, out).map_err(EngineError::Storage)? {
+            reading.reader.segment(&segment.meta, segment.bytes, segment.unreadable);
+        }
+        if !(reading.reads.is_over() && reading.fresh.is_made) {
+            reading.reads.read_ahead(ids, out);
             self.step = Step::Segments(reading);
             return Ok(());
         }
-        let ReadingSegments { manifest, snapshots, reader, .. } = reading;
+        let ReadingSegments { manifest, snapshots, reader, fresh, .. } = reading;
         let log = reader.finish(out.marks).map_err(EngineError::Storage)?;
-        let meta = SegmentMeta {
-            slot: manifest.body.free_segment_slot(),
-            bytes: self.config.segment_bytes,
-            generation: manifest.body.next_generation,
-            end: None,
-        };
-        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
         if log.ends.contains(&0) {
             out.marks.hit(Mark::EmptySegmentDropped);
         }
-        let body = sealed(&manifest.body, &log, meta);
-        let (manifest, read) = (ManifestStore::opened(manifest), Read { snapshots, log });
-        self.step = Step::Allocating { id, manifest, body, read };
+        let body = sealed(&manifest.body, &log, fresh.meta);
+        let mut manifest = ManifestStore::opened(manifest);
+        manifest.write(body, ids, out).map_err(EngineError::Storage)?;
+        self.step = Step::Recording { manifest, read: Read { snapshots, log } };
         Ok(())
     }
 
@@ -256,49 +245,6 @@ impl ReadingSnapshots {
         self.read.insert(meta.group, bytes);
         self.index += 1;
         Ok(())
-    }
-}
-
-impl ReadingSegments {
-    /// Adds a piece; at the end of the segment, hands it to the reader.
-    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
-        let meta = self.manifest.body.segments[self.index];
-        let piece = match outcome {
-            DiskOutcome::Read(piece) => piece,
-            DiskOutcome::Failed if self.failed.asks_again(self.bytes.len()) => return Ok(()),
-            DiskOutcome::Failed => {
-                marks.hit(Mark::BlockUnreadable);
-                self.failed.unreadable.push(self.bytes.len());
-                Blob::from(vec![0; BLOCK_BYTES])
-            }
-            DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => {
-                let what = format!("journal segment {}: {outcome}", meta.slot);
-                return Err(EngineError::Storage(what));
-            }
-        };
-        self.failed.failures = 0;
-        let Some(bytes) = joined(&mut self.bytes, piece, meta.bytes) else { return Ok(()) };
-        let FailedReads { unreadable, .. } = core::mem::take(&mut self.failed);
-        self.reader.segment(&meta, bytes, unreadable);
-        self.index += 1;
-        Ok(())
-    }
-}
-
-impl FailedReads {
-    /// The read at `at` failed; whether it is asked for again: block by block, and each block a few times.
-    fn asks_again(&mut self, at: usize) -> bool {
-        if at >= self.by_block_to {
-            self.by_block_to = at + usize_of(READ_BYTES_MAX);
-            return true;
-        }
-        self.failures += 1;
-        self.failures <= BLOCK_RETRIES_MAX
-    }
-
-    /// How much a read at `at` may ask for.
-    fn most(&self, at: usize) -> u64 {
-        if at < self.by_block_to { u64_of(BLOCK_BYTES) } else { READ_BYTES_MAX }
     }
 }
 

@@ -1,11 +1,12 @@
 //! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
 
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
+use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
@@ -13,7 +14,7 @@ use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::retention::Pins;
 use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
+use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -21,7 +22,7 @@ pub(in crate::engine) struct Running {
     pub manifest: ManifestStore,
     pub journal: Journal,
     pub writer: LogWriter,
-    /// The file of the next spare segment is being made.
+    /// The file of the next spare segment is being made, or made ready to be used again.
     spare: Option<(DiskOpId, SegmentMeta)>,
     saving: Option<SavingSnapshot>,
     /// Files of segments let go since the start: whole, written out, and in no manifest.
@@ -29,7 +30,7 @@ pub(in crate::engine) struct Running {
     /// What the next manifest will say, and what the one being written says.
     pending: Changes,
     installing: Changes,
-    /// Every peer that may ask for a group's entries holds them up to here.
+    /// Every voter of a group, this one among them, has a snapshot of it in force up to here.
     floors: BTreeMap<GroupId, Op>,
 }
 
@@ -201,10 +202,14 @@ impl Running {
             return;
         }
         let (bytes, generation) = (self.config.segment_bytes, self.manifest.body().next_generation);
-        // A recycled file is used as it is: what it holds is of an older generation.
+        // A recycled file is used as it is, for what it holds is of an older generation, but for its first block: one that
+        // cannot be read might later be that of a flush with which the journal went on there.
         if let Some(index) = self.recycled.iter().position(|meta| meta.bytes == bytes) {
             let slot = self.recycled.swap_remove(index).slot;
-            self.pending.spare = Some(SegmentMeta { slot, bytes, generation, end: None });
+            let id = ids();
+            let data = Blob::from(vec![0; BLOCK_BYTES]);
+            out.push(DiskOp::Write { id, file: FileId::Segment(slot), offset: 0, data });
+            self.spare = Some((id, SegmentMeta { slot, bytes, generation, end: None }));
             out.marks.hit(Mark::SegmentRecycled);
             return;
         }

@@ -97,6 +97,10 @@ impl Driver {
         }
         self.let_go()?;
         self.submit();
+        if self.engine.wants_flush() {
+            // It waited for a segment.
+            self.flush();
+        }
         Ok(opened)
     }
 

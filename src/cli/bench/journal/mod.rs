@@ -19,7 +19,7 @@ use serde_json::json;
 use super::flush_rate::FlushRate;
 use super::{Answer, Folder};
 use crate::server::backend::Backend;
-use crate::server::disk::DataDirectory;
+use crate::server::disk::{DataDirectory, inspect};
 use crate::server::sync_disk;
 use crate::server::wake::Wake;
 use driver::Driver;
@@ -184,16 +184,18 @@ fn large_appends(
     Ok((rate, directory))
 }
 
-/// Bytes of the journal that a start goes through a second, and what reading them alone gives.
+/// Bytes of the journal that a start goes through a second, and what reading them alone gives, before and after it.
 fn recovery(backend: Backend, directory: &Path) -> anyhow::Result<(f64, f64)> {
+    let segments = inspect(directory)?.segments;
+    let place = |slot| DataDirectory::place(directory, FileId::Segment(slot));
+    let paths: Vec<PathBuf> = segments.iter().map(|segment| place(segment.slot)).collect();
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let before = raw::sequential_reads(&paths)?;
     let began = Instant::now();
-    let (driver, _) = open(backend, directory, EngineConfig::default())?;
+    drop(open(backend, directory, EngineConfig::default())?);
     let took = began.elapsed();
-    drop(driver);
-    let files = (0..).map(FileId::Segment).map(|file| DataDirectory::place(directory, file));
-    let segments: Vec<PathBuf> = files.take_while(|path| path.is_file()).collect();
-    let (raw, bytes) = raw::sequential_reads(&segments)?;
-    Ok((bytes as f64 / took.as_secs_f64(), raw))
+    let after = raw::sequential_reads(&paths)?;
+    Ok((bytes as f64 / took.as_secs_f64(), 2.0 / (1.0 / before + 1.0 / after)))
 }
 
 fn open(backend: Backend, directory: &Path, config: EngineConfig) -> anyhow::Result<(Driver, Wake)> {

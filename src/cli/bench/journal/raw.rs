@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -31,8 +31,8 @@ pub(super) fn sequential_writes(folder: &Path, span: Duration) -> anyhow::Result
     Ok(rate)
 }
 
-/// Bytes a second of 1 MiB reads of these files, in order; and how many bytes there are.
-pub(super) fn sequential_reads(paths: &[std::path::PathBuf]) -> anyhow::Result<(f64, u64)> {
+/// Bytes a second of 1 MiB reads of these files, in order.
+pub(super) fn sequential_reads(paths: &[PathBuf]) -> anyhow::Result<f64> {
     let mut piece = AlignedBuffer::new(PIECE_BYTES);
     let (began, mut bytes) = (Instant::now(), 0);
     for path in paths {
@@ -47,7 +47,7 @@ pub(super) fn sequential_reads(paths: &[std::path::PathBuf]) -> anyhow::Result<(
         }
         bytes += at;
     }
-    Ok((bytes as f64 / began.elapsed().as_secs_f64(), bytes))
+    Ok(bytes as f64 / began.elapsed().as_secs_f64())
 }
 
 fn direct(options: &mut OpenOptions, path: &Path) -> anyhow::Result<File> {

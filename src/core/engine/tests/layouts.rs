@@ -82,7 +82,7 @@ fn sample_flush() -> Vec<u8> {
         records: &records,
         previous_directory: &[],
     };
-    build(&plan).bytes
+    build(&plan).bytes.to_vec()
 }
 
 #[test]
