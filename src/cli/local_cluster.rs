@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client;
+use crate::server::backend::Backend;
 use crate::server::status::StatusReport;
 
 /// The cluster's processes and where to find them.
@@ -17,6 +18,7 @@ use crate::server::status::StatusReport;
 pub struct LocalCluster {
     program: PathBuf,
     folder: PathBuf,
+    disk: Backend,
     nodes: Vec<LocalNode>,
 }
 
@@ -69,6 +71,18 @@ impl LocalCluster {
     /// # Errors
     /// [`LocalClusterError`] when a directory or a free port is not to be had.
     pub fn format(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
+        let cluster = Self::at(program, folder, size)?;
+        for node in &cluster.nodes {
+            cluster.format_node(node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// The cluster of `size` nodes that was formatted under `folder` before. None runs yet.
+    ///
+    /// # Errors
+    /// [`LocalClusterError`] when a free port is not to be had.
+    pub fn at(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
         let first = adjacent_ports(3 * size)?;
         let address = |offset| SocketAddr::from((Ipv4Addr::LOCALHOST, first + offset));
         let node = |number| LocalNode {
@@ -79,11 +93,15 @@ impl LocalCluster {
             process: None,
         };
         let nodes = (1..=size).map(node).collect();
-        let cluster = Self { program: program.to_owned(), folder: folder.to_owned(), nodes };
-        for node in &cluster.nodes {
-            cluster.format_node(node)?;
-        }
-        Ok(cluster)
+        let (program, folder, disk) = (program.to_owned(), folder.to_owned(), Backend::default());
+        Ok(Self { program, folder, disk, nodes })
+    }
+
+    /// The same, its disks driven by `disk`.
+    #[must_use]
+    pub fn on(mut self, disk: Backend) -> Self {
+        self.disk = disk;
+        self
     }
 
     /// How many nodes there are.
@@ -130,13 +148,14 @@ impl LocalCluster {
         let log = File::options().create(true).append(true).open(self.log(index)).map_err(io)?;
         let peers: Vec<String> =
             self.nodes.iter().map(|node| format!("{}={}", node.number, node.peers)).collect();
+        let disk = self.disk.to_string();
         let node = &mut self.nodes[index];
         let child = Command::new(&self.program)
             .args(["serve", "--cluster", CLUSTER, "--node", &node.number.to_string()])
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{}", node.number)))
             .args(["--requests", &node.requests.to_string(), "--peers-listen", &node.peers.to_string()])
-            .args(["--http", &node.http.to_string(), "--peers", &peers.join(",")])
+            .args(["--http", &node.http.to_string(), "--peers", &peers.join(","), "--disk", &disk])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -2,6 +2,7 @@
 
 mod bank;
 mod bench;
+mod crash_test;
 mod format;
 mod kv;
 pub mod local_cluster;
@@ -56,6 +57,9 @@ enum Verb {
     /// Look at a data directory that no node uses.
     #[command(subcommand)]
     Log(log::LogVerb),
+    /// Kill a node in the middle of writes, and see what it recovers.
+    #[command(subcommand)]
+    CrashTest(crash_test::CrashTestVerb),
     /// Measure.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -119,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
             anyhow::ensure!(is_sound, "the data directory has lost something that was durable");
             return Ok(());
         }
+        Verb::CrashTest(verb) => crash_test::run(&verb)?,
         Verb::Bench(verb) => bench::run(&verb)?,
     };
     print(cli.output, &answer);

@@ -1,6 +1,7 @@
 //! Real processes on a real disk: they are killed, paused, misused and fed with garbage, and must keep every promise.
 
 mod command_line;
+mod crash_test;
 mod garbage;
 mod history;
 mod kill;

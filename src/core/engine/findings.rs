@@ -14,6 +14,8 @@ pub struct InspectedFlush {
     pub slot: u32,
     /// Where it begins.
     pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
     /// Its number.
     pub number: u64,
     /// Every flush up to this one was durable when it was written.

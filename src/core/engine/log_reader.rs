@@ -153,6 +153,7 @@ impl LogReader {
             InspectedFlush {
                 slot: segment.meta.slot,
                 offset: u64_of(flush.at),
+                bytes: u64_of(flush.head.flush_bytes),
                 number: flush.head.number,
                 barrier: flush.head.barrier,
                 commits: flush.head.commits.clone(),

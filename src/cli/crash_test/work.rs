@@ -1,0 +1,117 @@
+//! What the test asks a node: writes in the middle of which it is killed, and reads of what is there afterwards.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use chronon_core::codec;
+use chronon_core::register::{RegisterAnswer, RegisterCommand};
+use chronon_core::types::{Blob, GroupId};
+
+use super::notes::{KEYS, Notes, value};
+use crate::cli::local_cluster::LocalCluster;
+use crate::client::{self, ClientConfig, Completion, SessionPool};
+
+/// What a node has after it was killed.
+pub(super) enum Found {
+    /// The value of each key.
+    Values(Vec<Option<Vec<u8>>>),
+    /// It says that it lost something, and what.
+    Told(String),
+}
+
+/// Writes for `patience`, kills the node, and hears what it had still answered; how many writes were acknowledged.
+pub(super) fn write(
+    cluster: &mut LocalCluster,
+    patience: Duration,
+    notes: &mut Notes,
+) -> anyhow::Result<u64> {
+    let mut pool = pool(cluster, Duration::from_secs(30))?;
+    notes.begin_round();
+    for key in 0..KEYS {
+        pool.submit(key, write_of(key, notes.ask(key)))?;
+    }
+    let (mut acknowledged, mut completions) = (0, Vec::new());
+    // The time runs from the first answer: sessions are open by then.
+    let mut until = None;
+    while until.is_none_or(|until| Instant::now() < until) {
+        pool.poll(Duration::from_millis(1), &mut completions);
+        for completion in completions.drain(..) {
+            let key = take(completion, notes)?;
+            acknowledged += 1;
+            until.get_or_insert_with(|| Instant::now() + patience);
+            pool.submit(key, write_of(key, notes.ask(key)))?;
+        }
+    }
+    cluster.kill(0);
+    // Answers that were under way count: they were given.
+    pool.poll(Duration::from_millis(5), &mut completions);
+    for completion in completions {
+        take(completion, notes)?;
+        acknowledged += 1;
+    }
+    Ok(acknowledged)
+}
+
+/// Notes an acknowledgement; whose it is.
+fn take(completion: Completion, notes: &mut Notes) -> anyhow::Result<usize> {
+    let (op, _) = completion.result.context("a write failed")?;
+    notes.acknowledge(completion.session, op);
+    Ok(completion.session)
+}
+
+/// Reads every key.
+pub(super) fn read(cluster: &mut LocalCluster, patience: Duration) -> anyhow::Result<Found> {
+    let mut pool = pool(cluster, patience)?;
+    for key in 0..KEYS {
+        pool.submit(key, Blob::from(codec::encode(&RegisterCommand::Read { key: name(key) })))?;
+    }
+    let mut values = vec![None; KEYS];
+    let (mut left, mut completions) = (KEYS, Vec::new());
+    while left > 0 {
+        pool.poll(Duration::from_millis(50), &mut completions);
+        if let Some(told) = told(cluster)? {
+            return Ok(Found::Told(told));
+        }
+        for Completion { session, result, .. } in completions.drain(..) {
+            let (_, answer) = result.context("a read failed")?;
+            match codec::decode(answer.as_slice())? {
+                RegisterAnswer::Value(value) => {
+                    values[session] = value.map(|value| value.as_slice().to_vec())
+                }
+                other => anyhow::bail!("a read was answered by {other:?}"),
+            }
+            left -= 1;
+        }
+    }
+    Ok(Found::Values(values))
+}
+
+/// What the node says is lost: with its last words, or in its status.
+fn told(cluster: &mut LocalCluster) -> anyhow::Result<Option<String>> {
+    if cluster.ended(0).is_some() {
+        let log = cluster.log(0);
+        let text = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        return Ok(Some(last.to_owned()));
+    }
+    let Ok(report) = client::status(cluster.addresses()[0], Duration::from_secs(1)) else { return Ok(None) };
+    let missing = report.groups.iter().find_map(|group| Some((group.group, group.missing?)));
+    Ok(missing.map(|(group, op)| format!("group {group} wants op {op}, which no replica has")))
+}
+
+fn pool(cluster: &LocalCluster, patience: Duration) -> anyhow::Result<SessionPool> {
+    let config = ClientConfig { request_timeout: patience, ..ClientConfig::new(cluster.addresses()) };
+    Ok(SessionPool::new(config, REGISTERS, KEYS)?)
+}
+
+fn write_of(key: usize, number: u64) -> Blob {
+    let value = Blob::from(value(key, number));
+    Blob::from(codec::encode(&RegisterCommand::Write { key: name(key), value }))
+}
+
+fn name(key: usize) -> Blob {
+    Blob::from(format!("key {key}").into_bytes())
+}
+
+/// The group of registers that a local cluster has.
+const REGISTERS: GroupId = GroupId::new(1);
