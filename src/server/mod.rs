@@ -9,6 +9,7 @@ pub mod disk;
 mod durability_worker;
 pub mod http;
 pub mod io_uring_disk;
+pub mod lone_engine;
 mod peers;
 pub mod protocol;
 mod ring;

@@ -4,6 +4,8 @@
 //! A crash of a real disk here is the end of its process; power cuts are not this suite's.
 
 mod model;
+mod recording;
+mod replay;
 mod script;
 mod subjects;
 

@@ -14,6 +14,7 @@ mod work;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -76,18 +77,46 @@ pub(super) struct TestArgs {
     /// say what is lost.
     #[arg(long, value_enum)]
     fault: Option<Damage>,
+    /// Where the node keeps its data, such as the top of a filesystem of its own; it must be empty. By default within the
+    /// test's directory.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// A shell command that is run right before the node is killed, such as one that cuts the power of its disk.
+    #[arg(long, value_name = "COMMAND", requires = "data_dir")]
+    before_kill: Option<String>,
+    /// A shell command that is run after the node was killed, such as one that mounts its disk again.
+    #[arg(long, value_name = "COMMAND", requires = "data_dir")]
+    after_kill: Option<String>,
+}
+
+/// How a node is killed: what is done around it.
+#[derive(Debug, Default)]
+struct Kill {
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Kill {
+    fn run(command: Option<&String>) -> anyhow::Result<()> {
+        let Some(command) = command else { return Ok(()) };
+        let output = Command::new("sh").args(["-c", command]).output().context("cannot run a shell")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "`{command}` failed: {}", said.trim());
+        Ok(())
+    }
 }
 
 pub(super) fn run(verb: &CrashTestVerb) -> anyhow::Result<Answer> {
     match verb {
         CrashTestVerb::Clean(args) => {
-            clean(&args.dir)?;
+            clean(&args.dir, None)?;
             let text = format!("{}: one node, formatted; nothing is written yet", args.dir.display());
             Ok(Answer { text, json: json!({ "dir": args.dir }) })
         }
         CrashTestVerb::Write(args) => {
             let mut notes = Notes::read(&args.dir)?;
-            let written = write(&args.dir, args.disk, &mut Draw::new(args.seed, notes.round()), &mut notes)?;
+            let mut draw = Draw::new(args.seed, notes.round());
+            let written = write(&args.dir, args.disk, &mut draw, &Kill::default(), &mut notes)?;
             let text = format!("{written} writes acknowledged before the node was killed");
             Ok(Answer { text, json: json!({ "acknowledged": written }) })
         }
@@ -133,6 +162,9 @@ fn test(args: &TestArgs) -> anyhow::Result<Answer> {
             format!("{backend}, seed {}; what the node left is in {}", args.seed, dir.display())
         })?;
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        if let Some(data) = &args.data_dir {
+            empty(data).with_context(|| format!("cannot empty {}", data.display()))?;
+        }
         lines.push(summary.to_string());
         results.push(summary.as_json());
     }
@@ -161,12 +193,14 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
         told: 0,
         took: Duration::ZERO,
     };
-    clean(dir)?;
+    let data = args.data_dir.as_deref();
+    let kill = Kill { before: args.before_kill.clone(), after: args.after_kill.clone() };
+    clean(dir, data)?;
     let mut notes = Notes::read(dir)?;
     for round in 1..=args.rounds {
         let place = || format!("round {round}");
         let mut draw = Draw::new(args.seed, round);
-        summary.acknowledged += write(dir, backend, &mut draw, &mut notes).with_context(place)?;
+        summary.acknowledged += write(dir, backend, &mut draw, &kill, &mut notes).with_context(place)?;
         let damage = match args.fault {
             Some(damage) => {
                 damage.apply(&data_dir(dir), notes.acknowledged_op(), &mut draw).with_context(place)?
@@ -186,7 +220,7 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
                     "round {round}: nothing was damaged, and the node says: {what}"
                 );
                 summary.told += 1;
-                clean(dir)?;
+                clean(dir, data)?;
                 notes = Notes::read(dir)?;
             }
         }
@@ -230,23 +264,45 @@ impl Summary {
     }
 }
 
-/// Makes `dir` the directory of a test. It is new, empty, or one that a test left.
-fn clean(dir: &Path) -> anyhow::Result<()> {
-    Notes::remove_test(dir)?;
+/// Makes `dir` the directory of a test. It is new, empty, or one that a test left. The node's data are in `data`, if it is
+/// given: what a test left there is removed, anything else refused.
+fn clean(dir: &Path, data: Option<&Path>) -> anyhow::Result<()> {
+    let was_test = Notes::remove_test(dir)?;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    if let Some(data) = data {
+        let data = data.canonicalize().with_context(|| format!("cannot find {}", data.display()))?;
+        if was_test {
+            empty(&data).with_context(|| format!("cannot empty {}", data.display()))?;
+        }
+        std::os::unix::fs::symlink(&data, data_dir(dir)).context("cannot link to the data directory")?;
+    }
     LocalCluster::format(&program()?, dir, 1)?;
     Notes::new().save(dir)
 }
 
+/// Removes what is in a data directory, and leaves the directory: it may be the top of a filesystem.
+fn empty(data: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
 /// Writes until the node is killed; how many writes it acknowledged.
-fn write(dir: &Path, backend: Backend, draw: &mut Draw, notes: &mut Notes) -> anyhow::Result<u64> {
+fn write(
+    dir: &Path,
+    backend: Backend,
+    draw: &mut Draw,
+    kill: &Kill,
+    notes: &mut Notes,
+) -> anyhow::Result<u64> {
     let mut cluster = start(dir, backend)?;
     let patience = Duration::from_millis(20 + draw.below(180));
-    let written = cluster
-        .wait_ready(READY_WAIT)
-        .map_err(anyhow::Error::from)
-        .and_then(|_| work::write(&mut cluster, patience, notes));
+    cluster.wait_ready(READY_WAIT)?;
+    let written = work::write(&mut cluster, patience, || Kill::run(kill.before.as_ref()), notes);
     drop(cluster);
+    Kill::run(kill.after.as_ref())?;
     notes.save(dir)?;
     written
 }

@@ -59,14 +59,16 @@ impl Notes {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes what a test left in `dir`; anything else that is there stays, and is an error.
-    pub(super) fn remove_test(dir: &Path) -> anyhow::Result<()> {
+    /// Removes what a test left in `dir`, and says whether there was any; anything else that is there stays, and is an
+    /// error.
+    pub(super) fn remove_test(dir: &Path) -> anyhow::Result<bool> {
         if file(dir).is_file() {
-            return fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()));
+            fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+            return Ok(true);
         }
         let is_empty = fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
         anyhow::ensure!(is_empty, "{} is not empty, and no crash test's directory", dir.display());
-        Ok(())
+        Ok(false)
     }
 
     pub(super) fn round(&self) -> u64 {

@@ -23,6 +23,7 @@ pub(super) enum Found {
 pub(super) fn write(
     cluster: &mut LocalCluster,
     patience: Duration,
+    before_kill: impl FnOnce() -> anyhow::Result<()>,
     notes: &mut Notes,
 ) -> anyhow::Result<u64> {
     let mut pool = pool(cluster, Duration::from_secs(30))?;
@@ -42,6 +43,7 @@ pub(super) fn write(
             pool.submit(key, write_of(key, notes.ask(key)))?;
         }
     }
+    before_kill()?;
     cluster.kill(0);
     // Answers that were under way count: they were given.
     pool.poll(Duration::from_millis(5), &mut completions);

@@ -1,6 +1,5 @@
 //! `chronon bench journal`: the journal alone, beside what the disk gives without it in the same run.
 
-mod driver;
 mod null_disk;
 mod raw;
 
@@ -20,9 +19,9 @@ use super::flush_rate::FlushRate;
 use super::{Answer, Folder};
 use crate::server::backend::Backend;
 use crate::server::disk::{DataDirectory, inspect};
+use crate::server::lone_engine::{LoneEngine, identity};
 use crate::server::sync_disk;
 use crate::server::wake::Wake;
-use driver::Driver;
 use null_disk::NullDisk;
 
 /// The journal of one node: appends a second, bytes a second, processor time and recovery, each beside the raw limit.
@@ -96,18 +95,18 @@ fn processor(span: Duration) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (bytes, per_flush) in [(256, 64), (1 << 20, 1)] {
         let mut disk = NullDisk::default();
-        engine::format(&driver::identity())?.into_iter().for_each(|op| disk.submit(op));
+        engine::format(&identity())?.into_iter().for_each(|op| disk.submit(op));
         disk.poll(&mut Vec::new());
-        let (mut driver, _) = Driver::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
+        let (mut lone, _) = LoneEngine::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
         let payload = Bytes::from(vec![7; bytes]);
         let (began, mut entries) = (Instant::now(), 0_u32);
         while began.elapsed() < span {
             for _ in 0..per_flush {
-                driver.append(payload.clone())?;
+                lone.append(payload.clone())?;
             }
-            driver.flush();
-            while !driver.is_durable() {
-                driver.poll()?;
+            lone.flush();
+            while !lone.is_durable() {
+                lone.poll()?;
             }
             entries += per_flush;
         }
@@ -130,21 +129,21 @@ fn processor(span: Duration) -> anyhow::Result<Vec<Row>> {
 
 fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Result<f64> {
     let directory = folder.join("single");
-    sync_disk::format(&directory, &driver::identity())?;
-    let (mut driver, wake) = open(backend, &directory, EngineConfig::default())?;
+    sync_disk::format(&directory, &identity())?;
+    let (mut lone, wake) = open(backend, &directory, EngineConfig::default())?;
     let payload = Bytes::from(vec![7; 256]);
     let (began, mut appends) = (Instant::now(), 0_u32);
     while began.elapsed() < span {
-        driver.append(payload.clone())?;
-        driver.flush();
-        while !driver.is_durable() {
+        lone.append(payload.clone())?;
+        lone.flush();
+        while !lone.is_durable() {
             wake.wait()?;
-            driver.poll()?;
+            lone.poll()?;
         }
         appends += 1;
     }
     let rate = f64::from(appends) / began.elapsed().as_secs_f64();
-    drop(driver);
+    drop(lone);
     std::fs::remove_dir_all(&directory)?;
     Ok(rate)
 }
@@ -157,24 +156,24 @@ fn large_appends(
     span: Duration,
 ) -> anyhow::Result<(f64, PathBuf)> {
     let directory = folder.join("large");
-    sync_disk::format(&directory, &driver::identity())?;
+    sync_disk::format(&directory, &identity())?;
     let config = EngineConfig { flushes_in_flight_max: flushes, ..EngineConfig::default() };
-    let (mut driver, wake) = open(backend, &directory, config)?;
+    let (mut lone, wake) = open(backend, &directory, config)?;
     let payload = Bytes::from(vec![7; LARGE_BYTES]);
     let mut measured = |span: Duration| {
         let (began, mut appends) = (Instant::now(), 0_u32);
         while began.elapsed() < span {
-            while driver.is_slot_free() {
-                driver.append(payload.clone())?;
-                driver.flush();
+            while lone.is_slot_free() {
+                lone.append(payload.clone())?;
+                lone.flush();
                 appends += 1;
             }
             wake.wait()?;
-            driver.poll()?;
+            lone.poll()?;
         }
-        while !driver.is_durable() {
+        while !lone.is_durable() {
             wake.wait()?;
-            driver.poll()?;
+            lone.poll()?;
         }
         anyhow::Ok(f64::from(appends) * LARGE_BYTES as f64 / began.elapsed().as_secs_f64())
     };
@@ -198,11 +197,11 @@ fn recovery(backend: Backend, directory: &Path) -> anyhow::Result<(f64, f64)> {
     Ok((bytes as f64 / took.as_secs_f64(), 2.0 / (1.0 / before + 1.0 / after)))
 }
 
-fn open(backend: Backend, directory: &Path, config: EngineConfig) -> anyhow::Result<(Driver, Wake)> {
+fn open(backend: Backend, directory: &Path, config: EngineConfig) -> anyhow::Result<(LoneEngine, Wake)> {
     let wake = Wake::new().context("cannot make an event counter")?;
     let disk = backend.start(DataDirectory::open(directory)?, wake.clone())?;
-    let (driver, _) = Driver::open(config, disk, &mut || Ok(wake.wait()?))?;
-    Ok((driver, wake))
+    let (lone, _) = LoneEngine::open(config, disk, &mut || wake.wait())?;
+    Ok((lone, wake))
 }
 
 fn table(rows: &[Row]) -> Table {

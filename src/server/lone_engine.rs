@@ -1,89 +1,115 @@
-//! An engine alone on a disk, and one thread that drives both: what `chronon serve` has under its node.
+//! An engine alone on a disk, and one thread that drives both: what `chronon serve` has under its node, for measuring it
+//! and for tests.
 
+use std::io;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use chronon_core::engine::{
-    DiskOp, DiskOut, Engine, EngineConfig, EngineEvent, Identity, Opened, Record, VirtualDisk,
+    DiskOp, DiskOut, Engine, EngineConfig, EngineError, EngineEvent, Identity, Opened, Record, VirtualDisk,
 };
 use chronon_core::types::{
     ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NoMarks, NodeId, Op, Ordinal,
     View,
 };
 
-/// One group of one voter.
-pub(super) fn identity() -> Identity {
+/// One group of one voter, whose log it writes.
+pub fn identity() -> Identity {
     let (cluster, node) = (ClusterId::new(0xb), NodeId::new(1));
     let (kind, voters) = ("register".to_owned(), vec![node]);
     let groups = vec![GroupInit { cluster, group: GROUP, kind, voters, sessions_max: 1 }];
     Identity { cluster, node, groups }
 }
 
-/// An engine that is open.
-pub(super) struct Driver {
+/// Why it cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LoneEngineError {
+    /// The engine's own word.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It stopped before.
+    #[error("the engine has halted")]
+    Halted,
+    /// The wait for the disk failed.
+    #[error("cannot wait for the disk: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// An engine that is open. It lets go of its oldest entries as soon as it may, as if snapshots were small.
+pub struct LoneEngine {
     engine: Engine,
     disk: Box<dyn VirtualDisk>,
     began: Instant,
     ops: Vec<DiskOp>,
-    durable: Ordinal,
+    /// The ordinal before that of the first entry.
+    base: Ordinal,
     parent: EntryHeader,
-    /// Entries that were appended, and those whose fate is known.
     appended: u64,
 }
 
-impl Driver {
-    /// Opens what the disk holds; `wait` sleeps until the disk may have completed something.
-    pub(super) fn open(
+impl LoneEngine {
+    /// Opens what the disk holds; entries are appended only where there are none yet. `wait` sleeps until the disk may have
+    /// completed something.
+    ///
+    /// # Errors
+    /// [`LoneEngineError`], also as the disk's fault.
+    pub fn open(
         config: EngineConfig,
         disk: Box<dyn VirtualDisk>,
-        wait: &mut impl FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<(Self, Opened)> {
+        wait: &mut impl FnMut() -> io::Result<()>,
+    ) -> Result<(Self, Opened), LoneEngineError> {
         let identity = identity();
-        let mut driver = Self {
+        let mut lone = Self {
             engine: Engine::new(config),
             disk,
             began: Instant::now(),
             ops: Vec::new(),
-            durable: Ordinal::default(),
+            base: Ordinal::default(),
             parent: identity.groups[0].genesis(),
             appended: 0,
         };
-        let out = &mut DiskOut { ops: &mut driver.ops, marks: &mut NoMarks };
-        driver.engine.start(identity.cluster, identity.node, out);
-        driver.submit();
+        let out = &mut DiskOut { ops: &mut lone.ops, marks: &mut NoMarks };
+        lone.engine.start(identity.cluster, identity.node, out);
+        lone.submit();
         loop {
-            if let Some(opened) = driver.poll()? {
-                return Ok((driver, opened));
+            if let Some(opened) = lone.poll()? {
+                lone.base = lone.engine.writer().ok_or(LoneEngineError::Halted)?.last();
+                return Ok((lone, opened));
             }
             wait()?;
         }
     }
 
-    /// Appends an entry; it waits for the next flush.
-    pub(super) fn append(&mut self, payload: Bytes) -> anyhow::Result<()> {
+    /// Appends an entry, which waits for the next flush; its header.
+    ///
+    /// # Errors
+    /// [`LoneEngineError::Halted`].
+    pub fn append(&mut self, payload: Bytes) -> Result<EntryHeader, LoneEngineError> {
         let (view, timestamp) = (View::new(1), self.parent.timestamp().next());
         let entry = Entry::next(&self.parent, EntryKind::Commands, view, timestamp, payload);
         self.parent = *entry.header();
         self.appended += 1;
-        self.engine.writer().context("the engine has halted")?.append(Record::Entry(entry));
-        Ok(())
+        self.engine.writer().ok_or(LoneEngineError::Halted)?.append(Record::Entry(entry));
+        Ok(self.parent)
     }
 
     /// Sends what was appended to the disk, as far as flushes may be in flight.
-    pub(super) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let now = self.now();
         self.engine.flush(now, &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks });
         self.submit();
     }
 
     /// Whether a flush could go to the disk at once.
-    pub(super) fn is_slot_free(&self) -> bool {
+    pub fn is_slot_free(&self) -> bool {
         self.engine.is_flush_slot_free()
     }
 
     /// Takes completions.
-    pub(super) fn poll(&mut self) -> anyhow::Result<Option<Opened>> {
+    ///
+    /// # Errors
+    /// [`LoneEngineError::Engine`] when the disk failed.
+    pub fn poll(&mut self) -> Result<Option<Opened>, LoneEngineError> {
         let (mut done, mut opened) = (Vec::new(), None);
         self.disk.poll(&mut done);
         for done in done {
@@ -91,8 +117,7 @@ impl Driver {
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
             match self.engine.on_done(now, done, out)? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
-                Some(EngineEvent::Durable(through)) => self.durable = through,
-                None => {}
+                Some(EngineEvent::Durable(_)) | None => {}
             }
         }
         self.let_go()?;
@@ -104,17 +129,23 @@ impl Driver {
         Ok(opened)
     }
 
+    /// Entries up to this op are durable.
+    pub fn durable(&mut self) -> Op {
+        let through = self.engine.writer().map_or(self.base, |writer| writer.durable());
+        Op::new(through.get().saturating_sub(self.base.get()))
+    }
+
     /// Whether all that was appended is durable.
-    pub(super) fn is_durable(&mut self) -> bool {
-        let durable = self.durable;
-        self.engine.writer().is_some_and(|writer| writer.last() <= durable)
+    pub fn is_durable(&mut self) -> bool {
+        self.durable().get() == self.appended
     }
 
     /// Lets the journal free its oldest segment, as a snapshot of a small state would.
-    fn let_go(&mut self) -> anyhow::Result<()> {
+    fn let_go(&mut self) -> Result<(), LoneEngineError> {
         if self.engine.pins().is_some() && self.engine.can_save_snapshot() {
+            let durable = self.durable();
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
-            self.engine.save_snapshot(GROUP, Op::new(self.appended), Bytes::from_static(&[7; 4096]), out);
+            self.engine.save_snapshot(GROUP, durable, Bytes::from_static(&[7; 4096]), out);
         }
         let saved = self.engine.saved(GROUP);
         let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
@@ -131,4 +162,5 @@ impl Driver {
     }
 }
 
-const GROUP: GroupId = GroupId::new(0);
+/// The group whose log is written.
+pub const GROUP: GroupId = GroupId::new(0);
