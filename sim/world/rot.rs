@@ -159,3 +159,38 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.judges.see(self.now, &Observed::Rot { node, offset: flush.offset, flush: &flush.data, harmed });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId, Quorums};
+
+    use super::{OPS_ALIKE, spends};
+    use crate::config::WorldConfig;
+    use crate::random::Randomness;
+
+    #[test]
+    fn any_quorum_holds_a_copy_that_does_not_rot() {
+        for size in 1..=7_u64 {
+            let voters: Vec<NodeId> = (1..=size).map(NodeId::new).collect();
+            let (cluster, group) = (ClusterId::new(1), GroupId::new(4));
+            let kind = "register".to_owned();
+            let init = GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max: 1 };
+            let config = WorldConfig { groups: vec![init], ..WorldConfig::of_seed(9, &["register"]) };
+            let randomness = Randomness::new(9, 0);
+            let spenders = |op| -> Vec<NodeId> {
+                let spends = |node: &NodeId| spends(&config, randomness, *node, group, op);
+                voters.iter().copied().filter(spends).collect()
+            };
+            let spare = voters.len() - Quorums::of(voters.len()).replication() as usize;
+            let mut all: Vec<Vec<NodeId>> = (0..400).map(spenders).collect();
+            assert!(
+                all.iter().all(|spenders| spenders.len() == spare),
+                "of {size} voters {spare} may lose one"
+            );
+            let alike = |ops: &[Vec<NodeId>]| ops.iter().all(|spenders| *spenders == ops[0]);
+            assert!(all.chunks(OPS_ALIKE as usize).all(alike), "whole flushes can rot");
+            all.dedup();
+            assert!(spare == 0 || all.len() > 1, "they are not always the same ones");
+        }
+    }
+}

@@ -353,21 +353,33 @@ fn patience_has_jitter_within_its_bounds() {
     }
 }
 
+/// The first entries of a log, in view 1.
+fn first_entries(count: usize) -> Vec<Entry> {
+    let first = follow(&init(3).genesis(), 1);
+    core::iter::successors(Some(first), |last| Some(follow(last.header(), 1))).take(count).collect()
+}
+
+/// What a start finds of the group after these records.
+fn log_of(records: Vec<(Ordinal, Record)>) -> RecoveredLog {
+    crate::engine::recovered_log::recovered(records).remove(&GroupId::new(0)).unwrap_or_default()
+}
+
+/// The payload of an entry rots.
+fn lose(log: &mut RecoveredLog, op: u64) {
+    let (_, entry) = log.entries.get_mut(&Op::new(op)).expect("it was staged");
+    *entry = RecoveredEntry::Faulty(*entry.header());
+}
+
 /// Everything ever staged, so that a crash can be played.
 fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> VsrNode {
     let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
-    let mut groups = crate::engine::recovered_log::recovered(kept);
-    let log = groups.remove(&GroupId::new(0)).unwrap_or_default();
+    let log = log_of(kept);
     VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log, &mut NoMarks).expect("readable")
 }
 
 #[test]
 fn a_new_primary_catches_up_to_the_commit_before_it_adopts_the_log() {
-    let genesis = init(3).genesis();
-    let mut entries = vec![follow(&genesis, 1)];
-    for _ in 0..4 {
-        entries.push(follow(entries[entries.len() - 1].header(), 1));
-    }
+    let entries = first_entries(5);
     let headers: Vec<EntryHeader> = entries.iter().map(|entry| *entry.header()).collect();
     let mut primary = Stage::begun(2);
     primary.hear(1, prepare(1, &entries[0])).0.expect("it is taken");
@@ -479,10 +491,8 @@ fn with_faulty_second(entries: &[Entry]) -> Stage {
     }
     let last = first.journal.last();
     let staged = usize_of(last.get());
-    let mut groups = crate::engine::recovered_log::recovered(first.journal.take(staged));
-    let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
-    let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
-    *second = RecoveredEntry::Faulty(*second.header());
+    let mut log = log_of(first.journal.take(staged));
+    lose(&mut log, 2);
     let mut stage = Stage::recovered(3, &log, last);
     stage.turn(|replica, turn| replica.begin(turn));
     stage
@@ -490,11 +500,7 @@ fn with_faulty_second(entries: &[Entry]) -> Stage {
 
 #[test]
 fn a_faulty_entry_is_neither_held_nor_nacked_and_is_repaired_from_a_peer() {
-    let genesis = init(3).genesis();
-    let mut entries = vec![follow(&genesis, 1)];
-    for _ in 0..2 {
-        entries.push(follow(entries[entries.len() - 1].header(), 1));
-    }
+    let entries = first_entries(3);
     let mut backup = with_faulty_second(&entries);
     let told = |stage: &Stage| -> Vec<(u64, bool, bool)> {
         let message = stage.replica.view_change_message(Op::GENESIS, &stage.replica.suffix_headers());
@@ -516,21 +522,16 @@ fn a_faulty_entry_is_neither_held_nor_nacked_and_is_repaired_from_a_peer() {
 #[test]
 fn what_a_snapshot_covers_is_held_whatever_of_it_rotted() {
     let genesis = init(3).genesis();
-    let mut entries = vec![follow(&genesis, 1)];
-    for _ in 0..2 {
-        entries.push(follow(entries[entries.len() - 1].header(), 1));
-    }
+    let entries = first_entries(3);
     let mut first = Stage::fresh(3);
     first.turn(|replica, turn| replica.begin(turn));
     for entry in &entries {
         first.hear(1, prepare(1, entry)).0.expect("it is taken");
     }
     let staged = usize_of(first.journal.last().get());
-    let mut groups = crate::engine::recovered_log::recovered(first.journal.take(staged));
-    let mut log = groups.remove(&GroupId::new(0)).expect("entries were staged");
+    let mut log = log_of(first.journal.take(staged));
     let whole = log.clone();
-    let (_, second) = log.entries.get_mut(&Op::new(2)).expect("it was staged");
-    *second = RecoveredEntry::Faulty(*second.header());
+    lose(&mut log, 2);
     let snapshot = *entries[1].header();
     let replica = VsrNode::recover(init(3), NodeId::new(3), snapshot, &log, &mut NoMarks).expect("readable");
     assert_eq!(replica.missing(), None, "it is in the snapshot");
