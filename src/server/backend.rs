@@ -30,9 +30,11 @@ impl Backend {
     /// Completions wake through `wake`.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When no thread can be started, or the disk cannot flush.
     pub fn start(self, directory: DataDirectory, wake: Wake) -> io::Result<Box<dyn VirtualDisk>> {
         let directory = Arc::new(directory);
+        // A barrier covers what this process writes; what the last one wrote is covered here.
+        directory.flush_device()?;
         if self == Self::IoUring {
             match IoUringDisk::start(Arc::clone(&directory), wake.clone()) {
                 Ok(disk) => return Ok(Box::new(disk)),

@@ -72,7 +72,7 @@ pub enum DirectoryError {
 pub struct DataDirectory {
     path: PathBuf,
     /// Holds the lock; it goes when the process does, however that ends.
-    _lock: File,
+    lock: File,
 }
 
 impl DataDirectory {
@@ -96,7 +96,7 @@ impl DataDirectory {
         if let Some(parent) = path.canonicalize().map_err(io("resolve it"))?.parent() {
             sync_directory(parent).map_err(io("sync its parent"))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Opens a formatted data directory.
@@ -105,11 +105,26 @@ impl DataDirectory {
     /// [`DirectoryError`], in particular when another process uses it.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         let lock = lock(path)?;
-        let directory = Self { path: path.to_owned(), _lock: lock };
+        let directory = Self { path: path.to_owned(), lock };
         if !directory.path_of(FileId::Manifest).is_file() {
             return Err(DirectoryError::NotFormatted { path: path.to_owned() });
         }
         Ok(directory)
+    }
+
+    /// What holds the lock.
+    pub(super) fn lock(&self) -> &File {
+        &self.lock
+    }
+
+    /// Makes durable whatever earlier processes wrote: what is read from now on is not lost later.
+    pub(super) fn flush_device(&self) -> io::Result<()> {
+        match File::open(self.path_of(FileId::Manifest)) {
+            Ok(manifest) => manifest.sync_data(),
+            // Nothing was written yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the directory is.
@@ -297,6 +312,7 @@ const ZEROS_BYTES: usize = 256 << 10;
 #[cfg(test)]
 mod tests {
     use chronon_core::engine::FileId;
+    use rustix::fs::OFlags;
 
     use super::{DataDirectory, DirectoryError};
 
@@ -318,6 +334,17 @@ mod tests {
         assert!(matches!(DataDirectory::open(&path).unwrap_err(), DirectoryError::InUse { .. }));
         drop(first);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_completed_write_is_durable_and_past_the_page_cache() {
+        let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let folder = tempfile::tempdir_in(beside).unwrap();
+        let directory = DataDirectory::create(&folder.path().join("node")).unwrap();
+        directory.allocate(FileId::Segment(0), 4096).unwrap();
+        let file = directory.open_for_writes(FileId::Segment(0)).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+        assert!(flags.contains(OFlags::DSYNC | OFlags::DIRECT), "{flags:?}");
     }
 
     #[test]

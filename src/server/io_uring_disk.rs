@@ -75,7 +75,10 @@ impl IoUringDisk {
     /// # Errors
     /// When the kernel refuses io_uring, or a thread.
     pub fn start(directory: Arc<DataDirectory>, wake: Wake) -> io::Result<Self> {
-        let ring = Ring::new(FILES_MAX, &wake)?;
+        let ring = Ring::new(FILES_MAX + 1, &wake)?;
+        // What a process that dies has on its way may still be written: until then the kernel keeps the ring, and the ring
+        // keeps the lock, so that no other process reads what is about to change.
+        ring.open(FileSlot(FILES_MAX), directory.lock())?;
         let buffers = Buffers(ring.buffers(&[BUFFER_BYTES; BUFFERS]));
         let (sender, allocated) = sync_channel(OPERATIONS_IN_FLIGHT_MAX);
         let files = Arc::new(OpenFiles::default());
@@ -126,7 +129,7 @@ impl IoUringDisk {
     fn hand_out_write(&mut self, number: u64) -> bool {
         let write = self.writes.get_mut(&number).expect("it was just looked at");
         let data = write.data.as_slice();
-        match self.files.slot(&self.ring, &self.directory, write.file, Direction::Write) {
+        match self.files.slot(&mut self.ring, &self.directory, write.file, Direction::Write) {
             Err(error) => {
                 write.outcome = outcome(&self.directory, "write", write.file, Err(error));
                 write.handed = data.len();
@@ -157,7 +160,7 @@ impl IoUringDisk {
     fn hand_out_read(&mut self, number: u64) -> bool {
         let Read { id, file, offset, bytes } = self.reads[&number];
         let direction = Direction::Read;
-        match self.files.slot(&self.ring, &self.directory, file, direction) {
+        match self.files.slot(&mut self.ring, &self.directory, file, direction) {
             Ok(_) if !self.ring.has_room() => return false,
             Ok(slot) => {
                 let memory = Memory::new(bytes);
@@ -289,7 +292,7 @@ struct RingFiles {
 impl RingFiles {
     fn slot(
         &mut self,
-        ring: &Ring,
+        ring: &mut Ring,
         directory: &DataDirectory,
         file: FileId,
         direction: Direction,
@@ -309,8 +312,10 @@ impl RingFiles {
     }
 
     /// A free place; when there is none, all files are closed, to be opened again when they are needed.
-    fn free_slot(&mut self, ring: &Ring) -> io::Result<FileSlot> {
+    fn free_slot(&mut self, ring: &mut Ring) -> io::Result<FileSlot> {
         if self.free.is_empty() && self.used == FILES_MAX {
+            // The kernel looks a place up when it is told of a transfer, and not later.
+            ring.enter()?;
             for slot in std::mem::take(&mut self.slots).into_values() {
                 ring.close(slot)?;
                 self.free.push(slot);
@@ -358,7 +363,7 @@ impl Buffers {
     }
 }
 
-/// Places in the ring's table of files.
+/// Places in the ring's table of files, beside that of the directory's lock.
 const FILES_MAX: u32 = 256;
 /// Buffers that the kernel has mapped, and their length: most flushes are short. In all less than what an unprivileged
 /// process may lock.

@@ -128,7 +128,7 @@ impl Ring {
         self.put(place, file.as_raw_fd())
     }
 
-    /// Takes a file out of the table. Transfers on their way keep it.
+    /// Takes a file out of the table. Transfers that the kernel was told of keep it.
     pub(super) fn close(&self, FileSlot(place): FileSlot) -> io::Result<()> {
         self.put(place, -1)
     }
@@ -235,13 +235,18 @@ impl Ring {
 impl Drop for Ring {
     /// The kernel may still write into what the flights own.
     fn drop(&mut self) {
-        while !self.is_idle() {
+        loop {
+            while self.next_finished().is_some() {}
+            if self.is_idle() {
+                // The kernel takes a ring apart later; its files are free now.
+                let _ = self.ring.submitter().unregister_files();
+                return;
+            }
             if let Err(error) = self.enter_for(1) {
                 tracing::error!(%error, "cannot wait for the disk's transfers: their memory is given up");
                 std::mem::forget(std::mem::take(&mut self.flights));
                 return;
             }
-            while self.next_finished().is_some() {}
         }
     }
 }

@@ -81,6 +81,8 @@ struct Moment {
     allocating: BTreeMap<DiskOpId, (FileId, usize)>,
     /// How much had been submitted before each barrier.
     barriers: BTreeMap<DiskOpId, u64>,
+    /// Writes that have not completed, each with its place among all that was submitted.
+    writing: BTreeMap<DiskOpId, u64>,
     submitted: u64,
     acknowledged: Op,
 }
@@ -92,17 +94,21 @@ impl Moment {
             uncovered: Vec::new(),
             allocating: BTreeMap::new(),
             barriers: BTreeMap::new(),
+            writing: BTreeMap::new(),
             submitted: 0,
             acknowledged: Op::GENESIS,
         }
     }
 
-    fn pass(&mut self, event: &Event) {
+    /// # Errors
+    /// When a barrier completes before a write that was submitted earlier.
+    fn pass(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::Submitted(op) => {
                 self.submitted += 1;
                 match op {
-                    DiskOp::Write { file, offset, data, .. } => {
+                    DiskOp::Write { id, file, offset, data } => {
+                        self.writing.insert(*id, self.submitted);
                         self.uncovered.push((self.submitted, *file, *offset as usize, data.0.clone()));
                     }
                     DiskOp::Barrier { id } => {
@@ -115,7 +121,11 @@ impl Moment {
                 }
             }
             Event::Completed(DiskDone { id, outcome: DiskOutcome::Done }) => {
+                self.writing.remove(id);
                 if let Some(before) = self.barriers.remove(id) {
+                    if let Some((write, _)) = self.writing.iter().find(|(_, at)| **at < before) {
+                        return Err(format!("barrier {} completes before write {}", id.0, write.0));
+                    }
                     let covered = self.uncovered.extract_if(.., |(at, ..)| *at < before).collect::<Vec<_>>();
                     covered.iter().for_each(|(_, file, offset, data)| self.put(*file, *offset, data));
                 }
@@ -126,6 +136,7 @@ impl Moment {
             Event::Completed(_) => {}
             Event::Acknowledged(op) => self.acknowledged = self.acknowledged.max(*op),
         }
+        Ok(())
     }
 
     fn put(&mut self, file: FileId, offset: usize, data: &[u8]) {
@@ -210,7 +221,7 @@ struct Tried {
 fn replay(run: &Run) -> Result<Tried, String> {
     let (mut moment, mut tried) = (Moment::start(&run.files), Tried::default());
     for (index, event) in run.events.iter().enumerate() {
-        moment.pass(event);
+        moment.pass(event)?;
         if matches!(event, Event::Submitted(DiskOp::Read { .. } | DiskOp::Barrier { .. })) {
             continue;
         }

@@ -97,13 +97,22 @@ struct Kill {
 }
 
 impl Kill {
-    fn run(command: Option<&String>) -> anyhow::Result<()> {
-        let Some(command) = command else { return Ok(()) };
-        let output = Command::new("sh").args(["-c", command]).output().context("cannot run a shell")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "`{command}` failed: {}", said.trim());
-        Ok(())
+    /// Runs what is to be run before; whether there is anything.
+    fn before(&self) -> anyhow::Result<bool> {
+        shell(self.before.as_deref())
     }
+
+    fn after(&self) -> anyhow::Result<bool> {
+        shell(self.after.as_deref())
+    }
+}
+
+fn shell(command: Option<&str>) -> anyhow::Result<bool> {
+    let Some(command) = command else { return Ok(false) };
+    let output = Command::new("sh").args(["-c", command]).output().context("cannot run a shell")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "`{command}` failed: {}", said.trim());
+    Ok(true)
 }
 
 pub(super) fn run(verb: &CrashTestVerb) -> anyhow::Result<Answer> {
@@ -215,9 +224,10 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
             }
             Recovered::Told(what) => {
                 // It had reason to, or it is a loss all the same.
+                let reason = damage.is_some() && args.fault != Some(Damage::TornBatch);
                 anyhow::ensure!(
-                    damage.is_some(),
-                    "round {round}: nothing was damaged, and the node says: {what}"
+                    reason,
+                    "round {round}: nothing durable was damaged, and the node says: {what}"
                 );
                 summary.told += 1;
                 clean(dir, data)?;
@@ -300,9 +310,9 @@ fn write(
     let mut cluster = start(dir, backend)?;
     let patience = Duration::from_millis(20 + draw.below(180));
     cluster.wait_ready(READY_WAIT)?;
-    let written = work::write(&mut cluster, patience, || Kill::run(kill.before.as_ref()), notes);
+    let written = work::write(&mut cluster, patience, kill, notes);
     drop(cluster);
-    Kill::run(kill.after.as_ref())?;
+    kill.after()?;
     notes.save(dir)?;
     written
 }

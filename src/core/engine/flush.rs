@@ -132,9 +132,12 @@ pub(in crate::engine) fn build(plan: &FlushPlan<'_>) -> BuiltFlush {
     };
     let lines = plan.records.iter().map(line).sum::<usize>() + directory_bytes(plan.previous_directory);
     let head_bytes = HEAD_FIXED_BYTES + plan.commits.len() * COMMIT_BYTES + lines;
-    let body_hint: usize = plan.records.iter().map(|(_, record)| record.body_bytes()).sum();
+    let hard_states = plan.records.iter().filter(|(_, record)| record.kind() == RecordKind::HardState);
+    let doubled: usize = hard_states.map(|(_, record)| record.body_bytes()).sum();
+    let body: usize = plan.records.iter().map(|(_, record)| record.body_bytes()).sum();
+    let bound = flush_bytes_bound(plan.commits.len(), lines, body, doubled) + BLOCK_BYTES;
 
-    let mut writer = ByteWriter::aligned((head_bytes + body_hint).next_multiple_of(BLOCK_BYTES), BLOCK_BYTES);
+    let mut writer = ByteWriter::aligned(bound, BLOCK_BYTES);
     writer.zeros(head_bytes);
     let directory = put_body(plan.records, head_bytes, &mut writer);
     let body_end = writer.as_slice().len();
