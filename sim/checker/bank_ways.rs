@@ -5,7 +5,7 @@
 //! at first, then with one, then with two. What is found here is a guess, to be tried before it counts: two sums may
 //! agree by chance, and of transfers out of one account the order may matter.
 
-use super::bank::{Account, BankOp};
+use super::bank_op::{Account, BankOp};
 use super::model::{Bounds, Ways};
 
 /// Sets of the open and lost transfers by which `balances` may come to those seen, those with the fewest lost ones, and

@@ -8,6 +8,7 @@
 //! take effect at any later moment, or never. A search that reaches its limits says so: it never passes for a proof.
 
 mod bank;
+mod bank_op;
 mod bank_ways;
 mod beam;
 mod bits;
@@ -39,7 +40,8 @@ mod text;
 mod text_sight;
 mod value;
 
-pub use bank::{Account, Bank, BankOp, Books};
+pub use bank::{Bank, Books};
+pub use bank_op::{Account, BankOp};
 pub use evidence::Evidence;
 pub use history::{End, Event, EventKind, History, HistoryError, Operation, ReadError};
 pub use judge::{Judged, judge, proves};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bank::{Bank, BankOp};
+use super::bank::Bank;
+use super::bank_op::BankOp;
 use super::evidence::Evidence;
 use super::history::{End, History, Operation};
 use super::judge::{Judged, judge};
