@@ -59,3 +59,6 @@ impl FromStr for Backend {
         known.map(|(backend, _)| backend).ok_or_else(|| format!("`{text}` is no disk: io_uring and sync are"))
     }
 }
+
+#[cfg(test)]
+mod tests;

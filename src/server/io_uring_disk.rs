@@ -364,7 +364,7 @@ impl Buffers {
 }
 
 /// Places in the ring's table of files, beside that of the directory's lock.
-const FILES_MAX: u32 = 256;
+pub(super) const FILES_MAX: u32 = 256;
 /// Buffers that the kernel has mapped, and their length: most flushes are short. In all less than what an unprivileged
 /// process may lock.
 const BUFFERS: usize = 16;

@@ -126,6 +126,3 @@ pub fn format(path: &Path, identity: &Identity) -> Result<(), FormatError> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

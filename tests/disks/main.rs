@@ -13,7 +13,7 @@ use chronon::server::backend::Backend;
 
 use model::Model;
 use script::{Step, script};
-use subjects::{Forgetful, Hasty, Real, Simulated, Subject};
+use subjects::{Lying, Real, Simulated, Subject};
 
 /// Runs a script; what the subject showed that the model does not allow.
 fn judge(subject: &mut dyn Subject, steps: &[Step]) -> Result<Model, String> {
@@ -89,13 +89,13 @@ fn the_disk_on_io_uring_conforms() {
 
 #[test]
 fn a_disk_that_forgets_a_write_is_told() {
-    let told = |seed| judge(&mut Forgetful::new(seed), &script(seed)).is_err();
+    let told = |seed| judge(&mut Lying::about_writes(seed), &script(seed)).is_err();
     assert!((1..=SEEDS).all(told));
 }
 
 #[test]
 fn a_disk_that_answers_a_barrier_before_its_writes_is_told() {
-    let told = |seed| judge(&mut Hasty::new(seed), &script(seed)).is_err();
+    let told = |seed| judge(&mut Lying::about_barriers(seed), &script(seed)).is_err();
     assert!((1..=SEEDS).all(told));
 }
 

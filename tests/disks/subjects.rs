@@ -97,72 +97,50 @@ impl Subject for Real {
     }
 }
 
-/// Says that the third write in ten is done, and does nothing.
-pub struct Forgetful {
+/// A disk that says that some operations are done, and does nothing.
+pub struct Lying {
     disk: Simulated,
-    writes: u64,
-    forgotten: Vec<DiskDone>,
+    swallows: Box<dyn FnMut(&DiskOp) -> bool>,
+    swallowed: Vec<DiskDone>,
 }
 
-impl Forgetful {
-    pub fn new(seed: u64) -> Self {
-        Self { disk: Simulated::new(seed), writes: 0, forgotten: Vec::new() }
+impl Lying {
+    /// Forgets one write in ten.
+    pub fn about_writes(seed: u64) -> Self {
+        let mut writes = 0;
+        Self::new(seed, move |op| {
+            writes += u64::from(matches!(op, DiskOp::Write { .. }));
+            matches!(op, DiskOp::Write { .. }) && writes % 10 == 3
+        })
+    }
+
+    /// Answers every barrier at once.
+    pub fn about_barriers(seed: u64) -> Self {
+        Self::new(seed, |op| matches!(op, DiskOp::Barrier { .. }))
+    }
+
+    fn new(seed: u64, swallows: impl FnMut(&DiskOp) -> bool + 'static) -> Self {
+        Self { disk: Simulated::new(seed), swallows: Box::new(swallows), swallowed: Vec::new() }
     }
 }
 
-impl Subject for Forgetful {
+impl Subject for Lying {
     fn submit(&mut self, op: DiskOp) {
-        if matches!(op, DiskOp::Write { .. }) {
-            self.writes += 1;
-            if self.writes % 10 == 3 {
-                self.forgotten.push(DiskDone { id: op.id(), outcome: DiskOutcome::Done });
-                return;
-            }
-        }
-        self.disk.submit(op);
-    }
-
-    fn poll(&mut self) -> Vec<DiskDone> {
-        let mut done = std::mem::take(&mut self.forgotten);
-        done.extend(self.disk.poll());
-        done
-    }
-
-    fn crash(&mut self) {
-        self.forgotten.clear();
-        self.disk.crash();
-    }
-}
-
-/// Answers every barrier at once.
-pub struct Hasty {
-    disk: Simulated,
-    barriers: Vec<DiskDone>,
-}
-
-impl Hasty {
-    pub fn new(seed: u64) -> Self {
-        Self { disk: Simulated::new(seed), barriers: Vec::new() }
-    }
-}
-
-impl Subject for Hasty {
-    fn submit(&mut self, op: DiskOp) {
-        if let DiskOp::Barrier { id } = op {
-            self.barriers.push(DiskDone { id, outcome: DiskOutcome::Done });
+        if (self.swallows)(&op) {
+            self.swallowed.push(DiskDone { id: op.id(), outcome: DiskOutcome::Done });
         } else {
             self.disk.submit(op);
         }
     }
 
     fn poll(&mut self) -> Vec<DiskDone> {
-        let mut done = std::mem::take(&mut self.barriers);
+        let mut done = std::mem::take(&mut self.swallowed);
         done.extend(self.disk.poll());
         done
     }
 
     fn crash(&mut self) {
-        self.barriers.clear();
+        self.swallowed.clear();
         self.disk.crash();
     }
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use chronon_core::engine::{BLOCK_BYTES, FileId, InspectedFlush, RecordName};
-use chronon_core::types::{Hash, Op};
+use chronon_core::types::Op;
 use clap::ValueEnum;
 
+use super::draw::Draw;
 use crate::server::disk::{DataDirectory, inspect};
 
 /// What is done to a file. All but the last hit a flush that was durable, and never the newest: nobody can tell the loss
@@ -25,28 +26,6 @@ pub(super) enum Damage {
     StaleBlock,
     /// The newest flush is torn, if nothing in it was acknowledged.
     TornBatch,
-}
-
-/// Draws that hang on nothing but what they are for.
-pub(super) struct Draw {
-    seed: u64,
-    round: u64,
-    count: u64,
-}
-
-impl Draw {
-    pub(super) fn new(seed: u64, round: u64) -> Self {
-        Self { seed, round, count: 0 }
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.count += 1;
-        let key = [self.seed, self.round, self.count].map(u64::to_le_bytes).concat();
-        let hash = Hash::of(&key);
-        let word = hash.as_bytes().iter().take(8).fold(0, |word, byte| word << 8 | u64::from(*byte));
-        word % bound
-    }
 }
 
 impl Damage {

@@ -9,6 +9,7 @@
 //! ```
 
 mod damage;
+mod draw;
 mod notes;
 mod work;
 
@@ -24,7 +25,8 @@ use serde_json::json;
 use super::Answer;
 use super::local_cluster::LocalCluster;
 use crate::server::backend::Backend;
-use damage::{Damage, Draw};
+use damage::Damage;
+use draw::Draw;
 use notes::Notes;
 use work::Found;
 
@@ -217,6 +219,10 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
             None => None,
         };
         summary.damaged += u64::from(damage.is_some());
+        let place = || match &damage {
+            Some(what) => format!("round {round}, after damage to {what}"),
+            None => place(),
+        };
         match recover(dir, backend, &mut notes).with_context(place)? {
             Recovered::All(tally) => {
                 summary.unacknowledged.survived += tally.survived;
@@ -227,7 +233,8 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
                 let reason = damage.is_some() && args.fault != Some(Damage::TornBatch);
                 anyhow::ensure!(
                     reason,
-                    "round {round}: nothing durable was damaged, and the node says: {what}"
+                    "{}: nothing durable was damaged, and the node says: {what}",
+                    place()
                 );
                 summary.told += 1;
                 clean(dir, data)?;

@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(args: &JournalArgs) -> anyhow::Result<Answer> {
         // The raw limit right before each figure: a shared disk is not the same a minute later.
         let raw = FlushRate::measure(&folder.0)?.per_second();
         let figure = single_appends(*backend, &folder.0, span)?;
-        let what = format!("{backend}: appends of 256 B, one in flight");
+        let what = format!("{backend}: appends of {SHORT_BYTES} B, one in flight");
         rows.push(Row { what, unit: Unit::PerSecond, figure, raw: Some(raw) });
         let raw = raw::sequential_writes(&folder.0, span)?;
         let (figure, directory) = large_appends(*backend, &folder.0, args.flushes, span)?;
@@ -90,48 +90,44 @@ pub(in crate::cli) fn run(args: &JournalArgs) -> anyhow::Result<Answer> {
     Ok(Answer { text, json })
 }
 
-/// What the processor has to do for an entry, on a disk that takes no time.
+/// What the processor has to do for short entries and for long ones.
 fn processor(span: Duration) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (bytes, per_flush) in [(256, 64), (1 << 20, 1)] {
-        let mut disk = NullDisk::default();
-        engine::format(&identity())?.into_iter().for_each(|op| disk.submit(op));
-        disk.poll(&mut Vec::new());
-        let (mut lone, _) = LoneEngine::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
-        let payload = Bytes::from(vec![7; bytes]);
-        let (began, mut entries) = (Instant::now(), 0_u32);
-        while began.elapsed() < span {
-            for _ in 0..per_flush {
-                lone.append(payload.clone())?;
-            }
-            lone.flush();
-            while !lone.is_durable() {
-                lone.poll()?;
-            }
-            entries += per_flush;
+    let short = processor_time(SHORT_BYTES, SHORT_A_FLUSH, span)?;
+    let long = LARGE_BYTES as f64 / processor_time(LARGE_BYTES, 1, span)?.as_secs_f64();
+    let row = |what: String, unit, figure| Row { what, unit, figure, raw: None };
+    let of_short = format!("processor: an entry of {SHORT_BYTES} B, {SHORT_A_FLUSH} a flush");
+    Ok(vec![
+        row(of_short, Unit::Nanoseconds, short.as_nanos() as f64),
+        row("processor: entries of 1 MiB".to_owned(), Unit::BytesPerSecond, long),
+    ])
+}
+
+/// For an entry of this length, on a disk that takes no time.
+fn processor_time(bytes: usize, a_flush: u32, span: Duration) -> anyhow::Result<Duration> {
+    let mut disk = NullDisk::default();
+    engine::format(&identity())?.into_iter().for_each(|op| disk.submit(op));
+    disk.poll(&mut Vec::new());
+    let (mut lone, _) = LoneEngine::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
+    let payload = Bytes::from(vec![7; bytes]);
+    let (began, mut entries) = (Instant::now(), 0_u32);
+    while began.elapsed() < span {
+        for _ in 0..a_flush {
+            lone.append(payload.clone())?;
         }
-        let each = began.elapsed() / entries;
-        rows.push(if bytes == 256 {
-            let what = format!("processor: an entry of 256 B, {per_flush} a flush");
-            Row { what, unit: Unit::Nanoseconds, figure: each.as_nanos() as f64, raw: None }
-        } else {
-            let figure = bytes as f64 / each.as_secs_f64();
-            Row {
-                what: "processor: entries of 1 MiB".to_owned(),
-                unit: Unit::BytesPerSecond,
-                figure,
-                raw: None,
-            }
-        });
+        lone.flush();
+        while !lone.is_durable() {
+            lone.poll()?;
+        }
+        entries += a_flush;
     }
-    Ok(rows)
+    Ok(began.elapsed() / entries)
 }
 
 fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Result<f64> {
     let directory = folder.join("single");
     sync_disk::format(&directory, &identity())?;
     let (mut lone, wake) = open(backend, &directory, EngineConfig::default())?;
-    let payload = Bytes::from(vec![7; 256]);
+    let payload = Bytes::from(vec![7; SHORT_BYTES]);
     let (began, mut appends) = (Instant::now(), 0_u32);
     while began.elapsed() < span {
         lone.append(payload.clone())?;
@@ -245,5 +241,8 @@ impl fmt::Display for Unit {
     }
 }
 
+const SHORT_BYTES: usize = 256;
+const SHORT_A_FLUSH: u32 = 64;
+/// With the head of its flush, 1 MiB.
 const LARGE_BYTES: usize = (1 << 20) - 4096;
 const WARM_UP: Duration = Duration::from_secs(1);
