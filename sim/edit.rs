@@ -79,6 +79,8 @@ impl FaultKind {
             | Self::DiskStall { node, .. }
             | Self::DiskError { node, .. }
             | Self::Rot { node, .. }
+            | Self::Misread { node, .. }
+            | Self::RotManifest { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),
             Self::PowerLoss { .. } => Some(self),
             Self::Drop { rule, .. } => rule.from.into_iter().chain(rule.to).all(keeps).then_some(self),

@@ -121,6 +121,26 @@ pub enum FaultKind {
         /// Which flush, counted from 1 from the newest of those whose loss the design survives.
         nth: u64,
     },
+    /// A read gives other bytes than lie there, once.
+    Misread {
+        /// Whose.
+        node: NodeId,
+        /// The read, counted from 1 from when the fault begins, as reads complete.
+        nth: u64,
+        /// Which reads are counted.
+        aim: Aim,
+        /// What it gives.
+        gives: Misread,
+    },
+    /// Copies of the manifest are no longer what was written.
+    RotManifest {
+        /// Whose.
+        node: NodeId,
+        /// The copy, counted from 1 from the beginning of the file.
+        copy: u64,
+        /// How.
+        how: Damage,
+    },
     /// A wall clock jumps.
     ClockJump {
         /// Whose.
@@ -170,6 +190,26 @@ impl Damage {
     }
 }
 
+/// What a read gives that lies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Misread {
+    /// One bit is another one.
+    Bit,
+    /// The bytes are those of another place.
+    Stray,
+}
+
+impl Misread {
+    /// Every one and its word.
+    pub const WORDS: [(Self, &'static str); 2] = [(Self::Bit, "bit"), (Self::Stray, "stray")];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        let known = Self::WORDS.into_iter().find(|(misread, _)| *misread == self);
+        known.expect("every one has a word").1
+    }
+}
+
 /// Disk operations to count. Most are the journal's: what happens seldom is met only by aiming at it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Aim {
@@ -179,11 +219,14 @@ pub enum Aim {
     Manifest,
     /// Those on files of snapshots.
     Snapshot,
+    /// Those on segments of the journal.
+    Segment,
 }
 
 impl Aim {
     /// Every one that names a file, and its word.
-    pub const WORDS: [(Self, &'static str); 2] = [(Self::Manifest, "manifest"), (Self::Snapshot, "snapshot")];
+    pub const WORDS: [(Self, &'static str); 3] =
+        [(Self::Manifest, "manifest"), (Self::Snapshot, "snapshot"), (Self::Segment, "segment")];
 
     /// Whether `op` is counted.
     pub fn takes(self, op: &DiskOp) -> bool {
@@ -197,6 +240,7 @@ impl Aim {
             Self::Any => true,
             Self::Manifest => matches!(file, Some(FileId::Manifest)),
             Self::Snapshot => matches!(file, Some(FileId::Snapshot(_))),
+            Self::Segment => matches!(file, Some(FileId::Segment(_))),
         }
     }
 
@@ -222,6 +266,8 @@ impl FaultKind {
             Self::DiskStall { .. } => "disk_stall",
             Self::DiskError { .. } => "disk_error",
             Self::Rot { .. } => "rot",
+            Self::Misread { .. } => "misread",
+            Self::RotManifest { .. } => "rot_manifest",
             Self::ClockJump { .. } => "clock_jump",
         }
     }
@@ -240,7 +286,7 @@ impl FaultKind {
             | Self::Echo { for_ns, .. }
             | Self::Drop { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
-            Self::Rot { .. } | Self::ClockJump { .. } => None,
+            Self::Rot { .. } | Self::Misread { .. } | Self::RotManifest { .. } | Self::ClockJump { .. } => None,
         }
     }
 
@@ -253,7 +299,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 13] = [
+    pub const WORDS: [(&'static str, &'static str); 15] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -266,6 +312,8 @@ impl FaultKind {
         ("disk_stall", "a disk completes nothing for a while"),
         ("disk_error", "a disk operation fails: a write, a barrier, a read or an allocation"),
         ("rot", "a flush on a disk rots, was never written, was overwritten by another, or cannot be read"),
+        ("misread", "a read gives other bytes than lie there, once"),
+        ("rot_manifest", "a copy of the manifest rots, or cannot be read"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
 }
@@ -295,6 +343,11 @@ impl fmt::Display for FaultKind {
             Self::Rot { node, how, nth } => {
                 write!(f, "{word} node {node}, {}, the last flush but {}", how.word(), nth - 1)
             }
+            Self::Misread { node, nth, aim, gives } => {
+                let of = aim.word().map_or_else(String::new, |file| format!(" of a {file}"));
+                write!(f, "{word} node {node}, read {nth}{of} from now, {}", gives.word())
+            }
+            Self::RotManifest { node, copy, how } => write!(f, "{word} node {node}, copy {copy}, {}", how.word()),
             Self::ClockJump { node, by_ns } => write!(
                 f,
                 "{word} node {node} by {}{}",
@@ -334,6 +387,7 @@ mod tests {
         assert_eq!(taken(Aim::Any), [true, true, true]);
         assert_eq!(taken(Aim::Manifest), [true, false, false]);
         assert_eq!(taken(Aim::Snapshot), [false, true, false]);
+        assert_eq!(taken(Aim::Segment), [false, false, true]);
         assert!(Aim::Any.takes(&DiskOp::Barrier { id }) && !Aim::Manifest.takes(&DiskOp::Barrier { id }));
     }
 }

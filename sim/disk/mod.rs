@@ -22,6 +22,7 @@ use chronon_core::types::Blob;
 pub use image::DiskImage;
 pub(crate) use image::without_zeros;
 
+use crate::plan::Misread;
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MICROSECOND, WorldTime};
 
@@ -198,6 +199,37 @@ impl SimDisk {
             },
         };
         Some(DiskDone { id, outcome })
+    }
+
+    /// The read with this id gives other bytes than lie there, if any lie there.
+    pub fn misread(&mut self, id: DiskOpId, gives: Misread) -> Option<DiskDone> {
+        let flying = self.flying.iter().find(|flying| flying.op.id() == id)?;
+        let (serial, op) = (flying.serial, flying.op.clone());
+        let mut done = self.complete(id)?;
+        let (DiskOp::Read { file, offset, .. }, DiskOutcome::Read(bytes)) = (op, &mut done.outcome) else {
+            return Some(done);
+        };
+        let mut draw = self.randomness.draw(Purpose::Rot, self.entity, &[serial]);
+        let mut wrong = bytes.as_slice().to_vec();
+        match gives {
+            Misread::Bit => {
+                let at = draw.below(wrong.len() as u64) as usize;
+                wrong[at] ^= 1 << draw.below(8);
+            }
+            Misread::Stray => {
+                let blocks = self.durable.length(file).unwrap_or_default() / BLOCK_BYTES as u64;
+                let from = (offset / BLOCK_BYTES as u64 + 1 + draw.below(blocks)) % blocks * BLOCK_BYTES as u64;
+                for (index, block) in wrong.chunks_mut(BLOCK_BYTES).enumerate() {
+                    let at = from + (index * BLOCK_BYTES) as u64;
+                    match self.read(file, at, block.len()) {
+                        Some(bytes) => block.copy_from_slice(&bytes),
+                        None => block.fill(0),
+                    }
+                }
+            }
+        }
+        *bytes = Blob::from(wrong);
+        Some(done)
     }
 
     /// Durable bytes of `file` from `offset`, within one block or whole blocks, are no longer what they were.

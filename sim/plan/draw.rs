@@ -2,7 +2,7 @@
 
 use chronon_core::types::NodeId;
 
-use super::{Aim, Damage, Fault, FaultKind};
+use super::{Aim, Damage, Fault, FaultKind, Misread};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::random::{Draw, Purpose, Randomness};
 use crate::time::{MILLISECOND, SECOND, WorldTime};
@@ -158,7 +158,7 @@ const STALEMATE: u64 = 1001;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 13] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 15] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -172,6 +172,8 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 13] = [
     drop_kind,
     rot,
     disk_error,
+    misread,
+    rot_manifest,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -274,6 +276,18 @@ fn disk_error(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 fn rot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let how = draw.pick(&Damage::WORDS).0;
     FaultKind::Rot { node: some_node(draw, shape), how, nth: draw.tailed(4) + 1 }
+}
+
+/// Nodes read when they start: most reads are the manifest's, then the snapshots' and the journal's.
+fn misread(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let aim = *draw.pick(&[Aim::Any, Aim::Segment, Aim::Segment, Aim::Manifest]);
+    let (node, nth, gives) = (some_node(draw, shape), draw.tailed(3) + 1, draw.pick(&Misread::WORDS).0);
+    FaultKind::Misread { node, nth, aim, gives }
+}
+
+fn rot_manifest(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let how = draw.pick(&Damage::WORDS).0;
+    FaultKind::RotManifest { node: some_node(draw, shape), copy: draw.between(1, 8), how }
 }
 
 fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {

@@ -78,6 +78,16 @@ impl Extent {
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "flush")?);
                 (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, how: rot.how.0, nth })
             }
+            FaultShape::Misread(misread) => {
+                let (node, gives) = (self.node(&misread.node)?, misread.gives.0);
+                let nth = u64::from(within(&misread.nth, 1, u32::MAX, "read")?);
+                let aim = misread.file.map_or(Aim::Any, |file| file.0);
+                (&misread.at, FaultKind::Misread { node, nth, aim, gives })
+            }
+            FaultShape::RotManifest(rot) => {
+                let copy = u64::from(within(&rot.copy, 1, 8, "copy")?);
+                (&rot.at, FaultKind::RotManifest { node: self.node(&rot.node)?, copy, how: rot.how.0 })
+            }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
             }

@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::error::Located;
 use super::value::{EndpointShape, LinkShape, Ns, Share, Word};
 use crate::net::MessageKind;
-use crate::plan::{Aim, Damage};
+use crate::plan::{Aim, Damage, Misread};
 use crate::units::parse_span;
 
 /// One fault; the words are those of the plan.
@@ -24,6 +24,8 @@ pub(super) enum FaultShape {
     DiskStall(SpanOfNode),
     DiskError(CrashAtDiskOpShape),
     Rot(RotShape),
+    Misread(MisreadShape),
+    RotManifest(RotManifestShape),
     ClockJump(ClockJumpShape),
 }
 
@@ -53,6 +55,26 @@ pub(super) struct RotShape {
     pub(super) node: Spanned<i64>,
     pub(super) how: Word<Damage>,
     pub(super) nth: Spanned<i64>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MisreadShape {
+    pub(super) at: Spanned<Ns>,
+    pub(super) node: Spanned<i64>,
+    pub(super) nth: Spanned<i64>,
+    /// The file whose reads are counted; all of them when none is named.
+    pub(super) file: Option<Word<Aim>>,
+    pub(super) gives: Word<Misread>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotManifestShape {
+    pub(super) at: Spanned<Ns>,
+    pub(super) node: Spanned<i64>,
+    pub(super) copy: Spanned<i64>,
+    pub(super) how: Word<Damage>,
 }
 
 #[derive(Debug, serde::Deserialize)]

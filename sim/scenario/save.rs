@@ -169,6 +169,13 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         FaultKind::Rot { node, how, nth } => {
             write!(f, ", node = {node}, how = \"{}\", nth = {nth}", how.word())?;
         }
+        FaultKind::Misread { node, nth, aim, gives } => {
+            write!(f, ", node = {node}, nth = {nth}, gives = \"{}\"", gives.word())?;
+            aim.word().map_or(Ok(()), |file| write!(f, ", file = \"{file}\""))?;
+        }
+        FaultKind::RotManifest { node, copy, how } => {
+            write!(f, ", node = {node}, copy = {copy}, how = \"{}\"", how.word())?;
+        }
         FaultKind::ClockJump { node, by_ns } => {
             let sign = if *by_ns < 0 { "-" } else { "" };
             write!(f, ", node = {node}, by = \"{sign}{}\"", show_span(by_ns.unsigned_abs()))?;

@@ -6,7 +6,7 @@ use chronon_core::types::Nanos;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::net::MessageKind;
-use crate::plan::{Aim, Damage};
+use crate::plan::{Aim, Damage, Misread};
 use crate::time::SECOND;
 use crate::units::parse_span;
 
@@ -110,6 +110,10 @@ impl Words for Damage {
 }
 
 impl Words for Aim {
+    const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
+}
+
+impl Words for Misread {
     const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
 }
 

@@ -75,6 +75,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.rot(*node, *how, *nth);
                 None
             }
+            FaultKind::Misread { node, nth, aim, gives } => {
+                self.machine_mut(*node).misread(*nth, *aim, *gives);
+                None
+            }
+            FaultKind::RotManifest { node, copy, how } => {
+                self.rot_manifest(*node, *copy, *how);
+                None
+            }
             FaultKind::ClockJump { node, by_ns } => {
                 self.machine_mut(*node).clock.jump(*by_ns);
                 None
@@ -102,6 +110,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::Clog { .. }
             | FaultKind::DiskStall { .. }
             | FaultKind::Rot { .. }
+            | FaultKind::Misread { .. }
+            | FaultKind::RotManifest { .. }
             | FaultKind::ClockJump { .. } => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::clock::SimClock;
 use crate::config::WorldConfig;
 use crate::disk::SimDisk;
 use crate::marks::MarkCounts;
-use crate::plan::Aim;
+use crate::plan::{Aim, Misread};
 use crate::random::{Purpose, Randomness};
 use crate::time::{SECOND, WorldTime};
 
@@ -39,6 +39,10 @@ pub(super) struct Machine<A: ChrApplication> {
     dies_in: Option<(u64, Aim, u64)>,
     /// The same of operations as they complete: one fails, and the node that stops over it stays away so long.
     fails_in: Option<(u64, Aim, u64)>,
+    /// At this many more reads of this kind, one gives other bytes than lie there.
+    misreads_in: Option<(u64, Aim, Misread)>,
+    /// Copies of the manifest that are not what was written there last, from 0.
+    pub(super) rotted_copies: BTreeSet<u64>,
     /// An operation of this process has failed.
     failed: Option<u64>,
     /// Of the processes that died.
@@ -76,6 +80,8 @@ impl<A: ChrApplication> Machine<A> {
             held: Vec::new(),
             dies_in: None,
             fails_in: None,
+            misreads_in: None,
+            rotted_copies: BTreeSet::new(),
             failed: None,
             marks: MarkCounts::default(),
         }
@@ -155,21 +161,36 @@ impl<A: ChrApplication> Machine<A> {
         self.fails_in = Some((nth, aim, down_ns));
     }
 
-    /// Disarms both.
+    /// Arms a read that lies in the same way.
+    pub(super) fn misread(&mut self, nth: u64, aim: Aim, gives: Misread) {
+        self.misreads_in = Some((nth, aim, gives));
+    }
+
+    /// Disarms all of these.
     pub(super) fn live_on(&mut self) {
         self.dies_in = None;
         self.fails_in = None;
+        self.misreads_in = None;
     }
 
     /// Completes a disk operation, or fails it when it is the one that fails.
     pub(super) fn complete(&mut self, id: DiskOpId) -> Option<DiskDone> {
         let op = self.disk.operation(id)?;
+        let is_read = matches!(op, DiskOp::Read { .. });
         if let Some((left, _, down_ns)) = self.fails_in.as_mut().filter(|(_, aim, _)| aim.takes(op)) {
             *left -= 1;
             if *left == 0 {
                 self.failed = Some(*down_ns);
                 self.fails_in = None;
                 return self.disk.fail(id);
+            }
+        }
+        if let Some((left, _, gives)) = self.misreads_in.as_mut().filter(|(_, aim, _)| is_read && aim.takes(op)) {
+            *left -= 1;
+            if *left == 0 {
+                let gives = *gives;
+                self.misreads_in = None;
+                return self.disk.misread(id, gives);
             }
         }
         self.disk.complete(id)

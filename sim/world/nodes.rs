@@ -100,6 +100,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 let machine = &mut self.machines[index];
                 let (node, boot, id) = (machine.node, machine.boot, op.id());
                 self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+                if let Some(copies) = rot::copies_written(&op) {
+                    machine.rotted_copies.retain(|copy| !copies.contains(copy));
+                }
                 let dies = machine.dies_at_this_disk_op(&op);
                 let due = machine.disk.submit(self.now, op);
                 self.agenda.put(due, Item::Disk { machine: index, boot, id });

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use chronon_core::engine::BLOCK_BYTES;
+use chronon_core::engine::{BLOCK_BYTES, DiskOp, FileId};
 use chronon_core::kernel::ChrApplication;
 use chronon_core::types::{GroupId, NodeId, Quorums};
 
@@ -123,7 +123,18 @@ pub(super) fn cure(disk: &mut SimDisk) {
     if disk.is_spoilt() {
         let flushes = journal::on_disk(disk.durable()).into_iter();
         let places = flushes.map(|flush| (flush.file, flush.offset..flush.offset + flush.data.len() as u64));
-        disk.cure(&places.collect::<Vec<_>>());
+        let manifest = (FileId::Manifest, 0..2 * COPIES * COPY_BYTES);
+        disk.cure(&places.chain([manifest]).collect::<Vec<_>>());
+    }
+}
+
+/// The copies of the manifest that `op` writes anew.
+pub(super) fn copies_written(op: &DiskOp) -> Option<Range<u64>> {
+    match op {
+        DiskOp::Write { file: FileId::Manifest, offset, data, .. } => {
+            Some(offset / COPY_BYTES..(offset + data.as_slice().len() as u64) / COPY_BYTES)
+        }
+        _ => None,
     }
 }
 
@@ -157,6 +168,43 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let line = format_args!("node {node} flush {} bytes {harmed:?}", flush.number);
         self.trace.note(self.now, Entity::Node(node), "rot", [flush.number, harmed.start as u64], line);
         self.judges.see(self.now, &Observed::Rot { node, offset: flush.offset, flush: &flush.data, harmed });
+    }
+}
+
+/// Copies of one version of the manifest, and how many of them may be gone: two that are left open it.
+const COPIES: u64 = 4;
+const COPIES_SPARE: usize = 2;
+/// Bytes of one copy.
+const COPY_BYTES: u64 = 16 << 10;
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    /// A copy of the manifest of `node` rots, unless too few of its version would be left.
+    pub(super) fn rot_manifest(&mut self, node: NodeId, copy: u64, how: Damage) {
+        let index = self.machine_of(node);
+        let (copy, machine) = (copy - 1, &mut self.machines[index]);
+        let area = copy / COPIES * COPIES;
+        let gone = machine.rotted_copies.range(area..area + COPIES).filter(|other| **other != copy).count();
+        if gone >= COPIES_SPARE {
+            return;
+        }
+        let at = copy * COPY_BYTES;
+        let Some(data) = machine.disk.durable().read(FileId::Manifest, at, COPY_BYTES as usize) else { return };
+        let meant = data.len() - data.iter().rev().take_while(|byte| **byte == 0).count();
+        if meant == 0 {
+            return;
+        }
+        machine.rotted_copies.insert(copy);
+        let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), copy, 1]);
+        let other = (copy + COPIES) % (2 * COPIES) * COPY_BYTES;
+        let stray = machine.disk.durable().read(FileId::Manifest, other, COPY_BYTES as usize).unwrap_or_default();
+        let (harmed, instead) = damaged(&data, meant, &stray, how, &mut draw);
+        match how {
+            Damage::Unreadable => machine.disk.spoil(FileId::Manifest, at + harmed.start as u64),
+            _ => machine.disk.harm(FileId::Manifest, at + harmed.start as u64, &instead),
+        }
+        self.tally.rotted += 1;
+        let line = format_args!("node {node} manifest copy {copy} bytes {harmed:?}");
+        self.trace.note(self.now, Entity::Node(node), "rot", [copy, harmed.start as u64], line);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engine::disk::FileId;
 use crate::engine::findings::{Finding, InspectedFlush};
 use crate::engine::identity::Identity;
 use crate::engine::log_reader::LogReader;
-use crate::engine::manifest::Manifest;
+use crate::engine::manifest::{Manifest, places};
 use crate::engine::recovered_log::RecoveredLog;
 use crate::types::{GroupId, Hash, Incarnation, NoMarks, Op, usize_of};
 
@@ -76,7 +76,7 @@ pub struct ReadFile {
 /// A sentence when there is no manifest that can be used.
 pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspection, String> {
     let manifest = read(FileId::Manifest).ok_or("there is no manifest")?;
-    let body = Manifest::open(&manifest.bytes, &mut NoMarks)?.body;
+    let body = Manifest::open(&places(&manifest.bytes), &mut NoMarks)?.body;
     let snapshots = body.snapshots.iter().map(|meta| {
         let ReadFile { bytes, .. } = read(FileId::Snapshot(meta.slot)).unwrap_or_default();
         let is_whole = bytes.get(..usize_of(meta.bytes)).is_some_and(|bytes| Hash::of(bytes) == meta.hash);
@@ -98,8 +98,8 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
         reader.segment(meta, bytes, unreadable);
     }
     let flushes = reader.describe();
-    let (findings, read) = reader.assemble(&mut NoMarks);
-    let logs = read.map(|read| read.groups);
+    let assembled = reader.assemble(&mut NoMarks);
+    let (findings, logs) = (assembled.findings, assembled.read.map(|read| read.groups));
     let (identity, incarnation) = (body.identity, body.incarnation);
     Ok(Inspection { identity, incarnation, snapshots, segments, flushes, findings, logs })
 }

@@ -17,7 +17,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
@@ -29,6 +29,7 @@ use crate::engine::footer::{Footer, footer_bytes};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::recovered_log::{RecoveredLog, fold};
 use crate::engine::retention::SegmentContents;
+use crate::engine::segment_reads::{ReadSpan, Span};
 use crate::types::{CommitIndex, GroupId, Hash, Mark, Marks, Ordinal, u64_of, usize_of};
 
 /// Takes the segments, oldest first, and puts together what they hold.
@@ -76,6 +77,17 @@ pub(in crate::engine) struct Tail {
     pub directory: Vec<DirectoryLine>,
 }
 
+/// What follows from what was read.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Assembled {
+    /// What is not as it was written.
+    pub findings: Vec<Finding>,
+    /// The segment in which the chain ends, and where.
+    pub end: (usize, usize),
+    /// A sentence for the operator when something durable is lost and nothing says what it was.
+    pub read: Result<ReadLog, String>,
+}
+
 /// Everything that the journal held.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct ReadLog {
@@ -121,23 +133,67 @@ impl LogReader {
     }
 
     /// Puts together what was read.
-    ///
-    /// # Errors
-    /// A sentence for the operator when something durable is lost and nothing says what it was.
-    pub(in crate::engine) fn finish(self, marks: &mut impl Marks) -> Result<ReadLog, String> {
-        let (_, read) = self.assemble(marks);
-        read
-    }
-
-    /// The same, with what was found to be not as it was written.
-    pub(in crate::engine) fn assemble(
-        self,
-        marks: &mut impl Marks,
-    ) -> (Vec<Finding>, Result<ReadLog, String>) {
+    pub(in crate::engine) fn assemble(&self, marks: &mut impl Marks) -> Assembled {
         let mut chain = Chain::new(self.first, self.segments.len());
         let followed = self.follow(&mut chain, marks);
         let findings = core::mem::take(&mut chain.findings);
-        (findings, followed.and_then(|()| chain.finish()))
+        let end = chain.reached.unwrap_or_default();
+        Assembled { findings, end, read: followed.and_then(|()| chain.finish()) }
+    }
+
+    /// What is to be read a second time before `assembled` is believed: reads may lie, and what they make look torn or
+    /// lost must not be given up for it. Without a finding that is the place where the next flush would begin.
+    pub(in crate::engine) fn doubtful(&self, assembled: &Assembled) -> Vec<Span> {
+        let span = |index: usize, from: usize, to: usize| {
+            let segment = self.segments.get(index)?;
+            let (from, to) = (u64_of(from), u64_of(to.min(segment.limit)));
+            (from < to).then_some(Span { meta: segment.meta, from, to })
+        };
+        if assembled.read.is_err() {
+            return (0..self.segments.len()).filter_map(|index| span(index, 0, usize::MAX)).collect();
+        }
+        // Up to where the next flush begins, or, if one begins there, to its end.
+        let flush = |index: usize, at: usize| {
+            let mut after = self.flushes.iter().filter(|flush| flush.segment == index && flush.at >= at);
+            let to = after.next().map(|flush| if flush.at == at { flush.end() } else { flush.at });
+            span(index, at, to.unwrap_or(usize::MAX))
+        };
+        let found = assembled.findings.iter().flat_map(|finding| {
+            let index = self.segments.iter().position(|segment| segment.meta.slot == finding.slot);
+            let next = if finding.damage == Damage::Torn { index.map(|index| index + 1) } else { None };
+            let at = usize_of(finding.offset);
+            [index.and_then(|index| flush(index, at)), next.and_then(|next| flush(next, 0))]
+        });
+        let (index, at) = assembled.end;
+        let end = [span(index, at, at + BLOCK_BYTES), span(index + 1, 0, BLOCK_BYTES)];
+        found.chain(end).flatten().collect()
+    }
+
+    /// What this reader holds of `span`.
+    pub(in crate::engine) fn held(&self, span: &Span) -> ReadSpan {
+        let held = self.segments.iter().find(|segment| segment.meta == span.meta);
+        let (from, to) = (usize_of(span.from), usize_of(span.to));
+        let bytes = held.map_or_else(Bytes::new, |segment| segment.bytes.slice(from..to));
+        let unreadable = held.map_or(&[][..], |segment| &segment.unreadable);
+        let unreadable = unreadable.iter().copied().filter(|at| (from..to).contains(at)).collect();
+        ReadSpan { span: *span, bytes, unreadable }
+    }
+
+    /// The same reader, had it read these spans as they are given.
+    pub(in crate::engine) fn with(&self, spans: &[ReadSpan]) -> Self {
+        let mut reader = Self::new(self.groups, self.first, self.recorded);
+        for Segment { meta, bytes, unreadable, .. } in &self.segments {
+            let mut patched = BytesMut::from(bytes.clone());
+            let mut unreadable = unreadable.clone();
+            for read in spans.iter().filter(|read| read.span.meta == *meta) {
+                let place = usize_of(read.span.from)..usize_of(read.span.to);
+                patched[place.clone()].copy_from_slice(&read.bytes);
+                unreadable.retain(|at| !place.contains(at));
+                unreadable.extend(&read.unreadable);
+            }
+            reader.segment(meta, patched.freeze(), unreadable);
+        }
+        reader
     }
 
     /// Every flush with a whole head.

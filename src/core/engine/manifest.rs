@@ -16,7 +16,10 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
+
+use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
@@ -35,6 +38,7 @@ pub(in crate::engine) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
+/// Copies of an area.
 const COPIES: usize = 4;
 
 /// A segment of the journal, oldest first.
@@ -136,22 +140,24 @@ impl Manifest {
         Ok(area.finish())
     }
 
-    /// Opens the highest sequence that has two equal copies.
+    /// Opens the highest sequence that has equal copies in two places. `reads` are the places in order, each with what was
+    /// read there, which may be nothing, or differ where a read lied.
     ///
     /// # Errors
     /// A sentence for the operator when there is none, or when another version of the format wrote it.
-    pub(in crate::engine) fn open(file: &[u8], marks: &mut impl Marks) -> Result<Self, String> {
-        let copies: Vec<Copy> = file.chunks(COPY_BYTES).filter_map(read_copy).collect();
-        let twice = copies.iter().filter(|a| copies.iter().filter(|b| a == b).count() >= 2);
-        let Some(newest) = twice.max_by_key(|copy| copy.sequence) else {
-            let found = copies.len();
+    pub(in crate::engine) fn open(reads: &[Vec<Bytes>], marks: &mut impl Marks) -> Result<Self, String> {
+        let places: Vec<Vec<Copy>> =
+            reads.iter().map(|reads| reads.iter().filter_map(|bytes| read_copy(bytes)).collect()).collect();
+        let copies = || places.iter().flatten();
+        let held = |copy: &Copy| places.iter().filter(|place| place.contains(copy)).count();
+        let Some(newest) = copies().filter(|copy| held(copy) >= 2).max_by_key(|copy| copy.sequence) else {
+            let found = places.iter().filter(|place| !place.is_empty()).count();
             return Err(format!("no two equal copies of the manifest ({found} of 8 copies are readable)"));
         };
-        let of = |sequence| copies.iter().filter(|copy| copy.sequence == sequence).count();
-        if copies.iter().any(|copy| of(copy.sequence) < COPIES) {
+        if copies().any(|copy| held(copy) < COPIES) {
             marks.hit(Mark::ManifestTorn);
         }
-        if copies.iter().any(|copy| copy.sequence > newest.sequence) {
+        if copies().any(|copy| copy.sequence > newest.sequence) {
             marks.hit(Mark::ManifestOlderWins);
         }
         if newest.version != FORMAT_VERSION {
@@ -165,6 +171,11 @@ impl Manifest {
             Err(error) => Err(format!("the manifest's copies are whole but say nothing readable: {error}")),
         }
     }
+}
+
+/// The places of a manifest's file.
+pub(in crate::engine) fn places(file: &Bytes) -> Vec<Vec<Bytes>> {
+    file.chunks(COPY_BYTES).map(|copy| vec![file.slice_ref(copy)]).collect()
 }
 
 #[derive(Debug, Eq, PartialEq)]

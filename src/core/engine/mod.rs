@@ -24,6 +24,7 @@ mod journal;
 mod log_reader;
 mod log_writer;
 mod manifest;
+mod manifest_reads;
 mod manifest_store;
 mod opening;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod record;
 pub(crate) mod recovered_log;
 mod retention;
 mod running;
+mod second_reads;
 mod segment_reads;
 mod snapshot_store;
 #[cfg(test)]
@@ -39,7 +41,6 @@ mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::string::String;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
@@ -242,23 +243,8 @@ impl Engine {
                 self.phase = EnginePhase::Running(Box::new(running));
                 Ok(Some(EngineEvent::Opened(opened)))
             }
-            EnginePhase::Running(running) => {
-                fail_stop(&done)?;
-                running.on_done(now, &done, &mut ids, out)
-            }
+            EnginePhase::Running(running) => running.on_done(now, &done, &mut ids, out),
         }
-    }
-}
-
-/// A running engine reads nothing but what it has just written: every failure ends it.
-fn fail_stop(done: &DiskDone) -> Result<(), EngineError> {
-    match done.outcome {
-        DiskOutcome::Done | DiskOutcome::Read(_) => Ok(()),
-        DiskOutcome::Missing => {
-            Err(EngineError::Disk(format!("operation {}: the file is missing", done.id.0)))
-        }
-        DiskOutcome::Full => Err(EngineError::Disk(format!("operation {}: no space is left", done.id.0))),
-        DiskOutcome::Failed => Err(EngineError::Disk(format!("operation {} failed", done.id.0))),
     }
 }
 

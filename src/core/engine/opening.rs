@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,10 +10,12 @@ use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, File
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
-use crate::engine::manifest::{FILE_BYTES, Manifest, ManifestBody, SegmentMeta};
+use crate::engine::manifest::{Manifest, ManifestBody, SegmentMeta};
+use crate::engine::manifest_reads::ManifestReads;
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::running::Running;
-use crate::engine::segment_reads::SegmentReads;
+use crate::engine::second_reads::{Next, SecondReads};
+use crate::engine::segment_reads::{SegmentReads, Span};
 use crate::engine::{EngineConfig, EngineError, Opened};
 use crate::types::{Blob, ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
 
@@ -37,7 +39,7 @@ enum Step {
         owner: (ClusterId, NodeId),
     },
     Manifest {
-        id: DiskOpId,
+        reads: ManifestReads,
         owner: (ClusterId, NodeId),
     },
     Snapshots(ReadingSnapshots),
@@ -71,8 +73,15 @@ struct ReadingSegments {
     manifest: Manifest,
     snapshots: BTreeMap<GroupId, Bytes>,
     reads: SegmentReads,
-    reader: LogReader,
+    journal: ReadingJournal,
     fresh: FreshSegment,
+}
+
+/// The journal, read once, or as far as it is to be believed.
+#[derive(Clone, Debug)]
+enum ReadingJournal {
+    Once(LogReader),
+    Again(SecondReads),
 }
 
 /// The segment that the journal will go on in. Its file is made while the others are read.
@@ -110,13 +119,15 @@ impl Opening {
         match core::mem::replace(&mut self.step, Step::Over) {
             Step::Barrier { id, owner } if id == done.id => {
                 expect_done(&done, "barrier before reading")?;
-                let id = ids();
-                let bytes = u32::try_from(FILE_BYTES).unwrap_or(u32::MAX);
-                out.push(DiskOp::Read { id, file: FileId::Manifest, offset: 0, bytes });
-                self.step = Step::Manifest { id, owner };
+                self.step = Step::Manifest { reads: ManifestReads::ask(ids, out), owner };
             }
-            Step::Manifest { id, owner } if id == done.id => {
-                let manifest = open_manifest(done.outcome, owner, out.marks)?;
+            Step::Manifest { mut reads, owner } => {
+                let id = done.id;
+                if !reads.take(done) {
+                    self.step = Step::Manifest { reads, owner };
+                    return Ok(None);
+                }
+                let manifest = reads.open(owner, out.marks).map_err(EngineError::Storage)?;
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
                 let (index, bytes, read) = (0, BytesMut::new(), BTreeMap::new());
@@ -136,11 +147,10 @@ impl Opening {
                 self.read_on(reading, ids, out)?;
             }
             Step::Recording { mut manifest, read } => {
-                if !matches!(done.outcome, DiskOutcome::Done | DiskOutcome::Read(_)) {
-                    expect_done(&done, "writing the manifest")?;
-                }
-                if manifest.on_done(&done, out).map_err(EngineError::Storage)? == ManifestEvent::Installed {
-                    return Ok(Some(self.running(manifest, read)));
+                match manifest.on_done(&done, ids, out).map_err(EngineError::Storage)? {
+                    ManifestEvent::Installed => return Ok(Some(self.running(manifest, read))),
+                    ManifestEvent::Step => {}
+                    ManifestEvent::NotMine => expect_done(&done, "writing the manifest")?,
                 }
                 self.step = Step::Recording { manifest, read };
             }
@@ -171,9 +181,10 @@ impl Opening {
         let ReadingSnapshots { manifest, read: snapshots, .. } = reading;
         let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
         let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
-        let reads = SegmentReads::new(segments);
+        let reads = SegmentReads::new(segments.iter().map(Span::whole));
         let fresh = self.make_fresh(&manifest.body, ids(), out);
-        self.read_on(ReadingSegments { manifest, snapshots, reads, reader, fresh }, ids, out)
+        let journal = ReadingJournal::Once(reader);
+        self.read_on(ReadingSegments { manifest, snapshots, reads, journal, fresh }, ids, out)
     }
 
     fn make_fresh(
@@ -188,30 +199,60 @@ impl Opening {
         FreshSegment { id, meta, is_made: false }
     }
 
-    /// Reads segments; records the end of the journal when all are read and the fresh one is there.
+    /// Reads segments, and again what is doubtful; records the end of the journal when all are read and the fresh one is
+    /// there.
     fn read_on(
         &mut self,
         mut reading: ReadingSegments,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        while let Some(segment) = reading.reads.next_segment(ids, out).map_err(EngineError::Storage)? {
-            reading.reader.segment(&segment.meta, segment.bytes, segment.unreadable);
+        loop {
+            while let Some(read) = reading.reads.next_span(ids, out).map_err(EngineError::Storage)? {
+                match &mut reading.journal {
+                    ReadingJournal::Once(reader) => reader.segment(&read.span.meta, read.bytes, read.unreadable),
+                    ReadingJournal::Again(again) => again.take(read),
+                }
+            }
+            if !(reading.reads.is_over() && reading.fresh.is_made) {
+                reading.reads.read_ahead(ids, out);
+                self.step = Step::Segments(reading);
+                return Ok(());
+            }
+            let mut again = match reading.journal {
+                ReadingJournal::Once(reader) => SecondReads::new(reader),
+                ReadingJournal::Again(again) => again,
+            };
+            match again.next(out.marks) {
+                Next::Read(spans) => {
+                    reading.reads = SegmentReads::new(spans.into_iter());
+                    reading.journal = ReadingJournal::Again(again);
+                }
+                Next::Over(log) => {
+                    let ReadingSegments { manifest, snapshots, fresh, .. } = reading;
+                    let log = log.map_err(EngineError::Storage)?;
+                    return self.record(manifest, Read { snapshots, log }, fresh, ids, out);
+                }
+            }
         }
-        if !(reading.reads.is_over() && reading.fresh.is_made) {
-            reading.reads.read_ahead(ids, out);
-            self.step = Step::Segments(reading);
-            return Ok(());
-        }
-        let ReadingSegments { manifest, snapshots, reader, fresh, .. } = reading;
-        let log = reader.finish(out.marks).map_err(EngineError::Storage)?;
-        if log.ends.contains(&0) {
+    }
+
+    /// Writes the manifest of this start.
+    fn record(
+        &mut self,
+        manifest: Manifest,
+        read: Read,
+        fresh: FreshSegment,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        if read.log.ends.contains(&0) {
             out.marks.hit(Mark::EmptySegmentDropped);
         }
-        let body = sealed(&manifest.body, &log, fresh.meta);
+        let body = sealed(&manifest.body, &read.log, fresh.meta);
         let mut manifest = ManifestStore::opened(manifest);
         manifest.write(body, ids, out).map_err(EngineError::Storage)?;
-        self.step = Step::Recording { manifest, read: Read { snapshots, log } };
+        self.step = Step::Recording { manifest, read };
         Ok(())
     }
 
@@ -275,34 +316,6 @@ fn sealed(before: &ManifestBody, log: &ReadLog, fresh: SegmentMeta) -> ManifestB
     body.last_flush = log.journal.tail.as_ref().map_or(before.last_flush, |tail| tail.number);
     body.incarnation = body.incarnation.next();
     body
-}
-
-fn open_manifest(
-    outcome: DiskOutcome,
-    (cluster, node): (ClusterId, NodeId),
-    marks: &mut impl Marks,
-) -> Result<Manifest, EngineError> {
-    let storage = |what: String| Err(EngineError::Storage(what));
-    let bytes = match outcome {
-        DiskOutcome::Read(bytes) => bytes,
-        DiskOutcome::Missing => return storage("it has no manifest: it was never formatted".to_string()),
-        DiskOutcome::Done | DiskOutcome::Full | DiskOutcome::Failed => {
-            return storage("the manifest cannot be read".to_string());
-        }
-    };
-    let manifest = Manifest::open(bytes.as_slice(), marks).map_err(EngineError::Storage)?;
-    let owner = &manifest.body.identity;
-    if owner.cluster != cluster {
-        return storage(format!(
-            "it belongs to cluster {:032x}, not to {:032x}",
-            owner.cluster.get(),
-            cluster.get()
-        ));
-    }
-    if owner.node != node {
-        return storage(format!("it belongs to node {}, not to {node}", owner.node));
-    }
-    Ok(manifest)
 }
 
 fn expect_done(done: &DiskDone, what: &str) -> Result<(), EngineError> {

@@ -1,12 +1,13 @@
 //! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
+use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
@@ -154,7 +155,7 @@ impl Running {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
-        match self.manifest.on_done(done, out).map_err(EngineError::Storage)? {
+        match self.manifest.on_done(done, ids, out).map_err(EngineError::Storage)? {
             ManifestEvent::Step => return Ok(None),
             ManifestEvent::Installed => {
                 self.installed(out.marks);
@@ -162,6 +163,7 @@ impl Running {
             }
             ManifestEvent::NotMine => {}
         }
+        fail_stop(done)?;
         if let Some((_, meta)) = self.spare.take_if(|(id, _)| *id == done.id) {
             self.pending.spare = Some(meta);
             return Ok(None);
@@ -251,5 +253,16 @@ impl Running {
         self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
         self.installing = changes;
         Ok(())
+    }
+}
+
+/// A write, a barrier or an allocation that failed ends the engine: what is durable is unknown from there on.
+fn fail_stop(done: &DiskDone) -> Result<(), EngineError> {
+    let id = done.id.0;
+    match done.outcome {
+        DiskOutcome::Done | DiskOutcome::Read(_) => Ok(()),
+        DiskOutcome::Missing => Err(EngineError::Disk(format!("operation {id}: the file is missing"))),
+        DiskOutcome::Full => Err(EngineError::Disk(format!("operation {id}: no space is left"))),
+        DiskOutcome::Failed => Err(EngineError::Disk(format!("operation {id} failed"))),
     }
 }

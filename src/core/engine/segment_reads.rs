@@ -1,4 +1,4 @@
-//! Reads segments in order, a few pieces ahead of what has come in, and around what cannot be read.
+//! Reads spans of segments in order, a few pieces ahead of what has come in, and around what cannot be read.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -14,15 +14,22 @@ use crate::types::{Mark, Marks, u64_of, usize_of};
 /// What is to be read, what is on its way, and what has come in.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct SegmentReads {
-    segments: VecDeque<SegmentMeta>,
-    /// Segments of which not everything was asked for, and from where the first of them is.
-    unasked: VecDeque<SegmentMeta>,
-    unasked_from: u64,
+    spans: VecDeque<Span>,
+    /// What was not asked for yet.
+    unasked: VecDeque<Span>,
     /// In the order of their places.
     pieces: VecDeque<Piece>,
-    /// Of the first of the segments.
+    /// Of the first of the spans.
     bytes: BytesMut,
     unreadable: Vec<usize>,
+}
+
+/// Bytes of a segment, from one block's beginning to another's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::engine) struct Span {
+    pub meta: SegmentMeta,
+    pub from: u64,
+    pub to: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -36,26 +43,32 @@ struct Piece {
     outcome: Option<DiskOutcome>,
 }
 
-/// A segment that was read.
+/// A span that was read.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct ReadSegment {
-    pub meta: SegmentMeta,
+pub(in crate::engine) struct ReadSpan {
+    pub span: Span,
     pub bytes: Bytes,
-    /// Blocks that could not be read, by their offset; zeros are there instead.
+    /// Blocks that could not be read, by their offset in the segment; zeros are there instead.
     pub unreadable: Vec<usize>,
 }
 
+impl Span {
+    /// All of a segment.
+    pub(in crate::engine) fn whole(meta: &SegmentMeta) -> Self {
+        Self { meta: *meta, from: 0, to: meta.bytes }
+    }
+}
+
 impl SegmentReads {
-    pub(in crate::engine) fn new(segments: &[SegmentMeta]) -> Self {
-        let segments: VecDeque<_> = segments.iter().copied().collect();
-        let (unasked, pieces) = (segments.clone(), VecDeque::new());
-        let (bytes, unreadable) = (BytesMut::new(), Vec::new());
-        Self { segments, unasked, unasked_from: 0, pieces, bytes, unreadable }
+    pub(in crate::engine) fn new(spans: impl Iterator<Item = Span>) -> Self {
+        let spans: VecDeque<_> = spans.collect();
+        let (unasked, pieces) = (spans.clone(), VecDeque::new());
+        Self { spans, unasked, pieces, bytes: BytesMut::new(), unreadable: Vec::new() }
     }
 
-    /// Whether every segment was given.
+    /// Whether every span was given.
     pub(in crate::engine) fn is_over(&self) -> bool {
-        self.segments.is_empty()
+        self.spans.is_empty()
     }
 
     /// Asks for pieces, until as many are on their way as may be.
@@ -65,14 +78,13 @@ impl SegmentReads {
         out: &mut DiskOut<'_, impl Marks>,
     ) {
         while self.pieces.len() < PIECES_AHEAD
-            && let Some(meta) = self.unasked.front()
+            && let Some(span) = self.unasked.front_mut()
         {
-            let offset = self.unasked_from;
-            let (slot, bytes) = (meta.slot, PIECE_BYTES.min(meta.bytes - offset));
-            self.unasked_from += bytes;
-            if self.unasked_from == meta.bytes {
+            let (slot, offset) = (span.meta.slot, span.from);
+            let bytes = PIECE_BYTES.min(span.to - offset);
+            span.from += bytes;
+            if span.from == span.to {
                 self.unasked.pop_front();
-                self.unasked_from = 0;
             }
             self.pieces.push_back(Piece::ask(ids(), slot, (offset, bytes), 0, out));
         }
@@ -85,21 +97,21 @@ impl SegmentReads {
         }
     }
 
-    /// The next segment, once all of it has come in.
+    /// The next span, once all of it has come in.
     ///
     /// # Errors
     /// A sentence for the operator when it can never come.
-    pub(in crate::engine) fn next_segment(
+    pub(in crate::engine) fn next_span(
         &mut self,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) -> Result<Option<ReadSegment>, String> {
+    ) -> Result<Option<ReadSpan>, String> {
         while let Some(outcome) = self.pieces.front_mut().and_then(|piece| piece.outcome.take()) {
-            let (Some(piece), Some(meta)) = (self.pieces.pop_front(), self.segments.front().copied()) else {
+            let (Some(piece), Some(span)) = (self.pieces.pop_front(), self.spans.front().copied()) else {
                 return Ok(None);
             };
             if self.bytes.is_empty() {
-                self.bytes.reserve(usize_of(meta.bytes));
+                self.bytes.reserve(usize_of(span.to - span.from));
             }
             match outcome {
                 DiskOutcome::Read(data) => self.bytes.extend_from_slice(data.as_slice()),
@@ -112,18 +124,18 @@ impl SegmentReads {
                 }
                 DiskOutcome::Failed => {
                     out.marks.hit(Mark::BlockUnreadable);
-                    self.unreadable.push(self.bytes.len());
+                    self.unreadable.push(usize_of(piece.offset));
                     self.bytes.extend_from_slice(&[0; BLOCK_BYTES]);
                 }
                 DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => {
-                    return Err(format!("journal segment {}: {outcome}", meta.slot));
+                    return Err(format!("journal segment {}: {outcome}", span.meta.slot));
                 }
             }
-            if u64_of(self.bytes.len()) == meta.bytes {
-                self.segments.pop_front();
+            if u64_of(self.bytes.len()) == span.to - span.from {
+                self.spans.pop_front();
                 let bytes = core::mem::take(&mut self.bytes).freeze();
                 let unreadable = core::mem::take(&mut self.unreadable);
-                return Ok(Some(ReadSegment { meta, bytes, unreadable }));
+                return Ok(Some(ReadSpan { span, bytes, unreadable }));
             }
         }
         Ok(None)

@@ -45,12 +45,15 @@ marks! {
     // The engine: start.
     TornFlush => "engine: torn flush cut",
     BlockUnreadable => "engine: block of the journal that cannot be read",
+    ReadsDiffer => "engine: two reads of the journal differ",
     FlushRotten => "engine: flush without its head named by the next",
     FlushBodyRotten => "engine: records lost from a flush's body",
     FlushLost => "engine: flush lost whole behind which another survived",
     EmptySegmentDropped => "engine: empty segment let go at a start",
     ManifestTorn => "engine: torn version of the manifest found",
     ManifestOlderWins => "engine: torn version of the manifest gives way to the one before",
+    ManifestReadAgain => "engine: manifest read back once more",
+    ManifestWrittenAgain => "engine: manifest written once more",
     // The engine: running.
     FlushSplit => "engine: flush split",
     SegmentRolled => "engine: segment rolled",

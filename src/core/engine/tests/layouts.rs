@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::flush::{FlushPlan, Found, build, read_head};
-use crate::engine::manifest::{AREA_BYTES, COPY_BYTES, Manifest};
+use crate::engine::manifest::{AREA_BYTES, COPY_BYTES, Manifest, places};
 use crate::types::{CommitIndex, Hash};
 
 #[test]
@@ -40,6 +40,10 @@ fn formatting_refuses_impossible_groups() {
     assert_eq!(with(|_| {}), Ok(()));
 }
 
+fn open(file: Vec<u8>) -> Result<Manifest, String> {
+    Manifest::open(&places(&Bytes::from(file)), &mut NoMarks)
+}
+
 #[test]
 fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
     let older = Manifest::first(identity());
@@ -52,18 +56,18 @@ fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
         file
     };
     let whole = newer.to_area().expect("it fits");
-    assert_eq!(Manifest::open(&file(whole.clone()), &mut NoMarks).as_ref(), Ok(&newer));
+    assert_eq!(open(file(whole.clone())).as_ref(), Ok(&newer));
     let mut two_left = whole.clone();
     two_left[..2 * COPY_BYTES].fill(0);
-    assert_eq!(Manifest::open(&file(two_left), &mut NoMarks).as_ref(), Ok(&newer));
+    assert_eq!(open(file(two_left)).as_ref(), Ok(&newer));
     let mut one_left = whole;
     one_left[..3 * COPY_BYTES].fill(0);
     assert_eq!(
-        Manifest::open(&file(one_left), &mut NoMarks).as_ref(),
+        open(file(one_left)).as_ref(),
         Ok(&older),
         "one stray copy decides nothing"
     );
-    assert!(Manifest::open(&vec![0; 2 * AREA_BYTES], &mut NoMarks).is_err());
+    assert!(open(vec![0; 2 * AREA_BYTES]).is_err());
 }
 
 fn sample_flush() -> Vec<u8> {
