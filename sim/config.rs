@@ -143,6 +143,9 @@ impl WorldConfig {
         if randomness.draw(Purpose::Config, 0, &[FLUSH]).below(4) == 0 {
             engine.flush_bytes_max = flush_bytes_least(&limits) as u32;
         }
+        let mut scrub = randomness.draw(Purpose::Config, 0, &[SCRUB]);
+        engine.scrub_every = Nanos::from_millis(scrub.between(500, 15_000));
+        engine.scrub_bytes_per_second = *scrub.pick(&[64 << 10, 512 << 10, 4 << 20]);
         let shape = PlanShape { nodes, clients: count, until_ns: faults_ns };
         Self {
             seed,
@@ -214,6 +217,7 @@ fn draw_engine(draw: &mut Draw) -> EngineConfig {
         flushes_in_flight_max: draw.between(1, 4) as u32,
         sealed_segments_target: draw.between(1, 4) as u32,
         idle_mark_after: Nanos::from_millis(draw.between(1, 40)),
+        ..EngineConfig::default()
     }
 }
 
@@ -276,6 +280,8 @@ const ALLOCATION: u64 = 1;
 const FLUSH: u64 = 2;
 /// Keys the draw of whether the run goes beyond its fault budget.
 const BUDGET: u64 = 3;
+/// Keys how often the scrub reads everything, and how fast.
+const SCRUB: u64 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -286,7 +286,9 @@ impl FaultKind {
             | Self::Echo { for_ns, .. }
             | Self::Drop { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
-            Self::Rot { .. } | Self::Misread { .. } | Self::RotManifest { .. } | Self::ClockJump { .. } => None,
+            Self::Rot { .. } | Self::Misread { .. } | Self::RotManifest { .. } | Self::ClockJump { .. } => {
+                None
+            }
         }
     }
 
@@ -347,7 +349,9 @@ impl fmt::Display for FaultKind {
                 let of = aim.word().map_or_else(String::new, |file| format!(" of a {file}"));
                 write!(f, "{word} node {node}, read {nth}{of} from now, {}", gives.word())
             }
-            Self::RotManifest { node, copy, how } => write!(f, "{word} node {node}, copy {copy}, {}", how.word()),
+            Self::RotManifest { node, copy, how } => {
+                write!(f, "{word} node {node}, copy {copy}, {}", how.word())
+            }
             Self::ClockJump { node, by_ns } => write!(
                 f,
                 "{word} node {node} by {}{}",

@@ -218,7 +218,8 @@ impl SimDisk {
             }
             Misread::Stray => {
                 let blocks = self.durable.length(file).unwrap_or_default() / BLOCK_BYTES as u64;
-                let from = (offset / BLOCK_BYTES as u64 + 1 + draw.below(blocks)) % blocks * BLOCK_BYTES as u64;
+                let from =
+                    (offset / BLOCK_BYTES as u64 + 1 + draw.below(blocks)) % blocks * BLOCK_BYTES as u64;
                 for (index, block) in wrong.chunks_mut(BLOCK_BYTES).enumerate() {
                     let at = from + (index * BLOCK_BYTES) as u64;
                     match self.read(file, at, block.len()) {

@@ -17,6 +17,7 @@ mod replication_commits;
 mod replication_tests;
 #[cfg(test)]
 mod rot_tests;
+mod scrub;
 mod sessions;
 mod shadow;
 mod simple;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 
 use bytes::Bytes;
-use chronon_core::engine::{DiskDone, DiskOp};
+use chronon_core::engine::{DiskDone, DiskOp, FileId};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now, Op};
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use promises::promise_of;
 pub use replication::Replication;
+pub use scrub::RotRepaired;
 pub use simple::{AckedSurvives, Bounded, FailStop, OnePrimary};
 
 use crate::disk::DiskImage;
@@ -111,7 +113,9 @@ pub enum Observed<'a> {
     Rot {
         /// The node.
         node: NodeId,
-        /// Where the flush begins in its file.
+        /// The file.
+        file: FileId,
+        /// Where the flush begins in it.
         offset: u64,
         /// The flush as it was.
         flush: &'a Bytes,
@@ -322,6 +326,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
         Box::<FailStop>::default(),
+        Box::<RotRepaired>::default(),
         Box::<Replication>::default(),
     ]
 }

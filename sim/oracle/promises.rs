@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 35] = [
+const PROMISES: [(&str, &str); 36] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -35,6 +35,7 @@ const PROMISES: [(&str, &str); 35] = [
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
+    ("RotRepaired", "what a running node has read and found rotten it writes again"),
     ("RotNotTruncated", "a start never drops what was acknowledged, whatever rotted"),
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
     ("SendImpliesDurable", "what a message claims, its sender had made durable before"),

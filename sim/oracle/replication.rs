@@ -302,7 +302,7 @@ impl Oracle for Replication {
                 self.disks.or_default(*node).start();
                 return;
             }
-            Observed::Rot { node, offset, flush, harmed } => {
+            Observed::Rot { node, offset, flush, harmed, .. } => {
                 self.disks.or_default(*node).rot(*offset, flush, harmed, &mut self.proven);
                 return;
             }

@@ -56,7 +56,10 @@ fn flush_of(op: u64, writes: &[(u64, Bytes)]) -> (u64, Bytes, EntryRecord) {
 fn rot(oracle: &mut Replication, writes: &[(u64, Bytes)]) -> EntryRecord {
     let (offset, flush, entry) = flush_of(2, writes);
     let harmed = entry.at..entry.at + 1;
-    assert_eq!(see(oracle, &Observed::Rot { node: NODE, offset, flush: &flush, harmed }), [""; 0]);
+    assert_eq!(
+        see(oracle, &Observed::Rot { node: NODE, file: FILE, offset, flush: &flush, harmed }),
+        [""; 0]
+    );
     entry
 }
 

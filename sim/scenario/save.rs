@@ -84,6 +84,8 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
     put(f, "flushes_in_flight", engine.flushes_in_flight_max, u.flushes_in_flight_max, plain)?;
     put(f, "sealed_segments", engine.sealed_segments_target, u.sealed_segments_target, plain)?;
     put(f, "idle_mark", engine.idle_mark_after.as_nanos(), u.idle_mark_after.as_nanos(), span)?;
+    put(f, "scrub_every", engine.scrub_every.as_nanos(), u.scrub_every.as_nanos(), span)?;
+    put(f, "scrub_bytes", engine.scrub_bytes_per_second, u.scrub_bytes_per_second, plain)?;
     let (limits, u) = (&config.limits, &usual.limits);
     put(f, "pipeline_entries", limits.pipeline_entries_max, u.pipeline_entries_max, plain)?;
     put(f, "batch_commands", limits.batch_commands_max, u.batch_commands_max, plain)?;

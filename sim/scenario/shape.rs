@@ -53,6 +53,8 @@ pub(super) struct ClusterShape {
     flushes_in_flight: Option<Count>,
     sealed_segments: Option<u32>,
     idle_mark: Option<Ns>,
+    scrub_every: Option<Ns>,
+    scrub_bytes: Option<u64>,
     pipeline_entries: Option<Count>,
     batch_commands: Option<Count>,
     batch_bytes: Option<u32>,
@@ -139,6 +141,8 @@ impl ClusterShape {
         put(&mut config.engine.flushes_in_flight_max, self.flushes_in_flight.map(Count::get));
         put(&mut config.engine.sealed_segments_target, self.sealed_segments);
         put(&mut config.engine.idle_mark_after, self.idle_mark.map(Ns::nanos));
+        put(&mut config.engine.scrub_every, self.scrub_every.map(Ns::nanos));
+        put(&mut config.engine.scrub_bytes_per_second, self.scrub_bytes);
         put(&mut config.limits.pipeline_entries_max, self.pipeline_entries.map(Count::get));
         put(&mut config.limits.batch_commands_max, self.batch_commands.map(Count::get));
         put(&mut config.limits.batch_bytes_max, self.batch_bytes);

@@ -185,7 +185,9 @@ impl<A: ChrApplication> Machine<A> {
                 return self.disk.fail(id);
             }
         }
-        if let Some((left, _, gives)) = self.misreads_in.as_mut().filter(|(_, aim, _)| is_read && aim.takes(op)) {
+        if let Some((left, _, gives)) =
+            self.misreads_in.as_mut().filter(|(_, aim, _)| is_read && aim.takes(op))
+        {
             *left -= 1;
             if *left == 0 {
                 let gives = *gives;

@@ -167,7 +167,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.tally.rotted += 1;
         let line = format_args!("node {node} flush {} bytes {harmed:?}", flush.number);
         self.trace.note(self.now, Entity::Node(node), "rot", [flush.number, harmed.start as u64], line);
-        self.judges.see(self.now, &Observed::Rot { node, offset: flush.offset, flush: &flush.data, harmed });
+        self.judges.see(
+            self.now,
+            &Observed::Rot { node, file: flush.file, offset: flush.offset, flush: &flush.data, harmed },
+        );
     }
 }
 
@@ -188,7 +191,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let at = copy * COPY_BYTES;
-        let Some(data) = machine.disk.durable().read(FileId::Manifest, at, COPY_BYTES as usize) else { return };
+        let Some(data) = machine.disk.durable().read(FileId::Manifest, at, COPY_BYTES as usize) else {
+            return;
+        };
         let meant = data.len() - data.iter().rev().take_while(|byte| **byte == 0).count();
         if meant == 0 {
             return;
@@ -196,7 +201,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         machine.rotted_copies.insert(copy);
         let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), copy, 1]);
         let other = (copy + COPIES) % (2 * COPIES) * COPY_BYTES;
-        let stray = machine.disk.durable().read(FileId::Manifest, other, COPY_BYTES as usize).unwrap_or_default();
+        let stray =
+            machine.disk.durable().read(FileId::Manifest, other, COPY_BYTES as usize).unwrap_or_default();
         let (harmed, instead) = damaged(&data, meant, &stray, how, &mut draw);
         match how {
             Damage::Unreadable => machine.disk.spoil(FileId::Manifest, at + harmed.start as u64),

@@ -117,7 +117,8 @@ impl LoneEngine {
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
             match self.engine.on_done(now, done, out)? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
-                Some(EngineEvent::Durable(_)) | None => {}
+                // Nobody lets it scrub.
+                Some(EngineEvent::Durable(_) | EngineEvent::Rotten(_)) | None => {}
             }
         }
         self.let_go()?;

@@ -48,6 +48,7 @@ fn write(backend: Backend, path: &Path) -> (Log, Vec<EntryHeader>) {
         flushes_in_flight_max: 2,
         sealed_segments_target: 2,
         idle_mark_after: Nanos::from_millis(1),
+        ..EngineConfig::default()
     };
     let (log, wake) = (Log::default(), Wake::new().expect("there are files left"));
     let directory = DataDirectory::open(path).expect("it was formatted");

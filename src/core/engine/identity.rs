@@ -22,6 +22,10 @@ pub struct EngineConfig {
     pub sealed_segments_target: u32,
     /// How long the journal must have been idle before a barrier mark is written.
     pub idle_mark_after: Nanos,
+    /// How often the scrub reads everything, so that what rots is found while others still have it.
+    pub scrub_every: Nanos,
+    /// Bytes that it reads in a second at most.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for EngineConfig {
@@ -32,6 +36,8 @@ impl Default for EngineConfig {
             flushes_in_flight_max: 1,
             sealed_segments_target: 3,
             idle_mark_after: Nanos::from_millis(20),
+            scrub_every: Nanos::from_millis(3_600_000),
+            scrub_bytes_per_second: 4 << 20,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::log_reader::JournalLog;
 use crate::engine::log_writer::{LogWriter, Measure};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::record::Record;
-use crate::engine::retention::SegmentContents;
+use crate::engine::retention::{FlushPlace, SegmentContents};
 use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, Ordinal, u64_of, usize_of};
 
 /// The open end of the journal.
@@ -102,6 +102,30 @@ impl Journal {
     /// What the segments before the open one hold, oldest first.
     pub(in crate::engine) fn sealed(&self) -> &VecDeque<SegmentContents> {
         &self.sealed
+    }
+
+    /// What every segment holds, oldest first.
+    pub(in crate::engine) fn segments(&self) -> impl Iterator<Item = &SegmentContents> {
+        self.sealed.iter().chain([&self.segment.contents])
+    }
+
+    /// Every flush up to this one is durable.
+    pub(in crate::engine) fn barrier(&self) -> u64 {
+        self.barrier
+    }
+
+    /// These flushes of the segment of this generation were found rotten.
+    pub(in crate::engine) fn mark_rotten(
+        &mut self,
+        generation: u64,
+        is_rotten: impl Fn(&FlushPlace) -> bool,
+    ) {
+        let segments = self.sealed.iter_mut().chain([&mut self.segment.contents]);
+        for contents in segments.filter(|contents| contents.meta.generation == generation) {
+            for flush in &mut contents.flushes {
+                flush.is_rotten |= is_rotten(flush);
+            }
+        }
     }
 
     /// The newest durable promise of each group.
@@ -241,9 +265,8 @@ impl Journal {
             written: false,
             synced: false,
         });
-        self.segment.note(self.number, &records);
         let (file, offset) = (FileId::Segment(self.segment.meta.slot), self.segment.at);
-        self.segment.at += u64_of(built.bytes.len());
+        self.segment.note(self.number, u64_of(built.bytes.len()), &records);
         self.segment.fresh &= !whole;
         self.hash = built.hash;
         self.directory = built.directory;
@@ -296,12 +319,19 @@ impl Journal {
 
 impl OpenSegment {
     fn fresh(meta: SegmentMeta) -> Self {
-        Self { meta, at: 0, last: BTreeMap::new(), contents: SegmentContents::default(), fresh: true }
+        Self { meta, at: 0, last: BTreeMap::new(), contents: SegmentContents::new(meta), fresh: true }
     }
 
-    fn note(&mut self, number: u64, records: &[(Ordinal, Record)]) {
+    /// A flush of so many bytes goes to the open end.
+    fn note(&mut self, number: u64, bytes: u64, records: &[(Ordinal, Record)]) {
         let names = records.iter().map(|(ordinal, record)| (*ordinal, RecordName::of_record(record)));
-        self.contents.note(number, names);
+        let place = FlushPlace { from: self.at, to: self.at + bytes, is_rotten: false };
+        self.contents.note(number, place, names);
+        self.at = place.to;
+        self.note_last(records);
+    }
+
+    fn note_last(&mut self, records: &[(Ordinal, Record)]) {
         for (ordinal, record) in records {
             if let Record::Entry(entry) = record {
                 self.last.insert(entry.header().group(), (entry.op(), *ordinal, entry.hash()));

@@ -28,7 +28,7 @@ use crate::engine::flush::{
 use crate::engine::footer::{Footer, footer_bytes};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::recovered_log::{RecoveredLog, fold};
-use crate::engine::retention::SegmentContents;
+use crate::engine::retention::{FlushPlace, SegmentContents};
 use crate::engine::segment_reads::{ReadSpan, Span};
 use crate::types::{CommitIndex, GroupId, Hash, Mark, Marks, Ordinal, u64_of, usize_of};
 
@@ -134,7 +134,7 @@ impl LogReader {
 
     /// Puts together what was read.
     pub(in crate::engine) fn assemble(&self, marks: &mut impl Marks) -> Assembled {
-        let mut chain = Chain::new(self.first, self.segments.len());
+        let mut chain = Chain::new(self.first, self.segments.iter().map(|segment| segment.meta));
         let followed = self.follow(&mut chain, marks);
         let findings = core::mem::take(&mut chain.findings);
         let end = chain.reached.unwrap_or_default();
@@ -306,10 +306,12 @@ impl LogReader {
         }
         let records = head.records(&bytes);
         let lost = RecordName::lost(&records);
-        if !lost.is_empty() {
+        let is_rotten = !lost.is_empty();
+        if is_rotten {
             self.find(chain, (*segment, *at), head.number, Damage::Body(lost));
         }
-        chain.take((*segment, flush.end()), head.number, records);
+        let place = FlushPlace { from: u64_of(*at), to: u64_of(flush.end()), is_rotten };
+        chain.take(*segment, place, head.number, records);
         chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
         for (group, commit) in &head.commits {
             let known = chain.commits.entry(*group).or_default();
@@ -329,7 +331,8 @@ impl LogReader {
         let (number, records) =
             (chain.expected, best.unwrap_or_else(|| records(&directory, &Bytes::new(), 0)));
         self.find(chain, (segment, gap.begin), number, Damage::Head(RecordName::lost(&records)));
-        chain.take((segment, gap.end), number, records);
+        let place = FlushPlace { from: u64_of(gap.begin), to: u64_of(gap.end), is_rotten: true };
+        chain.take(segment, place, number, records);
         chain.tail = Some(Tail { number, hash: next.head.previous, directory });
     }
 
@@ -426,13 +429,14 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(first: u64, segments: usize) -> Self {
+    fn new(first: u64, segments: impl Iterator<Item = SegmentMeta>) -> Self {
+        let contents: Vec<_> = segments.map(SegmentContents::new).collect();
         Self {
             expected: first,
             tail: None,
             reached: None,
-            ends: vec![0; segments],
-            contents: vec![SegmentContents::default(); segments],
+            ends: vec![0; contents.len()],
+            contents,
             records: Vec::new(),
             commits: BTreeMap::new(),
             findings: Vec::new(),
@@ -444,12 +448,13 @@ impl Chain {
         head.number == self.expected && self.tail.as_ref().is_none_or(|tail| head.previous == tail.hash)
     }
 
-    /// Takes the records of the next flush, which ends at this place of this segment.
-    fn take(&mut self, (segment, end): (usize, usize), number: u64, mut records: Vec<(Ordinal, Found)>) {
+    /// Takes the records of the next flush, which lies at this place of this segment.
+    fn take(&mut self, segment: usize, place: FlushPlace, number: u64, mut records: Vec<(Ordinal, Found)>) {
+        let end = usize_of(place.to);
         self.reached = Some((segment, end));
         self.ends[segment] = end;
         let names = records.iter().map(|(ordinal, found)| (*ordinal, RecordName::of_found(found)));
-        self.contents[segment].note(number, names);
+        self.contents[segment].note(number, place, names);
         self.records.append(&mut records);
         self.expected = number + 1;
     }

@@ -39,7 +39,7 @@ pub(in crate::engine) const FORMAT_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
 /// Copies of an area.
-const COPIES: usize = 4;
+pub(in crate::engine) const COPIES: usize = 4;
 
 /// A segment of the journal, oldest first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]

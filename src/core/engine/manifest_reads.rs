@@ -62,9 +62,11 @@ impl ManifestReads {
         marks: &mut impl Marks,
     ) -> Result<Manifest, String> {
         if self.is_missing {
-            return Err("it has no manifest: it was never formatted, or it was wiped; a wiped node comes back under \
+            return Err(
+                "it has no manifest: it was never formatted, or it was wiped; a wiped node comes back under \
                         a new id"
-                .to_string());
+                    .to_string(),
+            );
         }
         let manifest = Manifest::open(&self.places, marks)?;
         let owner = &manifest.body.identity;

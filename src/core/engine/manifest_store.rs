@@ -50,6 +50,10 @@ impl ManifestStore {
         &self.current.body
     }
 
+    pub(in crate::engine) fn current(&self) -> &Manifest {
+        &self.current
+    }
+
     pub(in crate::engine) fn is_writing(&self) -> bool {
         self.writing.is_some()
     }

@@ -33,6 +33,7 @@ mod record;
 pub(crate) mod recovered_log;
 mod retention;
 mod running;
+mod scrub;
 mod second_reads;
 mod segment_reads;
 mod snapshot_store;
@@ -42,6 +43,7 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
@@ -80,6 +82,8 @@ pub enum EngineEvent {
     Opened(Opened),
     /// Every record up to this ordinal is durable.
     Durable(Ordinal),
+    /// These records rotted on the disk while the node runs: whoever holds them in memory writes them again.
+    Rotten(Vec<RecordName>),
 }
 
 /// What the disk held.
@@ -198,6 +202,21 @@ impl Engine {
         match &self.phase {
             EnginePhase::Running(running) => running.pins(),
             EnginePhase::Opening(_) | EnginePhase::Halted => None,
+        }
+    }
+
+    /// Lets the scrub read on; called now and then.
+    pub fn scrub(&mut self, now: Monotonic, out: &mut DiskOut<'_, impl Marks>) {
+        if let EnginePhase::Running(running) = &mut self.phase {
+            running.scrub(now, &mut || next_id(&mut self.ids), out);
+        }
+    }
+
+    /// Whether the snapshot in force of `group` rotted, and another one is wanted although nothing is new.
+    pub fn is_snapshot_rotten(&self, group: GroupId) -> bool {
+        match &self.phase {
+            EnginePhase::Running(running) => running.is_snapshot_rotten(group),
+            EnginePhase::Opening(_) | EnginePhase::Halted => false,
         }
     }
 

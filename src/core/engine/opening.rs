@@ -210,7 +210,9 @@ impl Opening {
         loop {
             while let Some(read) = reading.reads.next_span(ids, out).map_err(EngineError::Storage)? {
                 match &mut reading.journal {
-                    ReadingJournal::Once(reader) => reader.segment(&read.span.meta, read.bytes, read.unreadable),
+                    ReadingJournal::Once(reader) => {
+                        reader.segment(&read.span.meta, read.bytes, read.unreadable)
+                    }
                     ReadingJournal::Again(again) => again.take(read),
                 }
             }

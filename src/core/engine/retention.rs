@@ -1,4 +1,4 @@
-//! What keeps a sealed segment from being freed.
+//! What a segment holds, and what keeps it from being freed once it is sealed.
 //!
 //! A segment may go when everything in it has a later home: its entries in a snapshot in force (and on every peer that
 //! may still ask for them), its promises in a later, durable record. Segments go oldest first.
@@ -7,17 +7,32 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::engine::findings::RecordName;
-use crate::types::{GroupId, Op, Ordinal};
+use crate::engine::manifest::SegmentMeta;
+use crate::types::{GroupId, Op, Ordinal, u64_of};
 
 /// What a segment holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::engine) struct SegmentContents {
+    pub meta: SegmentMeta,
+    /// In order; their numbers have no gaps.
+    pub flushes: Vec<FlushPlace>,
     /// Number of its last flush.
     pub last_number: u64,
+    /// What that holds.
+    pub last_records: Vec<RecordName>,
     last_ordinal: Ordinal,
     /// The highest op of each group's entries.
     entries: BTreeMap<GroupId, Op>,
     promises: BTreeSet<GroupId>,
+}
+
+/// Where a flush lies.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct FlushPlace {
+    pub from: u64,
+    pub to: u64,
+    /// Whether it was found not to be as it was written.
+    pub is_rotten: bool,
 }
 
 /// Why the oldest segment cannot go: groups that need a snapshot, and groups whose promise must be written again.
@@ -30,15 +45,31 @@ pub struct Pins {
 }
 
 impl SegmentContents {
-    /// The segment's next flush has this number and these records, whole or not: what is lost is pinned until it has a
+    pub(in crate::engine) fn new(meta: SegmentMeta) -> Self {
+        Self {
+            meta,
+            flushes: Vec::new(),
+            last_number: 0,
+            last_records: Vec::new(),
+            last_ordinal: Ordinal::default(),
+            entries: BTreeMap::new(),
+            promises: BTreeSet::new(),
+        }
+    }
+
+    /// The segment's next flush has this number, place and records, whole or not: what is lost is pinned until it has a
     /// later home, as what is whole.
     pub(in crate::engine) fn note(
         &mut self,
         number: u64,
+        place: FlushPlace,
         records: impl Iterator<Item = (Ordinal, RecordName)>,
     ) {
         self.last_number = number;
+        self.flushes.push(place);
+        self.last_records.clear();
         for (ordinal, record) in records {
+            self.last_records.push(record);
             self.last_ordinal = self.last_ordinal.max(ordinal);
             match record {
                 RecordName::Entry(group, op) => {
@@ -51,6 +82,16 @@ impl SegmentContents {
                 RecordName::Truncation(..) => {}
             }
         }
+    }
+
+    /// Whether a flush of it was found rotten: it is to go as soon as nothing needs it.
+    pub(in crate::engine) fn is_rotten(&self) -> bool {
+        self.flushes.iter().any(|flush| flush.is_rotten)
+    }
+
+    /// The number of the flush at this place of [`SegmentContents::flushes`].
+    pub(in crate::engine) fn number_of(&self, index: usize) -> u64 {
+        (self.last_number + 1 + u64_of(index)).saturating_sub(u64_of(self.flushes.len()))
     }
 
     /// Whether nothing pins the segment. `covered` gives the op up to which a group's entries have a later home,

@@ -1,6 +1,6 @@
 //! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,7 +12,8 @@ use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
-use crate::engine::retention::Pins;
+use crate::engine::retention::{Pins, SegmentContents};
+use crate::engine::scrub::{Live, Rotten, Scrub};
 use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
 use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
@@ -33,6 +34,9 @@ pub(in crate::engine) struct Running {
     installing: Changes,
     /// Every voter of a group, this one among them, has a snapshot of it in force up to here.
     floors: BTreeMap<GroupId, Op>,
+    scrub: Scrub,
+    /// Groups whose snapshot in force rotted, and which want another one.
+    rotten_snapshots: BTreeSet<GroupId>,
 }
 
 /// Differences between two manifests.
@@ -42,11 +46,13 @@ struct Changes {
     snapshot: Option<SnapshotMeta>,
     /// The oldest segments, which go.
     freed: Vec<SegmentMeta>,
+    /// A copy of the manifest rotted: two versions more, and every copy was written again.
+    rewrites: u32,
 }
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.spare.is_none() && self.snapshot.is_none() && self.freed.is_empty()
+        self.spare.is_none() && self.snapshot.is_none() && self.freed.is_empty() && self.rewrites == 0
     }
 
     fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
@@ -73,6 +79,8 @@ impl Running {
         writer: LogWriter,
     ) -> Self {
         Self {
+            scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
+            rotten_snapshots: BTreeSet::new(),
             config,
             manifest,
             journal,
@@ -135,11 +143,39 @@ impl Running {
         self.floors.extend(floors);
     }
 
-    /// What pins the oldest segment, once the journal is longer than it should be.
+    /// Lets the scrub read on.
+    pub(in crate::engine) fn scrub(
+        &mut self,
+        now: Monotonic,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let live = Live { manifest: self.manifest.current(), journal: &self.journal };
+        self.scrub.go_on(now, live, ids, out);
+    }
+
+    /// What pins the oldest segment, once it is to go; and groups that want another snapshot.
     pub(in crate::engine) fn pins(&self) -> Option<Pins> {
-        let oldest = self.journal.sealed().front()?;
-        let long = u64_of(self.journal.sealed().len()) > u64::from(self.config.sealed_segments_target);
-        long.then(|| oldest.pins(|group| self.saved(group), self.journal.promised()))
+        let oldest = self.journal.sealed().front().filter(|_| self.surplus() > 0);
+        let mut pins = oldest
+            .map(|oldest| oldest.pins(|group| self.saved(group), self.journal.promised()))
+            .unwrap_or_default();
+        pins.snapshots.extend(&self.rotten_snapshots);
+        (pins != Pins::default()).then_some(pins)
+    }
+
+    /// Whether the snapshot in force of `group` is not as it was written.
+    pub(in crate::engine) fn is_snapshot_rotten(&self, group: GroupId) -> bool {
+        self.rotten_snapshots.contains(&group)
+    }
+
+    /// How many of the oldest segments are to go: those beyond what the journal should hold, and all up to the last one
+    /// in which something rotted.
+    fn surplus(&self) -> usize {
+        let sealed = self.journal.sealed();
+        let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
+        let rotten = sealed.iter().rposition(SegmentContents::is_rotten).map_or(0, |last| last + 1);
+        sealed.len().saturating_sub(target).max(rotten)
     }
 
     /// The op up to which a snapshot in force covers `group`.
@@ -163,6 +199,10 @@ impl Running {
             }
             ManifestEvent::NotMine => {}
         }
+        let live = Live { manifest: self.manifest.current(), journal: &self.journal };
+        if let Some(found) = self.scrub.on_done(done, live, ids, out) {
+            return Ok(self.take_rotten(found));
+        }
         fail_stop(done)?;
         if let Some((_, meta)) = self.spare.take_if(|(id, _)| *id == done.id) {
             self.pending.spare = Some(meta);
@@ -180,12 +220,32 @@ impl Running {
         Ok(Some(EngineEvent::Durable(through)))
     }
 
+    /// Sees to what the scrub found; what the owners of records have to write again.
+    fn take_rotten(&mut self, found: Vec<Rotten>) -> Option<EngineEvent> {
+        let mut records = Vec::new();
+        for rotten in found {
+            match rotten {
+                Rotten::Manifest => self.pending.rewrites = 2,
+                Rotten::Snapshot(group) => {
+                    self.rotten_snapshots.insert(group);
+                }
+                Rotten::Flush { generation, from, lost } => {
+                    self.journal.mark_rotten(generation, |flush| flush.from == from);
+                    records.extend(lost);
+                }
+            }
+        }
+        (!records.is_empty()).then_some(EngineEvent::Rotten(records))
+    }
+
     /// A new manifest is in force: what it changed may be relied on.
     fn installed(&mut self, marks: &mut impl Marks) {
         let changes = core::mem::take(&mut self.installing);
-        if changes.snapshot.is_some() {
+        if let Some(meta) = changes.snapshot {
             marks.hit(Mark::SnapshotInForce);
+            self.rotten_snapshots.remove(&meta.group);
         }
+        self.pending.rewrites = self.pending.rewrites.max(changes.rewrites.saturating_sub(1));
         if !changes.freed.is_empty() {
             marks.hit(Mark::SegmentsFreed);
         }
@@ -228,8 +288,7 @@ impl Running {
         if !self.pending.freed.is_empty() || !self.installing.freed.is_empty() {
             return;
         }
-        let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
-        let surplus = self.journal.sealed().len().saturating_sub(target);
+        let surplus = self.surplus();
         let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
         let oldest = self.journal.sealed().iter().take(surplus);
         let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();

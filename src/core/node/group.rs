@@ -253,6 +253,7 @@ impl<A: ChrApplication> Group<A> {
             commit: self.replica.commit(),
             head: self.replica.head(),
             applied: self.replica.applied(),
+            saved: self.replica.saved(),
             missing: self.replica.missing(),
             applied_digest: self.executor.digest(),
         }

@@ -32,10 +32,13 @@ pub use status::{GroupStatus, NodeStatus, Phase, Role};
 use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
-use crate::engine::{DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecoveredLog};
+use crate::engine::{
+    DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
+};
 use crate::kernel::{ChrApplication, Executor};
 use crate::types::{
-    GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng, Timestamp,
+    EntryHeader, GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op,
+    Prng, Timestamp,
 };
 
 /// A whole node, and what takes note of the paths that it takes.
@@ -203,6 +206,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 if beats {
                     self.send_heartbeats(effects);
                     self.shorten_journal(effects);
+                    self.scrub(effects);
                 }
                 if matches!(self.life, Life::Running(_)) {
                     self.pump(effects);
@@ -223,9 +227,26 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Ok(Some(EngineEvent::Durable(_))) => {
                 self.for_each_group(effects, |group, turn| group.replica.on_durable(turn))
             }
+            Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
             Ok(None) => {}
             Err(EngineError::Disk(what)) => self.halt(HaltReason::Disk { what }, effects),
             Err(EngineError::Storage(what)) => self.halt(HaltReason::Storage { what }, effects),
+        }
+    }
+
+    /// These records rotted on the disk: what is in memory is written again.
+    fn write_again(&mut self, records: &[RecordName], effects: &mut Effects) {
+        for record in records {
+            match *record {
+                RecordName::Entry(group, op) => {
+                    self.with_group(group, effects, |group, turn| group.replica.write_again(turn, op));
+                }
+                RecordName::Promise(group) => {
+                    self.with_group(group, effects, |group, turn| group.replica.renew_promise(turn));
+                }
+                // The directory that named it held all of it, and stands in two flushes.
+                RecordName::Truncation(..) => {}
+            }
         }
     }
 
@@ -365,9 +386,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.emit_disk_ops(effects);
     }
 
+    fn scrub(&mut self, effects: &mut Effects) {
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        self.engine.scrub(self.now.monotonic, out);
+        self.emit_disk_ops(effects);
+    }
+
     fn save_snapshot(&mut self, id: GroupId) {
         let Some(group) = self.group(id) else { return };
-        let news = group.replica.last_applied().filter(|last| last.op() > self.engine.saved(id));
+        let is_wanted =
+            |last: &EntryHeader| last.op() > self.engine.saved(id) || self.engine.is_snapshot_rotten(id);
+        let news = group.replica.last_applied().filter(is_wanted);
         let Some(last) = news else { return };
         if !self.engine.can_save_snapshot() {
             self.marks.hit(Mark::SnapshotWaits);

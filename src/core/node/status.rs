@@ -55,7 +55,9 @@ pub struct GroupStatus {
     pub head: Op,
     /// The highest op it has applied.
     pub applied: Op,
-    /// The lowest op above that whose payload is not here, if there is one: it is to come from a peer.
+    /// A snapshot on its disk covers it up to here.
+    pub saved: Op,
+    /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
     /// Chained hash of (op, outcomes) over all that was applied.
     pub applied_digest: Hash,

@@ -66,6 +66,8 @@ marks! {
     ManifestBusy => "engine: manifest changes wait for those being written",
     SnapshotInForce => "engine: snapshot in force",
     PinnedByPromise => "engine: promise written again so that its segment can go",
+    ScrubPassOver => "engine: scrub has read everything once more",
+    ScrubFound => "engine: scrub found what rotted",
     // VSR: start.
     FaultyRepairedInViewChange => "vsr: faulty entry repaired while logs are collected",
     RestartWithFaultyEntry => "vsr: restart with a faulty entry",
@@ -73,6 +75,7 @@ marks! {
     RestartInViewChange => "vsr: restart within a view change",
     RestartedPrimarySilent => "vsr: restarted primary is silent in its view",
     RestartedReplicaSilent => "vsr: restarted replica is silent, its log is not the one it told of",
+    RottenWrittenAgain => "vsr: entry that rotted on the disk written again",
     // VSR: normal operation.
     EarlyPrepare => "vsr: prepare kept until those before it come",
     EarlyPrepareTaken => "vsr: prepare that was kept follows at last",

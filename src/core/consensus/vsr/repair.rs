@@ -19,6 +19,15 @@ impl VsrNode {
         }
     }
 
+    /// The record of the entry at `op` rotted on the disk: what memory holds of it is written once more. What is on its way
+    /// to the disk anyway, or not here, is not.
+    pub fn write_again(&mut self, turn: &mut Turn<'_, impl Marks>, op: Op) {
+        if let Some(entry) = self.log.entry(op).filter(|_| self.log.is_durable(op)) {
+            turn.marks.hit(Mark::RottenWrittenAgain);
+            self.record(turn, entry);
+        }
+    }
+
     /// Asks for what is missing, now, and again later.
     pub(super) fn ask(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Some((from, to)) = self.wanted(turn) else { return };

@@ -62,11 +62,7 @@ fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
     assert_eq!(open(file(two_left)).as_ref(), Ok(&newer));
     let mut one_left = whole;
     one_left[..3 * COPY_BYTES].fill(0);
-    assert_eq!(
-        open(file(one_left)).as_ref(),
-        Ok(&older),
-        "one stray copy decides nothing"
-    );
+    assert_eq!(open(file(one_left)).as_ref(), Ok(&older), "one stray copy decides nothing");
     assert!(open(vec![0; 2 * AREA_BYTES]).is_err());
 }
 

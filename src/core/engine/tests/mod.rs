@@ -3,6 +3,7 @@
 mod journal;
 mod layouts;
 mod rot;
+mod scrub;
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
@@ -39,6 +40,8 @@ fn config() -> EngineConfig {
         flushes_in_flight_max: 2,
         sealed_segments_target: 4,
         idle_mark_after: Nanos::from_millis(1),
+        scrub_every: Nanos::from_millis(100),
+        scrub_bytes_per_second: 64 << 20,
     }
 }
 
@@ -55,6 +58,8 @@ struct Bench {
     engine: Engine,
     disk: PerfectDisk,
     durable: Ordinal,
+    /// What the scrub found.
+    rotten: Vec<RecordName>,
 }
 
 impl Bench {
@@ -63,7 +68,8 @@ impl Bench {
     }
 
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
-        let mut bench = Self { engine: Engine::new(config()), disk, durable: Ordinal::default() };
+        let mut bench =
+            Self { engine: Engine::new(config()), disk, durable: Ordinal::default(), rotten: Vec::new() };
         let mut ops = Vec::new();
         bench.engine.start(cluster, node, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         let opened = bench.drain(ops)?;
@@ -71,10 +77,18 @@ impl Bench {
     }
 
     fn drain(&mut self, ops: Vec<DiskOp>) -> Result<Option<Opened>, EngineError> {
+        self.drain_lying(ops, &mut |_, done| done)
+    }
+
+    fn drain_lying(
+        &mut self,
+        ops: Vec<DiskOp>,
+        lies: &mut impl FnMut(&DiskOp, DiskDone) -> DiskDone,
+    ) -> Result<Option<Opened>, EngineError> {
         let mut queue = VecDeque::from(ops);
         let mut opened = None;
         while let Some(op) = queue.pop_front() {
-            let done = self.disk.run(op);
+            let done = lies(&op, self.disk.run(op.clone()));
             let mut more = Vec::new();
             match self.engine.on_done(
                 Monotonic::default(),
@@ -83,6 +97,7 @@ impl Bench {
             )? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
                 Some(EngineEvent::Durable(through)) => self.durable = through,
+                Some(EngineEvent::Rotten(records)) => self.rotten.extend(records),
                 None => {}
             }
             queue.extend(more);
@@ -98,6 +113,16 @@ impl Bench {
         let mut ops = Vec::new();
         self.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         self.drain(ops).expect("the disk is perfect");
+    }
+
+    /// Lets the scrub read until it has read everything once more, at a disk that lies as `lies` wants.
+    fn scrub(&mut self, mut lies: impl FnMut(&DiskOp, DiskDone) -> DiskDone) {
+        for pass in 1..=2 {
+            let mut ops = Vec::new();
+            let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
+            self.engine.scrub(Monotonic::from_nanos(pass * 1_000_000_000), out);
+            self.drain_lying(ops, &mut lies).expect("the disk is good enough");
+        }
     }
 
     /// Entries 1..=count, a flush each; the last of them.

@@ -1,0 +1,438 @@
+//! The scrub: reads everything again and again at a bounded rate, so that what rots is found while others still have it.
+//!
+//! A pass reads the manifest in force, the snapshots in force, and the journal, oldest segment first. What is not as it was
+//! written is read a second time before it is believed to be rotten, for reads may lie. The scrub only finds: who owns what
+//! rotted writes it again, for while the node runs it has everything in memory.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::findings::RecordName;
+use crate::engine::flush::{DirectoryLine, NoHead, read_head};
+use crate::engine::journal::Journal;
+use crate::engine::manifest::{COPIES, COPY_BYTES, Manifest};
+use crate::engine::retention::{FlushPlace, SegmentContents};
+use crate::engine::snapshot_store::SnapshotMeta;
+use crate::types::{GroupId, Hasher, Mark, Marks, Monotonic, Nanos, u64_of, usize_of};
+
+/// Where the scrub is, and what it may read.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Scrub {
+    every: Nanos,
+    bytes_per_second: u64,
+    /// Bytes that may be read by now.
+    allowance: u64,
+    allowed_at: Option<Monotonic>,
+    next: Place,
+    reading: Option<Reading>,
+    /// Flushes without their heads, by generation and place among the segment's.
+    unnamed: Vec<(u64, usize)>,
+    /// Up to here flushes are read one by one: something among them cannot be read.
+    alone_to: Option<Place>,
+    /// Of the snapshot that is being read, up to where it was.
+    hasher: Hasher,
+    /// When this pass began.
+    began: Option<Monotonic>,
+    is_over: bool,
+}
+
+/// What there is to be read now.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Live<'a> {
+    pub manifest: &'a Manifest,
+    pub journal: &'a Journal,
+}
+
+/// What the scrub found not to be as it was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::engine) enum Rotten {
+    /// A copy of the manifest in force.
+    Manifest,
+    /// The snapshot in force of a group.
+    Snapshot(GroupId),
+    /// A flush of the segment of this generation, from this offset, and what of it is lost as far as anything names it.
+    Flush { generation: u64, from: u64, lost: Vec<RecordName> },
+}
+
+/// A place in the order of a pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Place {
+    target: Target,
+    at: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Target {
+    Manifest,
+    Snapshot(GroupId),
+    /// By its generation.
+    Segment(u64),
+}
+
+const START: Place = Place { target: Target::Manifest, at: 0 };
+
+/// What is read at once and judged by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Unit {
+    place: Place,
+    file: FileId,
+    offset: u64,
+    bytes: u64,
+    /// Which version of the file.
+    version: Version,
+    /// Where the next unit begins.
+    next: Place,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Version {
+    Manifest(u64),
+    Snapshot(SnapshotMeta),
+    /// These flushes of the segment, from one place among them to before another.
+    Segment(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    id: DiskOpId,
+    what: Sought,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sought {
+    /// Whether it is as it was written.
+    Whole(Unit),
+    /// The same: it was read before, and was not.
+    WholeAfterAll(Unit),
+    /// What the flush behind the one at this place says of it.
+    Names { generation: u64, index: usize },
+}
+
+/// Bytes that are read at once, unless a flush is larger.
+const UNIT_BYTES: u64 = 256 << 10;
+
+impl Scrub {
+    /// A scrub of which a pass begins every so often, and that reads no more than that many bytes in a second.
+    pub(in crate::engine) fn new(every: Nanos, bytes_per_second: u64) -> Self {
+        Self {
+            every,
+            bytes_per_second,
+            allowance: 0,
+            allowed_at: None,
+            next: START,
+            reading: None,
+            unnamed: Vec::new(),
+            alone_to: None,
+            hasher: Hasher::default(),
+            began: None,
+            is_over: false,
+        }
+    }
+
+    /// Reads on, as far as the rate allows. Called now and then.
+    pub(in crate::engine) fn go_on(
+        &mut self,
+        now: Monotonic,
+        live: Live<'_>,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let elapsed = now.since(self.allowed_at.replace(now).unwrap_or(now)).as_nanos();
+        let earned = u128::from(elapsed) * u128::from(self.bytes_per_second) / 1_000_000_000;
+        let most = self.bytes_per_second.max(UNIT_BYTES);
+        self.allowance = self.allowance.saturating_add(u64::try_from(earned).unwrap_or(most)).min(most);
+        let began = *self.began.get_or_insert(now);
+        if self.is_over && now.since(began) >= self.every {
+            self.began = Some(now);
+            self.is_over = false;
+        }
+        self.read_on(live, ids, out);
+    }
+
+    /// Takes a completion: `None` when it is somebody else's, else what it shows to be rotten.
+    pub(in crate::engine) fn on_done(
+        &mut self,
+        done: &DiskDone,
+        live: Live<'_>,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Option<Vec<Rotten>> {
+        let Reading { what, .. } = self.reading.take_if(|reading| reading.id == done.id)?;
+        let bytes = match &done.outcome {
+            DiskOutcome::Read(bytes) => bytes.0.clone(),
+            DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full | DiskOutcome::Failed => {
+                Bytes::new()
+            }
+        };
+        let rotten = match what {
+            Sought::Names { generation, index } => {
+                live.names(generation, index, &bytes).into_iter().collect()
+            }
+            Sought::Whole(unit) | Sought::WholeAfterAll(unit) if !live.still_has(&unit) => {
+                self.begin(Place { at: 0, ..unit.place });
+                Vec::new()
+            }
+            Sought::Whole(unit) => {
+                let rotten = self.judge(&unit, &bytes, live);
+                if !rotten.is_empty() || !self.unnamed.is_empty() {
+                    self.unnamed.clear();
+                    self.ask(&unit, Sought::WholeAfterAll(unit), ids, out);
+                    return Some(Vec::new());
+                }
+                self.begin(unit.next);
+                rotten
+            }
+            Sought::WholeAfterAll(unit) => {
+                if bytes.is_empty() && unit.is_several() {
+                    self.alone_to = Some(unit.next);
+                    Vec::new()
+                } else {
+                    let rotten = self.judge(&unit, &bytes, live);
+                    self.begin(unit.next);
+                    rotten
+                }
+            }
+        };
+        if !rotten.is_empty() {
+            out.marks.hit(Mark::ScrubFound);
+        }
+        self.read_on(live, ids, out);
+        Some(rotten)
+    }
+
+    fn read_on(
+        &mut self,
+        live: Live<'_>,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        while self.reading.is_none()
+            && let Some((generation, index)) = self.unnamed.pop()
+        {
+            if let Some(next) = live.behind(generation, index) {
+                self.ask(&next, Sought::Names { generation, index }, ids, out);
+            }
+        }
+        if self.reading.is_some() || self.is_over {
+            return;
+        }
+        let one_by_one =
+            self.alone_to.is_some_and(|to| to.target == self.next.target && self.next.at < to.at);
+        let Some(unit) = live.unit_from(self.next, if one_by_one { 1 } else { u64::MAX }) else {
+            out.marks.hit(Mark::ScrubPassOver);
+            self.is_over = true;
+            self.begin(START);
+            return;
+        };
+        // A flush may be longer than what is ever saved up.
+        if self.allowance >= unit.bytes.min(UNIT_BYTES) {
+            self.allowance = self.allowance.saturating_sub(unit.bytes);
+            self.begin(unit.place);
+            self.ask(&unit, Sought::Whole(unit), ids, out);
+        }
+    }
+
+    fn begin(&mut self, place: Place) {
+        if place.at == 0 {
+            self.hasher = Hasher::default();
+        }
+        self.next = place;
+    }
+
+    fn ask(
+        &mut self,
+        unit: &Unit,
+        what: Sought,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let (id, bytes) = (ids(), u32::try_from(unit.bytes).unwrap_or(u32::MAX));
+        out.push(DiskOp::Read { id, file: unit.file, offset: unit.offset, bytes });
+        self.reading = Some(Reading { id, what });
+    }
+
+    /// What of a unit is not as it was written; `bytes` are none when it could not be read.
+    fn judge(&mut self, unit: &Unit, bytes: &Bytes, live: Live<'_>) -> Vec<Rotten> {
+        match (unit.version, unit.place.target) {
+            (Version::Manifest(_), _) => {
+                let is_whole = live.manifest.to_area().is_ok_and(|area| area.starts_with(bytes));
+                if is_whole && !bytes.is_empty() { Vec::new() } else { Vec::from([Rotten::Manifest]) }
+            }
+            (Version::Snapshot(meta), _) => {
+                let mut hasher = self.hasher.clone();
+                let meant = usize_of(meta.bytes.saturating_sub(unit.place.at)).min(bytes.len());
+                hasher.update(&bytes[..meant]);
+                let is_last = unit.next.target != unit.place.target;
+                let is_rotten = bytes.is_empty() || (is_last && hasher.finish() != meta.hash);
+                if !is_rotten {
+                    self.hasher = hasher;
+                    return Vec::new();
+                }
+                Vec::from([Rotten::Snapshot(meta.group)])
+            }
+            (Version::Segment(first, behind), _) => {
+                let mut rotten = Vec::new();
+                let Some(contents) = live.segment(unit.place.target) else { return rotten };
+                let generation = contents.meta.generation;
+                for index in first..behind {
+                    let FlushPlace { from, to, .. } = contents.flushes[index];
+                    let place = usize_of(from - unit.offset)..usize_of(to - unit.offset);
+                    let bytes = if place.end <= bytes.len() { bytes.slice(place) } else { Bytes::new() };
+                    match lost_of(contents, index, &bytes) {
+                        Ok(lost) => rotten.extend(lost.map(|lost| Rotten::Flush { generation, from, lost })),
+                        Err(NoHead) if index + 1 == contents.flushes.len() => {
+                            let lost = contents.last_records.clone();
+                            rotten.push(Rotten::Flush { generation, from, lost });
+                        }
+                        Err(NoHead) => self.unnamed.push((generation, index)),
+                    }
+                }
+                rotten
+            }
+        }
+    }
+}
+
+impl Unit {
+    /// Whether a part of it could be read by itself.
+    fn is_several(&self) -> bool {
+        matches!(self.version, Version::Segment(first, behind) if behind > first + 1)
+    }
+}
+
+impl Live<'_> {
+    /// What is read first from `place` on, of flushes no more than `flushes_max`; none when nothing is left.
+    fn unit_from(&self, place: Place, flushes_max: u64) -> Option<Unit> {
+        let at = |target: Target| if target == place.target { place.at } else { 0 };
+        if place.target == Target::Manifest
+            && let Some(unit) = self.copy(place.at)
+        {
+            return Some(unit);
+        }
+        let snapshots = self.manifest.body.snapshots.iter();
+        let snapshots = snapshots.filter(|meta| Target::Snapshot(meta.group) >= place.target);
+        let mut snapshots: Vec<&SnapshotMeta> = snapshots.collect();
+        snapshots.sort_by_key(|meta| meta.group);
+        let piece = |meta: &&SnapshotMeta| snapshot_piece(meta, at(Target::Snapshot(meta.group)));
+        let later = |contents: &&SegmentContents| Target::Segment(contents.meta.generation) >= place.target;
+        let run = |contents: &SegmentContents| {
+            self.flushes(contents, at(Target::Segment(contents.meta.generation)), flushes_max)
+        };
+        let snapshot = snapshots.iter().find_map(piece);
+        snapshot.or_else(|| self.journal.segments().filter(later).find_map(run))
+    }
+
+    /// Whether what was asked for is still in force.
+    fn still_has(&self, unit: &Unit) -> bool {
+        match (unit.version, unit.place.target) {
+            (Version::Manifest(sequence), _) => self.manifest.sequence == sequence,
+            (Version::Snapshot(meta), _) => self.manifest.body.snapshots.contains(&meta),
+            (Version::Segment(..), target) => self.segment(target).is_some(),
+        }
+    }
+
+    fn segment(&self, target: Target) -> Option<&SegmentContents> {
+        self.journal.segments().find(|contents| Target::Segment(contents.meta.generation) == target)
+    }
+
+    /// The flush behind the one at this place of a segment.
+    fn behind(&self, generation: u64, index: usize) -> Option<Unit> {
+        let target = Target::Segment(generation);
+        let contents = self.segment(target)?;
+        let FlushPlace { from, to, .. } = *contents.flushes.get(index + 1)?;
+        Some(Unit {
+            place: Place { target, at: from },
+            file: FileId::Segment(contents.meta.slot),
+            offset: from,
+            bytes: to - from,
+            version: Version::Segment(index + 1, index + 2),
+            next: Place { target, at: to },
+        })
+    }
+
+    /// What the flush behind the one at this place of a segment, of which these are the bytes, says of it.
+    fn names(&self, generation: u64, index: usize, bytes: &Bytes) -> Option<Rotten> {
+        let contents = self.segment(Target::Segment(generation))?;
+        let from = contents.flushes[index].from;
+        let head = read_head(bytes, generation, contents.flushes[index + 1].from);
+        let lines = head.and_then(|head| head.previous_directory(bytes)).unwrap_or_default();
+        let lost = lines.iter().map(DirectoryLine::record_name).collect();
+        Some(Rotten::Flush { generation, from, lost })
+    }
+
+    /// A copy of the manifest in force.
+    fn copy(&self, copy: u64) -> Option<Unit> {
+        let (target, bytes) = (Target::Manifest, u64_of(COPY_BYTES));
+        (copy < u64_of(COPIES)).then(|| Unit {
+            place: Place { target, at: copy },
+            file: FileId::Manifest,
+            offset: self.manifest.offset() + copy * bytes,
+            bytes,
+            version: Version::Manifest(self.manifest.sequence),
+            next: Place { target, at: copy + 1 },
+        })
+    }
+
+    /// The next flushes of a segment from `at` on, of those that a durable one follows, which names them.
+    fn flushes(&self, contents: &SegmentContents, at: u64, most: u64) -> Option<Unit> {
+        let target = Target::Segment(contents.meta.generation);
+        let flushes = &contents.flushes;
+        let first = flushes.iter().position(|flush| flush.from >= at && !flush.is_rotten)?;
+        let from = flushes[first].from;
+        let mut behind = first;
+        while let Some(flush) = flushes.get(behind)
+            && !flush.is_rotten
+            && contents.number_of(behind) < self.journal.barrier()
+            && u64_of(behind - first) < most
+            && (behind == first || flush.to - from <= UNIT_BYTES)
+        {
+            behind += 1;
+        }
+        let to = flushes[first..behind].last()?.to;
+        Some(Unit {
+            place: Place { target, at },
+            file: FileId::Segment(contents.meta.slot),
+            offset: from,
+            bytes: to - from,
+            version: Version::Segment(first, behind),
+            next: Place { target, at: to },
+        })
+    }
+}
+
+/// A piece of a snapshot; none behind its end.
+fn snapshot_piece(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
+    let target = Target::Snapshot(meta.group);
+    let bytes = meta.file_bytes().checked_sub(at).filter(|left| *left > 0)?.min(UNIT_BYTES);
+    let end = at + bytes;
+    let next = if end < meta.file_bytes() {
+        Place { target, at: end }
+    } else {
+        Place { target: Target::Snapshot(GroupId::new(meta.group.get().saturating_add(1))), at: 0 }
+    };
+    let place = Place { target, at };
+    Some(Unit {
+        place,
+        file: FileId::Snapshot(meta.slot),
+        offset: at,
+        bytes,
+        version: Version::Snapshot(*meta),
+        next,
+    })
+}
+
+/// What a flush of a segment has lost; none when it is as it was written, an error when its head is not there to say.
+fn lost_of(
+    contents: &SegmentContents,
+    index: usize,
+    bytes: &Bytes,
+) -> Result<Option<Vec<RecordName>>, NoHead> {
+    let head = read_head(bytes, contents.meta.generation, contents.flushes[index].from)?;
+    if head.number != contents.number_of(index) {
+        return Err(NoHead);
+    }
+    let is_whole = head.is_body_whole(bytes);
+    Ok((!is_whole).then(|| RecordName::lost(&head.records(bytes))))
+}
