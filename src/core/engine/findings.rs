@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::engine::flush::Found;
+use crate::engine::flush::{DirectoryLine, Found, Named};
 use crate::engine::record::Record;
 use crate::types::{CommitIndex, GroupId, Op, Ordinal};
 
@@ -109,6 +109,14 @@ impl RecordName {
             Found::Whole(record) => Self::of_record(record),
             Found::FaultyEntry(header) => Self::Entry(header.group(), header.op()),
             Found::LostPromise(group) => Self::Promise(*group),
+        }
+    }
+
+    pub(in crate::engine) fn of_line(line: &DirectoryLine) -> Self {
+        match &line.named {
+            Named::Entry(header) => Self::Entry(header.group(), header.op()),
+            Named::Truncation { group, above } => Self::Truncation(*group, *above),
+            Named::HardState { group, .. } => Self::Promise(*group),
         }
     }
 

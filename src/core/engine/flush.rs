@@ -44,7 +44,6 @@ use bytes::Bytes;
 
 use crate::codec::{ByteReader, ByteWriter, Truncated};
 use crate::engine::disk::BLOCK_BYTES;
-use crate::engine::findings::RecordName;
 use crate::engine::record::{Record, RecordKind};
 use crate::types::{
     CommitIndex, ENTRY_HEADER_BYTES, Entry, EntryHeader, GroupId, Hash, Op, Ordinal, u64_of, usize_of,
@@ -418,15 +417,6 @@ impl DirectoryLine {
 
     fn group(&self) -> GroupId {
         self.named.group()
-    }
-
-    /// What the line names.
-    pub(in crate::engine) fn record_name(&self) -> RecordName {
-        match &self.named {
-            Named::Entry(header) => RecordName::Entry(header.group(), header.op()),
-            Named::Truncation { group, above } => RecordName::Truncation(*group, *above),
-            Named::HardState { group, .. } => RecordName::Promise(*group),
-        }
     }
 
     fn find(&self, flush: &Bytes, body_at: usize) -> Found {

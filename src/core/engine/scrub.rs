@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::findings::RecordName;
-use crate::engine::flush::{DirectoryLine, NoHead, read_head};
+use crate::engine::flush::{NoHead, read_head};
 use crate::engine::journal::Journal;
 use crate::engine::manifest::{COPIES, COPY_BYTES, Manifest};
 use crate::engine::retention::{FlushPlace, SegmentContents};
@@ -358,7 +358,7 @@ impl Live<'_> {
         let from = contents.flushes[index].from;
         let head = read_head(bytes, generation, contents.flushes[index + 1].from);
         let lines = head.and_then(|head| head.previous_directory(bytes)).unwrap_or_default();
-        let lost = lines.iter().map(DirectoryLine::record_name).collect();
+        let lost = lines.iter().map(RecordName::of_line).collect();
         Some(Rotten::Flush { generation, from, lost })
     }
 
