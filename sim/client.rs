@@ -277,7 +277,9 @@ impl Session {
                 };
                 self.wake_at = Some(now.after(soon));
             }
-            Answer::Busy | Answer::UnknownGroup => self.wake_at = Some(now.after(model.resend_ns / 4)),
+            Answer::Busy | Answer::Full | Answer::UnknownGroup => {
+                self.wake_at = Some(now.after(model.resend_ns / 4))
+            }
             Answer::TooLong { .. } => self.abandon(now, notes),
         }
     }

@@ -79,6 +79,7 @@ impl FaultKind {
             | Self::DiskStall { node, .. }
             | Self::DiskError { node, .. }
             | Self::Rot { node, .. }
+            | Self::DiskFull { node, .. }
             | Self::Misread { node, .. }
             | Self::RotManifest { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),

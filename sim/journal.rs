@@ -265,8 +265,12 @@ fn in_file(file: FileId, bytes: Option<Bytes>) -> Vec<Placed> {
         Some(Placed { file, offset, generation, number, barrier, data })
     };
     let mut flushes: Vec<Placed> = (0..bytes.len()).step_by(BLOCK).filter_map(flush_at).collect();
-    let last = flushes.iter().map(|flush| flush.generation).max();
-    flushes.retain(|flush| Some(flush.generation) == last);
+    // A later use goes on behind the end of an earlier one, or begins the file anew: what lies behind a later one is a ghost.
+    let mut newest = 0;
+    flushes.retain(|flush| {
+        newest = newest.max(flush.generation);
+        flush.generation == newest
+    });
     flushes
 }
 

@@ -121,6 +121,15 @@ pub enum FaultKind {
         /// Which flush, counted from 1 from the newest of those whose loss the design survives.
         nth: u64,
     },
+    /// A disk has no space left but so much.
+    DiskFull {
+        /// Whose.
+        node: NodeId,
+        /// Bytes that are left when it begins.
+        room: u64,
+        /// How long.
+        for_ns: u64,
+    },
     /// A read gives other bytes than lie there, once.
     Misread {
         /// Whose.
@@ -266,6 +275,7 @@ impl FaultKind {
             Self::DiskStall { .. } => "disk_stall",
             Self::DiskError { .. } => "disk_error",
             Self::Rot { .. } => "rot",
+            Self::DiskFull { .. } => "disk_full",
             Self::Misread { .. } => "misread",
             Self::RotManifest { .. } => "rot_manifest",
             Self::ClockJump { .. } => "clock_jump",
@@ -285,6 +295,7 @@ impl FaultKind {
             | Self::Clog { for_ns, .. }
             | Self::Echo { for_ns, .. }
             | Self::Drop { for_ns, .. }
+            | Self::DiskFull { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
             Self::Rot { .. } | Self::Misread { .. } | Self::RotManifest { .. } | Self::ClockJump { .. } => {
                 None
@@ -301,7 +312,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 15] = [
+    pub const WORDS: [(&'static str, &'static str); 16] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -314,6 +325,7 @@ impl FaultKind {
         ("disk_stall", "a disk completes nothing for a while"),
         ("disk_error", "a disk operation fails: a write, a barrier, a read or an allocation"),
         ("rot", "a flush on a disk rots, was never written, was overwritten by another, or cannot be read"),
+        ("disk_full", "no space is left on a disk"),
         ("misread", "a read gives other bytes than lie there, once"),
         ("rot_manifest", "a copy of the manifest rots, or cannot be read"),
         ("clock_jump", "a wall clock jumps forward or back"),
@@ -344,6 +356,9 @@ impl fmt::Display for FaultKind {
             Self::Drop { rule, for_ns } => write!(f, "{word} {rule:?} for {}", show_span(*for_ns)),
             Self::Rot { node, how, nth } => {
                 write!(f, "{word} node {node}, {}, the last flush but {}", how.word(), nth - 1)
+            }
+            Self::DiskFull { node, room, for_ns } => {
+                write!(f, "{word} node {node}, {room} bytes left, for {}", show_span(*for_ns))
             }
             Self::Misread { node, nth, aim, gives } => {
                 let of = aim.word().map_or_else(String::new, |file| format!(" of a {file}"));

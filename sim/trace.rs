@@ -196,6 +196,7 @@ impl Part {
             }
             Answer::NotPrimary { view, primary } => self.words([2, view.get(), primary.get()]),
             Answer::Busy => self.words([3]),
+            Answer::Full => self.words([6]),
             Answer::UnknownGroup => self.words([4]),
             Answer::TooLong { max } => self.words([5, u64::from(*max)]),
         }
@@ -207,6 +208,7 @@ impl Part {
             FileId::Manifest => 0,
             FileId::Segment(slot) => (u64::from(*slot) << 2 | 1) << TAG_BITS,
             FileId::Snapshot(slot) => (u64::from(*slot) << 2 | 2) << TAG_BITS,
+            FileId::Reserve => 3 << TAG_BITS,
         };
         match op {
             DiskOp::Allocate { id, file, bytes } => self.words([9 | place(file), id.0, *bytes]),

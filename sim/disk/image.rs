@@ -42,6 +42,11 @@ impl DiskImage {
         self.files.iter().map(|(id, file)| (*id, file.bytes))
     }
 
+    /// Lengths of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|file| file.bytes).sum()
+    }
+
     /// Length of `file`; `None` when it does not exist.
     pub fn length(&self, file: FileId) -> Option<u64> {
         self.files.get(&file).map(|file| file.bytes)

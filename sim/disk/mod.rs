@@ -67,6 +67,8 @@ pub struct SimDisk {
     unbarriered: Vec<Write>,
     /// Blocks that cannot be read.
     unreadable: BTreeSet<(FileId, u64)>,
+    /// Bytes that all files may have together.
+    capacity: Option<u64>,
 }
 
 /// An operation that has not completed.
@@ -97,7 +99,23 @@ impl SimDisk {
             flying: Vec::new(),
             unbarriered: Vec::new(),
             unreadable: BTreeSet::new(),
+            capacity: None,
         }
+    }
+
+    /// From now on only so many bytes more can be allocated; any number again when there is no bound.
+    pub fn fill(&mut self, room: Option<u64>) {
+        self.capacity = room.map(|room| self.durable.bytes() + room);
+    }
+
+    /// Whether there is space for `file` of this length. For the first segment there is: a node that has nothing to lose
+    /// yet is refused without it, and nothing else can be told of it.
+    fn has_space(&self, file: FileId, bytes: u64) -> bool {
+        if !self.durable.files().any(|(file, _)| matches!(file, FileId::Segment(_))) {
+            return true;
+        }
+        let has = self.durable.length(file).unwrap_or_default();
+        bytes <= has || self.capacity.is_none_or(|capacity| self.durable.bytes() - has + bytes <= capacity)
     }
 
     /// Operations that have not completed.
@@ -172,6 +190,7 @@ impl SimDisk {
         let index = self.flying.iter().position(|flying| flying.op.id() == id)?;
         let Flying { serial, op, .. } = self.flying.swap_remove(index);
         let outcome = match op {
+            DiskOp::Allocate { file, bytes, .. } if !self.has_space(file, bytes) => DiskOutcome::Full,
             DiskOp::Allocate { file, bytes, .. } => {
                 self.unbarriered.retain(|write| write.file != file);
                 self.unreadable.retain(|(other, _)| *other != file);

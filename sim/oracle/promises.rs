@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 36] = [
+const PROMISES: [(&str, &str); 37] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -19,6 +19,10 @@ const PROMISES: [(&str, &str); 36] = [
     ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
     ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
+    (
+        "FullDiskPrefix",
+        "a disk on which no space is left stops no node, and changes nothing that was durable",
+    ),
     (
         "Heals",
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",

@@ -133,6 +133,20 @@ fn a_stall_for_want_of_an_entry_that_somebody_has_is_told() {
 }
 
 #[test]
+fn who_stops_for_want_of_space_is_told() {
+    let status = idle();
+    let halts = [Effect::Halt(HaltReason::Storage { what: "no space is left".into() })];
+    let after = |outcome| {
+        let mut oracle = FailStop::default();
+        let input = Input::Disk(DiskDone { id: DiskOpId(1), outcome });
+        see(&mut oracle, &Observed::Input { node: NODE, boot: 1, now: Now::default(), input: &input });
+        see(&mut oracle, &Observed::Step { node: NODE, effects: &halts, status: &status, changed: &[] })
+    };
+    assert_eq!(after(DiskOutcome::Full), ["FullDiskPrefix"]);
+    assert_eq!(after(DiskOutcome::Done), [""; 0], "it has another reason");
+}
+
+#[test]
 fn who_goes_on_after_a_disk_operation_failed_is_told() {
     let status = idle();
     let go_on = [Effect::Disk(DiskOp::Barrier { id: DiskOpId(9) })];

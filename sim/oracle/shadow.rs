@@ -52,6 +52,8 @@ pub(super) struct DiskShadow {
     pending: VecDeque<Pending>,
     /// The generation that each segment file is used in, and where its last write in it ended.
     ends: BTreeMap<FileId, (u64, u64)>,
+    /// Where the last durable flush in it ended.
+    durable_ends: BTreeMap<FileId, u64>,
     /// Number and hash of the last flush written, durable or not; `None` after a start, until one is written.
     last: Option<(u64, Hash)>,
     durable: Option<(u64, Hash)>,
@@ -225,6 +227,7 @@ impl DiskShadow {
             DiskOp::Barrier { id } => self.barriers.push((*id, self.submitted)),
             DiskOp::Allocate { file, .. } => {
                 self.ends.remove(file);
+                self.durable_ends.remove(file);
             }
             DiskOp::Write { file: file @ FileId::Segment(_), offset, data, .. } => {
                 return self.write(*file, *offset, &data.0, proven, broken);
@@ -245,17 +248,28 @@ impl DiskShadow {
         let newest = self.ends.values().map(|(generation, _)| *generation).max().unwrap_or_default();
         let known = self.ends.entry(file).or_default();
         let (generation, end) = *known;
-        if offset == 0 && data.iter().all(|byte| *byte == 0) {
-            // A file that is to be used again: never the one that the journal goes on in.
-            known.1 = data.len() as u64;
-            if generation == newest {
-                let what =
-                    format!("{file}: its first block is wiped, and generation {generation} is the newest");
+        let written_in = journal::generation(data);
+        let durable_end = self.durable_ends.get(&file).copied().unwrap_or_default();
+        if data.iter().all(|byte| *byte == 0) {
+            // A file that is to be used again, from its beginning or from behind what is durable in it.
+            known.1 = offset + data.len() as u64;
+            if offset < durable_end && (offset > 0 || generation == newest) {
+                let what = format!(
+                    "{file}: a block at {offset} of generation {generation} is wiped, and {durable_end} bytes are durable"
+                );
                 broken.push(Broken::new("FlushPrefix", what));
+            } else if offset == 0 {
+                self.durable_ends.remove(&file);
             }
             return None;
         }
-        let written_in = journal::generation(data);
+        if written_in > generation && offset > 0 && offset < durable_end {
+            let what = format!(
+                "{file}: generation {written_in} begins at {offset}, and generation {generation} is durable up to \
+                 {durable_end}"
+            );
+            broken.push(Broken::new("FlushPrefix", what));
+        }
         *known = (written_in, offset + data.len() as u64);
         if written_in < generation || (written_in == generation && offset < end) {
             let what = format!(
@@ -323,6 +337,7 @@ impl DiskShadow {
         }
         while self.pending.front().is_some_and(|pending| pending.submitted < covers) {
             if let Some(pending) = self.pending.pop_front() {
+                self.reached(&pending);
                 self.fold(&pending.flush, broken, became);
             }
         }
@@ -336,17 +351,25 @@ impl DiskShadow {
         broken: &mut Vec<Broken>,
         became: &mut impl FnMut(&Record),
     ) {
-        for Pending { file, offset, data, flush, .. } in std::mem::take(&mut self.pending) {
+        for pending in std::mem::take(&mut self.pending) {
+            let Pending { file, offset, ref data, ref flush, .. } = pending;
             let found = disk.read(file, offset, data.len());
             if found.is_none_or(|found| found[..flush.meant] != data[..flush.meant]) {
                 break;
             }
-            self.fold(&flush, broken, became);
+            self.reached(&pending);
+            self.fold(flush, broken, became);
         }
         self.barriers.clear();
         self.last = None;
         // Ordinals of records that nobody will ever read are free again.
         self.last_ordinal = self.durable_ordinal;
+    }
+
+    /// A flush is durable where it lies.
+    fn reached(&mut self, pending: &Pending) {
+        let end = pending.offset + pending.data.len() as u64;
+        self.durable_ends.insert(pending.file, end);
     }
 
     /// The records of `flush` are durable.

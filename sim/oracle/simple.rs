@@ -1,4 +1,5 @@
-//! The oracles that need no more than answers and statuses: OnePrimary, AckedSurvives, SameReply, Bounded, FailStop.
+//! The oracles that need no more than answers and statuses: OnePrimary, AckedSurvives, SameReply, Bounded, FailStop,
+//! FullDiskPrefix.
 
 use std::collections::BTreeMap;
 
@@ -182,7 +183,10 @@ pub struct FailStop {
     /// Reads that have not completed.
     reads: Few<NodeId, Vec<DiskOpId>>,
     failed: Few<NodeId, bool>,
+    /// An allocation of this process found no space.
+    full: Few<NodeId, bool>,
     compared: u64,
+    compared_full: u64,
 }
 
 impl Oracle for FailStop {
@@ -190,6 +194,7 @@ impl Oracle for FailStop {
         match seen {
             Observed::Start { node, .. } => {
                 self.failed.insert(*node, false);
+                self.full.insert(*node, false);
                 self.reads.or_default(*node).clear();
             }
             Observed::DiskSubmitted { node, op: DiskOp::Read { id, .. } } => {
@@ -202,6 +207,10 @@ impl Oracle for FailStop {
                 if read.is_none() && done.outcome == DiskOutcome::Failed {
                     self.failed.insert(*node, true);
                 }
+                if done.outcome == DiskOutcome::Full {
+                    self.compared_full += 1;
+                    self.full.insert(*node, true);
+                }
             }
             Observed::Step { node, effects, .. } if self.failed.get(*node) == Some(&true) => {
                 self.compared += 1;
@@ -210,16 +219,23 @@ impl Oracle for FailStop {
                     found.push(Violation::new("FailStop", what).at(*node));
                 }
             }
+            Observed::Step { node, effects, .. } if self.full.get(*node) == Some(&true) => {
+                if let Some(effect) = effects.iter().find(|effect| matches!(effect, Effect::Halt(_))) {
+                    let what = format!("{effect}, although all that it lacks is space");
+                    found.push(Violation::new("FullDiskPrefix", what).at(*node));
+                }
+            }
             _ => {}
         }
     }
 
     fn invariants(&self) -> &'static [&'static str] {
-        &["FailStop"]
+        &["FailStop", "FullDiskPrefix"]
     }
 
     fn count(&self, counts: &mut Counts) {
         counts.add("FailStop", self.compared);
+        counts.add("FullDiskPrefix", self.compared_full);
     }
 
     fn fork(&self) -> Box<dyn Oracle> {

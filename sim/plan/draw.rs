@@ -158,7 +158,7 @@ const STALEMATE: u64 = 1001;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 15] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 16] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -174,6 +174,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 15] = [
     disk_error,
     misread,
     rot_manifest,
+    disk_full,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -288,6 +289,12 @@ fn misread(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 fn rot_manifest(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let how = draw.pick(&Damage::WORDS).0;
     FaultKind::RotManifest { node: some_node(draw, shape), copy: draw.between(1, 8), how }
+}
+
+/// Some outlast many segments.
+fn disk_full(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let room = draw.tailed(64 << 10) / 2;
+    FaultKind::DiskFull { node: some_node(draw, shape), room, for_ns: draw.tailed(3 * SECOND) }
 }
 
 fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {

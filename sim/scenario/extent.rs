@@ -78,6 +78,10 @@ impl Extent {
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "flush")?);
                 (&rot.at, FaultKind::Rot { node: self.node(&rot.node)?, how: rot.how.0, nth })
             }
+            FaultShape::DiskFull(full) => {
+                let (node, room, for_ns) = (self.node(&full.node)?, full.room, full.span.0);
+                (&full.at, FaultKind::DiskFull { node, room, for_ns })
+            }
             FaultShape::Misread(misread) => {
                 let (node, gives) = (self.node(&misread.node)?, misread.gives.0);
                 let nth = u64::from(within(&misread.nth, 1, u32::MAX, "read")?);

@@ -24,6 +24,7 @@ pub(super) enum FaultShape {
     DiskStall(SpanOfNode),
     DiskError(CrashAtDiskOpShape),
     Rot(RotShape),
+    DiskFull(DiskFullShape),
     Misread(MisreadShape),
     RotManifest(RotManifestShape),
     ClockJump(ClockJumpShape),
@@ -55,6 +56,17 @@ pub(super) struct RotShape {
     pub(super) node: Spanned<i64>,
     pub(super) how: Word<Damage>,
     pub(super) nth: Spanned<i64>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiskFullShape {
+    pub(super) at: Spanned<Ns>,
+    pub(super) node: Spanned<i64>,
+    #[serde(default)]
+    pub(super) room: u64,
+    #[serde(rename = "for")]
+    pub(super) span: Ns,
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -171,6 +171,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         FaultKind::Rot { node, how, nth } => {
             write!(f, ", node = {node}, how = \"{}\", nth = {nth}", how.word())?;
         }
+        FaultKind::DiskFull { node, room, for_ns } => {
+            write!(f, ", node = {node}, room = {room}, for = {}", span(*for_ns))?;
+        }
         FaultKind::Misread { node, nth, aim, gives } => {
             write!(f, ", node = {node}, nth = {nth}, gives = \"{}\"", gives.word())?;
             aim.word().map_or(Ok(()), |file| write!(f, ", file = \"{file}\""))?;

@@ -75,6 +75,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.rot(*node, *how, *nth);
                 None
             }
+            FaultKind::DiskFull { node, room, for_ns } => {
+                self.machine_mut(*node).disk.fill(Some(*room));
+                Some(*for_ns)
+            }
             FaultKind::Misread { node, nth, aim, gives } => {
                 self.machine_mut(*node).misread(*nth, *aim, *gives);
                 None
@@ -102,6 +106,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 links.iter().for_each(|(from, to)| self.net.set_loss(*from, *to, 0))
             }
             FaultKind::Echo { links, .. } => links.iter().for_each(|(from, to)| self.echoes.end(*from, *to)),
+            FaultKind::DiskFull { node, .. } => self.machine_mut(*node).disk.fill(None),
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
             FaultKind::Crash { .. }
             | FaultKind::CrashAtDiskOp { .. }

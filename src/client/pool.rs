@@ -252,6 +252,11 @@ impl SessionPool {
                 session.send_again_at(Instant::now() + PAUSE);
                 return None;
             }
+            Answer::Full => {
+                "no space is left on the nodes' disks".clone_into(&mut self.last);
+                session.send_again_at(Instant::now() + PAUSE);
+                return None;
+            }
             Answer::UnknownGroup => ClientError::UnknownGroup { group: self.group.get() },
             Answer::TooLong { max } => ClientError::TooLong { bytes: session.body_bytes(), max },
         };

@@ -143,6 +143,7 @@ impl DataDirectory {
             FileId::Manifest => path.join("manifest"),
             FileId::Segment(slot) => path.join(JOURNAL).join(format!("{slot:08}.segment")),
             FileId::Snapshot(slot) => path.join(SNAPSHOTS).join(format!("{slot:08}.snapshot")),
+            FileId::Reserve => path.join("reserve"),
         }
     }
 

@@ -21,6 +21,8 @@ pub struct StatusReport {
     pub incarnation: u64,
     /// Whether it recovered, sees a majority, and every group has a primary.
     pub ready: bool,
+    /// No space is left on its disk: its primaries take no new commands.
+    pub full: bool,
     /// Its replicas.
     pub groups: Vec<GroupReport>,
     /// Its links.
@@ -45,6 +47,8 @@ pub struct GroupReport {
     pub head: u64,
     /// The highest op it has applied.
     pub applied: u64,
+    /// A snapshot on its disk covers it up to here.
+    pub saved: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
     pub missing: Option<u64>,
     /// Hash over all that was applied, in hex.
@@ -79,6 +83,7 @@ impl StatusReport {
             node: node.get(),
             phase: phase(status.phase).to_owned(),
             incarnation: status.incarnation.get(),
+            full: status.full,
             ready: status.phase == Phase::Running && majority && led,
             groups: status.groups.iter().map(GroupReport::of).collect(),
             peers,
@@ -98,6 +103,13 @@ impl StatusReport {
         }
         if self.ready != before.ready {
             tracing::info!(ready = self.ready, "readiness has changed");
+        }
+        if self.full != before.full && self.full {
+            tracing::warn!(
+                "no space is left on the disk: new commands are refused, what was accepted goes on"
+            );
+        } else if self.full != before.full {
+            tracing::info!("there is space on the disk again");
         }
         for group in &self.groups {
             let seen = before.groups.iter().find(|other| other.group == group.group);
@@ -133,6 +145,7 @@ impl GroupReport {
             },
             head: status.head.get(),
             applied: status.applied.get(),
+            saved: status.saved.get(),
             missing: status.missing.map(Op::get),
             digest: hex(status.applied_digest.as_bytes()),
         }

@@ -17,9 +17,13 @@ pub enum FileId {
     Segment(u32),
     /// A snapshot file, by slot.
     Snapshot(u32),
+    /// Zeros that are given back when no space is left.
+    Reserve,
 }
 
-notation_enum!(FileId { "manifest" => Manifest, "segment" => Segment(slot), "snapshot" => Snapshot(slot) });
+notation_enum!(FileId {
+    "manifest" => Manifest, "segment" => Segment(slot), "snapshot" => Snapshot(slot), "reserve" => Reserve
+});
 
 /// Ties a completion to its operation. Never used twice between two starts of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]

@@ -116,15 +116,20 @@ impl EngineConfig {
     /// # Errors
     /// [`FormatError::Segment`] when the largest flush would not fit a segment.
     pub fn validate(&self, groups: usize) -> Result<(), FormatError> {
+        let least = self.segment_bytes_least(groups);
+        if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(u64_of(BLOCK_BYTES)) {
+            return Err(FormatError::Segment { segment_bytes: self.segment_bytes, least });
+        }
+        Ok(())
+    }
+
+    /// Bytes of a segment that holds the largest flush and its footers.
+    pub(in crate::engine) fn segment_bytes_least(&self, groups: usize) -> u64 {
         let block = u64_of(BLOCK_BYTES);
         // Beside its records a flush repeats the directory of the one before, which is no longer than half of that one,
         // pads twice, and tells a commit of each group.
         let commits = u64_of(groups * COMMIT_BYTES);
         let largest = (2 * u64::from(self.flush_bytes_max) + commits).next_multiple_of(block) + 2 * block;
-        let least = largest + 2 * u64_of(footer_bytes(groups));
-        if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(block) {
-            return Err(FormatError::Segment { segment_bytes: self.segment_bytes, least });
-        }
-        Ok(())
+        largest + 2 * u64_of(footer_bytes(groups))
     }
 }

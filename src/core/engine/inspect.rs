@@ -12,6 +12,7 @@ use crate::engine::identity::Identity;
 use crate::engine::log_reader::LogReader;
 use crate::engine::manifest::{Manifest, places};
 use crate::engine::recovered_log::RecoveredLog;
+use crate::engine::segment_reads::Span;
 use crate::types::{GroupId, Hash, Incarnation, NoMarks, Op, usize_of};
 
 /// A data directory from outside.
@@ -53,8 +54,10 @@ pub struct InspectedSegment {
     pub slot: u32,
     /// Which use of the file this is.
     pub generation: u64,
-    /// Its length.
+    /// The file's length.
     pub bytes: u64,
+    /// Where it begins in the file.
+    pub from: u64,
     /// Where the last start found its end; `None` while it may grow.
     pub end: Option<u64>,
     /// Whether the file is there, as long as it should be.
@@ -92,10 +95,14 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
             slot: meta.slot,
             generation: meta.generation,
             bytes: meta.bytes,
+            from: meta.from,
             end: meta.end,
             is_there,
         });
-        reader.segment(meta, bytes, unreadable);
+        let span = Span::whole(meta);
+        let place = usize_of(span.from).min(bytes.len())..usize_of(span.to).min(bytes.len());
+        let unreadable: Vec<usize> = unreadable.into_iter().filter(|at| *at < place.end).collect();
+        reader.segment(meta, bytes.slice(place), &unreadable);
     }
     let flushes = reader.describe();
     let assembled = reader.assemble(&mut NoMarks);

@@ -83,7 +83,7 @@ impl Journal {
         Self {
             config,
             groups,
-            segment: OpenSegment::fresh(meta),
+            segment: OpenSegment::behind(number, meta),
             sealed: log.segments.into(),
             promised: log.promised,
             first_flush,
@@ -306,7 +306,7 @@ impl Journal {
         let (file, data) =
             (FileId::Segment(self.segment.meta.slot), Blob::from(footer.to_layout(copy_bytes)));
         out.push(DiskOp::Write { id: ids(), file, offset: footers_at, data });
-        let full = core::mem::replace(&mut self.segment, OpenSegment::fresh(spare));
+        let full = core::mem::replace(&mut self.segment, OpenSegment::behind(self.number, spare));
         self.sealed.push_back(full.contents);
         out.marks.hit(Mark::SegmentRolled);
         assert!(
@@ -318,8 +318,9 @@ impl Journal {
 }
 
 impl OpenSegment {
-    fn fresh(meta: SegmentMeta) -> Self {
-        Self { meta, at: 0, last: BTreeMap::new(), contents: SegmentContents::new(meta), fresh: true }
+    fn behind(last_number: u64, meta: SegmentMeta) -> Self {
+        let contents = SegmentContents::behind(last_number, meta);
+        Self { meta, at: meta.from, last: BTreeMap::new(), contents, fresh: true }
     }
 
     /// A flush of so many bytes goes to the open end.

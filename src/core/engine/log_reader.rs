@@ -48,11 +48,19 @@ pub(in crate::engine) struct LogReader {
 #[derive(Clone, Debug)]
 struct Segment {
     meta: SegmentMeta,
+    /// From where it begins in its file.
     bytes: Bytes,
     /// Nothing of the journal lies behind this.
     limit: usize,
     /// Where blocks are that cannot be read; they are zeros here.
     unreadable: Vec<usize>,
+}
+
+impl Segment {
+    /// Where in its file a place of it is.
+    fn in_file(&self, at: usize) -> u64 {
+        self.meta.from + u64_of(at)
+    }
 }
 
 /// A flush with a whole head, in its place.
@@ -92,8 +100,8 @@ pub(in crate::engine) struct Assembled {
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct ReadLog {
     pub journal: JournalLog,
-    /// Where each segment that was read ends; zero when it holds nothing.
-    pub ends: Vec<u64>,
+    /// Where in its file each segment that was read ends; none when it holds nothing.
+    pub ends: Vec<Option<u64>>,
     pub last_ordinal: Ordinal,
     pub groups: BTreeMap<GroupId, RecoveredLog>,
 }
@@ -113,14 +121,16 @@ impl LogReader {
         Self { groups, first, recorded, segments: Vec::new(), flushes: Vec::new() }
     }
 
-    /// Takes the next segment: looks for the flushes in it. At `unreadable` blocks are that cannot be read.
-    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes, unreadable: Vec<usize>) {
+    /// Takes the next segment, all of it: looks for the flushes in it. At `unreadable` of the file blocks are that cannot
+    /// be read.
+    pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes, unreadable: &[usize]) {
         let footers = 2 * footer_bytes(self.groups);
-        let limit = meta.end.map_or(bytes.len().saturating_sub(footers), usize_of).min(bytes.len());
+        let from = usize_of(meta.from);
+        let limit = if meta.end.is_some() { bytes.len() } else { bytes.len().saturating_sub(footers) };
         let mut at = 0;
         // Searched whole: whatever is in it may tell that something before it was acknowledged.
         while at < limit {
-            match read_head(&bytes[at..limit], meta.generation, u64_of(at)) {
+            match read_head(&bytes[at..limit], meta.generation, u64_of(from + at)) {
                 Ok(head) if head.flush_bytes <= limit - at => {
                     let flush = Placed { segment: self.segments.len(), at, head };
                     at = flush.end();
@@ -129,6 +139,7 @@ impl LogReader {
                 _ => at += BLOCK_BYTES,
             }
         }
+        let unreadable = unreadable.iter().filter_map(|at| at.checked_sub(from)).collect();
         self.segments.push(Segment { meta: *meta, bytes, limit, unreadable });
     }
 
@@ -146,7 +157,7 @@ impl LogReader {
     pub(in crate::engine) fn doubtful(&self, assembled: &Assembled) -> Vec<Span> {
         let span = |index: usize, from: usize, to: usize| {
             let segment = self.segments.get(index)?;
-            let (from, to) = (u64_of(from), u64_of(to.min(segment.limit)));
+            let (from, to) = (segment.in_file(from), segment.in_file(to.min(segment.limit)));
             (from < to).then_some(Span { meta: segment.meta, from, to })
         };
         if assembled.read.is_err() {
@@ -159,9 +170,12 @@ impl LogReader {
             span(index, at, to.unwrap_or(usize::MAX))
         };
         let found = assembled.findings.iter().flat_map(|finding| {
-            let index = self.segments.iter().position(|segment| segment.meta.slot == finding.slot);
+            let holds =
+                |Segment { meta, .. }: &Segment| meta.slot == finding.slot && meta.from <= finding.offset;
+            let index = self.segments.iter().rposition(holds);
             let next = if finding.damage == Damage::Torn { index.map(|index| index + 1) } else { None };
-            let at = usize_of(finding.offset);
+            let from = index.map_or(0, |index| self.segments[index].meta.from);
+            let at = usize_of(finding.offset.saturating_sub(from));
             [index.and_then(|index| flush(index, at)), next.and_then(|next| flush(next, 0))]
         });
         let (index, at) = assembled.end;
@@ -172,26 +186,27 @@ impl LogReader {
     /// What this reader holds of `span`.
     pub(in crate::engine) fn held(&self, span: &Span) -> ReadSpan {
         let held = self.segments.iter().find(|segment| segment.meta == span.meta);
-        let (from, to) = (usize_of(span.from), usize_of(span.to));
-        let bytes = held.map_or_else(Bytes::new, |segment| segment.bytes.slice(from..to));
-        let unreadable = held.map_or(&[][..], |segment| &segment.unreadable);
-        let unreadable = unreadable.iter().copied().filter(|at| (from..to).contains(at)).collect();
-        ReadSpan { span: *span, bytes, unreadable }
+        let place = usize_of(span.from - span.meta.from)..usize_of(span.to - span.meta.from);
+        let bytes = held.map_or_else(Bytes::new, |segment| segment.bytes.slice(place.clone()));
+        let unreadable = held.map_or(&[][..], |segment| &segment.unreadable).iter();
+        let unreadable = unreadable.filter(|at| place.contains(at)).map(|at| at + usize_of(span.meta.from));
+        ReadSpan { span: *span, bytes, unreadable: unreadable.collect() }
     }
 
     /// The same reader, had it read these spans as they are given.
     pub(in crate::engine) fn with(&self, spans: &[ReadSpan]) -> Self {
         let mut reader = Self::new(self.groups, self.first, self.recorded);
         for Segment { meta, bytes, unreadable, .. } in &self.segments {
+            let from = usize_of(meta.from);
             let mut patched = BytesMut::from(bytes.clone());
-            let mut unreadable = unreadable.clone();
+            let mut unreadable: Vec<usize> = unreadable.iter().map(|at| at + from).collect();
             for read in spans.iter().filter(|read| read.span.meta == *meta) {
                 let place = usize_of(read.span.from)..usize_of(read.span.to);
-                patched[place.clone()].copy_from_slice(&read.bytes);
+                patched[place.start - from..place.end - from].copy_from_slice(&read.bytes);
                 unreadable.retain(|at| !place.contains(at));
                 unreadable.extend(&read.unreadable);
             }
-            reader.segment(meta, patched.freeze(), unreadable);
+            reader.segment(meta, patched.freeze(), &unreadable);
         }
         reader
     }
@@ -208,7 +223,7 @@ impl LogReader {
             };
             InspectedFlush {
                 slot: segment.meta.slot,
-                offset: u64_of(flush.at),
+                offset: segment.in_file(flush.at),
                 bytes: u64_of(flush.head.flush_bytes),
                 number: flush.head.number,
                 barrier: flush.head.barrier,
@@ -247,7 +262,7 @@ impl LogReader {
 
     /// A block that cannot be read, of the flush that would go on behind the end of the chain: what is torn can be read,
     /// so this may have been whole.
-    fn unreadable_after(&self, chain: &Chain) -> Option<(u32, usize)> {
+    fn unreadable_after(&self, chain: &Chain) -> Option<(u32, u64)> {
         let (index, at) = chain.reached.unwrap_or_default();
         let within = |index: usize, at: usize| {
             let segment = self.segments.get(index)?;
@@ -258,7 +273,7 @@ impl LogReader {
             let end = head.map_or(if begins { segment.limit } else { at + BLOCK_BYTES }, Placed::end);
             let end = end.min(segment.limit);
             let block = segment.unreadable.iter().find(|block| (at..end).contains(*block))?;
-            Some((segment.meta.slot, *block))
+            Some((segment.meta.slot, segment.in_file(*block)))
         };
         // The next segment has a flush that was acknowledged only if this one was sealed, or ended by a start.
         let ends = |segment: &Segment| segment.meta.end.is_some() || self.footer(segment).is_some();
@@ -267,8 +282,9 @@ impl LogReader {
     }
 
     fn find(&self, chain: &mut Chain, (segment, at): (usize, usize), flush: u64, damage: Damage) {
-        let slot = self.segments.get(segment).map_or(0, |segment| segment.meta.slot);
-        chain.findings.push(Finding { slot, offset: u64_of(at), flush, damage });
+        let found = self.segments.get(segment);
+        let (slot, offset) = found.map_or((0, 0), |segment| (segment.meta.slot, segment.in_file(at)));
+        chain.findings.push(Finding { slot, offset, flush, damage });
     }
 
     /// Lets the chain go on with `flush`, and with one that is missing before it; false when it is torn there.
@@ -294,7 +310,7 @@ impl LogReader {
         }
         let acknowledged = head.number <= barrier;
         if !chain.is_continued_by(head) {
-            let slot = self.segments[*segment].meta.slot;
+            let (slot, at) = (self.segments[*segment].meta.slot, self.segments[*segment].in_file(*at));
             let what = format!("flush {} at offset {at} does not continue the one before it", head.number);
             return if acknowledged { Err(format!("journal segment {slot}: {what}")) } else { Ok(false) };
         }
@@ -310,8 +326,9 @@ impl LogReader {
         if is_rotten {
             self.find(chain, (*segment, *at), head.number, Damage::Body(lost));
         }
-        let place = FlushPlace { from: u64_of(*at), to: u64_of(flush.end()), is_rotten };
-        chain.take(*segment, place, head.number, records);
+        let held = &self.segments[*segment];
+        let place = FlushPlace { from: held.in_file(*at), to: held.in_file(flush.end()), is_rotten };
+        chain.take((*segment, flush.end()), place, head.number, records);
         chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
         for (group, commit) in &head.commits {
             let known = chain.commits.entry(*group).or_default();
@@ -331,8 +348,9 @@ impl LogReader {
         let (number, records) =
             (chain.expected, best.unwrap_or_else(|| records(&directory, &Bytes::new(), 0)));
         self.find(chain, (segment, gap.begin), number, Damage::Head(RecordName::lost(&records)));
-        let place = FlushPlace { from: u64_of(gap.begin), to: u64_of(gap.end), is_rotten: true };
-        chain.take(segment, place, number, records);
+        let held = &self.segments[segment];
+        let place = FlushPlace { from: held.in_file(gap.begin), to: held.in_file(gap.end), is_rotten: true };
+        chain.take((segment, gap.end), place, number, records);
         chain.tail = Some(Tail { number, hash: next.head.previous, directory });
     }
 
@@ -377,7 +395,8 @@ impl LogReader {
     /// Why the node cannot go on: nothing says what the flushes from the expected one up to `to` held.
     fn unnamed(&self, chain: &Chain, to: u64) -> String {
         let (segment, at) = chain.reached.unwrap_or_default();
-        let slot = self.segments.get(segment).map_or(0, |segment| segment.meta.slot);
+        let reached = self.segments.get(segment);
+        let (slot, at) = reached.map_or((0, 0), |segment| (segment.meta.slot, segment.in_file(at)));
         let from = chain.expected;
         let which =
             if from == to { format!("flush {from} is") } else { format!("flushes {from} to {to} are") };
@@ -390,6 +409,9 @@ impl LogReader {
 
     /// The footer of a segment that was sealed.
     fn footer(&self, segment: &Segment) -> Option<Footer> {
+        if segment.meta.end.is_some() {
+            return None;
+        }
         let copy = footer_bytes(self.groups);
         let footers = segment.bytes.len().saturating_sub(2 * copy);
         segment.bytes[footers..]
@@ -430,7 +452,7 @@ struct Chain {
 
 impl Chain {
     fn new(first: u64, segments: impl Iterator<Item = SegmentMeta>) -> Self {
-        let contents: Vec<_> = segments.map(SegmentContents::new).collect();
+        let contents: Vec<_> = segments.map(|meta| SegmentContents::behind(0, meta)).collect();
         Self {
             expected: first,
             tail: None,
@@ -448,9 +470,14 @@ impl Chain {
         head.number == self.expected && self.tail.as_ref().is_none_or(|tail| head.previous == tail.hash)
     }
 
-    /// Takes the records of the next flush, which lies at this place of this segment.
-    fn take(&mut self, segment: usize, place: FlushPlace, number: u64, mut records: Vec<(Ordinal, Found)>) {
-        let end = usize_of(place.to);
+    /// Takes the records of the next flush, which lies at this place and ends there in this segment.
+    fn take(
+        &mut self,
+        (segment, end): (usize, usize),
+        place: FlushPlace,
+        number: u64,
+        mut records: Vec<(Ordinal, Found)>,
+    ) {
         self.reached = Some((segment, end));
         self.ends[segment] = end;
         let names = records.iter().map(|(ordinal, found)| (*ordinal, RecordName::of_found(found)));
@@ -464,10 +491,13 @@ impl Chain {
         let groups = fold(self.records, self.commits)?;
         let promise = |(group, log): (&GroupId, &RecoveredLog)| Some((*group, log.hard_state.as_ref()?.0));
         let promised = groups.iter().filter_map(promise).collect();
+        let place = |(contents, end): (&SegmentContents, &usize)| {
+            (*end > 0).then(|| contents.meta.from + u64_of(*end))
+        };
+        let ends = self.contents.iter().zip(&self.ends).map(place).collect();
         let held = self.contents.into_iter().zip(&self.ends).filter(|(_, end)| **end > 0);
         let segments = held.map(|(contents, _)| contents).collect();
         let journal = JournalLog { tail: self.tail, segments, promised };
-        let ends = self.ends.into_iter().map(u64_of).collect();
         Ok(ReadLog { journal, ends, last_ordinal, groups })
     }
 }

@@ -34,14 +34,14 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 2;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
 /// Copies of an area.
 pub(in crate::engine) const COPIES: usize = 4;
 
-/// A segment of the journal, oldest first.
+/// A segment of the journal: a file, or what is behind the end of another segment in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::engine) struct SegmentMeta {
@@ -51,7 +51,9 @@ pub(in crate::engine) struct SegmentMeta {
     pub bytes: u64,
     /// Which use of the file this is: flushes of other generations in it are ghosts.
     pub generation: u64,
-    /// Where recovery found its end; nothing behind it is ever read. `None` while it may still grow.
+    /// Where it begins in the file.
+    pub from: u64,
+    /// Where recovery found its end; nothing of it behind that is ever read. `None` while it may still grow.
     pub end: Option<u64>,
 }
 
@@ -70,12 +72,26 @@ pub(in crate::engine) struct ManifestBody {
     pub segments: Vec<SegmentMeta>,
     /// The snapshots in force, one a group at most.
     pub snapshots: Vec<SnapshotMeta>,
+    /// Bytes of the file that is there to be given back when no space is left.
+    pub reserve: u64,
 }
 
 impl ManifestBody {
     /// The lowest slot that no segment has: files let go are used again.
     pub(in crate::engine) fn free_segment_slot(&self) -> u32 {
         lowest_free(|slot| self.segments.iter().all(|meta| meta.slot != slot))
+    }
+
+    /// Those of `files` in which no segment lies, each file once.
+    pub(in crate::engine) fn unused(&self, files: &[SegmentMeta]) -> Vec<SegmentMeta> {
+        let mut unused: Vec<SegmentMeta> = Vec::new();
+        for meta in files {
+            let is_used = |other: &SegmentMeta| other.slot == meta.slot;
+            if !self.segments.iter().any(is_used) && !unused.iter().any(is_used) {
+                unused.push(*meta);
+            }
+        }
+        unused
     }
 
     /// The lowest slot that no snapshot has.
@@ -107,6 +123,7 @@ impl Manifest {
             last_flush: 0,
             segments: Vec::new(),
             snapshots: Vec::new(),
+            reserve: 0,
         };
         Self { sequence: 1, body }
     }

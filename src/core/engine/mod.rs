@@ -37,6 +37,7 @@ mod scrub;
 mod second_reads;
 mod segment_reads;
 mod snapshot_store;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -173,7 +174,7 @@ impl Engine {
     /// Whether [`Engine::save_snapshot`] would start.
     pub fn can_save_snapshot(&self) -> bool {
         match &self.phase {
-            EnginePhase::Running(running) => !running.is_saving(),
+            EnginePhase::Running(running) => running.can_save(),
             EnginePhase::Opening(_) | EnginePhase::Halted => false,
         }
     }
@@ -209,6 +210,31 @@ impl Engine {
     pub fn scrub(&mut self, now: Monotonic, out: &mut DiskOut<'_, impl Marks>) {
         if let EnginePhase::Running(running) = &mut self.phase {
             running.scrub(now, &mut || next_id(&mut self.ids), out);
+        }
+    }
+
+    /// Sees to the reserve, and tries again when no space was left; called now and then.
+    ///
+    /// # Errors
+    /// [`EngineError`]; the engine has stopped for good then.
+    pub fn keep_space(
+        &mut self,
+        now: Monotonic,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        let result = running.keep_space(now, &mut || next_id(&mut self.ids), out);
+        if result.is_err() {
+            self.phase = EnginePhase::Halted;
+        }
+        result
+    }
+
+    /// Whether no space is left: nothing that would need more is to be begun.
+    pub fn is_full(&self) -> bool {
+        match &self.phase {
+            EnginePhase::Running(running) => running.is_full(),
+            EnginePhase::Opening(_) | EnginePhase::Halted => false,
         }
     }
 

@@ -3,10 +3,12 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
@@ -44,7 +46,9 @@ enum Step {
     },
     Snapshots(ReadingSnapshots),
     Segments(ReadingSegments),
-    /// The manifest that tells where the old tail ended and names the fresh segment.
+    /// The file is made in which the journal goes on.
+    MakingRoom(MakingRoom),
+    /// The manifest that tells where the old tail ended and names the segment in which the journal goes on.
     Recording {
         manifest: ManifestStore,
         read: Read,
@@ -57,6 +61,10 @@ enum Step {
 struct Read {
     snapshots: BTreeMap<GroupId, Bytes>,
     log: ReadLog,
+    /// Files of segments that hold nothing.
+    empty: Vec<SegmentMeta>,
+    /// There was no space for another one.
+    is_full: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -65,8 +73,13 @@ struct ReadingSnapshots {
     manifest: Manifest,
     index: usize,
     bytes: BytesMut,
+    /// Times that this one was read and was not as it was written.
+    failures: u32,
     read: BTreeMap<GroupId, Bytes>,
 }
+
+/// Times that a snapshot is read at most: a read may lie.
+const SNAPSHOT_READS_MAX: u32 = 3;
 
 #[derive(Clone, Debug)]
 struct ReadingSegments {
@@ -74,7 +87,6 @@ struct ReadingSegments {
     snapshots: BTreeMap<GroupId, Bytes>,
     reads: SegmentReads,
     journal: ReadingJournal,
-    fresh: FreshSegment,
 }
 
 /// The journal, read once, or as far as it is to be believed.
@@ -84,12 +96,22 @@ enum ReadingJournal {
     Again(SecondReads),
 }
 
-/// The segment that the journal will go on in. Its file is made while the others are read.
-#[derive(Clone, Copy, Debug)]
-struct FreshSegment {
+/// There is no room in the files that there are.
+#[derive(Clone, Debug)]
+struct MakingRoom {
     id: DiskOpId,
-    meta: SegmentMeta,
-    is_made: bool,
+    what: Making,
+    /// The manifest of this start.
+    body: ManifestBody,
+    manifest: Manifest,
+    read: Read,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Making {
+    Segment,
+    /// The reserve is given back, for there is no space left.
+    Space,
 }
 
 impl Opening {
@@ -130,25 +152,22 @@ impl Opening {
                 let manifest = reads.open(owner, out.marks).map_err(EngineError::Storage)?;
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
-                let (index, bytes, read) = (0, BytesMut::new(), BTreeMap::new());
-                self.read_snapshots(ReadingSnapshots { id, manifest, index, bytes, read }, ids, out)?;
+                let (bytes, read) = (BytesMut::new(), BTreeMap::new());
+                let reading = ReadingSnapshots { id, manifest, index: 0, bytes, failures: 0, read };
+                self.read_snapshots(reading, ids, out)?;
             }
             Step::Snapshots(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome)?;
+                reading.take(done.outcome, out.marks)?;
                 self.read_snapshots(reading, ids, out)?;
             }
             Step::Segments(mut reading) => {
-                if done.id == reading.fresh.id {
-                    expect_done(&done, "making a fresh journal segment")?;
-                    reading.fresh.is_made = true;
-                } else {
-                    reading.reads.take(done);
-                }
+                reading.reads.take(done);
                 self.read_on(reading, ids, out)?;
             }
+            Step::MakingRoom(making) if making.id == done.id => self.room_made(making, &done, ids, out)?,
             Step::Recording { mut manifest, read } => {
                 match manifest.on_done(&done, ids, out).map_err(EngineError::Storage)? {
-                    ManifestEvent::Installed => return Ok(Some(self.running(manifest, read))),
+                    ManifestEvent::Installed => return Ok(Some(self.running(manifest, read, out.marks))),
                     ManifestEvent::Step => {}
                     ManifestEvent::NotMine => expect_done(&done, "writing the manifest")?,
                 }
@@ -182,25 +201,11 @@ impl Opening {
         let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
         let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
         let reads = SegmentReads::new(segments.iter().map(Span::whole));
-        let fresh = self.make_fresh(&manifest.body, ids(), out);
         let journal = ReadingJournal::Once(reader);
-        self.read_on(ReadingSegments { manifest, snapshots, reads, journal, fresh }, ids, out)
+        self.read_on(ReadingSegments { manifest, snapshots, reads, journal }, ids, out)
     }
 
-    fn make_fresh(
-        &self,
-        body: &ManifestBody,
-        id: DiskOpId,
-        out: &mut DiskOut<'_, impl Marks>,
-    ) -> FreshSegment {
-        let (slot, bytes) = (body.free_segment_slot(), self.config.segment_bytes);
-        let meta = SegmentMeta { slot, bytes, generation: body.next_generation, end: None };
-        out.push(DiskOp::Allocate { id, file: FileId::Segment(slot), bytes });
-        FreshSegment { id, meta, is_made: false }
-    }
-
-    /// Reads segments, and again what is doubtful; records the end of the journal when all are read and the fresh one is
-    /// there.
+    /// Reads segments, and again what is doubtful; goes on when all are read.
     fn read_on(
         &mut self,
         mut reading: ReadingSegments,
@@ -211,12 +216,12 @@ impl Opening {
             while let Some(read) = reading.reads.next_span(ids, out).map_err(EngineError::Storage)? {
                 match &mut reading.journal {
                     ReadingJournal::Once(reader) => {
-                        reader.segment(&read.span.meta, read.bytes, read.unreadable)
+                        reader.segment(&read.span.meta, read.bytes, &read.unreadable)
                     }
                     ReadingJournal::Again(again) => again.take(read),
                 }
             }
-            if !(reading.reads.is_over() && reading.fresh.is_made) {
+            if !reading.reads.is_over() {
                 reading.reads.read_ahead(ids, out);
                 self.step = Step::Segments(reading);
                 return Ok(());
@@ -231,34 +236,139 @@ impl Opening {
                     reading.journal = ReadingJournal::Again(again);
                 }
                 Next::Over(log) => {
-                    let ReadingSegments { manifest, snapshots, fresh, .. } = reading;
+                    let ReadingSegments { manifest, snapshots, .. } = reading;
                     let log = log.map_err(EngineError::Storage)?;
-                    return self.record(manifest, Read { snapshots, log }, fresh, ids, out);
+                    return self.go_on(manifest, snapshots, log, ids, out);
                 }
             }
         }
+    }
+
+    /// Finds a place in which the journal goes on: behind its end, or in a file that holds nothing. Only when there is
+    /// neither another file is made; and if there is no space for it, the journal waits for some with what is left.
+    fn go_on(
+        &mut self,
+        manifest: Manifest,
+        snapshots: BTreeMap<GroupId, Bytes>,
+        log: ReadLog,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        if log.ends.contains(&None) {
+            out.marks.hit(Mark::EmptySegmentDropped);
+        }
+        let (mut body, mut empty) = sealed(&manifest.body, &log);
+        let generation = body.next_generation;
+        let behind = body.segments.last().and_then(|tail| self.behind(tail, &body, generation));
+        let unused = empty.iter().position(|meta| meta.bytes == self.config.segment_bytes);
+        let (meta, is_there) = match (behind, unused) {
+            (Some(behind), _) => (behind, true),
+            (None, Some(unused)) => {
+                let SegmentMeta { slot, bytes, .. } = empty.swap_remove(unused);
+                (SegmentMeta { slot, bytes, generation, from: 0, end: None }, true)
+            }
+            (None, None) => {
+                let (slot, bytes) = (body.free_segment_slot(), self.config.segment_bytes);
+                empty.retain(|meta| meta.slot != slot);
+                (SegmentMeta { slot, bytes, generation, from: 0, end: None }, false)
+            }
+        };
+        body.segments.push(meta);
+        body.next_generation = generation + 1;
+        let read = Read { snapshots, log, empty, is_full: false };
+        if is_there {
+            // The end of the journal is told by what stands there, and it must be readable.
+            let (id, file, data) = (ids(), FileId::Segment(meta.slot), Blob::from(vec![0; BLOCK_BYTES]));
+            out.push(DiskOp::Write { id, file, offset: meta.from, data });
+            out.marks.hit(if meta.from > 0 { Mark::WentOnBehind } else { Mark::WentOnInSpare });
+            return self.record(manifest, body, read, ids, out);
+        }
+        let id = ids();
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
+        self.step = Step::MakingRoom(MakingRoom { id, what: Making::Segment, body, manifest, read });
+        Ok(())
+    }
+
+    /// What is left of the file of the last segment, if the largest flush fits there.
+    fn behind(&self, tail: &SegmentMeta, body: &ManifestBody, generation: u64) -> Option<SegmentMeta> {
+        let groups = body.identity.groups.len();
+        let from = tail.end?;
+        let least = self.config.segment_bytes_least(groups);
+        (tail.bytes - from >= least).then_some(SegmentMeta { generation, from, end: None, ..*tail })
+    }
+
+    fn room_made(
+        &mut self,
+        mut making: MakingRoom,
+        done: &DiskDone,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        let bytes = self.config.segment_bytes;
+        if making.what == Making::Segment && done.outcome == DiskOutcome::Full {
+            if making.body.reserve == 0 {
+                return self.go_on_without_room(making, ids, out);
+            }
+            out.marks.hit(Mark::ReserveUsedAtStart);
+            making.body.reserve = 0;
+            (making.id, making.what) = (ids(), Making::Space);
+            out.push(DiskOp::Allocate { id: making.id, file: FileId::Reserve, bytes: 0 });
+            self.step = Step::MakingRoom(making);
+            return Ok(());
+        }
+        expect_done(done, "making a fresh journal segment")?;
+        let MakingRoom { what, body, manifest, read, .. } = making;
+        if what == Making::Segment {
+            return self.record(manifest, body, read, ids, out);
+        }
+        let id = ids();
+        let slot = body.segments.last().map_or(0, |fresh| fresh.slot);
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(slot), bytes });
+        self.step = Step::MakingRoom(MakingRoom { id, what: Making::Segment, body, manifest, read });
+        Ok(())
+    }
+
+    /// There is no space for another file: the journal goes on behind its end, however little is left there. What does not
+    /// fit waits until segments were freed, or there is space.
+    fn go_on_without_room(
+        &mut self,
+        making: MakingRoom,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        let MakingRoom { mut body, manifest, mut read, .. } = making;
+        let fresh = body.segments.pop();
+        let tail = body.segments.last().copied();
+        let (Some(fresh), Some(SegmentMeta { slot, bytes, end: Some(from), .. })) = (fresh, tail) else {
+            let bytes = self.config.segment_bytes;
+            return Err(EngineError::Storage(format!(
+                "no space is left for the first journal segment, of {bytes} bytes; make room and start again"
+            )));
+        };
+        out.marks.hit(Mark::WentOnWithoutRoom);
+        let generation = fresh.generation;
+        body.segments.push(SegmentMeta { slot, bytes, generation, from, end: None });
+        read.is_full = true;
+        self.record(manifest, body, read, ids, out)
     }
 
     /// Writes the manifest of this start.
     fn record(
         &mut self,
         manifest: Manifest,
+        body: ManifestBody,
         read: Read,
-        fresh: FreshSegment,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        if read.log.ends.contains(&0) {
-            out.marks.hit(Mark::EmptySegmentDropped);
-        }
-        let body = sealed(&manifest.body, &read.log, fresh.meta);
         let mut manifest = ManifestStore::opened(manifest);
         manifest.write(body, ids, out).map_err(EngineError::Storage)?;
         self.step = Step::Recording { manifest, read };
         Ok(())
     }
 
-    fn running(&self, manifest: ManifestStore, Read { snapshots, log }: Read) -> (Opened, Running) {
+    fn running(&self, manifest: ManifestStore, read: Read, marks: &mut impl Marks) -> (Opened, Running) {
+        let Read { snapshots, log, empty, is_full } = read;
         let body = manifest.body();
         let (identity, incarnation) = (body.identity.clone(), body.incarnation);
         let opened = Opened { identity, incarnation, snapshots, logs: log.groups };
@@ -268,26 +378,43 @@ impl Opening {
         let groups = body.identity.groups.len();
         let journal = Journal::open(self.config, groups, log.journal, body.first_flush, fresh);
         let writer = LogWriter::after(log.last_ordinal);
-        (opened, Running::new(self.config, manifest, journal, writer))
+        let mut running = Running::new(self.config, manifest, journal, writer, empty);
+        if is_full {
+            running.lacks_space(marks);
+        }
+        (opened, running)
     }
 }
 
 impl ReadingSnapshots {
     /// Adds a piece; at the end of the file, verifies it.
-    fn take(&mut self, outcome: DiskOutcome) -> Result<(), EngineError> {
+    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
         let meta = self.manifest.body.snapshots[self.index];
-        let rotten = |what: &str| {
-            EngineError::Storage(format!("snapshot {} of group {}: {what}", meta.slot, meta.group))
+        let what = match outcome {
+            DiskOutcome::Read(piece) => {
+                let Some(mut bytes) = joined(&mut self.bytes, piece, meta.file_bytes()) else {
+                    return Ok(());
+                };
+                bytes.truncate(usize_of(meta.bytes));
+                if Hash::of(&bytes) == meta.hash {
+                    self.read.insert(meta.group, bytes);
+                    self.index += 1;
+                    self.failures = 0;
+                    return Ok(());
+                }
+                "its checksum is wrong".to_string()
+            }
+            DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full | DiskOutcome::Failed => {
+                outcome.to_string()
+            }
         };
-        let DiskOutcome::Read(piece) = outcome else { return Err(rotten(&outcome.to_string())) };
-        let Some(mut bytes) = joined(&mut self.bytes, piece, meta.file_bytes()) else { return Ok(()) };
-        bytes.truncate(usize_of(meta.bytes));
-        if Hash::of(&bytes) != meta.hash {
-            return Err(rotten("its checksum is wrong"));
+        marks.hit(Mark::SnapshotReadAgain);
+        self.bytes.clear();
+        self.failures += 1;
+        if self.failures < SNAPSHOT_READS_MAX {
+            return Ok(());
         }
-        self.read.insert(meta.group, bytes);
-        self.index += 1;
-        Ok(())
+        Err(EngineError::Storage(format!("snapshot {} of group {}: {what}", meta.slot, meta.group)))
     }
 }
 
@@ -308,16 +435,16 @@ fn joined(before: &mut BytesMut, piece: Blob, file_bytes: u64) -> Option<Bytes> 
     (u64_of(before.len()) >= file_bytes).then(|| core::mem::take(before).freeze())
 }
 
-/// The manifest of this start: old segments end where they were found to end, empty ones are let go.
-fn sealed(before: &ManifestBody, log: &ReadLog, fresh: SegmentMeta) -> ManifestBody {
+/// The manifest of this start, but for the segment in which the journal goes on: old segments end where they were found to
+/// end, empty ones are let go, with their files where nothing else lies in them.
+fn sealed(before: &ManifestBody, log: &ReadLog) -> (ManifestBody, Vec<SegmentMeta>) {
     let mut body = before.clone();
-    let segments = body.segments.iter().zip(&log.ends).filter(|(_, end)| **end > 0);
-    body.segments = segments.map(|(meta, end)| SegmentMeta { end: Some(*end), ..*meta }).collect();
-    body.segments.push(fresh);
-    body.next_generation = fresh.generation + 1;
+    let ended = |(meta, end): (&SegmentMeta, &Option<u64>)| Some(SegmentMeta { end: Some((*end)?), ..*meta });
+    body.segments = before.segments.iter().zip(&log.ends).filter_map(ended).collect();
     body.last_flush = log.journal.tail.as_ref().map_or(before.last_flush, |tail| tail.number);
     body.incarnation = body.incarnation.next();
-    body
+    let empty = body.unused(&before.segments);
+    (body, empty)
 }
 
 fn expect_done(done: &DiskDone, what: &str) -> Result<(), EngineError> {

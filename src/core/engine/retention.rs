@@ -16,7 +16,7 @@ pub(in crate::engine) struct SegmentContents {
     pub meta: SegmentMeta,
     /// In order; their numbers have no gaps.
     pub flushes: Vec<FlushPlace>,
-    /// Number of its last flush.
+    /// Number of its last flush, or of the one before it while it holds nothing.
     pub last_number: u64,
     /// What that holds.
     pub last_records: Vec<RecordName>,
@@ -45,11 +45,12 @@ pub struct Pins {
 }
 
 impl SegmentContents {
-    pub(in crate::engine) fn new(meta: SegmentMeta) -> Self {
+    /// A segment that holds nothing yet, behind the flush of this number.
+    pub(in crate::engine) fn behind(last_number: u64, meta: SegmentMeta) -> Self {
         Self {
             meta,
             flushes: Vec::new(),
-            last_number: 0,
+            last_number,
             last_records: Vec::new(),
             last_ordinal: Ordinal::default(),
             entries: BTreeMap::new(),

@@ -15,6 +15,7 @@ use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::retention::{Pins, SegmentContents};
 use crate::engine::scrub::{Live, Rotten, Scrub};
 use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
+use crate::engine::space::{Space, SpaceEvent};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
 use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
 
@@ -25,7 +26,7 @@ pub(in crate::engine) struct Running {
     pub journal: Journal,
     pub writer: LogWriter,
     /// The file of the next spare segment is being made, or made ready to be used again.
-    spare: Option<(DiskOpId, SegmentMeta)>,
+    spare: Option<MakingSpare>,
     saving: Option<SavingSnapshot>,
     /// Files of segments let go since the start: whole, written out, and in no manifest.
     recycled: Vec<SegmentMeta>,
@@ -37,6 +38,15 @@ pub(in crate::engine) struct Running {
     scrub: Scrub,
     /// Groups whose snapshot in force rotted, and which want another one.
     rotten_snapshots: BTreeSet<GroupId>,
+    space: Space,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MakingSpare {
+    id: DiskOpId,
+    meta: SegmentMeta,
+    /// It is a new file, and needs space.
+    is_new: bool,
 }
 
 /// Differences between two manifests.
@@ -44,15 +54,23 @@ pub(in crate::engine) struct Running {
 struct Changes {
     spare: Option<SegmentMeta>,
     snapshot: Option<SnapshotMeta>,
+    /// The one that it takes the place of.
+    replaced: Option<SnapshotMeta>,
     /// The oldest segments, which go.
     freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.
     rewrites: u32,
+    /// Bytes of the reserve: it was made, or is to be given back.
+    reserve: Option<u64>,
 }
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.spare.is_none() && self.snapshot.is_none() && self.freed.is_empty() && self.rewrites == 0
+        self.spare.is_none()
+            && self.snapshot.is_none()
+            && self.freed.is_empty()
+            && self.rewrites == 0
+            && self.reserve.is_none()
     }
 
     fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
@@ -64,6 +82,7 @@ impl Changes {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
         }
+        body.reserve = self.reserve.unwrap_or(body.reserve);
         if !self.freed.is_empty() {
             body.segments.drain(..self.freed.len());
             body.first_flush = first_flush;
@@ -77,17 +96,19 @@ impl Running {
         manifest: ManifestStore,
         journal: Journal,
         writer: LogWriter,
+        recycled: Vec<SegmentMeta>,
     ) -> Self {
         Self {
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             rotten_snapshots: BTreeSet::new(),
+            space: Space::default(),
             config,
             manifest,
             journal,
             writer,
             spare: None,
             saving: None,
-            recycled: Vec::new(),
+            recycled,
             pending: Changes::default(),
             installing: Changes::default(),
             floors: BTreeMap::new(),
@@ -126,17 +147,65 @@ impl Running {
         mut ids: impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        if self.is_saving() {
+        if !self.can_save() {
             return;
         }
         let slot = self.manifest.body().free_snapshot_slot();
+        self.space.keep(FileId::Snapshot(slot));
         let meta = SnapshotMeta { group, op, slot, bytes: u64_of(body.len()), hash: Hash::of(&body) };
         self.saving = Some(SavingSnapshot::start(meta, body, ids(), out));
     }
 
-    /// Whether a snapshot is not in force yet.
-    pub(in crate::engine) fn is_saving(&self) -> bool {
+    /// Whether [`Running::save_snapshot`] would start: the one before is in force, and there may be space.
+    pub(in crate::engine) fn can_save(&self) -> bool {
+        !self.is_saving() && self.space.may_allocate()
+    }
+
+    fn is_saving(&self) -> bool {
         self.saving.is_some() || self.pending.snapshot.is_some() || self.installing.snapshot.is_some()
+    }
+
+    /// The start found no space.
+    pub(in crate::engine) fn lacks_space(&mut self, marks: &mut impl Marks) {
+        self.space.found_none(marks);
+    }
+
+    /// Whether no space is left.
+    pub(in crate::engine) fn is_full(&self) -> bool {
+        self.space.is_full()
+    }
+
+    /// Sees to the reserve; when no space is left, gives back what is not needed, and tries again.
+    pub(in crate::engine) fn keep_space(
+        &mut self,
+        now: Monotonic,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        self.space.shrink(ids, out);
+        if !self.space.tries(now) || !self.space.may_allocate() {
+            return Ok(());
+        }
+        let held = self.manifest.body().reserve;
+        let is_changing = self.pending.reserve.is_some() || self.installing.reserve.is_some();
+        if self.space.is_full() && held > 0 && !is_changing {
+            self.pending.reserve = Some(0);
+        } else if self.space.is_full() && !self.journal.wants_spare() {
+            for meta in self.recycled.drain(..) {
+                self.space.let_go(FileId::Segment(meta.slot));
+            }
+        }
+        let is_wanted = held < self.reserve_wanted() && !is_changing && self.pending.reserve.is_none();
+        if is_wanted && !self.journal.wants_spare() && !self.is_saving() {
+            self.space.make_reserve(self.reserve_wanted(), ids, out);
+        }
+        self.keep_house(ids, out)
+    }
+
+    /// So long the reserve should be: for a segment, and for the largest snapshot beside the one that it follows.
+    fn reserve_wanted(&self) -> u64 {
+        let largest = self.manifest.body().snapshots.iter().map(SnapshotMeta::file_bytes).max();
+        (self.config.segment_bytes + 2 * largest.unwrap_or(0)).next_multiple_of(self.config.segment_bytes)
     }
 
     pub(in crate::engine) fn set_floors(&mut self, floors: impl Iterator<Item = (GroupId, Op)>) {
@@ -170,10 +239,13 @@ impl Running {
     }
 
     /// How many of the oldest segments are to go: those beyond what the journal should hold, and all up to the last one
-    /// in which something rotted.
+    /// in which something rotted; every one when no space is left.
     fn surplus(&self) -> usize {
         let sealed = self.journal.sealed();
         let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
+        if self.space.is_full() {
+            return sealed.len();
+        }
         let rotten = sealed.iter().rposition(SegmentContents::is_rotten).map_or(0, |last| last + 1);
         sealed.len().saturating_sub(target).max(rotten)
     }
@@ -195,6 +267,7 @@ impl Running {
             ManifestEvent::Step => return Ok(None),
             ManifestEvent::Installed => {
                 self.installed(out.marks);
+                self.space.shrink(ids, out);
                 return Ok(None);
             }
             ManifestEvent::NotMine => {}
@@ -203,8 +276,20 @@ impl Running {
         if let Some(found) = self.scrub.on_done(done, live, ids, out) {
             return Ok(self.take_rotten(found));
         }
+        match self.space.on_done(done, out.marks) {
+            SpaceEvent::NotMine => {}
+            SpaceEvent::Step => return Ok(None),
+            SpaceEvent::ReserveMade(bytes) => {
+                self.pending.reserve = Some(bytes);
+                return Ok(None);
+            }
+        }
+        if done.outcome == DiskOutcome::Full && self.finds_no_space(done.id) {
+            self.space.found_none(out.marks);
+            return Ok(None);
+        }
         fail_stop(done)?;
-        if let Some((_, meta)) = self.spare.take_if(|(id, _)| *id == done.id) {
+        if let Some(MakingSpare { meta, .. }) = self.spare.take_if(|spare| spare.id == done.id) {
             self.pending.spare = Some(meta);
             return Ok(None);
         }
@@ -218,6 +303,13 @@ impl Running {
         let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
         self.writer.mark_durable(through);
         Ok(Some(EngineEvent::Durable(through)))
+    }
+
+    /// Whether the operation with this id was to make a file: nothing is there yet that would have to be undone.
+    fn finds_no_space(&mut self, id: DiskOpId) -> bool {
+        let spare = self.spare.take_if(|spare| spare.is_new && spare.id == id);
+        let saving = self.saving.take_if(|saving| saving.is_making_its_file(id));
+        spare.is_some() || saving.is_some()
     }
 
     /// Sees to what the scrub found; what the owners of records have to write again.
@@ -250,7 +342,15 @@ impl Running {
             marks.hit(Mark::SegmentsFreed);
         }
         self.journal.forget_sealed(changes.freed.len());
-        self.recycled.extend(changes.freed);
+        self.recycled.extend(self.manifest.body().unused(&changes.freed));
+        if let Some(replaced) = changes.replaced {
+            self.space.let_go(FileId::Snapshot(replaced.slot));
+        }
+        match changes.reserve {
+            Some(0) => self.space.let_go(FileId::Reserve),
+            Some(_) => self.space.found(marks),
+            None => {}
+        }
         if let Some(meta) = changes.spare {
             self.journal.add_spare(meta);
         }
@@ -263,6 +363,7 @@ impl Running {
         if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
             return;
         }
+
         let (bytes, generation) = (self.config.segment_bytes, self.manifest.body().next_generation);
         // A recycled file is used as it is, for what it holds is of an older generation, but for its first block: one that
         // cannot be read might later be that of a flush with which the journal went on there.
@@ -271,16 +372,21 @@ impl Running {
             let id = ids();
             let data = Blob::from(vec![0; BLOCK_BYTES]);
             out.push(DiskOp::Write { id, file: FileId::Segment(slot), offset: 0, data });
-            self.spare = Some((id, SegmentMeta { slot, bytes, generation, end: None }));
+            let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
+            self.spare = Some(MakingSpare { id, meta, is_new: false });
             out.marks.hit(Mark::SegmentRecycled);
+            return;
+        }
+        if !self.space.may_allocate() {
             return;
         }
         let slot = self.manifest.body().free_segment_slot();
         self.recycled.retain(|meta| meta.slot != slot);
-        let meta = SegmentMeta { slot, bytes, generation, end: None };
+        self.space.keep(FileId::Segment(slot));
+        let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
         let id = ids();
         out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
-        self.spare = Some((id, meta));
+        self.spare = Some(MakingSpare { id, meta, is_new: true });
     }
 
     /// Lets go of the oldest segments that nothing pins, as far as the journal is longer than it should be.
@@ -306,7 +412,16 @@ impl Running {
         if self.pending.is_empty() || self.manifest.is_writing() {
             return Ok(());
         }
-        let changes = core::mem::take(&mut self.pending);
+        let mut changes = core::mem::take(&mut self.pending);
+        let of = |new: SnapshotMeta| {
+            self.manifest
+                .body()
+                .snapshots
+                .iter()
+                .find(|old| old.group == new.group && old.slot != new.slot)
+                .copied()
+        };
+        changes.replaced = changes.snapshot.and_then(of);
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
         self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;

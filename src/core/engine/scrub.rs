@@ -106,8 +106,8 @@ enum Sought {
     Whole(Unit),
     /// The same: it was read before, and was not.
     WholeAfterAll(Unit),
-    /// What the flush behind the one at this place says of it.
-    Names { generation: u64, index: usize },
+    /// What the flush behind the one at this place says of it; whether it was read before, and said nothing.
+    Names { generation: u64, index: usize, again: bool },
 }
 
 /// Bytes that are read at once, unless a flush is larger.
@@ -167,9 +167,14 @@ impl Scrub {
             }
         };
         let rotten = match what {
-            Sought::Names { generation, index } => {
-                live.names(generation, index, &bytes).into_iter().collect()
-            }
+            Sought::Names { generation, index, again } => match live.names(generation, index, &bytes) {
+                Err(NoHead) if !again => {
+                    self.name(generation, index, true, live, ids, out);
+                    Vec::new()
+                }
+                Err(NoHead) => live.unnamed(generation, index).into_iter().collect(),
+                Ok(rotten) => rotten.into_iter().collect(),
+            },
             Sought::Whole(unit) | Sought::WholeAfterAll(unit) if !live.still_has(&unit) => {
                 self.begin(Place { at: 0, ..unit.place });
                 Vec::new()
@@ -211,9 +216,7 @@ impl Scrub {
         while self.reading.is_none()
             && let Some((generation, index)) = self.unnamed.pop()
         {
-            if let Some(next) = live.behind(generation, index) {
-                self.ask(&next, Sought::Names { generation, index }, ids, out);
-            }
+            self.name(generation, index, false, live, ids, out);
         }
         if self.reading.is_some() || self.is_over {
             return;
@@ -239,6 +242,21 @@ impl Scrub {
             self.hasher = Hasher::default();
         }
         self.next = place;
+    }
+
+    /// Asks what the flush behind the one at this place says of it.
+    fn name(
+        &mut self,
+        generation: u64,
+        index: usize,
+        again: bool,
+        live: Live<'_>,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        if let Some(next) = live.behind(generation, index) {
+            self.ask(&next, Sought::Names { generation, index, again }, ids, out);
+        }
     }
 
     fn ask(
@@ -352,14 +370,22 @@ impl Live<'_> {
         })
     }
 
-    /// What the flush behind the one at this place of a segment, of which these are the bytes, says of it.
-    fn names(&self, generation: u64, index: usize, bytes: &Bytes) -> Option<Rotten> {
-        let contents = self.segment(Target::Segment(generation))?;
-        let from = contents.flushes[index].from;
-        let head = read_head(bytes, generation, contents.flushes[index + 1].from);
-        let lines = head.and_then(|head| head.previous_directory(bytes)).unwrap_or_default();
-        let lost = lines.iter().map(RecordName::of_line).collect();
-        Some(Rotten::Flush { generation, from, lost })
+    /// What the flush behind the one at this place of a segment, of which these are the bytes, says of it; nothing when
+    /// the segment is gone.
+    fn names(&self, generation: u64, index: usize, bytes: &Bytes) -> Result<Option<Rotten>, NoHead> {
+        let Some(mut rotten) = self.unnamed(generation, index) else { return Ok(None) };
+        let Some(next) = self.behind(generation, index) else { return Ok(Some(rotten)) };
+        let lines = read_head(bytes, generation, next.offset)?.previous_directory(bytes)?;
+        if let Rotten::Flush { lost, .. } = &mut rotten {
+            lost.extend(lines.iter().map(RecordName::of_line));
+        }
+        Ok(Some(rotten))
+    }
+
+    /// The flush at this place of a segment, of which nobody says what it held.
+    fn unnamed(&self, generation: u64, index: usize) -> Option<Rotten> {
+        let from = self.segment(Target::Segment(generation))?.flushes.get(index)?.from;
+        Some(Rotten::Flush { generation, from, lost: Vec::new() })
     }
 
     /// A copy of the manifest in force.

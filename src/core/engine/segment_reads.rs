@@ -48,14 +48,14 @@ struct Piece {
 pub(in crate::engine) struct ReadSpan {
     pub span: Span,
     pub bytes: Bytes,
-    /// Blocks that could not be read, by their offset in the segment; zeros are there instead.
+    /// Blocks that could not be read, by their offset in the file; zeros are there instead.
     pub unreadable: Vec<usize>,
 }
 
 impl Span {
-    /// All of a segment.
+    /// All of a segment, with what lies behind it where it may still grow.
     pub(in crate::engine) fn whole(meta: &SegmentMeta) -> Self {
-        Self { meta: *meta, from: 0, to: meta.bytes }
+        Self { meta: *meta, from: meta.from, to: meta.end.unwrap_or(meta.bytes) }
     }
 }
 

@@ -56,6 +56,11 @@ impl SavingSnapshot {
         Self { meta, body, awaited: id, written: false }
     }
 
+    /// Whether the file is still being made, by the operation with this id.
+    pub(in crate::engine) fn is_making_its_file(&self, id: DiskOpId) -> bool {
+        !self.written && id == self.awaited
+    }
+
     /// Takes a completion; the meta once all of it is durable.
     pub(in crate::engine) fn on_done(
         &mut self,

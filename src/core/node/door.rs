@@ -149,6 +149,8 @@ pub enum Answer {
     },
     /// Nothing was done: the queue is full, or the node is still recovering. Try again.
     Busy,
+    /// Nothing was done: no space is left on the primary's disk, or on those of so many backups that none may be left over.
+    Full,
     /// Nothing was done: this node holds no such group.
     UnknownGroup,
     /// Nothing was done: the command's body is too long.
@@ -162,6 +164,7 @@ notation_enum!(Answer {
     "committed" => Committed { op, outcome },
     "not-primary" => NotPrimary { view, primary },
     "busy" => Busy,
+    "full" => Full,
     "unknown-group" => UnknownGroup,
     "too-long" => TooLong { max },
 });

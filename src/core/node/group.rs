@@ -10,8 +10,8 @@ use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, Op, RequestNumber, Timestamp,
-    u64_of, usize_of,
+    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Quorums,
+    RequestNumber, Timestamp, u64_of, usize_of,
 };
 
 /// So long a replica may keep the floor down before it takes a snapshot that its own journal does not ask for.
@@ -84,11 +84,12 @@ impl<A: ChrApplication> Group<A> {
         &mut self,
         route: Route,
         request: Request,
+        is_full: bool,
         limits: &Limits,
         marks: &mut impl Marks,
     ) -> Option<Reply> {
         let command = request.command;
-        if let Some(answer) = self.answer_at_once(&command, limits, marks) {
+        if let Some(answer) = self.answer_at_once(&command, is_full, limits, marks) {
             return Some(self.reply(command.client, command.number, answer));
         }
         let before = self.waiting.insert(command.client, (command.number, route));
@@ -102,7 +103,13 @@ impl<A: ChrApplication> Group<A> {
     }
 
     /// The answer that can be given now; `None` when the command is to be queued.
-    fn answer_at_once(&self, command: &Command, limits: &Limits, marks: &mut impl Marks) -> Option<Answer> {
+    fn answer_at_once(
+        &self,
+        command: &Command,
+        is_full: bool,
+        limits: &Limits,
+        marks: &mut impl Marks,
+    ) -> Option<Answer> {
         if u64_of(command.body.as_slice().len()) > u64::from(limits.command_bytes_max) {
             return Some(Answer::TooLong { max: limits.command_bytes_max });
         }
@@ -114,11 +121,24 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::RetryAnswered);
             return Some(Answer::Committed { op, outcome });
         }
+        let is_waited_for =
+            self.waiting.get(&command.client).is_some_and(|(number, _)| *number == command.number);
+        if is_full && !is_waited_for {
+            marks.hit(Mark::RefusedFull);
+            return Some(Answer::Full);
+        }
         if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
             marks.hit(Mark::QueueFull);
             return Some(Answer::Busy);
         }
         None
+    }
+
+    /// Whether, of the voters that are not full, no quorum would be left.
+    pub(in crate::node) fn lacks_space(&self, is_full: impl Fn(NodeId) -> bool) -> bool {
+        let voters = &self.replica.init().voters;
+        let with_space = voters.iter().filter(|voter| !is_full(**voter)).count();
+        with_space < usize_of(u64::from(Quorums::of(voters.len()).replication()))
     }
 
     fn not_primary(&self) -> Answer {

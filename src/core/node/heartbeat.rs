@@ -22,11 +22,15 @@ pub struct Heartbeat {
     pub heard_incarnation: Incarnation,
     /// The receiver's highest beat that the sender heard, under that incarnation.
     pub heard_sequence: u64,
+    /// No space is left on the sender's disk.
+    pub full: bool,
     /// What changed since the last beat that the receiver is known to have heard.
     pub groups: Vec<GroupBeat>,
 }
 
-notation_struct!("beat" => Heartbeat { incarnation, sequence, heard_incarnation, heard_sequence, groups });
+notation_struct!("beat" => Heartbeat {
+    incarnation, sequence, heard_incarnation, heard_sequence, full, groups
+});
 
 /// What a node says of one group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -66,6 +70,8 @@ struct Pair {
     known: BTreeMap<GroupId, GroupBeat>,
     peer_incarnation: Incarnation,
     peer_sequence: u64,
+    /// No space is left on the peer's disk.
+    peer_is_full: bool,
 }
 
 /// What a beat that was heard means.
@@ -92,6 +98,11 @@ impl Heartbeats {
         self.pairs.keys().copied().collect()
     }
 
+    /// Whether no space was left on the disk of `peer` when it last said.
+    pub(in crate::node) fn is_full(&self, peer: NodeId) -> bool {
+        self.pairs.get(&peer).is_some_and(|pair| pair.peer_is_full)
+    }
+
     /// When the last beat of each peer came.
     pub(in crate::node) fn heard(&self) -> &BTreeMap<NodeId, Monotonic> {
         &self.heard
@@ -101,6 +112,7 @@ impl Heartbeats {
     pub(in crate::node) fn beat(
         &mut self,
         peer: NodeId,
+        full: bool,
         groups: impl Iterator<Item = GroupBeat>,
         marks: &mut impl Marks,
     ) -> Heartbeat {
@@ -118,6 +130,7 @@ impl Heartbeats {
             sequence: pair.sequence,
             heard_incarnation: pair.peer_incarnation,
             heard_sequence: pair.peer_sequence,
+            full,
             groups,
         }
     }
@@ -146,6 +159,7 @@ impl Heartbeats {
         }
         pair.peer_incarnation = beat.incarnation;
         pair.peer_sequence = beat.sequence;
+        pair.peer_is_full = beat.full;
         if beat.heard_incarnation == own {
             pair.acknowledge(beat.heard_sequence);
         } else {

@@ -144,7 +144,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Running(running) => (Phase::Running, running.incarnation),
             Life::Halted(incarnation) => (Phase::Halted, *incarnation),
         };
-        NodeStatus { phase, incarnation, groups: self.groups().iter().map(Group::status).collect() }
+        let full = self.engine.is_full();
+        NodeStatus { phase, incarnation, full, groups: self.groups().iter().map(Group::status).collect() }
     }
 
     /// What the node would tell an operator about one group, once it runs.
@@ -206,7 +207,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 if beats {
                     self.send_heartbeats(effects);
                     self.shorten_journal(effects);
-                    self.scrub(effects);
+                    self.keep_disk(effects);
                 }
                 if matches!(self.life, Life::Running(_)) {
                     self.pump(effects);
@@ -316,8 +317,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     effects.push(refused(&request, Answer::UnknownGroup));
                     return;
                 };
-                let reply =
-                    running.groups[index].request(route, request, &self.config.limits, &mut self.marks);
+                let me = self.config.node;
+                let is_full = |voter: NodeId| {
+                    if voter == me { self.engine.is_full() } else { running.heartbeats.is_full(voter) }
+                };
+                let is_full = is_full(me) || running.groups[index].lacks_space(is_full);
+                let limits = &self.config.limits;
+                let reply = running.groups[index].request(route, request, is_full, limits, &mut self.marks);
                 effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
             }
         }
@@ -346,7 +352,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Running { groups, heartbeats, .. } = running;
         for to in heartbeats.peers() {
             let shared = groups.iter().filter(|group| group.replica.init().voters.contains(&to));
-            let beat = heartbeats.beat(to, shared.map(Group::beat), &mut self.marks);
+            let beat = heartbeats.beat(to, self.engine.is_full(), shared.map(Group::beat), &mut self.marks);
             effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
         }
     }
@@ -386,8 +392,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.emit_disk_ops(effects);
     }
 
-    fn scrub(&mut self, effects: &mut Effects) {
+    /// Lets the engine see to its space, and scrub.
+    fn keep_disk(&mut self, effects: &mut Effects) {
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        if let Err(error) = self.engine.keep_space(self.now.monotonic, out) {
+            return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
+        }
         self.engine.scrub(self.now.monotonic, out);
         self.emit_disk_ops(effects);
     }

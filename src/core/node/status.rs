@@ -11,6 +11,8 @@ pub struct NodeStatus {
     pub phase: Phase,
     /// How many times it has started; 0 until its manifest was read.
     pub incarnation: Incarnation,
+    /// No space is left on its disk: its primaries take no new commands.
+    pub full: bool,
     /// Its replicas, ascending by group; empty until it runs.
     pub groups: Vec<GroupStatus>,
 }

@@ -120,12 +120,13 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
         saved,
     });
     let numbers = || numbers(|number| number);
-    (numbers(), numbers(), numbers(), numbers(), prop::collection::vec(group, 0..4)).prop_map(
-        |(incarnation, sequence, heard_incarnation, heard_sequence, groups)| Heartbeat {
+    (numbers(), numbers(), numbers(), numbers(), any::<bool>(), prop::collection::vec(group, 0..4)).prop_map(
+        |(incarnation, sequence, heard_incarnation, heard_sequence, full, groups)| Heartbeat {
             incarnation: Incarnation::new(incarnation),
             sequence,
             heard_incarnation: Incarnation::new(heard_incarnation),
             heard_sequence,
+            full,
             groups,
         },
     )
@@ -163,6 +164,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         (numbers(View::new), numbers(NodeId::new))
             .prop_map(|(view, primary)| Answer::NotPrimary { view, primary }),
         Just(Answer::Busy),
+        Just(Answer::Full),
         Just(Answer::UnknownGroup),
         any::<u32>().prop_map(|max| Answer::TooLong { max }),
     ];
@@ -175,6 +177,7 @@ fn files() -> impl Strategy<Value = FileId> {
         Just(FileId::Manifest),
         any::<u32>().prop_map(FileId::Segment),
         any::<u32>().prop_map(FileId::Snapshot),
+        Just(FileId::Reserve),
     ]
 }
 

@@ -52,6 +52,7 @@ marks! {
     EmptySegmentDropped => "engine: empty segment let go at a start",
     ManifestTorn => "engine: torn version of the manifest found",
     ManifestOlderWins => "engine: torn version of the manifest gives way to the one before",
+    SnapshotReadAgain => "engine: snapshot read once more",
     ManifestReadAgain => "engine: manifest read back once more",
     ManifestWrittenAgain => "engine: manifest written once more",
     // The engine: running.
@@ -66,6 +67,12 @@ marks! {
     ManifestBusy => "engine: manifest changes wait for those being written",
     SnapshotInForce => "engine: snapshot in force",
     PinnedByPromise => "engine: promise written again so that its segment can go",
+    WentOnBehind => "engine: journal goes on behind its end",
+    WentOnInSpare => "engine: journal goes on in an empty file",
+    ReserveUsedAtStart => "engine: reserve given back for a start",
+    WentOnWithoutRoom => "engine: journal goes on with no room left",
+    DiskFull => "engine: no space is left",
+    DiskFullNoMore => "engine: there is space again",
     ScrubPassOver => "engine: scrub has read everything once more",
     ScrubFound => "engine: scrub found what rotted",
     // VSR: start.
@@ -136,6 +143,7 @@ marks! {
     // The node.
     BusyRecovering => "node: request refused while the disk is read",
     QueueFull => "node: request refused, the queue is full",
+    RefusedFull => "node: request refused, no space is left",
     NotPrimary => "node: request turned away, another leads",
     RetryAnswered => "node: retry answered from its session",
     RetryUnderWay => "node: retry of a request under way",

@@ -4,6 +4,7 @@ mod journal;
 mod layouts;
 mod rot;
 mod scrub;
+mod space;
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
