@@ -1,5 +1,6 @@
 //! From a start to a running engine: read everything, then record that it was read.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::ToString;
@@ -93,7 +94,7 @@ struct ReadingSegments {
 #[derive(Clone, Debug)]
 enum ReadingJournal {
     Once(LogReader),
-    Again(SecondReads),
+    Again(Box<SecondReads>),
 }
 
 /// There is no room in the files that there are.
@@ -227,7 +228,7 @@ impl Opening {
                 return Ok(());
             }
             let mut again = match reading.journal {
-                ReadingJournal::Once(reader) => SecondReads::new(reader),
+                ReadingJournal::Once(reader) => Box::new(SecondReads::new(reader)),
                 ReadingJournal::Again(again) => again,
             };
             match again.next(out.marks) {
