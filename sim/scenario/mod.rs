@@ -30,7 +30,7 @@ mod value;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
+use chronon_core::types::{ClusterId, GroupId, GroupInit, Mark, NodeId};
 use toml::Spanned;
 
 use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
@@ -53,7 +53,7 @@ pub struct Scenario {
 }
 
 /// What a run must have had, beside breaking no invariant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Expect {
     committed_min: u64,
     view_changes_min: u64,
@@ -63,6 +63,8 @@ struct Expect {
     rotted_min: u64,
     /// Whether it ends in a stall, beyond the fault budget.
     stall: bool,
+    /// Paths that a node must have taken.
+    marks: Vec<&'static str>,
 }
 
 impl Scenario {
@@ -102,6 +104,7 @@ impl Scenario {
             repeated_min: file.expect.repeated_min.unwrap_or(0),
             rotted_min: file.expect.rotted_min.unwrap_or(0),
             stall: file.expect.stall,
+            marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
         };
         Ok(Self { name: file.name, config, expect })
     }
@@ -125,11 +128,24 @@ impl Scenario {
             let (found, most) = (tally.view_changes, self.expect.view_changes_max);
             missing = Some(format!("{found} view changes; the scenario expects at most {most}"));
         }
+        let is_reached = |text: &&str| report.marks.reached().any(|(mark, _)| mark.text() == *text);
+        if let Some(text) = self.expect.marks.iter().find(|text| !is_reached(text)) {
+            missing.get_or_insert(format!("no node came by `{text}`, which the scenario expects"));
+        }
         if report.cause.is_none() {
             report.cause = missing.map(|what| Cause::Unexpected { what });
         }
         report
     }
+}
+
+/// The text of a mark, if there is one that has it.
+fn mark(text: &Spanned<String>) -> Result<&'static str, Located> {
+    let known = Mark::ALL.iter().find(|mark| mark.text() == text.get_ref());
+    known.map(|mark| mark.text()).ok_or_else(|| {
+        let what = format!("there is no mark `{}`; `chronon-sim list` names them", text.get_ref());
+        Located::at(text.span(), what)
+    })
 }
 
 /// Whether clients may ask as much as is waited for.

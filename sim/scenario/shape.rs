@@ -109,6 +109,8 @@ pub(super) struct ExpectShape {
     pub(super) rotted_min: Option<u64>,
     #[serde(default)]
     pub(super) stall: bool,
+    #[serde(default)]
+    pub(super) marks: Vec<Spanned<String>>,
 }
 
 impl ClusterShape {

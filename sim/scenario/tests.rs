@@ -2,7 +2,10 @@ use super::{Scenario, text_of};
 use crate::config::WorldConfig;
 use crate::net::{Endpoint, MessageKind};
 use crate::plan::FaultKind;
+use crate::run::Simulation;
 use crate::time::SECOND;
+use crate::workload::BuiltinWorkload;
+use chronon_core::builtin::Builtin;
 use chronon_core::types::NodeId;
 
 const HEAD: &str = "name = \"a test\"\nlength = \"20s\"\n\n[cluster]\nnodes = 3\n";
@@ -105,6 +108,21 @@ fn an_unknown_key_is_named_with_its_place_and_a_hint() {
     let error = refuse("name = \"a\"\nlength = \"1s\"\n[cluster]\nnods = 3\n");
     assert!(error.starts_with("a.toml:4:1: unknown field `nods`"), "{error}");
     assert!(error.contains("did you mean `nodes`?") && error.contains("\n  nods = 3\n"), "{error}");
+}
+
+#[test]
+fn a_mark_that_no_node_came_by_fails_a_run_and_one_that_there_is_not_is_refused() {
+    let expecting = |mark: &str| format!("[[group]]\nkind = \"register\"\n[expect]\nmarks = [\"{mark}\"]\n");
+    let run = |mark| {
+        let scenario = parse(&expecting(mark));
+        let report = Simulation::new(Builtin, BuiltinWorkload::default()).run(scenario.config.clone(), None);
+        scenario.judge(report).cause.map(|cause| cause.to_string())
+    };
+    assert_eq!(run("engine: idle journal notes its last barrier"), None);
+    let missed = run("engine: no space is left").expect("the disk was never full");
+    assert!(missed.contains("no node came by `engine: no space is left`"), "{missed}");
+    let error = refuse(&format!("{HEAD}{}", expecting("engine: nonsense")));
+    assert!(error.starts_with("a.toml:9:10: there is no mark `engine: nonsense`"), "{error}");
 }
 
 #[test]
