@@ -1,5 +1,7 @@
 //! What the fuzz targets do with an input, so that it can be done without a fuzzer as well.
 
+mod disk;
+
 use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use chronon_core::codec::frame::read_frame;
 use chronon_core::codec::{decode, encode, wire};
 use chronon_core::node::{Message, Reply, Request};
 use chronon_core::types::{Entry, EntryHeader};
+pub use disk::{directories, snapshots};
 
 /// A stream from a peer or a client: frames are cut from it until it is wrong or too short, and each body is read as
 /// everything that a body can be.
