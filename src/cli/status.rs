@@ -37,7 +37,10 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<Answer> {
 }
 
 fn rows(report: &StatusReport, table: &mut Table) {
-    let state = if report.ready { "ready".to_owned() } else { format!("{}, not ready", report.phase) };
+    let mut state = if report.ready { "ready".to_owned() } else { format!("{}, not ready", report.phase) };
+    if report.full {
+        state.push_str(", no space left");
+    }
     if report.groups.is_empty() {
         table.add_row([report.node.to_string(), state.clone()]);
     }

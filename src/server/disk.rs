@@ -178,9 +178,15 @@ impl DataDirectory {
         Some(ReadFile { bytes: buffer.into_bytes().slice(..bytes), unreadable })
     }
 
-    /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched.
+    /// Makes `file` exist with `bytes` zeros, durably. Until all of that is true, what was there before is untouched. A file
+    /// that is to be empty is cut where it lies: on a full disk there is no space for another one, however short.
     pub(super) fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         let path = self.path_of(file);
+        if bytes == 0 && path.exists() {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(0)?;
+            return file.sync_all();
+        }
         let unfinished = path.with_extension("unfinished");
         let result = write_zeros(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, &path));
         if let Err(error) = result {

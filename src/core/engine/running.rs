@@ -98,10 +98,15 @@ impl Running {
         writer: LogWriter,
         recycled: Vec<SegmentMeta>,
     ) -> Self {
+        let mut space = Space::default();
+        if manifest.body().reserve == 0 {
+            // A process may have died before it gave back what the manifest had let go of.
+            space.let_go(FileId::Reserve);
+        }
         Self {
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             rotten_snapshots: BTreeSet::new(),
-            space: Space::default(),
+            space,
             config,
             manifest,
             journal,
@@ -377,7 +382,10 @@ impl Running {
             out.marks.hit(Mark::SegmentRecycled);
             return;
         }
-        if !self.space.may_allocate() {
+        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything.
+        let snapshots_first =
+            self.space.is_full() && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
+        if !self.space.may_allocate() || snapshots_first {
             return;
         }
         let slot = self.manifest.body().free_segment_slot();

@@ -32,7 +32,7 @@ enum Sizing {
     /// The reserve gets this long.
     Reserve(u64),
     /// A file is cut to nothing.
-    Nothing,
+    Nothing(FileId),
 }
 
 /// What a completion meant to the space there is.
@@ -103,10 +103,10 @@ impl Space {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        if self.on_its_way.is_none()
+        if self.may_allocate()
             && let Some(file) = self.unused.pop()
         {
-            self.size(file, 0, Sizing::Nothing, ids(), out);
+            self.size(file, 0, Sizing::Nothing(file), ids(), out);
         }
     }
 
@@ -126,7 +126,12 @@ impl Space {
             self.on_its_way.take_if(|(id, _)| *id == done.id && done.outcome != DiskOutcome::Failed);
         match (done_with, &done.outcome) {
             (None, _) => SpaceEvent::NotMine,
-            (Some(_), DiskOutcome::Full) => {
+            (Some((_, Sizing::Nothing(file))), DiskOutcome::Full) => {
+                self.let_go(file);
+                self.waits = true;
+                SpaceEvent::Step
+            }
+            (Some((_, Sizing::Reserve(_))), DiskOutcome::Full) => {
                 // Whoever needs space more may still find some.
                 let waits = self.waits;
                 self.found_none(marks);
@@ -134,7 +139,7 @@ impl Space {
                 SpaceEvent::Step
             }
             (Some((_, Sizing::Reserve(bytes))), _) => SpaceEvent::ReserveMade(bytes),
-            (Some((_, Sizing::Nothing)), _) => {
+            (Some((_, Sizing::Nothing(_))), _) => {
                 self.waits = false;
                 SpaceEvent::Step
             }
