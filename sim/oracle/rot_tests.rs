@@ -9,7 +9,7 @@ use chronon_core::node::{
 use chronon_core::types::{Blob, EntryHeader, GroupId, NodeId, Now, Op, View};
 
 use super::replication_tests::{FILE, init, real_writes};
-use super::{FailStop, Observed, Oracle, Replication, Stall, Violation};
+use super::{FailStop, Observed, Oracle, Replication, RotRepaired, Stall, Violation};
 use crate::journal::{self, EntryRecord, Proven, RecordKind};
 use crate::time::WorldTime;
 
@@ -130,6 +130,37 @@ fn a_stall_for_want_of_an_entry_that_somebody_has_is_told() {
     see(&mut oracle, &Observed::Start { node: NODE, boot: 2 });
     assert_eq!(stalled(2, &[], &mut oracle), [""; 0], "nobody has it any more");
     assert_eq!(stalled(3, &[], &mut oracle), ["Heals"], "op 3 rotted nowhere");
+}
+
+#[test]
+fn who_reads_rot_twice_and_does_not_write_it_again_is_told() {
+    let (_, writes) = written();
+    let (offset, flush, entry) = flush_of(2, &writes);
+    let told = |outcomes: &[DiskOutcome], writes_again: bool, ends: u64| {
+        let mut oracle = RotRepaired::default();
+        let harmed = entry.at..entry.at + 1;
+        see(&mut oracle, &Observed::Rot { node: NODE, file: FILE, offset, flush: &flush, harmed });
+        for (id, outcome) in (1..).map(DiskOpId).zip(outcomes) {
+            // Of more than the flush: a read that fails does not tell which part of it cannot be read.
+            let op = DiskOp::Read { id, file: FILE, offset: 0, bytes: 1 << 20 };
+            see(&mut oracle, &Observed::DiskSubmitted { node: NODE, op: &op });
+            let done = DiskDone { id, outcome: outcome.clone() };
+            see(&mut oracle, &Observed::DiskCompleted { node: NODE, done: &done });
+        }
+        if writes_again {
+            let op = DiskOp::Write { id: DiskOpId(9), file: FILE, offset, data: Blob(flush.clone()) };
+            see(&mut oracle, &Observed::DiskSubmitted { node: NODE, op: &op });
+        }
+        let mut found = Vec::new();
+        oracle.observe(WorldTime::from_nanos(ends), &Observed::End, &mut found);
+        found.iter().map(|Violation { invariant, .. }| *invariant).collect::<Vec<_>>()
+    };
+    let (read, failed) = (DiskOutcome::Read(Blob::default()), DiskOutcome::Failed);
+    assert_eq!(told(&[read.clone(), read.clone()], false, 5_000_000_000), ["RotRepaired"]);
+    assert_eq!(told(&[read.clone(), read.clone()], true, 5_000_000_000), [""; 0], "it was written again");
+    assert_eq!(told(&[read.clone(), read.clone()], false, 1_000_000_000), [""; 0], "it may still do so");
+    assert_eq!(told(std::slice::from_ref(&read), false, 5_000_000_000), [""; 0], "a read may lie");
+    assert_eq!(told(&[read, failed], false, 5_000_000_000), [""; 0], "nobody knows what could not be read");
 }
 
 #[test]

@@ -37,6 +37,8 @@ struct Rotten {
     op: u64,
     file: FileId,
     place: Range<u64>,
+    /// Where its flush lies.
+    flush: Range<u64>,
     /// How often it was read since, and when last.
     reads: u32,
     read_at: WorldTime,
@@ -62,7 +64,8 @@ impl Disk {
             if payload.start < harmed.end && harmed.start < payload.end {
                 let place = offset + payload.start as u64..offset + payload.end as u64;
                 let (group, op, read_at) = (record.group, entry.op, WorldTime::ZERO);
-                self.rotten.push(Rotten { group, op, file, place, reads: 0, read_at });
+                let flush = offset..offset + data.len() as u64;
+                self.rotten.push(Rotten { group, op, file, place, flush, reads: 0, read_at });
             }
         }
     }
@@ -93,11 +96,16 @@ impl Disk {
 
     fn completed(&mut self, at: WorldTime, done: &DiskDone) {
         let Some((file, place)) = self.reads.remove(&done.id) else { return };
-        if !matches!(done.outcome, DiskOutcome::Read(_) | DiskOutcome::Failed) {
-            return;
-        }
-        for rotten in &mut self.rotten {
-            if rotten.file == file && place.start <= rotten.place.start && rotten.place.end <= place.end {
+        let holds =
+            |place: &Range<u64>, part: &Range<u64>| place.start <= part.start && part.end <= place.end;
+        for rotten in self.rotten.iter_mut().filter(|rotten| rotten.file == file) {
+            // One that fails does not tell which of several flushes cannot be read.
+            let tells = match done.outcome {
+                DiskOutcome::Read(_) => true,
+                DiskOutcome::Failed => holds(&rotten.flush, &place),
+                DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full => false,
+            };
+            if tells && holds(&place, &rotten.place) {
                 rotten.reads += 1;
                 rotten.read_at = at;
             }

@@ -206,7 +206,8 @@ impl DiskShadow {
         }
     }
 
-    /// A process that has read the disk has applied everything up to `op`: what of it rotted is in its snapshot.
+    /// A process that has read the disk found a snapshot that covers everything up to `op`: what of it rotted is not missed.
+    /// What it has applied beyond that may have rotted after it was read.
     pub(super) fn cover(&mut self, group: GroupId, op: u64) {
         let log = self.logs.get_mut(group);
         let entries = log.into_iter().flat_map(|log| &mut log.entries);

@@ -155,6 +155,11 @@ impl Journal {
         self.has_room_in_flight() && !self.blocked
     }
 
+    /// Whether the next flush waits for a spare segment.
+    pub(in crate::engine) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// When the idle journal wants its barrier mark.
     pub(in crate::engine) fn mark_due(&self) -> Option<Monotonic> {
         self.idle_since.filter(|_| !self.blocked).map(|since| since.after(self.config.idle_mark_after))

@@ -382,9 +382,10 @@ impl Running {
             out.marks.hit(Mark::SegmentRecycled);
             return;
         }
-        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything.
-        let snapshots_first =
-            self.space.is_full() && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
+        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything. But
+        // nothing can be saved that waits for the journal.
+        let goes_on = self.space.is_full() && !self.journal.is_blocked();
+        let snapshots_first = goes_on && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
         if !self.space.may_allocate() || snapshots_first {
             return;
         }

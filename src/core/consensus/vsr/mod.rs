@@ -175,6 +175,8 @@ impl VsrNode {
         let (view, log_view) =
             if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
+        let mut saved = vec![Op::GENESIS; voters];
+        saved[me] = snapshot.op();
         let mut replica = Self {
             me,
             quorums: Quorums::of(voters),
@@ -182,7 +184,7 @@ impl VsrNode {
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
-            saved: vec![Op::GENESIS; voters],
+            saved,
             log: recovered.log,
             commit: recovered.commit,
             applied: snapshot.op(),
@@ -414,8 +416,12 @@ impl VsrNode {
         if durable { self.log.header(self.applied).copied() } else { None }
     }
 
-    /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way.
+    /// Writes the promise again, so that the record of the present one need not be kept; not while one is on its way, nor
+    /// in a view change: the headers that were told there may not be those of the log any more, and stay as they are.
     pub fn renew_promise(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        if matches!(self.status, Status::ViewChange(_)) {
+            return;
+        }
         if self.durable == (self.view, self.log_view) && !self.writes.iter().any(Write::is_promise) {
             turn.marks.hit(Mark::PinnedByPromise);
             self.promise(turn, None);
