@@ -46,6 +46,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let machine = &mut self.machines[index];
             machine.live_on();
             machine.stalled_until = WorldTime::ZERO;
+            machine.disk.fill(None);
             if machine.process.is_none() {
                 let soon =
                     self.randomness.draw(Purpose::Config, machine.node.get(), &[1]).below(100 * MILLISECOND);
