@@ -139,6 +139,7 @@ impl WorldConfig {
         let faults_ns = draw.between(60 * SECOND, 75 * SECOND);
         let (count, clients) = draw_clients(&mut draw, group_count, faults_ns);
         let (mut engine, limits) = (draw_engine(&mut draw), draw_limits(&mut draw));
+        draw_snapshots(&mut engine, &mut randomness.draw(Purpose::Config, 0, &[SNAPSHOTS]));
         // Some journals write as little at once as the bounds allow, so that one step's records take several flushes.
         if randomness.draw(Purpose::Config, 0, &[FLUSH]).below(4) == 0 {
             engine.flush_bytes_max = flush_bytes_least(&limits) as u32;
@@ -221,6 +222,13 @@ fn draw_engine(draw: &mut Draw) -> EngineConfig {
     }
 }
 
+/// In half of the clusters who lags is left behind soon. States are small, and so are chunks.
+fn draw_snapshots(engine: &mut EngineConfig, draw: &mut Draw) {
+    let spare = if draw.coin() { draw.between(0, 2) } else { draw.between(4, 40) };
+    engine.sealed_segments_max = engine.sealed_segments_target + spare as u32;
+    engine.snapshot_chunk_bytes = *draw.pick(&[4 << 10, 4 << 10, 8 << 10, 64 << 10]);
+}
+
 fn draw_limits(draw: &mut Draw) -> Limits {
     Limits {
         pipeline_entries_max: *draw.pick(&[1, 2, 4, 8, 16, 32]),
@@ -276,6 +284,8 @@ fn draw_clocks(draw: &mut Draw) -> ClockModel {
 
 /// Keys the draw of how long allocations take.
 const ALLOCATION: u64 = 1;
+/// Keys the draw of what becomes of snapshots.
+const SNAPSHOTS: u64 = 4;
 /// Keys the draw of how much a flush holds.
 const FLUSH: u64 = 2;
 /// Keys the draw of whether the run goes beyond its fault budget.

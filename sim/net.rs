@@ -70,8 +70,14 @@ pub enum MessageKind {
     StartView,
     /// A question for entries.
     RequestEntries,
+    /// Entries asked for are in a snapshot alone.
+    Covered,
     /// Entries that were asked for.
     Entries,
+    /// A question for a snapshot.
+    AskSnapshot,
+    /// A chunk of a snapshot.
+    Chunk,
     /// A client's request.
     Request,
     /// The answer to it.
@@ -80,7 +86,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// Every kind and its word.
-    pub const WORDS: [(Self, &'static str); 10] = [
+    pub const WORDS: [(Self, &'static str); 13] = [
         (Self::Heartbeat, "heartbeat"),
         (Self::Prepare, "prepare"),
         (Self::PrepareOk, "prepare-ok"),
@@ -88,7 +94,10 @@ impl MessageKind {
         (Self::DoViewChange, "do-view-change"),
         (Self::StartView, "start-view"),
         (Self::RequestEntries, "request-entries"),
+        (Self::Covered, "covered"),
         (Self::Entries, "entries"),
+        (Self::AskSnapshot, "ask"),
+        (Self::Chunk, "chunk"),
         (Self::Request, "request"),
         (Self::Reply, "reply"),
     ];
@@ -101,7 +110,7 @@ pub struct Subject {
     pub kind: MessageKind,
     /// Its group; zero in a heartbeat.
     pub group: u32,
-    /// Its view, or the low half of the client's id.
+    /// Its view, the index of a chunk, or the low half of the client's id.
     pub view: u64,
     /// Its op, its request number, or a heartbeat's sequence.
     pub op: u64,
@@ -116,6 +125,16 @@ impl Subject {
             Message::Heartbeat(beat) => {
                 let view = beat.incarnation.get();
                 Self { kind: MessageKind::Heartbeat, group: 0, view, op: beat.sequence, bytes: 0 }
+            }
+            Message::AskSnapshot(ask) => {
+                let view = ask.chunks.first().copied().map_or(0, u64::from);
+                let (group, op) = (ask.group.get(), ask.at_least.get());
+                Self { kind: MessageKind::AskSnapshot, group, view, op, bytes: 0 }
+            }
+            Message::Chunk(chunk) => {
+                let (group, view, op) = (chunk.group.get(), u64::from(chunk.index), chunk.name.op.get());
+                let bytes = chunk.bytes.as_slice().len() as u64;
+                Self { kind: MessageKind::Chunk, group, view, op, bytes }
             }
             Message::Group { group, body } => Self { group: group.get(), ..Self::of_body(body) },
         }
@@ -133,6 +152,7 @@ impl Subject {
                 (Kind::DoViewChange, message.view.get(), message.commit.get(), 0)
             }
             VsrMessage::StartView { view, commit, .. } => (Kind::StartView, view.get(), commit.get(), 0),
+            VsrMessage::Covered { to } => (Kind::Covered, 0, to.get(), 0),
             VsrMessage::RequestEntries { from, to } => (Kind::RequestEntries, from.get(), to.get(), 0),
             VsrMessage::Entries { log_view, entries, .. } => {
                 let first = entries.first().map_or(0, |entry| entry.op().get());

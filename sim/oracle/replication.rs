@@ -78,7 +78,13 @@ impl Replication {
                         self.broken.extend(judged.err().map(|broken| broken.of(reply.group)));
                     }
                 }
-                Effect::Disk(_) | Effect::Halt(_) => {}
+                Effect::Send { message: Message::AskSnapshot(_), .. } | Effect::Disk(_) | Effect::Halt(_) => {
+                }
+                Effect::Send { message: Message::Chunk(chunk), .. } => {
+                    let op = chunk.name.op.get();
+                    let known = self.groups.get(chunk.group).map_or(Ok(()), |facts| facts.group.known(op));
+                    self.broken.extend(known.err().map(|broken| broken.of(chunk.group)));
+                }
             }
         }
     }
@@ -131,6 +137,8 @@ impl Replication {
     fn judge_status(&mut self, node: NodeId, status: &GroupStatus) {
         let Some(facts) = self.groups.get_mut(status.group) else { return };
         self.log_view += 1;
+        let committed = |op| facts.group.committed(op);
+        self.disks.or_default(node).save(status.group, status.saved.get(), committed);
         let judged = facts.wishes.show(node, status.view.get());
         self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
         let normal = status.role != Role::ViewChange;
@@ -256,6 +264,7 @@ impl Facts {
                 self.group.start(node, view.get(), headers)
             }
             VsrMessage::DoViewChange(message) => self.group.known(message.commit.get()),
+            VsrMessage::Covered { to } => self.group.known(to.get()),
             VsrMessage::Entries { commit, entries, .. } => {
                 self.claims(*commit)?;
                 let mut told = entries.iter().filter(|entry| commit.covers(entry.op()));

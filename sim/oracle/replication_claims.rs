@@ -73,6 +73,7 @@ pub(super) fn judge(
             Err(early(&format!("entries under log view {log_view}"), promised))
         }
         VsrMessage::StartViewChange { .. }
+        | VsrMessage::Covered { .. }
         | VsrMessage::Entries { .. }
         | VsrMessage::RequestEntries { .. } => Ok(()),
     }

@@ -121,6 +121,11 @@ impl Group {
         self.committed.get(usize::try_from(op.checked_sub(1)?).ok()?)
     }
 
+    /// The hash of the entry that was committed at `op`.
+    pub(super) fn committed(&self, op: u64) -> Option<Hash> {
+        if op == 0 { Some(self.genesis) } else { self.at(op).map(|committed| committed.hash) }
+    }
+
     fn place(&self, node: NodeId) -> Option<usize> {
         self.voters.iter().position(|voter| *voter == node)
     }

@@ -89,6 +89,8 @@ pub(super) struct DurableLog {
     entries: Vec<Option<Durable>>,
     /// No op up to this one is missing.
     whole_to: u64,
+    /// A snapshot in force covers it up to here.
+    saved: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -206,14 +208,30 @@ impl DiskShadow {
         }
     }
 
-    /// A process that has read the disk found a snapshot that covers everything up to `op`: what of it rotted is not missed.
-    /// What it has applied beyond that may have rotted after it was read.
+    /// A snapshot in force covers everything up to `op`: what of it rotted is not missed.
     pub(super) fn cover(&mut self, group: GroupId, op: u64) {
         let log = self.logs.get_mut(group);
         let entries = log.into_iter().flat_map(|log| &mut log.entries);
         for entry in entries.take(usize::try_from(op).unwrap_or(usize::MAX)).flatten() {
             entry.harm = Harm::None;
         }
+    }
+
+    /// A snapshot in force covers everything up to `op`, be it this node's own or one that it got from a peer: what was
+    /// committed there is durable, with a record or without. Records of other entries that lie there do not count any more.
+    pub(super) fn save(&mut self, group: GroupId, op: u64, committed: impl Fn(u64) -> Option<Hash>) {
+        if op <= self.logs.get(group).map_or(0, |log| log.saved) {
+            return;
+        }
+        let log = self.logs.or_default(group);
+        for covered in log.saved + 1..=op {
+            let (Some(parent), Some(hash)) = (committed(covered - 1), committed(covered)) else { break };
+            if log.entry(covered).is_none_or(|entry| entry.hash != hash) {
+                log.put(covered, Durable { hash, parent, ordinal: 0, harm: Harm::None });
+            }
+        }
+        log.saved = op;
+        self.cover(group, op);
     }
 
     /// A disk operation is submitted; the flush that it writes, if it writes one.

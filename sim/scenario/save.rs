@@ -83,6 +83,8 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
     put(f, "flush_bytes_max", engine.flush_bytes_max, u.flush_bytes_max, plain)?;
     put(f, "flushes_in_flight", engine.flushes_in_flight_max, u.flushes_in_flight_max, plain)?;
     put(f, "sealed_segments", engine.sealed_segments_target, u.sealed_segments_target, plain)?;
+    put(f, "sealed_segments_max", engine.sealed_segments_max, u.sealed_segments_max, plain)?;
+    put(f, "snapshot_chunk_bytes", engine.snapshot_chunk_bytes, u.snapshot_chunk_bytes, plain)?;
     put(f, "idle_mark", engine.idle_mark_after.as_nanos(), u.idle_mark_after.as_nanos(), span)?;
     put(f, "scrub_every", engine.scrub_every.as_nanos(), u.scrub_every.as_nanos(), span)?;
     put(f, "scrub_bytes", engine.scrub_bytes_per_second, u.scrub_bytes_per_second, plain)?;

@@ -52,6 +52,8 @@ pub(super) struct ClusterShape {
     flush_bytes_max: Option<u32>,
     flushes_in_flight: Option<Count>,
     sealed_segments: Option<u32>,
+    sealed_segments_max: Option<u32>,
+    snapshot_chunk_bytes: Option<u32>,
     idle_mark: Option<Ns>,
     scrub_every: Option<Ns>,
     scrub_bytes: Option<u64>,
@@ -142,6 +144,8 @@ impl ClusterShape {
         put(&mut config.engine.flush_bytes_max, self.flush_bytes_max);
         put(&mut config.engine.flushes_in_flight_max, self.flushes_in_flight.map(Count::get));
         put(&mut config.engine.sealed_segments_target, self.sealed_segments);
+        put(&mut config.engine.sealed_segments_max, self.sealed_segments_max);
+        put(&mut config.engine.snapshot_chunk_bytes, self.snapshot_chunk_bytes);
         put(&mut config.engine.idle_mark_after, self.idle_mark.map(Ns::nanos));
         put(&mut config.engine.scrub_every, self.scrub_every.map(Ns::nanos));
         put(&mut config.engine.scrub_bytes_per_second, self.scrub_bytes);

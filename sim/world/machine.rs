@@ -240,7 +240,8 @@ impl<A: ChrApplication> Process<A> {
             }
             return;
         }
-        if self.status.phase == Phase::Running && self.refresh_replicas(changed) {
+        let all_are_known = self.status.phase == Phase::Running && self.status.waiting.is_empty();
+        if all_are_known && self.refresh_replicas(changed) {
             return;
         }
         let status = self.node.status();

@@ -117,8 +117,14 @@ impl LoneEngine {
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
             match self.engine.on_done(now, done, out)? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
-                // Nobody lets it scrub.
-                Some(EngineEvent::Durable(_) | EngineEvent::Rotten(_)) | None => {}
+                // Nobody lets it scrub, and it has no peers.
+                Some(
+                    EngineEvent::Durable(_)
+                    | EngineEvent::Rotten(_)
+                    | EngineEvent::Chunk { .. }
+                    | EngineEvent::Received { .. },
+                )
+                | None => {}
             }
         }
         self.let_go()?;

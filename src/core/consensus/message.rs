@@ -52,6 +52,11 @@ pub enum VsrMessage {
         /// Last op asked for.
         to: Op,
     },
+    /// Some of the entries asked for are gone here: a snapshot of mine covers them.
+    Covered {
+        /// Up to here nothing is left but the snapshot; all of it is committed.
+        to: Op,
+    },
     /// Entries asked for, ascending, as many as the limits allow.
     Entries {
         /// The sender's log view: within it, the entries are a prefix of its primary's log.
@@ -70,6 +75,7 @@ notation_enum!(VsrMessage {
     "do-view-change" => DoViewChange(message),
     "start-view" => StartView { view, commit, headers },
     "request-entries" => RequestEntries { from, to },
+    "covered" => Covered { to },
     "entries" => Entries { log_view, commit, entries },
 });
 

@@ -12,7 +12,8 @@
 //! | `propose` | a payload for the next entry, on the primary alone |
 //!
 //! What it stages with the journal's writer waits for `on_durable`; what claims durability is sent from there. What it
-//! has committed is handed out entry by entry, in order (`next_to_apply`).
+//! has committed is handed out entry by entry, in order (`next_to_apply`); what peers only have in a snapshot is named
+//! (`outrun`), and comes as a whole (`install`).
 //!
 //! The contract speaks VSR's words. To a second protocol, Raft, they will be:
 //!
@@ -25,6 +26,7 @@
 //! | `DoViewChange`, quorum of them | RequestVote and its response: there the log stays where it is, and the votes move |
 //! | `StartView` | the first AppendEntries of a term, with the no-op |
 //! | `RequestEntries`, `Entries` | AppendEntries after a conflict hint |
+//! | `Covered`, and the snapshot that the nodes then pass on | InstallSnapshot |
 //! | heartbeat of the node pair | AppendEntries without entries |
 
 mod config;

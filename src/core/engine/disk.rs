@@ -26,7 +26,7 @@ notation_enum!(FileId {
 });
 
 /// Ties a completion to its operation. Never used twice between two starts of a node.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct DiskOpId(pub u64);
 
 impl Notation for DiskOpId {

@@ -7,6 +7,7 @@ use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::disk::BLOCK_BYTES;
 use crate::engine::flush::COMMIT_BYTES;
 use crate::engine::footer::footer_bytes;
+use crate::engine::snapshot_file::CHUNK_BYTES_MAX;
 use crate::types::{ClusterId, GroupInit, GroupInitError, Nanos, NodeId, u64_of};
 
 /// Bounds and paces of the engine.
@@ -20,6 +21,11 @@ pub struct EngineConfig {
     pub flushes_in_flight_max: u32,
     /// Sealed segments to keep; beyond that, snapshots are taken so that the oldest can be freed.
     pub sealed_segments_target: u32,
+    /// Sealed segments to keep at most: beyond that, voters that lag behind do not keep the oldest from being freed. They
+    /// get a snapshot instead.
+    pub sealed_segments_max: u32,
+    /// Bytes of a chunk of a snapshot; a multiple of the block.
+    pub snapshot_chunk_bytes: u32,
     /// How long the journal must have been idle before a barrier mark is written.
     pub idle_mark_after: Nanos,
     /// How often the scrub reads everything, so that what rots is found while others still have it.
@@ -35,6 +41,8 @@ impl Default for EngineConfig {
             flush_bytes_max: 4 << 20,
             flushes_in_flight_max: 1,
             sealed_segments_target: 3,
+            sealed_segments_max: 8,
+            snapshot_chunk_bytes: 1 << 20,
             idle_mark_after: Nanos::from_millis(20),
             scrub_every: Nanos::from_millis(3_600_000),
             scrub_bytes_per_second: 4 << 20,
@@ -88,6 +96,14 @@ pub enum FormatError {
         /// The least that works.
         least: u64,
     },
+    /// Chunks of snapshots are not blocks, or too long for a message.
+    #[error(
+        "snapshot_chunk_bytes is {bytes}; it must be a multiple of {BLOCK_BYTES} and at most {CHUNK_BYTES_MAX}"
+    )]
+    Chunk {
+        /// What was asked for.
+        bytes: u32,
+    },
 }
 
 impl Identity {
@@ -114,11 +130,17 @@ impl EngineConfig {
     /// Checks the bounds against each other, on a node with `groups` groups.
     ///
     /// # Errors
-    /// [`FormatError::Segment`] when the largest flush would not fit a segment.
+    /// [`FormatError::Segment`] when the largest flush would not fit a segment; [`FormatError::Chunk`].
     pub fn validate(&self, groups: usize) -> Result<(), FormatError> {
         let least = self.segment_bytes_least(groups);
         if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(u64_of(BLOCK_BYTES)) {
             return Err(FormatError::Segment { segment_bytes: self.segment_bytes, least });
+        }
+        let bytes = self.snapshot_chunk_bytes;
+        if !(1..=CHUNK_BYTES_MAX).contains(&u64::from(bytes))
+            || !u64::from(bytes).is_multiple_of(u64_of(BLOCK_BYTES))
+        {
+            return Err(FormatError::Chunk { bytes });
         }
         Ok(())
     }

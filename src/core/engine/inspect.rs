@@ -13,7 +13,7 @@ use crate::engine::log_reader::LogReader;
 use crate::engine::manifest::{Manifest, places};
 use crate::engine::recovered_log::RecoveredLog;
 use crate::engine::segment_reads::Span;
-use crate::types::{GroupId, Hash, Incarnation, NoMarks, Op, usize_of};
+use crate::types::{GroupId, Incarnation, NoMarks, Op, usize_of};
 
 /// A data directory from outside.
 #[derive(Clone, Debug)]
@@ -81,9 +81,14 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
     let manifest = read(FileId::Manifest).ok_or("there is no manifest")?;
     let body = Manifest::open(&places(&manifest.bytes), &mut NoMarks)?.body;
     let snapshots = body.snapshots.iter().map(|meta| {
-        let ReadFile { bytes, .. } = read(FileId::Snapshot(meta.slot)).unwrap_or_default();
-        let is_whole = bytes.get(..usize_of(meta.bytes)).is_some_and(|bytes| Hash::of(bytes) == meta.hash);
-        InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.op, is_whole }
+        let ReadFile { bytes, .. } = read(meta.file()).unwrap_or_default();
+        let chunk = |index| {
+            let at = usize_of(meta.name.offset(index)).min(bytes.len());
+            meta.name.open(meta.group, index, &bytes.slice(at..))
+        };
+        let payloads: Option<Vec<Bytes>> = (0..meta.name.chunks()).map(chunk).collect();
+        let is_whole = payloads.and_then(|payloads| meta.name.join(payloads)).is_some();
+        InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.name.op, is_whole }
     });
     let snapshots = snapshots.collect();
     let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.last_flush);

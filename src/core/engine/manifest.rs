@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
 use crate::engine::identity::Identity;
-use crate::engine::snapshot_store::SnapshotMeta;
+use crate::engine::snapshot_file::SnapshotMeta;
 use crate::types::{Hash, Incarnation, Mark, Marks, usize_of};
 
 /// Bytes of one copy.
@@ -34,7 +34,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 3;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 4;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
@@ -72,6 +72,8 @@ pub(in crate::engine) struct ManifestBody {
     pub segments: Vec<SegmentMeta>,
     /// The snapshots in force, one a group at most.
     pub snapshots: Vec<SnapshotMeta>,
+    /// The one that is coming from a peer.
+    pub incoming: Option<SnapshotMeta>,
     /// Bytes of the file that is there to be given back when no space is left.
     pub reserve: u64,
 }
@@ -94,9 +96,10 @@ impl ManifestBody {
         unused
     }
 
-    /// The lowest slot that no snapshot has.
-    pub(in crate::engine) fn free_snapshot_slot(&self) -> u32 {
-        lowest_free(|slot| self.snapshots.iter().all(|meta| meta.slot != slot))
+    /// The lowest slot that no snapshot has, nor whatever `is_used` knows of.
+    pub(in crate::engine) fn free_snapshot_slot(&self, is_used: impl Fn(u32) -> bool) -> u32 {
+        let named = self.snapshots.iter().chain(&self.incoming);
+        lowest_free(|slot| named.clone().all(|meta| meta.slot != slot) && !is_used(slot))
     }
 }
 
@@ -123,6 +126,7 @@ impl Manifest {
             last_flush: 0,
             segments: Vec::new(),
             snapshots: Vec::new(),
+            incoming: None,
             reserve: 0,
         };
         Self { sequence: 1, body }

@@ -19,6 +19,7 @@ mod flush;
 mod footer;
 mod format;
 mod identity;
+mod incoming_snapshot;
 mod inspect;
 mod journal;
 mod log_reader;
@@ -33,9 +34,12 @@ mod record;
 pub(crate) mod recovered_log;
 mod retention;
 mod running;
+mod saving_snapshot;
 mod scrub;
 mod second_reads;
 mod segment_reads;
+mod snapshot_file;
+mod snapshot_reads;
 mod snapshot_store;
 mod space;
 #[cfg(test)]
@@ -57,10 +61,12 @@ pub use record::Record;
 pub use recovered_log::{RecoveredEntry, RecoveredLog};
 pub use retention::Pins;
 use running::Running;
+pub use snapshot_file::SnapshotName;
 
 use bytes::Bytes;
 
-use crate::types::{ClusterId, GroupId, Incarnation, Marks, Monotonic, NodeId, Op, Ordinal};
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::types::{Blob, ClusterId, GroupId, Incarnation, Marks, Monotonic, NodeId, Op, Ordinal};
 
 /// The engine of a node.
 #[derive(Clone, Debug)]
@@ -83,9 +89,39 @@ pub enum EngineEvent {
     Opened(Opened),
     /// Every record up to this ordinal is durable.
     Durable(Ordinal),
+    /// What a peer asked for with [`Engine::read_chunk`].
+    Chunk {
+        /// The peer.
+        to: NodeId,
+        /// As it lies on this disk.
+        chunk: Chunk,
+    },
+    /// A snapshot that came from a peer is in force.
+    Received {
+        /// Whose state it holds.
+        group: GroupId,
+        /// All of it.
+        body: Bytes,
+    },
     /// These records rotted on the disk while the node runs: whoever holds them in memory writes them again.
     Rotten(Vec<RecordName>),
 }
+
+/// A piece of a snapshot, on its way between two nodes.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Chunk {
+    /// Whose state the snapshot holds.
+    pub group: GroupId,
+    /// Which snapshot.
+    pub name: SnapshotName,
+    /// Which chunk, from 0.
+    pub index: u32,
+    /// The chunk as it lies on a disk; it is verified by itself.
+    pub bytes: Blob,
+}
+
+notation_struct!("chunk" => Chunk { group, name, index, bytes });
 
 /// What the disk held.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,6 +132,11 @@ pub struct Opened {
     pub incarnation: Incarnation,
     /// The snapshot in force of each group that has one.
     pub snapshots: BTreeMap<GroupId, Bytes>,
+    /// Groups whose snapshot in force is not as it was written, and up to where it covered them. What they have acknowledged
+    /// goes at least so far.
+    pub lost: BTreeMap<GroupId, Op>,
+    /// A snapshot that was coming from a peer.
+    pub incoming: Option<(GroupId, SnapshotName)>,
     /// What the journal held, for each group that it held anything of.
     pub logs: BTreeMap<GroupId, RecoveredLog>,
 }
@@ -179,8 +220,8 @@ impl Engine {
         }
     }
 
-    /// Takes note that every voter of a group, this one among them, has a snapshot of it in force up to its floor, and lets
-    /// go of segments that nothing needs any more.
+    /// Takes note that nobody needs what the journal has of these groups up to their floors, no higher than a snapshot in
+    /// force covers them, and lets go of segments that nothing needs any more.
     ///
     /// # Errors
     /// [`EngineError`]; the engine has stopped for good then.
@@ -191,11 +232,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
         running.set_floors(floors);
-        let result = running.keep_house(&mut || next_id(&mut self.ids), out);
-        if result.is_err() {
-            self.phase = EnginePhase::Halted;
-        }
-        result
+        self.keep_house(out)
     }
 
     /// What keeps the journal longer than it should be; `None` when it is not.
@@ -234,6 +271,86 @@ impl Engine {
     pub fn is_full(&self) -> bool {
         match &self.phase {
             EnginePhase::Running(running) => running.is_full(),
+            EnginePhase::Opening(_) | EnginePhase::Halted => false,
+        }
+    }
+
+    /// The snapshot in force of `group`, as far as it can be read.
+    pub fn snapshot(&self, group: GroupId) -> Option<SnapshotName> {
+        match &self.phase {
+            EnginePhase::Running(running) => running.snapshot(group),
+            EnginePhase::Opening(_) | EnginePhase::Halted => None,
+        }
+    }
+
+    /// Whether chunks of this snapshot can be read.
+    pub fn has_snapshot(&self, group: GroupId, name: &SnapshotName) -> bool {
+        match &self.phase {
+            EnginePhase::Running(running) => running.has_snapshot(group, name),
+            EnginePhase::Opening(_) | EnginePhase::Halted => false,
+        }
+    }
+
+    /// Reads a chunk of a snapshot for a peer; it comes as [`EngineEvent::Chunk`], unless the snapshot is gone, cannot be
+    /// read, or too much is being read already.
+    pub fn read_chunk(
+        &mut self,
+        now: Monotonic,
+        to: NodeId,
+        chunk: (GroupId, SnapshotName, u32),
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        if let EnginePhase::Running(running) = &mut self.phase {
+            running.read_chunk((now, to), chunk, || next_id(&mut self.ids), out);
+        }
+    }
+
+    /// The snapshot that is coming from a peer, with the first of its chunks that are not here, `most` at most.
+    pub fn incoming(&self, most: usize) -> Option<(GroupId, SnapshotName, Vec<u32>)> {
+        match &self.phase {
+            EnginePhase::Running(running) => running.incoming(most),
+            EnginePhase::Opening(_) | EnginePhase::Halted => None,
+        }
+    }
+
+    /// Takes a chunk that came from a peer; whether it was news. While no snapshot is coming, its first chunk begins one.
+    /// Once all of it is in force it is given out as [`EngineEvent::Received`].
+    ///
+    /// # Errors
+    /// [`EngineError`]; the engine has stopped for good then.
+    pub fn take_chunk(
+        &mut self,
+        chunk: Chunk,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<bool, EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(false) };
+        let is_news = running.take_chunk(chunk);
+        self.keep_house(out).map(|()| is_news)
+    }
+
+    /// Gives up the snapshot that is coming from a peer.
+    ///
+    /// # Errors
+    /// [`EngineError`]; the engine has stopped for good then.
+    pub fn forsake_incoming(&mut self, out: &mut DiskOut<'_, impl Marks>) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        running.forsake_incoming();
+        self.keep_house(out)
+    }
+
+    fn keep_house(&mut self, out: &mut DiskOut<'_, impl Marks>) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        let result = running.keep_house(&mut || next_id(&mut self.ids), out);
+        if result.is_err() {
+            self.phase = EnginePhase::Halted;
+        }
+        result
+    }
+
+    /// Whether the journal is longer than it may be: voters that lag behind do not count then.
+    pub fn is_too_long(&self) -> bool {
+        match &self.phase {
+            EnginePhase::Running(running) => running.is_too_long(),
             EnginePhase::Opening(_) | EnginePhase::Halted => false,
         }
     }

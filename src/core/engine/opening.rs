@@ -1,15 +1,13 @@
 //! From a start to a running engine: read everything, then record that it was read.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use bytes::{Bytes, BytesMut};
-
 use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::incoming_snapshot::IncomingSnapshot;
 use crate::engine::journal::Journal;
 use crate::engine::log_reader::{LogReader, ReadLog};
 use crate::engine::log_writer::LogWriter;
@@ -19,11 +17,10 @@ use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::running::Running;
 use crate::engine::second_reads::{Next, SecondReads};
 use crate::engine::segment_reads::{SegmentReads, Span};
+use crate::engine::snapshot_reads::{FoundSnapshots, SnapshotReads};
+use crate::engine::snapshot_store::SnapshotStore;
 use crate::engine::{EngineConfig, EngineError, Opened};
-use crate::types::{Blob, ClusterId, GroupId, Hash, Mark, Marks, NodeId, u64_of, usize_of};
-
-/// One read of a snapshot asks for at most this many bytes.
-const READ_BYTES_MAX: u64 = 1 << 20;
+use crate::types::{Blob, ClusterId, Mark, Marks, NodeId};
 
 /// An engine that is being opened.
 #[derive(Clone, Debug)]
@@ -45,7 +42,10 @@ enum Step {
         reads: ManifestReads,
         owner: (ClusterId, NodeId),
     },
-    Snapshots(ReadingSnapshots),
+    Snapshots {
+        reads: SnapshotReads,
+        manifest: Manifest,
+    },
     Segments(ReadingSegments),
     /// The file is made in which the journal goes on.
     MakingRoom(MakingRoom),
@@ -60,7 +60,7 @@ enum Step {
 /// All that was read, beside the manifest.
 #[derive(Clone, Debug)]
 struct Read {
-    snapshots: BTreeMap<GroupId, Bytes>,
+    snapshots: FoundSnapshots,
     log: ReadLog,
     /// Files of segments that hold nothing.
     empty: Vec<SegmentMeta>,
@@ -69,23 +69,9 @@ struct Read {
 }
 
 #[derive(Clone, Debug)]
-struct ReadingSnapshots {
-    id: DiskOpId,
-    manifest: Manifest,
-    index: usize,
-    bytes: BytesMut,
-    /// Times that this one was read and was not as it was written.
-    failures: u32,
-    read: BTreeMap<GroupId, Bytes>,
-}
-
-/// Times that a snapshot is read at most: a read may lie.
-const SNAPSHOT_READS_MAX: u32 = 3;
-
-#[derive(Clone, Debug)]
 struct ReadingSegments {
     manifest: Manifest,
-    snapshots: BTreeMap<GroupId, Bytes>,
+    snapshots: FoundSnapshots,
     reads: SegmentReads,
     journal: ReadingJournal,
 }
@@ -145,7 +131,6 @@ impl Opening {
                 self.step = Step::Manifest { reads: ManifestReads::ask(ids, out), owner };
             }
             Step::Manifest { mut reads, owner } => {
-                let id = done.id;
                 if !reads.take(done) {
                     self.step = Step::Manifest { reads, owner };
                     return Ok(None);
@@ -153,13 +138,16 @@ impl Opening {
                 let manifest = reads.open(owner, out.marks).map_err(EngineError::Storage)?;
                 let groups = manifest.body.identity.groups.len();
                 self.config.validate(groups).map_err(|error| EngineError::Storage(error.to_string()))?;
-                let (bytes, read) = (BytesMut::new(), BTreeMap::new());
-                let reading = ReadingSnapshots { id, manifest, index: 0, bytes, failures: 0, read };
-                self.read_snapshots(reading, ids, out)?;
+                let reads = SnapshotReads::new(&manifest.body);
+                self.read_snapshots(reads, manifest, ids, out)?;
             }
-            Step::Snapshots(mut reading) if reading.id == done.id => {
-                reading.take(done.outcome, out.marks)?;
-                self.read_snapshots(reading, ids, out)?;
+            Step::Snapshots { mut reads, manifest } => {
+                let identity = &manifest.body.identity;
+                if reads.take(&done, identity, out.marks).map_err(EngineError::Storage)? {
+                    self.read_snapshots(reads, manifest, ids, out)?;
+                } else {
+                    self.step = Step::Snapshots { reads, manifest };
+                }
             }
             Step::Segments(mut reading) => {
                 reading.reads.take(done);
@@ -168,7 +156,7 @@ impl Opening {
             Step::MakingRoom(making) if making.id == done.id => self.room_made(making, &done, ids, out)?,
             Step::Recording { mut manifest, read } => {
                 match manifest.on_done(&done, ids, out).map_err(EngineError::Storage)? {
-                    ManifestEvent::Installed => return Ok(Some(self.running(manifest, read, out.marks))),
+                    ManifestEvent::Installed => return Ok(Some(self.running(manifest, read, ids, out))),
                     ManifestEvent::Step => {}
                     ManifestEvent::NotMine => expect_done(&done, "writing the manifest")?,
                 }
@@ -179,26 +167,18 @@ impl Opening {
         Ok(None)
     }
 
-    /// Asks for the next piece of a snapshot, or goes on to the segments when all are read.
+    /// Asks for the next chunk of a snapshot, or goes on to the segments when all are read.
     fn read_snapshots(
         &mut self,
-        mut reading: ReadingSnapshots,
+        mut reads: SnapshotReads,
+        manifest: Manifest,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        if let Some(meta) = reading.manifest.body.snapshots.get(reading.index) {
-            reading.id = ids();
-            out.push(next_piece(
-                reading.id,
-                FileId::Snapshot(meta.slot),
-                meta.file_bytes(),
-                reading.bytes.len(),
-                READ_BYTES_MAX,
-            ));
-            self.step = Step::Snapshots(reading);
+        let Some(snapshots) = reads.next(ids, out) else {
+            self.step = Step::Snapshots { reads, manifest };
             return Ok(());
-        }
-        let ReadingSnapshots { manifest, read: snapshots, .. } = reading;
+        };
         let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
         let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
         let reads = SegmentReads::new(segments.iter().map(Span::whole));
@@ -250,7 +230,7 @@ impl Opening {
     fn go_on(
         &mut self,
         manifest: Manifest,
-        snapshots: BTreeMap<GroupId, Bytes>,
+        snapshots: FoundSnapshots,
         log: ReadLog,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
@@ -368,72 +348,34 @@ impl Opening {
         Ok(())
     }
 
-    fn running(&self, manifest: ManifestStore, read: Read, marks: &mut impl Marks) -> (Opened, Running) {
-        let Read { snapshots, log, empty, is_full } = read;
+    fn running(
+        &self,
+        manifest: ManifestStore,
+        read: Read,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> (Opened, Running) {
+        let Read { snapshots: FoundSnapshots { bodies: snapshots, lost, incoming }, log, empty, is_full } =
+            read;
         let body = manifest.body();
         let (identity, incarnation) = (body.identity.clone(), body.incarnation);
-        let opened = Opened { identity, incarnation, snapshots, logs: log.groups };
+        let coming = body.incoming.map(|meta| IncomingSnapshot::resumed(meta, incoming, ids, out));
+        let incoming = body.incoming.map(|meta| (meta.group, meta.name));
+        let lost_groups = lost.keys().copied().collect();
+        let opened = Opened { identity, incarnation, snapshots, lost, incoming, logs: log.groups };
         let Some(fresh) = body.segments.last().copied() else {
             panic!("the fresh segment was just recorded");
         };
         let groups = body.identity.groups.len();
         let journal = Journal::open(self.config, groups, log.journal, body.first_flush, fresh);
         let writer = LogWriter::after(log.last_ordinal);
-        let mut running = Running::new(self.config, manifest, journal, writer, empty);
+        let snapshots = SnapshotStore::opened(coming, lost_groups);
+        let mut running = Running::new(self.config, manifest, journal, writer, empty, snapshots);
         if is_full {
-            running.lacks_space(marks);
+            running.lacks_space(out.marks);
         }
         (opened, running)
     }
-}
-
-impl ReadingSnapshots {
-    /// Adds a piece; at the end of the file, verifies it.
-    fn take(&mut self, outcome: DiskOutcome, marks: &mut impl Marks) -> Result<(), EngineError> {
-        let meta = self.manifest.body.snapshots[self.index];
-        let what = match outcome {
-            DiskOutcome::Read(piece) => {
-                let Some(mut bytes) = joined(&mut self.bytes, piece, meta.file_bytes()) else {
-                    return Ok(());
-                };
-                bytes.truncate(usize_of(meta.bytes));
-                if Hash::of(&bytes) == meta.hash {
-                    self.read.insert(meta.group, bytes);
-                    self.index += 1;
-                    self.failures = 0;
-                    return Ok(());
-                }
-                "its checksum is wrong".to_string()
-            }
-            DiskOutcome::Done | DiskOutcome::Missing | DiskOutcome::Full | DiskOutcome::Failed => {
-                outcome.to_string()
-            }
-        };
-        marks.hit(Mark::SnapshotReadAgain);
-        self.bytes.clear();
-        self.failures += 1;
-        if self.failures < SNAPSHOT_READS_MAX {
-            return Ok(());
-        }
-        Err(EngineError::Storage(format!("snapshot {} of group {}: {what}", meta.slot, meta.group)))
-    }
-}
-
-/// A read of what follows the first `have` bytes of a file, of at most `most` bytes.
-fn next_piece(id: DiskOpId, file: FileId, file_bytes: u64, have: usize, most: u64) -> DiskOp {
-    let offset = u64_of(have);
-    let bytes = u32::try_from((file_bytes - offset).min(most)).unwrap_or(u32::MAX);
-    DiskOp::Read { id, file, offset, bytes }
-}
-
-/// Puts a piece behind those before it; gives the file once all `file_bytes` of it are there. One that comes in a single
-/// piece is not copied.
-fn joined(before: &mut BytesMut, piece: Blob, file_bytes: u64) -> Option<Bytes> {
-    if before.is_empty() && u64_of(piece.as_slice().len()) >= file_bytes {
-        return Some(piece.0);
-    }
-    before.extend_from_slice(piece.as_slice());
-    (u64_of(before.len()) >= file_bytes).then(|| core::mem::take(before).freeze())
 }
 
 /// The manifest of this start, but for the segment in which the journal goes on: old segments end where they were found to

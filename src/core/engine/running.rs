@@ -1,6 +1,6 @@
 //! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,16 +8,18 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
+use crate::engine::incoming_snapshot::IncomingSnapshot;
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::retention::{Pins, SegmentContents};
 use crate::engine::scrub::{Live, Rotten, Scrub};
-use crate::engine::snapshot_store::{SavingSnapshot, SnapshotMeta};
+use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
+use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
-use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{Blob, GroupId, Hash, Mark, Marks, Monotonic, Op, u64_of};
+use crate::engine::{Chunk, EngineConfig, EngineError, EngineEvent};
+use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, NodeId, Op, u64_of};
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -27,17 +29,15 @@ pub(in crate::engine) struct Running {
     pub writer: LogWriter,
     /// The file of the next spare segment is being made, or made ready to be used again.
     spare: Option<MakingSpare>,
-    saving: Option<SavingSnapshot>,
     /// Files of segments let go since the start: whole, written out, and in no manifest.
     recycled: Vec<SegmentMeta>,
     /// What the next manifest will say, and what the one being written says.
     pending: Changes,
     installing: Changes,
-    /// Every voter of a group, this one among them, has a snapshot of it in force up to here.
+    /// Nobody needs what the journal has of a group up to here.
     floors: BTreeMap<GroupId, Op>,
+    snapshots: SnapshotStore,
     scrub: Scrub,
-    /// Groups whose snapshot in force rotted, and which want another one.
-    rotten_snapshots: BTreeSet<GroupId>,
     space: Space,
 }
 
@@ -56,6 +56,8 @@ struct Changes {
     snapshot: Option<SnapshotMeta>,
     /// The one that it takes the place of.
     replaced: Option<SnapshotMeta>,
+    /// The snapshot that is coming from a peer, or that none is.
+    incoming: Option<Option<SnapshotMeta>>,
     /// The oldest segments, which go.
     freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.
@@ -68,6 +70,7 @@ impl Changes {
     fn is_empty(&self) -> bool {
         self.spare.is_none()
             && self.snapshot.is_none()
+            && self.incoming.is_none()
             && self.freed.is_empty()
             && self.rewrites == 0
             && self.reserve.is_none()
@@ -82,6 +85,7 @@ impl Changes {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
         }
+        body.incoming = self.incoming.unwrap_or(body.incoming);
         body.reserve = self.reserve.unwrap_or(body.reserve);
         if !self.freed.is_empty() {
             body.segments.drain(..self.freed.len());
@@ -97,6 +101,7 @@ impl Running {
         journal: Journal,
         writer: LogWriter,
         recycled: Vec<SegmentMeta>,
+        snapshots: SnapshotStore,
     ) -> Self {
         let mut space = Space::default();
         if manifest.body().reserve == 0 {
@@ -105,14 +110,13 @@ impl Running {
         }
         Self {
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
-            rotten_snapshots: BTreeSet::new(),
+            snapshots,
             space,
             config,
             manifest,
             journal,
             writer,
             spare: None,
-            saving: None,
             recycled,
             pending: Changes::default(),
             installing: Changes::default(),
@@ -138,6 +142,7 @@ impl Running {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
+        self.see_to_incoming(ids, out);
         self.make_spare(ids, out);
         self.free_segments();
         self.write_manifest(ids, out)
@@ -155,10 +160,14 @@ impl Running {
         if !self.can_save() {
             return;
         }
-        let slot = self.manifest.body().free_snapshot_slot();
-        self.space.keep(FileId::Snapshot(slot));
-        let meta = SnapshotMeta { group, op, slot, bytes: u64_of(body.len()), hash: Hash::of(&body) };
-        self.saving = Some(SavingSnapshot::start(meta, body, ids(), out));
+        let name = SnapshotName::of(op, &body, self.config.snapshot_chunk_bytes);
+        let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };
+        self.space.keep(meta.file());
+        self.snapshots.save(meta, body, ids(), out);
+    }
+
+    fn free_snapshot_slot(&self) -> u32 {
+        self.manifest.body().free_snapshot_slot(|slot| self.snapshots.uses(slot))
     }
 
     /// Whether [`Running::save_snapshot`] would start: the one before is in force, and there may be space.
@@ -167,7 +176,87 @@ impl Running {
     }
 
     fn is_saving(&self) -> bool {
-        self.saving.is_some() || self.pending.snapshot.is_some() || self.installing.snapshot.is_some()
+        self.snapshots.is_saving() || self.pending.snapshot.is_some() || self.installing.snapshot.is_some()
+    }
+
+    /// The snapshot in force of `group`, when it is as it was written, for all that is known.
+    pub(in crate::engine) fn snapshot(&self, group: GroupId) -> Option<SnapshotName> {
+        let meta = self.manifest.body().snapshots.iter().find(|meta| meta.group == group);
+        meta.filter(|_| !self.snapshots.rotten().contains(&group)).map(|meta| meta.name)
+    }
+
+    /// Whether chunks of this snapshot can be read: it is in force, or lent.
+    pub(in crate::engine) fn has_snapshot(&self, group: GroupId, name: &SnapshotName) -> bool {
+        self.snapshot(group) == Some(*name) || self.snapshots.lends(group, name)
+    }
+
+    /// Reads a chunk of a snapshot for a peer.
+    pub(in crate::engine) fn read_chunk(
+        &mut self,
+        asked: (Monotonic, NodeId),
+        chunk: (GroupId, SnapshotName, u32),
+        mut ids: impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        self.snapshots.read_for(asked, &self.manifest.body().snapshots, chunk, ids(), out);
+    }
+
+    /// The snapshot that is coming from a peer, and the first of its chunks that are not here, `most` at most.
+    pub(in crate::engine) fn incoming(&self, most: usize) -> Option<(GroupId, SnapshotName, Vec<u32>)> {
+        let incoming = self.snapshots.incoming().filter(|incoming| !incoming.is_forsaken())?;
+        let SnapshotMeta { group, name, .. } = *incoming.meta();
+        Some((group, name, incoming.wanted(most)))
+    }
+
+    /// Takes a chunk that came from a peer; the first one of a snapshot begins it. Whether it was news.
+    pub(in crate::engine) fn take_chunk(&mut self, chunk: Chunk) -> bool {
+        let Chunk { group, name, index, bytes } = chunk;
+        if self.snapshots.incoming().is_none() && name.is_sound() && self.space.may_allocate() {
+            let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };
+            self.space.keep(meta.file());
+            self.snapshots.set_incoming(IncomingSnapshot::new(meta));
+            self.pending.incoming = Some(Some(meta));
+        }
+        let named = |incoming: &&mut IncomingSnapshot| {
+            let meta = incoming.meta();
+            meta.group == group && meta.name == name && !incoming.is_forsaken()
+        };
+        self.snapshots.incoming_mut().filter(named).is_some_and(|incoming| incoming.take(index, bytes))
+    }
+
+    /// Nobody wants the snapshot that is coming from a peer any more.
+    pub(in crate::engine) fn forsake_incoming(&mut self) {
+        let coming_in_force = [self.pending.snapshot, self.installing.snapshot];
+        if let Some(incoming) = self.snapshots.incoming_mut()
+            && !coming_in_force.contains(&Some(*incoming.meta()))
+        {
+            incoming.forsake();
+        }
+    }
+
+    /// Goes on with the snapshot that is coming from a peer.
+    fn see_to_incoming(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut DiskOut<'_, impl Marks>) {
+        let is_busy = self.is_saving();
+        let Some(incoming) = self.snapshots.incoming_mut() else { return };
+        let meta @ SnapshotMeta { group, name, .. } = *incoming.meta();
+        if self.manifest.body().incoming == Some(meta) {
+            incoming.named(ids(), out);
+        }
+        incoming.go_on(ids, out);
+        if incoming.is_over() {
+            self.snapshots.drop_incoming();
+            self.pending.incoming = Some(None);
+            self.space.let_go(meta.file());
+        } else if incoming.whole().is_some() && !is_busy {
+            // One of this node's own may have come to be in force meanwhile.
+            let saved = self.saved(group);
+            if name.op > saved || (name.op == saved && self.is_snapshot_rotten(group)) {
+                self.pending.snapshot = Some(meta);
+                self.pending.incoming = Some(None);
+            } else {
+                self.forsake_incoming();
+            }
+        }
     }
 
     /// The start found no space.
@@ -187,6 +276,9 @@ impl Running {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
+        if let Some(meta) = self.snapshots.take_back(now, self.space.is_full()) {
+            self.space.let_go(meta.file());
+        }
         self.space.shrink(ids, out);
         if !self.space.tries(now) || !self.space.may_allocate() {
             return Ok(());
@@ -209,7 +301,7 @@ impl Running {
 
     /// So long the reserve should be: for a segment, and for the largest snapshot beside the one that it follows.
     fn reserve_wanted(&self) -> u64 {
-        let largest = self.manifest.body().snapshots.iter().map(SnapshotMeta::file_bytes).max();
+        let largest = self.manifest.body().snapshots.iter().map(|meta| meta.name.file_bytes()).max();
         (self.config.segment_bytes + 2 * largest.unwrap_or(0)).next_multiple_of(self.config.segment_bytes)
     }
 
@@ -234,13 +326,13 @@ impl Running {
         let mut pins = oldest
             .map(|oldest| oldest.pins(|group| self.saved(group), self.journal.promised()))
             .unwrap_or_default();
-        pins.snapshots.extend(&self.rotten_snapshots);
+        pins.snapshots.extend(self.snapshots.rotten());
         (pins != Pins::default()).then_some(pins)
     }
 
     /// Whether the snapshot in force of `group` is not as it was written.
     pub(in crate::engine) fn is_snapshot_rotten(&self, group: GroupId) -> bool {
-        self.rotten_snapshots.contains(&group)
+        self.snapshots.rotten().contains(&group)
     }
 
     /// How many of the oldest segments are to go: those beyond what the journal should hold, and all up to the last one
@@ -255,10 +347,16 @@ impl Running {
         sealed.len().saturating_sub(target).max(rotten)
     }
 
+    /// Whether the journal is longer than it may be: only what no snapshot of this node covers is kept then.
+    pub(in crate::engine) fn is_too_long(&self) -> bool {
+        let most = self.config.sealed_segments_max.max(self.config.sealed_segments_target);
+        self.space.is_full() || u64_of(self.journal.sealed().len()) > u64::from(most)
+    }
+
     /// The op up to which a snapshot in force covers `group`.
     pub(in crate::engine) fn saved(&self, group: GroupId) -> Op {
         let meta = self.manifest.body().snapshots.iter().find(|meta| meta.group == group);
-        meta.map_or(Op::GENESIS, |meta| meta.op)
+        meta.map_or(Op::GENESIS, |meta| meta.name.op)
     }
 
     fn take_done(
@@ -271,9 +369,9 @@ impl Running {
         match self.manifest.on_done(done, ids, out).map_err(EngineError::Storage)? {
             ManifestEvent::Step => return Ok(None),
             ManifestEvent::Installed => {
-                self.installed(out.marks);
+                let event = self.installed(out.marks);
                 self.space.shrink(ids, out);
-                return Ok(None);
+                return Ok(event);
             }
             ManifestEvent::NotMine => {}
         }
@@ -289,6 +387,12 @@ impl Running {
                 return Ok(None);
             }
         }
+        let in_force = &self.manifest.body().snapshots;
+        match self.snapshots.on_read(done, in_force, ids, out) {
+            SnapshotEvent::Read(event) => return Ok(Some(event)),
+            SnapshotEvent::Step => return Ok(None),
+            SnapshotEvent::NotMine | SnapshotEvent::Saved(_) => {}
+        }
         if done.outcome == DiskOutcome::Full && self.finds_no_space(done.id) {
             self.space.found_none(out.marks);
             return Ok(None);
@@ -298,12 +402,13 @@ impl Running {
             self.pending.spare = Some(meta);
             return Ok(None);
         }
-        if let Some(saving) = &mut self.saving
-            && let Some(meta) = saving.on_done(done, &mut *ids, out)
-        {
-            self.saving = None;
-            self.pending.snapshot = Some(meta);
-            return Ok(None);
+        match self.snapshots.on_done(done, ids, out) {
+            SnapshotEvent::Saved(meta) => {
+                self.saved_own(meta);
+                return Ok(None);
+            }
+            SnapshotEvent::Step => return Ok(None),
+            SnapshotEvent::NotMine | SnapshotEvent::Read(_) => {}
         }
         let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
         self.writer.mark_durable(through);
@@ -313,8 +418,16 @@ impl Running {
     /// Whether the operation with this id was to make a file: nothing is there yet that would have to be undone.
     fn finds_no_space(&mut self, id: DiskOpId) -> bool {
         let spare = self.spare.take_if(|spare| spare.is_new && spare.id == id);
-        let saving = self.saving.take_if(|saving| saving.is_making_its_file(id));
-        spare.is_some() || saving.is_some()
+        spare.is_some() || self.snapshots.finds_no_space(id)
+    }
+
+    /// A snapshot of this node's own is durable. One of a peer that goes farther may have come to be in force meanwhile.
+    fn saved_own(&mut self, meta: SnapshotMeta) {
+        if meta.name.op > self.saved(meta.group) || self.is_snapshot_rotten(meta.group) {
+            self.pending.snapshot = Some(meta);
+        } else {
+            self.space.let_go(meta.file());
+        }
     }
 
     /// Sees to what the scrub found; what the owners of records have to write again.
@@ -324,7 +437,7 @@ impl Running {
             match rotten {
                 Rotten::Manifest => self.pending.rewrites = 2,
                 Rotten::Snapshot(group) => {
-                    self.rotten_snapshots.insert(group);
+                    self.snapshots.mark_rotten(group);
                 }
                 Rotten::Flush { generation, from, lost } => {
                     self.journal.mark_rotten(generation, |flush| flush.from == from);
@@ -336,20 +449,22 @@ impl Running {
     }
 
     /// A new manifest is in force: what it changed may be relied on.
-    fn installed(&mut self, marks: &mut impl Marks) {
+    fn installed(&mut self, marks: &mut impl Marks) -> Option<EngineEvent> {
         let changes = core::mem::take(&mut self.installing);
-        if let Some(meta) = changes.snapshot {
+        let received = changes.snapshot.and_then(|meta| {
             marks.hit(Mark::SnapshotInForce);
-            self.rotten_snapshots.remove(&meta.group);
-        }
+            self.snapshots.renewed(meta.group);
+            let received = self.snapshots.take_received(&meta)?;
+            Some(EngineEvent::Received { group: meta.group, body: received })
+        });
         self.pending.rewrites = self.pending.rewrites.max(changes.rewrites.saturating_sub(1));
         if !changes.freed.is_empty() {
             marks.hit(Mark::SegmentsFreed);
         }
         self.journal.forget_sealed(changes.freed.len());
         self.recycled.extend(self.manifest.body().unused(&changes.freed));
-        if let Some(replaced) = changes.replaced {
-            self.space.let_go(FileId::Snapshot(replaced.slot));
+        if let Some(gone) = changes.replaced.and_then(|meta| self.snapshots.replaced(meta)) {
+            self.space.let_go(gone.file());
         }
         match changes.reserve {
             Some(0) => self.space.let_go(FileId::Reserve),
@@ -359,6 +474,7 @@ impl Running {
         if let Some(meta) = changes.spare {
             self.journal.add_spare(meta);
         }
+        received
     }
 
     /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.

@@ -14,8 +14,8 @@ use crate::engine::flush::{NoHead, read_head};
 use crate::engine::journal::Journal;
 use crate::engine::manifest::{COPIES, COPY_BYTES, Manifest};
 use crate::engine::retention::{FlushPlace, SegmentContents};
-use crate::engine::snapshot_store::SnapshotMeta;
-use crate::types::{GroupId, Hasher, Mark, Marks, Monotonic, Nanos, u64_of, usize_of};
+use crate::engine::snapshot_file::SnapshotMeta;
+use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, u64_of, usize_of};
 
 /// Where the scrub is, and what it may read.
 #[derive(Clone, Debug)]
@@ -31,8 +31,6 @@ pub(in crate::engine) struct Scrub {
     unnamed: Vec<(u64, usize)>,
     /// Up to here flushes are read one by one: something among them cannot be read.
     alone_to: Option<Place>,
-    /// Of the snapshot that is being read, up to where it was.
-    hasher: Hasher,
     /// When this pass began.
     began: Option<Monotonic>,
     is_over: bool,
@@ -89,7 +87,8 @@ struct Unit {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Version {
     Manifest(u64),
-    Snapshot(SnapshotMeta),
+    /// And which chunk of it.
+    Snapshot(SnapshotMeta, u32),
     /// These flushes of the segment, from one place among them to before another.
     Segment(usize, usize),
 }
@@ -125,7 +124,6 @@ impl Scrub {
             reading: None,
             unnamed: Vec::new(),
             alone_to: None,
-            hasher: Hasher::default(),
             began: None,
             is_over: false,
         }
@@ -176,7 +174,7 @@ impl Scrub {
                 Ok(rotten) => rotten.into_iter().collect(),
             },
             Sought::Whole(unit) | Sought::WholeAfterAll(unit) if !live.still_has(&unit) => {
-                self.begin(Place { at: 0, ..unit.place });
+                self.next = Place { at: 0, ..unit.place };
                 Vec::new()
             }
             Sought::Whole(unit) => {
@@ -186,7 +184,7 @@ impl Scrub {
                     self.ask(&unit, Sought::WholeAfterAll(unit), ids, out);
                     return Some(Vec::new());
                 }
-                self.begin(unit.next);
+                self.next = unit.next;
                 rotten
             }
             Sought::WholeAfterAll(unit) => {
@@ -195,7 +193,7 @@ impl Scrub {
                     Vec::new()
                 } else {
                     let rotten = self.judge(&unit, &bytes, live);
-                    self.begin(unit.next);
+                    self.next = unit.next;
                     rotten
                 }
             }
@@ -226,22 +224,15 @@ impl Scrub {
         let Some(unit) = live.unit_from(self.next, if one_by_one { 1 } else { u64::MAX }) else {
             out.marks.hit(Mark::ScrubPassOver);
             self.is_over = true;
-            self.begin(START);
+            self.next = START;
             return;
         };
         // A flush may be longer than what is ever saved up.
         if self.allowance >= unit.bytes.min(UNIT_BYTES) {
             self.allowance = self.allowance.saturating_sub(unit.bytes);
-            self.begin(unit.place);
+            self.next = unit.place;
             self.ask(&unit, Sought::Whole(unit), ids, out);
         }
-    }
-
-    fn begin(&mut self, place: Place) {
-        if place.at == 0 {
-            self.hasher = Hasher::default();
-        }
-        self.next = place;
     }
 
     /// Asks what the flush behind the one at this place says of it.
@@ -278,17 +269,9 @@ impl Scrub {
                 let is_whole = live.manifest.to_area().is_ok_and(|area| area.starts_with(bytes));
                 if is_whole && !bytes.is_empty() { Vec::new() } else { Vec::from([Rotten::Manifest]) }
             }
-            (Version::Snapshot(meta), _) => {
-                let mut hasher = self.hasher.clone();
-                let meant = usize_of(meta.bytes.saturating_sub(unit.place.at)).min(bytes.len());
-                hasher.update(&bytes[..meant]);
-                let is_last = unit.next.target != unit.place.target;
-                let is_rotten = bytes.is_empty() || (is_last && hasher.finish() != meta.hash);
-                if !is_rotten {
-                    self.hasher = hasher;
-                    return Vec::new();
-                }
-                Vec::from([Rotten::Snapshot(meta.group)])
+            (Version::Snapshot(SnapshotMeta { group, name, .. }, index), _) => {
+                let is_whole = name.open(group, index, bytes).is_some();
+                if is_whole { Vec::new() } else { Vec::from([Rotten::Snapshot(group)]) }
             }
             (Version::Segment(first, behind), _) => {
                 let mut rotten = Vec::new();
@@ -333,12 +316,12 @@ impl Live<'_> {
         let snapshots = snapshots.filter(|meta| Target::Snapshot(meta.group) >= place.target);
         let mut snapshots: Vec<&SnapshotMeta> = snapshots.collect();
         snapshots.sort_by_key(|meta| meta.group);
-        let piece = |meta: &&SnapshotMeta| snapshot_piece(meta, at(Target::Snapshot(meta.group)));
+        let chunk = |meta: &&SnapshotMeta| chunk_of(meta, at(Target::Snapshot(meta.group)));
         let later = |contents: &&SegmentContents| Target::Segment(contents.meta.generation) >= place.target;
         let run = |contents: &SegmentContents| {
             self.flushes(contents, at(Target::Segment(contents.meta.generation)), flushes_max)
         };
-        let snapshot = snapshots.iter().find_map(piece);
+        let snapshot = snapshots.iter().find_map(chunk);
         snapshot.or_else(|| self.journal.segments().filter(later).find_map(run))
     }
 
@@ -346,7 +329,7 @@ impl Live<'_> {
     fn still_has(&self, unit: &Unit) -> bool {
         match (unit.version, unit.place.target) {
             (Version::Manifest(sequence), _) => self.manifest.sequence == sequence,
-            (Version::Snapshot(meta), _) => self.manifest.body.snapshots.contains(&meta),
+            (Version::Snapshot(meta, _), _) => self.manifest.body.snapshots.contains(&meta),
             (Version::Segment(..), target) => self.segment(target).is_some(),
         }
     }
@@ -428,24 +411,17 @@ impl Live<'_> {
     }
 }
 
-/// A piece of a snapshot; none behind its end.
-fn snapshot_piece(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
+/// A chunk of a snapshot; none behind its end.
+fn chunk_of(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
     let target = Target::Snapshot(meta.group);
-    let bytes = meta.file_bytes().checked_sub(at).filter(|left| *left > 0)?.min(UNIT_BYTES);
-    let end = at + bytes;
-    let next = if end < meta.file_bytes() {
-        Place { target, at: end }
-    } else {
-        Place { target: Target::Snapshot(GroupId::new(meta.group.get().saturating_add(1))), at: 0 }
-    };
-    let place = Place { target, at };
+    let index = u32::try_from(at).ok().filter(|index| *index < meta.name.chunks())?;
     Some(Unit {
-        place,
-        file: FileId::Snapshot(meta.slot),
-        offset: at,
-        bytes,
-        version: Version::Snapshot(*meta),
-        next,
+        place: Place { target, at },
+        file: meta.file(),
+        offset: meta.name.offset(index),
+        bytes: u64::from(meta.name.length(index)),
+        version: Version::Snapshot(*meta, index),
+        next: Place { target, at: at + 1 },
     })
 }
 

@@ -1,89 +1,232 @@
 //! Snapshots on disk: each is a file of its own, visible once the manifest names it.
 //!
 //! ```text
-//! allocate -> writes, barrier -> manifest names it -> in force; the file of the one before is free
+//! its own      file made -> chunks, barrier -> the manifest names it -> in force; the one before goes
+//! of a peer    the manifest names the file as coming -> file made -> chunks as they come, barrier -> in force
+//! to a peer    a chunk is read, verified and handed out; a file that is being fetched outlives its being replaced
 //! ```
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, FileId};
-use crate::types::{Blob, GroupId, Hash, Marks, Op, u64_of};
+use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome};
+use crate::engine::incoming_snapshot::IncomingSnapshot;
+use crate::engine::saving_snapshot::SavingSnapshot;
+use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
+use crate::engine::{Chunk, EngineEvent};
+use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, NodeId};
 
-/// One write carries at most this much of a snapshot, so that it does not hold up the journal for long.
-const WRITE_BYTES_MAX: usize = 1 << 20;
-
-/// A snapshot as the manifest names it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
-#[bincode(crate = "crate::codec::wire")]
-pub(in crate::engine) struct SnapshotMeta {
-    pub group: GroupId,
-    /// What the snapshot holds was applied up to here.
-    pub op: Op,
-    /// The file.
-    pub slot: u32,
-    /// Its length without padding.
-    pub bytes: u64,
-    /// Blake3 of these bytes.
-    pub hash: Hash,
+/// What happens to snapshots, beside what the manifest says of them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct SnapshotStore {
+    saving: Option<SavingSnapshot>,
+    incoming: Option<IncomingSnapshot>,
+    /// Chunks that are being read for peers.
+    reads: Vec<ChunkRead>,
+    /// The snapshot that a peer asked for last, and when.
+    fetched: Option<(SnapshotMeta, Monotonic)>,
+    /// The same one, when another is in force by now.
+    lent: Option<SnapshotMeta>,
+    /// Groups whose snapshot in force rotted, and which want another one.
+    rotten: BTreeSet<GroupId>,
 }
 
-impl SnapshotMeta {
-    /// Length of the file.
-    pub(in crate::engine) fn file_bytes(&self) -> u64 {
-        self.bytes.next_multiple_of(u64_of(BLOCK_BYTES)).max(u64_of(BLOCK_BYTES))
-    }
-}
-
-/// A snapshot on its way to the disk; one at a time.
-#[derive(Clone, Debug)]
-pub(in crate::engine) struct SavingSnapshot {
+#[derive(Clone, Copy, Debug)]
+struct ChunkRead {
+    id: DiskOpId,
+    to: NodeId,
     meta: SnapshotMeta,
-    body: Bytes,
-    awaited: DiskOpId,
-    written: bool,
+    index: u32,
+    /// It was read before, and was not as it was written.
+    again: bool,
 }
 
-impl SavingSnapshot {
-    pub(in crate::engine) fn start(
+/// What a completion meant to the snapshots.
+#[derive(Debug, Eq, PartialEq)]
+pub(in crate::engine) enum SnapshotEvent {
+    NotMine,
+    Step,
+    /// One of this node's own is durable: the manifest can name it.
+    Saved(SnapshotMeta),
+    /// A chunk for a peer.
+    Read(EngineEvent),
+}
+
+/// Chunks that are read for peers at once; what is asked for beyond that is asked for again.
+const READS_MAX: usize = 8;
+/// A snapshot that nobody has asked for any more for so long is not being fetched.
+const FETCHED_FOR: Nanos = Nanos::from_secs(5);
+
+impl SnapshotStore {
+    /// What a start begins with: a snapshot that was coming, and the groups whose snapshot is lost.
+    pub(in crate::engine) fn opened(incoming: Option<IncomingSnapshot>, rotten: BTreeSet<GroupId>) -> Self {
+        Self { incoming, rotten, ..Self::default() }
+    }
+
+    /// Whether `slot` has a file that the manifest may not name.
+    pub(in crate::engine) fn uses(&self, slot: u32) -> bool {
+        let saving = self.saving.iter().map(SavingSnapshot::meta);
+        let incoming = self.incoming.iter().map(IncomingSnapshot::meta);
+        saving.chain(incoming).chain(&self.lent).any(|meta| meta.slot == slot)
+    }
+
+    pub(in crate::engine) fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    pub(in crate::engine) fn save(
+        &mut self,
         meta: SnapshotMeta,
         body: Bytes,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) -> Self {
-        let file = FileId::Snapshot(meta.slot);
-        out.push(DiskOp::Allocate { id, file, bytes: meta.file_bytes() });
-        Self { meta, body, awaited: id, written: false }
+    ) {
+        self.saving = Some(SavingSnapshot::start(meta, body, id, out));
     }
 
-    /// Whether the file is still being made, by the operation with this id.
-    pub(in crate::engine) fn is_making_its_file(&self, id: DiskOpId) -> bool {
-        !self.written && id == self.awaited
+    pub(in crate::engine) fn incoming(&self) -> Option<&IncomingSnapshot> {
+        self.incoming.as_ref()
     }
 
-    /// Takes a completion; the meta once all of it is durable.
+    pub(in crate::engine) fn incoming_mut(&mut self) -> Option<&mut IncomingSnapshot> {
+        self.incoming.as_mut()
+    }
+
+    pub(in crate::engine) fn set_incoming(&mut self, incoming: IncomingSnapshot) {
+        self.incoming = Some(incoming);
+    }
+
+    /// The incoming one is over.
+    pub(in crate::engine) fn drop_incoming(&mut self) {
+        self.incoming = None;
+    }
+
+    /// `meta` is in force: all of it, if it is the one that came from a peer.
+    pub(in crate::engine) fn take_received(&mut self, meta: &SnapshotMeta) -> Option<Bytes> {
+        let received = self.incoming.take_if(|incoming| incoming.meta() == meta)?;
+        received.whole().cloned()
+    }
+
+    pub(in crate::engine) fn rotten(&self) -> &BTreeSet<GroupId> {
+        &self.rotten
+    }
+
+    pub(in crate::engine) fn mark_rotten(&mut self, group: GroupId) {
+        self.rotten.insert(group);
+    }
+
+    /// The snapshot of `group` that is in force now was written after anything rotted.
+    pub(in crate::engine) fn renewed(&mut self, group: GroupId) {
+        self.rotten.remove(&group);
+    }
+
+    /// Whether this one is in force no more, but kept for a peer that fetches it.
+    pub(in crate::engine) fn lends(&self, group: GroupId, name: &SnapshotName) -> bool {
+        self.lent.is_some_and(|meta| meta.group == group && meta.name == *name)
+    }
+
+    /// Reads a chunk for a peer, of one of the snapshots in force or of the one lent.
+    pub(in crate::engine) fn read_for(
+        &mut self,
+        (now, to): (Monotonic, NodeId),
+        in_force: &[SnapshotMeta],
+        (group, name, index): (GroupId, SnapshotName, u32),
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let named = |meta: &&SnapshotMeta| meta.group == group && meta.name == name;
+        let Some(meta) = in_force.iter().chain(&self.lent).find(named).copied() else { return };
+        if index >= name.chunks() || self.reads.len() >= READS_MAX {
+            return;
+        }
+        self.fetched = Some((meta, now));
+        self.read(ChunkRead { id, to, meta, index, again: false }, out);
+    }
+
+    fn read(&mut self, read: ChunkRead, out: &mut DiskOut<'_, impl Marks>) {
+        let ChunkRead { id, meta, index, .. } = read;
+        let (offset, bytes) = (meta.name.offset(index), meta.name.length(index));
+        out.push(DiskOp::Read { id, file: meta.file(), offset, bytes });
+        self.reads.push(read);
+    }
+
+    /// `meta` is in force no more: whether its file can go, and what else can go in its place.
+    pub(in crate::engine) fn replaced(&mut self, meta: SnapshotMeta) -> Option<SnapshotMeta> {
+        if self.fetched.is_some_and(|(fetched, _)| fetched == meta) {
+            self.lent.replace(meta)
+        } else {
+            Some(meta)
+        }
+    }
+
+    /// The file that was lent, once nobody fetches it any more, or at once.
+    pub(in crate::engine) fn take_back(&mut self, now: Monotonic, at_once: bool) -> Option<SnapshotMeta> {
+        let is_over = self.fetched.is_none_or(|(_, at)| now.since(at) >= FETCHED_FOR) || at_once;
+        if !is_over {
+            return None;
+        }
+        self.fetched = None;
+        self.lent.take()
+    }
+
+    /// Takes a completion.
     pub(in crate::engine) fn on_done(
         &mut self,
         done: &DiskDone,
-        mut ids: impl FnMut() -> DiskOpId,
+        ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) -> Option<SnapshotMeta> {
-        if done.id != self.awaited {
-            return None;
+    ) -> SnapshotEvent {
+        if let Some(incoming) = &mut self.incoming
+            && incoming.on_done(done)
+        {
+            return SnapshotEvent::Step;
         }
-        if self.written {
-            return Some(self.meta);
+        if let Some(saving) = &mut self.saving
+            && let Some(meta) = saving.on_done(done, ids, out)
+        {
+            self.saving = None;
+            return SnapshotEvent::Saved(meta);
         }
-        let file = FileId::Snapshot(self.meta.slot);
-        for (index, piece) in self.body.chunks(WRITE_BYTES_MAX).enumerate() {
-            let mut data = piece.to_vec();
-            data.resize(data.len().next_multiple_of(BLOCK_BYTES), 0);
-            let offset = u64_of(index * WRITE_BYTES_MAX);
-            out.push(DiskOp::Write { id: ids(), file, offset, data: Blob::from(data) });
+        SnapshotEvent::NotMine
+    }
+
+    /// Takes a completion that was a read, which may have failed.
+    pub(in crate::engine) fn on_read(
+        &mut self,
+        done: &DiskDone,
+        in_force: &[SnapshotMeta],
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> SnapshotEvent {
+        let Some(at) = self.reads.iter().position(|read| read.id == done.id) else {
+            return SnapshotEvent::NotMine;
+        };
+        let read @ ChunkRead { to, meta, index, again, .. } = self.reads.swap_remove(at);
+        let SnapshotMeta { group, name, .. } = meta;
+        match &done.outcome {
+            DiskOutcome::Read(Blob(bytes)) if name.open(group, index, bytes).is_some() => {
+                let chunk = Chunk { group, name, index, bytes: Blob(bytes.clone()) };
+                return SnapshotEvent::Read(EngineEvent::Chunk { to, chunk });
+            }
+            _ if !again => self.read(ChunkRead { id: ids(), again: true, ..read }, out),
+            _ if in_force.contains(&meta) => {
+                out.marks.hit(Mark::RottenFoundByFetch);
+                self.mark_rotten(group);
+            }
+            _ => {}
         }
-        self.awaited = ids();
-        self.written = true;
-        out.push(DiskOp::Barrier { id: self.awaited });
-        None
+        SnapshotEvent::Step
+    }
+
+    /// An allocation found no space: whether it was for a snapshot, which is given up.
+    pub(in crate::engine) fn finds_no_space(&mut self, id: DiskOpId) -> bool {
+        let saving = self.saving.take_if(|saving| saving.is_making_its_file(id));
+        let is_incoming = self.incoming.as_ref().is_some_and(|incoming| incoming.is_making_its_file(id));
+        if is_incoming && let Some(incoming) = &mut self.incoming {
+            incoming.no_space();
+        }
+        saving.is_some() || is_incoming
     }
 }

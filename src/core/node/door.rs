@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
-use crate::engine::{DiskDone, DiskOp};
+use crate::engine::{Chunk, DiskDone, DiskOp};
 use crate::kernel::{Command, Outcome};
 use crate::node::heartbeat::Heartbeat;
+use crate::node::transfer::AskSnapshot;
 use crate::types::notation::{Notation, NotationError, Scanner};
 use crate::types::{ClientId, GroupId, NodeId, Op, RequestNumber, View};
 
@@ -97,9 +98,18 @@ pub enum Message {
         /// What is said.
         body: VsrMessage,
     },
+    /// Send me a snapshot, or chunks of one.
+    AskSnapshot(AskSnapshot),
+    /// A chunk of a snapshot.
+    Chunk(Chunk),
 }
 
-notation_enum!(Message { "heartbeat" => Heartbeat(beat), "group" => Group { group, body } });
+notation_enum!(Message {
+    "heartbeat" => Heartbeat(beat),
+    "group" => Group { group, body },
+    "ask" => AskSnapshot(ask),
+    "chunk" => Chunk(chunk),
+});
 
 /// A client's request.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]

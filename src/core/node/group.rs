@@ -10,8 +10,8 @@ use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Quorums,
-    RequestNumber, Timestamp, u64_of, usize_of,
+    ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
+    Quorums, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
 /// So long a replica may keep the floor down before it takes a snapshot that its own journal does not ask for.
@@ -211,6 +211,18 @@ impl<A: ChrApplication> Group<A> {
             self.turn_clients_away(effects, marks);
         }
         self.led = leads;
+    }
+
+    /// Takes over a snapshot of a peer, which is in force on this disk and ends with the entry of `last`.
+    pub(in crate::node) fn install(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        executor: Executor<A>,
+        last: EntryHeader,
+    ) {
+        if self.replica.install(turn, last) {
+            self.executor = executor;
+        }
     }
 
     fn answer(&mut self, done: Executed, effects: &mut Effects) {

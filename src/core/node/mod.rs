@@ -9,6 +9,7 @@ mod config;
 mod door;
 mod group;
 mod heartbeat;
+mod snapshots;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,9 @@ mod tests;
 mod tests_nonsense;
 #[cfg(test)]
 mod tests_notation;
+mod transfer;
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -28,6 +31,8 @@ use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
 use heartbeat::{Heard, Heartbeats};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
+pub use transfer::AskSnapshot;
+use transfer::Transfer;
 
 use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
@@ -37,8 +42,7 @@ use crate::engine::{
 };
 use crate::kernel::{ChrApplication, Executor};
 use crate::types::{
-    EntryHeader, GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op,
-    Prng, Timestamp,
+    GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng, Timestamp,
 };
 
 /// A whole node, and what takes note of the paths that it takes.
@@ -70,8 +74,21 @@ struct Running<A: ChrApplication> {
     incarnation: Incarnation,
     /// Ascending by group.
     groups: Vec<Group<A>>,
+    /// Groups whose snapshot is lost: they take no part until one came from a peer.
+    waiting: BTreeMap<GroupId, Waiting>,
+    /// The snapshot that is being fetched.
+    transfer: Option<Transfer>,
     heartbeats: Heartbeats,
     next_beat: Monotonic,
+}
+
+/// A group that lacks its snapshot.
+#[derive(Clone)]
+struct Waiting {
+    init: GroupInit,
+    log: RecoveredLog,
+    /// The snapshot that is lost covered so much.
+    at_least: Op,
 }
 
 impl<A: ChrApplication> Node<A> {
@@ -106,6 +123,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Message { from, message: Message::Heartbeat(beat) } => {
                 self.on_heartbeat(from, &beat, effects)
             }
+            Input::Message { from, message: Message::AskSnapshot(ask) } => {
+                self.on_ask_snapshot(from, ask, effects);
+            }
+            Input::Message { from, message: Message::Chunk(chunk) } => self.on_chunk(from, chunk, effects),
             Input::Message { from, message: Message::Group { group, body } } => {
                 self.with_group(group, effects, |group, turn| {
                     if let Err(discard) = group.replica.on_message(turn, from, body) {
@@ -145,7 +166,20 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Halted(incarnation) => (Phase::Halted, *incarnation),
         };
         let full = self.engine.is_full();
-        NodeStatus { phase, incarnation, full, groups: self.groups().iter().map(Group::status).collect() }
+        let groups = self.groups();
+        let waiting = match &self.life {
+            Life::Running(running) => {
+                running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least)).collect()
+            }
+            Life::Unborn | Life::Recovering | Life::Halted(_) => Vec::new(),
+        };
+        let outran = |group: &Group<A>| {
+            let id = group.id();
+            group.replica.outran().map(|voter| (id, voter)).collect::<Vec<_>>()
+        };
+        let outran = groups.iter().flat_map(outran).collect();
+        let groups = groups.iter().map(Group::status).collect();
+        NodeStatus { phase, incarnation, full, groups, waiting, outran }
     }
 
     /// What the node would tell an operator about one group, once it runs.
@@ -207,6 +241,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 if beats {
                     self.send_heartbeats(effects);
                     self.shorten_journal(effects);
+                    self.see_to_transfer(effects);
                     self.keep_disk(effects);
                 }
                 if matches!(self.life, Life::Running(_)) {
@@ -229,9 +264,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 self.for_each_group(effects, |group, turn| group.replica.on_durable(turn))
             }
             Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
+            Ok(Some(EngineEvent::Chunk { to, chunk })) => {
+                effects.push(Effect::Send { to, message: Message::Chunk(chunk) });
+            }
+            Ok(Some(EngineEvent::Received { group, body })) => self.on_received(group, body, effects),
             Ok(None) => {}
-            Err(EngineError::Disk(what)) => self.halt(HaltReason::Disk { what }, effects),
-            Err(EngineError::Storage(what)) => self.halt(HaltReason::Storage { what }, effects),
+            Err(error) => self.halt_over(error, effects),
         }
     }
 
@@ -255,10 +293,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     fn run(&mut self, mut opened: Opened, effects: &mut Effects) {
         let me = self.config.node;
         let mut groups = Vec::new();
+        let mut waiting = BTreeMap::new();
         let mut peers = Vec::new();
         for init in opened.identity.groups {
             peers.extend(init.voters.iter().copied().filter(|voter| *voter != me));
             let log = opened.logs.remove(&init.group).unwrap_or_default();
+            if let Some(at_least) = opened.lost.remove(&init.group) {
+                waiting.insert(init.group, Waiting { init, log, at_least });
+                continue;
+            }
             let snapshot = opened.snapshots.remove(&init.group);
             match self.recover_group(init, snapshot, log) {
                 Ok(group) => groups.push(group),
@@ -267,7 +310,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
         let incarnation = opened.incarnation;
         let heartbeats = Heartbeats::new(incarnation, peers.into_iter());
-        self.life = Life::Running(Running { incarnation, groups, heartbeats, next_beat: self.now.monotonic });
+        let next_beat = self.now.monotonic;
+        let running = Running { incarnation, groups, waiting, transfer: None, heartbeats, next_beat };
+        self.life = Life::Running(running);
         self.for_each_group(effects, |group, turn| group.replica.begin(turn));
     }
 
@@ -292,6 +337,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         Ok(Group::new(replica, executor))
     }
 
+    /// A group takes part at last.
+    fn add_group(&mut self, group: Group<A>, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let id = group.id();
+        let Err(index) = running.groups.binary_search_by_key(&id, Group::id) else {
+            panic!("group {id} takes part already");
+        };
+        running.groups.insert(index, group);
+        self.with_group(id, effects, |group, turn| group.replica.begin(turn));
+    }
+
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
         let incarnation = match &self.life {
             Life::Running(running) => running.incarnation,
@@ -299,6 +355,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         self.life = Life::Halted(incarnation);
         effects.push(Effect::Halt(reason));
+    }
+
+    /// Why the engine stopped, as an operator reads it.
+    fn halt_over(&mut self, error: EngineError, effects: &mut Effects) {
+        let reason = match error {
+            EngineError::Disk(what) => HaltReason::Disk { what },
+            EngineError::Storage(what) => HaltReason::Storage { what },
+        };
+        self.halt(reason, effects);
     }
 
     fn on_request(&mut self, route: Route, request: Request, effects: &mut Effects) {
@@ -314,7 +379,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Life::Running(running) => {
                 let Ok(index) = running.groups.binary_search_by_key(&request.group, Group::id) else {
-                    effects.push(refused(&request, Answer::UnknownGroup));
+                    let waits = running.waiting.contains_key(&request.group);
+                    effects.push(refused(&request, if waits { Answer::Busy } else { Answer::UnknownGroup }));
                     return;
                 };
                 let me = self.config.node;
@@ -361,15 +427,24 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// a time, and promises written again.
     fn shorten_journal(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
+        let is_too_long = self.engine.is_too_long();
+        let mut floors = Vec::with_capacity(running.groups.len());
         for group in &mut running.groups {
-            group.replica.set_saved(self.engine.saved(group.id()), &mut self.marks);
+            let replica = &mut group.replica;
+            // A primary applies what it got as a snapshot entry by entry.
+            let saved = self.engine.saved(replica.group()).min(replica.applied());
+            replica.set_saved(saved, &mut self.marks);
+            let floor = if is_too_long { replica.saved() } else { replica.floor() };
+            if floor > replica.floor() {
+                self.marks.hit(Mark::LaggardsLeft);
+            }
+            replica.forget_to(floor);
+            floors.push((replica.group(), floor));
         }
-        let floors = running.groups.iter().map(|group| (group.id(), group.replica.floor()));
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        if let Err(error) = self.engine.set_floors(floors, out) {
-            return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
+        if let Err(error) = self.engine.set_floors(floors.into_iter(), out) {
+            return self.halt_over(error, effects);
         }
-        running.groups.iter_mut().for_each(|group| group.replica.forget());
         let now = self.now.monotonic;
         let follows: Vec<GroupId> = running
             .groups
@@ -380,9 +455,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             for id in pins.promises {
                 self.with_group(id, effects, |group, turn| group.replica.renew_promise(turn));
             }
-            let saved = |group: &GroupId| self.engine.saved(*group);
-            if let Some(id) = pins.snapshots.iter().min_by_key(|group| saved(group)) {
-                self.save_snapshot(*id);
+            let here = pins.snapshots.into_iter().filter(|group| self.group(*group).is_some());
+            if let Some(id) = here.min_by_key(|group| self.engine.saved(*group)) {
+                self.save_snapshot(id);
             }
         }
         for id in follows {
@@ -396,26 +471,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     fn keep_disk(&mut self, effects: &mut Effects) {
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
         if let Err(error) = self.engine.keep_space(self.now.monotonic, out) {
-            return self.halt(HaltReason::Storage { what: error.to_string() }, effects);
+            return self.halt_over(error, effects);
         }
         self.engine.scrub(self.now.monotonic, out);
         self.emit_disk_ops(effects);
-    }
-
-    fn save_snapshot(&mut self, id: GroupId) {
-        let Some(group) = self.group(id) else { return };
-        let is_wanted =
-            |last: &EntryHeader| last.op() > self.engine.saved(id) || self.engine.is_snapshot_rotten(id);
-        let news = group.replica.last_applied().filter(is_wanted);
-        let Some(last) = news else { return };
-        if !self.engine.can_save_snapshot() {
-            self.marks.hit(Mark::SnapshotWaits);
-            return;
-        }
-        let body = group.executor().snapshot(last);
-        self.marks.hit(Mark::SnapshotTaken);
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        self.engine.save_snapshot(id, last.op(), body, out);
     }
 
     /// Whether an entry could be prepared or a flush be started at once.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::types::{CommitIndex, GroupId, Hash, Incarnation, Op, View};
+use crate::types::{CommitIndex, GroupId, Hash, Incarnation, NodeId, Op, View};
 
 /// A node from outside.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,6 +15,10 @@ pub struct NodeStatus {
     pub full: bool,
     /// Its replicas, ascending by group; empty until it runs.
     pub groups: Vec<GroupStatus>,
+    /// Groups that take no part, for their snapshot is lost: one that goes at least so far is to come from a peer.
+    pub waiting: Vec<(GroupId, Op)>,
+    /// Voters that lack entries which this node has let go of, as far as it knows: they are to fetch a snapshot.
+    pub outran: Vec<(GroupId, NodeId)>,
 }
 
 /// How far a node is.

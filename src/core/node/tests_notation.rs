@@ -9,10 +9,12 @@ use core::str::FromStr;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Answer, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, Route};
+use super::{
+    Answer, AskSnapshot, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, Route,
+};
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
-use crate::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId};
+use crate::engine::{Chunk, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotName};
 use crate::kernel::{Batch, Command, Outcome};
 use crate::types::{
     Blob, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
@@ -103,6 +105,7 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
         (views(), ops(), prop::collection::vec(headers(), 0..4))
             .prop_map(|(view, commit, headers)| VsrMessage::StartView { view, commit, headers }),
         (ops(), ops()).prop_map(|(from, to)| VsrMessage::RequestEntries { from, to }),
+        ops().prop_map(|to| VsrMessage::Covered { to }),
         (views(), commits(), prop::collection::vec(entries(), 0..4))
             .prop_map(|(log_view, commit, entries)| VsrMessage::Entries { log_view, commit, entries }),
     ]
@@ -132,10 +135,21 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     )
 }
 
+fn names() -> impl Strategy<Value = SnapshotName> {
+    (numbers(Op::new), any::<u64>(), any::<u32>(), hashes())
+        .prop_map(|(op, bytes, chunk_bytes, hash)| SnapshotName { op, bytes, chunk_bytes, hash })
+}
+
 pub(super) fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         heartbeats().prop_map(Message::Heartbeat),
         (groups(), group_messages()).prop_map(|(group, body)| Message::Group { group, body }),
+        (groups(), numbers(Op::new), prop::option::of(names()), prop::collection::vec(any::<u32>(), 0..4))
+            .prop_map(|(group, at_least, name, chunks)| AskSnapshot { group, at_least, name, chunks })
+            .prop_map(Message::AskSnapshot),
+        (groups(), names(), any::<u32>(), blobs())
+            .prop_map(|(group, name, index, bytes)| Chunk { group, name, index, bytes })
+            .prop_map(Message::Chunk),
     ]
 }
 

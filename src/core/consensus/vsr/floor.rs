@@ -1,4 +1,5 @@
-//! The floor: up to where a snapshot covers every voter. Journals and logs keep what lies above it.
+//! The floor: up to where a snapshot covers every voter. Journals and logs keep what lies above it, as long as they are not
+//! too long.
 
 use super::VsrNode;
 use crate::types::{Mark, Marks, Op};
@@ -33,10 +34,9 @@ impl VsrNode {
         }
     }
 
-    /// Forgets what nobody will ask for any more.
-    pub fn forget(&mut self) {
-        let floor = self.floor();
-        assert!(floor <= self.applied, "op {floor} is in a snapshot, and was not applied");
-        self.log.forget_to(floor);
+    /// Forgets the log up to `op`, which a snapshot here covers. Who asks for it is told so.
+    pub fn forget_to(&mut self, op: Op) {
+        assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
+        self.log.forget_to(op);
     }
 }

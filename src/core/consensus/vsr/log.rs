@@ -184,7 +184,7 @@ impl Log {
         self.advance_durable();
     }
 
-    /// The snapshot that the replica starts from covers the log up to `op`: what is faulty up to there is not needed here.
+    /// A snapshot covers the log up to `op`: what is faulty up to there is not needed here.
     pub(super) fn cover(&mut self, op: Op) {
         self.covered_to = op;
         self.durable_to = self.durable_to.max(op);
@@ -231,6 +231,21 @@ impl Log {
             self.base = Base::entry(slot.header);
         }
         self.covered_to = self.covered_to.max(self.base.op);
+    }
+
+    /// A snapshot that ends with the entry of `header` takes the place of everything up to there, and of what does not follow
+    /// from it; whether the log went through that entry.
+    pub(super) fn install(&mut self, header: EntryHeader) -> bool {
+        let joins = self.contains(header.op(), header.hash());
+        if joins {
+            self.forget_to(header.op());
+        } else {
+            self.slots.clear();
+            self.durable_to = header.op();
+        }
+        self.base = Base::entry(header);
+        self.cover(header.op());
+        joins
     }
 
     fn push(&mut self, header: EntryHeader, body: Body) {

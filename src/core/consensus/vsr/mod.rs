@@ -17,11 +17,12 @@
 //! * Log view <= view; equal while normal. Nothing authored in a view leaves before that view is durable, and no
 //!   `PrepareOk`, `DoViewChange` or `StartView` before the log view is.
 //! * The log has no gaps and is a chain. It changes in three ways: the primary of the view extends it, a view's start
-//!   replaces its uncommitted end, committed entries of peers replace what contradicts them.
+//!   replaces its uncommitted end, committed entries of peers, or a snapshot of them, replace what contradicts them.
 //! * commit <= head; applied <= commit; none of them goes back.
 //! * An entry that rotted on this disk is faulty: never nacked, and not acknowledged before it is durable here again.
 //! * A primary that restarts or gives up never leads the same view again.
 
+mod catch_up;
 mod choose;
 mod floor;
 mod hard_state;
@@ -75,6 +76,8 @@ pub struct VsrNode {
     timers: Timers,
     /// Counts repair requests, so that they go round the peers.
     attempts: usize,
+    /// Who said last that entries asked for are in its snapshot alone, and up to where.
+    covered_by: Option<(usize, Op)>,
 }
 
 /// What the replica is doing in its view.
@@ -193,6 +196,7 @@ impl VsrNode {
             writes: VecDeque::new(),
             timers: Timers::default(),
             attempts: 0,
+            covered_by: None,
             init,
         };
         replica.status = replica.status_after_start(promise);
@@ -277,6 +281,7 @@ impl VsrNode {
                 self.on_request_entries(turn, from, first, to);
                 Ok(())
             }
+            VsrMessage::Covered { to } => self.on_covered(from, to),
             VsrMessage::Entries { log_view, commit, entries } => {
                 self.on_entries(turn, from, log_view, commit, entries)
             }

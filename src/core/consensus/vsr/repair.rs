@@ -86,8 +86,9 @@ impl VsrNode {
         let mut bytes = 0_u64;
         let most = usize_of(u64::from(turn.limits.repair_entries_max));
         let mut op = first.max(self.log.base_op().next());
-        if op > first {
+        if op > first && from != self.me {
             turn.marks.hit(Mark::AskedForForgotten);
+            self.send(turn, from, VsrMessage::Covered { to: self.log.base_op() });
         }
         while op <= to.min(self.log.head_op()) && entries.len() < most {
             if let Some(entry) = self.log.entry(op) {

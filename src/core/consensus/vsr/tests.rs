@@ -117,6 +117,7 @@ fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
         VsrMessage::DoViewChange(_) => "do-view-change",
         VsrMessage::StartView { .. } => "start-view",
         VsrMessage::RequestEntries { .. } => "request-entries",
+        VsrMessage::Covered { .. } => "covered",
         VsrMessage::Entries { .. } => "entries",
     };
     messages.iter().map(|(to, message)| (*to, kind(message))).collect()

@@ -283,7 +283,7 @@ impl VsrNode {
         Ok(())
     }
 
-    fn set_phase(&mut self, phase: Phase) {
+    pub(super) fn set_phase(&mut self, phase: Phase) {
         if let Status::ViewChange(change) = &mut self.status {
             change.phase = phase;
         }
@@ -325,8 +325,13 @@ impl VsrNode {
         self.arm_patience(turn);
     }
 
-    /// The highest op at which this replica's log and the chosen one are known to be the same.
+    /// The highest op at which this replica's log and the chosen one are known to be the same: the chosen head, where a
+    /// snapshot of more took the place of the log. The primary of the view cannot have got such a one in this view.
     fn joint(&self, chosen: &ChosenLog) -> Option<Op> {
+        let head = chosen.headers.last()?.op();
+        if head < self.log.base_op() {
+            return (self.primary_of(self.view) != self.me).then_some(head);
+        }
         let same = |header: &&EntryHeader| self.log.contains(header.op(), header.hash());
         chosen.headers.iter().rev().find(same).map(|header| header.op())
     }

@@ -40,6 +40,8 @@ fn config() -> EngineConfig {
         flush_bytes_max: 16 << 10,
         flushes_in_flight_max: 2,
         sealed_segments_target: 4,
+        sealed_segments_max: 8,
+        snapshot_chunk_bytes: 4 << 10,
         idle_mark_after: Nanos::from_millis(1),
         scrub_every: Nanos::from_millis(100),
         scrub_bytes_per_second: 64 << 20,
@@ -61,6 +63,9 @@ struct Bench {
     durable: Ordinal,
     /// What the scrub found.
     rotten: Vec<RecordName>,
+    /// What peers would be sent, and what was received of them.
+    chunks: Vec<Chunk>,
+    received: Vec<Bytes>,
 }
 
 impl Bench {
@@ -68,9 +73,13 @@ impl Bench {
         Self::open_as(disk, CLUSTER, NODE)
     }
 
+    fn unopened(disk: PerfectDisk) -> Self {
+        let (durable, rotten, chunks, received) = Default::default();
+        Self { engine: Engine::new(config()), disk, durable, rotten, chunks, received }
+    }
+
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
-        let mut bench =
-            Self { engine: Engine::new(config()), disk, durable: Ordinal::default(), rotten: Vec::new() };
+        let mut bench = Self::unopened(disk);
         let mut ops = Vec::new();
         bench.engine.start(cluster, node, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         let opened = bench.drain(ops)?;
@@ -99,6 +108,8 @@ impl Bench {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
                 Some(EngineEvent::Durable(through)) => self.durable = through,
                 Some(EngineEvent::Rotten(records)) => self.rotten.extend(records),
+                Some(EngineEvent::Chunk { chunk, .. }) => self.chunks.push(chunk),
+                Some(EngineEvent::Received { body, .. }) => self.received.push(body),
                 None => {}
             }
             queue.extend(more);

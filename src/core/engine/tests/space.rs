@@ -13,8 +13,7 @@ fn full(op: &DiskOp, done: DiskDone) -> DiskDone {
 
 /// Opens a disk on which no space is left: the allocation that finds none leaves its file as it was.
 fn open_full(disk: PerfectDisk) -> Result<(Bench, Opened), EngineError> {
-    let mut bench =
-        Bench { engine: Engine::new(config()), disk, durable: Ordinal::default(), rotten: Vec::new() };
+    let mut bench = Bench::unopened(disk);
     let mut ops = Vec::new();
     bench.engine.start(CLUSTER, NODE, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let opened = bench.drain_full(ops)?;

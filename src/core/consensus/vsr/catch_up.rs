@@ -1,0 +1,77 @@
+//! Catching up by a snapshot: where peers have let go of the entries that a replica lacks (VRR 5.2, 5.3).
+//!
+//! A snapshot holds what was committed and nothing else. To take one over is to take all entries up to its op at once, as
+//! [`super::repair`] takes committed entries one by one: the log view stays what it was.
+
+use super::{Phase, Status, ViewChange, VsrNode};
+use crate::consensus::{Discard, Turn};
+use crate::types::{CommitIndex, EntryHeader, Mark, Marks, NodeId, Op};
+
+impl VsrNode {
+    /// `from` has let go of entries that this replica may lack.
+    pub(super) fn on_covered(&mut self, from: usize, to: Op) -> Result<(), Discard> {
+        if matches!(self.status, Status::Primary(_)) || to <= self.applied {
+            return Err(Discard::OutOfPlace);
+        }
+        self.covered_by = Some((from, to));
+        Ok(())
+    }
+
+    /// The voter that said last that entries which this replica lacks are in its snapshot alone, and up to where.
+    pub fn outrun(&self) -> Option<(NodeId, Op)> {
+        let (voter, to) = self.covered_by.filter(|(_, to)| *to > self.applied)?;
+        Some((self.init.voters[voter], to))
+    }
+
+    /// Voters of which no snapshot is known that covers what this replica has let go of.
+    pub fn outran(&self) -> impl Iterator<Item = NodeId> {
+        let base = self.log.base_op();
+        let voters = self.init.voters.iter().zip(&self.saved);
+        voters.filter(move |(_, saved)| **saved < base).map(|(voter, _)| *voter)
+    }
+
+    /// Takes over a snapshot, which is in force on this disk and ends with the entry of `last`; whether it was of use.
+    pub fn install(&mut self, turn: &mut Turn<'_, impl Marks>, last: EntryHeader) -> bool {
+        // A primary has every entry that it may lack.
+        if last.op() <= self.applied || matches!(self.status, Status::Primary(_)) {
+            return false;
+        }
+        let contradicts = self.contradicts_log_of_view(&last);
+        let joins = self.log.install(last);
+        turn.marks.hit(if joins { Mark::SnapshotJoinsLog } else { Mark::SnapshotReplacesLog });
+        self.applied = last.op();
+        self.set_saved(last.op(), turn.marks);
+        self.commit = self.commit.max(last.op());
+        turn.journal.note_commit(self.init.group, CommitIndex::At(self.commit));
+        if let Status::Backup(backup) = &mut self.status {
+            backup.early = backup.early.split_off(&last.op().next());
+        }
+        if contradicts || (!joins && self.has_told_its_log()) {
+            turn.marks.hit(Mark::SilentAfterSnapshot);
+            self.set_phase(Phase::Silent);
+            self.wish(turn);
+        }
+        self.on_durable(turn);
+        self.ask(turn);
+        true
+    }
+
+    /// Whether peers may rely on the log being what this replica has told of it in its view.
+    fn has_told_its_log(&self) -> bool {
+        matches!(
+            &self.status,
+            Status::ViewChange(ViewChange { phase: Phase::Collecting(_) | Phase::Repairing, .. })
+        )
+    }
+
+    /// Whether the log that this replica is about to adopt does not go through `last`: a later view committed that.
+    fn contradicts_log_of_view(&self, last: &EntryHeader) -> bool {
+        let Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) = &self.status else {
+            return false;
+        };
+        let beyond = chosen.headers.last().is_some_and(|head| head.op() < last.op());
+        let other =
+            chosen.headers.iter().any(|header| header.op() == last.op() && header.hash() != last.hash());
+        other || (beyond && self.primary_of(self.view) == self.me)
+    }
+}

@@ -1,0 +1,103 @@
+//! Snapshots between nodes: a replica that lacks what its peers have let go of fetches one, chunk by chunk.
+//!
+//! ```text
+//! AskSnapshot (no name)   ->  the first chunk of the snapshot in force, which names it
+//! AskSnapshot (a name)    ->  the chunks asked for; when that snapshot is gone, the first chunk of the one in force
+//! ```
+//!
+//! One at a time a node. Peers are asked in turn; one snapshot is given up for another only when no peer has it any more.
+
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::engine::SnapshotName;
+use crate::types::{GroupId, Monotonic, NodeId, Op};
+
+/// A request for a snapshot, or for chunks of one.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct AskSnapshot {
+    /// Whose state.
+    pub group: GroupId,
+    /// One that covers less is of no use.
+    pub at_least: Op,
+    /// The snapshot of which chunks are here; none when there is none yet.
+    pub name: Option<SnapshotName>,
+    /// Indexes of the chunks wanted.
+    pub chunks: Vec<u32>,
+}
+
+notation_struct!("ask-snapshot" => AskSnapshot { group, at_least, name, chunks });
+
+/// Chunks asked for at once.
+pub(in crate::node) const CHUNKS_AT_ONCE: usize = 4;
+
+/// A snapshot that is being fetched.
+#[derive(Clone, Debug)]
+pub(in crate::node) struct Transfer {
+    pub group: GroupId,
+    pub at_least: Op,
+    /// The other voters of the group.
+    peers: Vec<NodeId>,
+    /// Requests that were not answered; they go round the peers.
+    attempts: usize,
+    /// The same, since something came last.
+    in_vain: usize,
+    /// Chunks that were asked for last and have not come.
+    awaited: usize,
+    /// When the last request was made.
+    asked_at: Monotonic,
+}
+
+impl Transfer {
+    /// A transfer from one of `peers`, `first` first, if it is one.
+    pub(in crate::node) fn new(
+        group: GroupId,
+        at_least: Op,
+        peers: Vec<NodeId>,
+        first: Option<NodeId>,
+    ) -> Self {
+        let attempts = peers.iter().position(|peer| Some(*peer) == first).unwrap_or_default();
+        Self { group, at_least, peers, attempts, in_vain: 0, awaited: 0, asked_at: Monotonic::default() }
+    }
+
+    /// The next request, and to whom, when of the snapshot that is coming these chunks are wanted.
+    pub(in crate::node) fn ask(
+        &mut self,
+        now: Monotonic,
+        coming: Option<(SnapshotName, Vec<u32>)>,
+    ) -> Option<(NodeId, AskSnapshot)> {
+        let to = *self.peers.get(self.attempts % self.peers.len().max(1))?;
+        let (name, chunks) = coming.map_or((None, Vec::new()), |(name, chunks)| (Some(name), chunks));
+        self.awaited = chunks.len().max(1);
+        self.asked_at = now;
+        Some((to, AskSnapshot { group: self.group, at_least: self.at_least, name, chunks }))
+    }
+
+    pub(in crate::node) fn peers(&self) -> &[NodeId] {
+        &self.peers
+    }
+
+    /// When the last request was made.
+    pub(in crate::node) fn asked_at(&self) -> Monotonic {
+        self.asked_at
+    }
+
+    /// The last request was not answered: the next goes to somebody else.
+    pub(in crate::node) fn give_up_on_peer(&mut self) {
+        self.attempts += 1;
+        self.in_vain += 1;
+    }
+
+    /// Whether nobody is left who has the snapshot that is coming.
+    pub(in crate::node) fn takes_another(&self) -> bool {
+        self.in_vain >= self.peers.len()
+    }
+
+    /// A chunk came; whether it is the last of those asked for.
+    pub(in crate::node) fn took(&mut self) -> bool {
+        self.in_vain = 0;
+        self.awaited = self.awaited.saturating_sub(1);
+        self.awaited == 0
+    }
+}
