@@ -150,6 +150,15 @@ pub enum FaultKind {
         /// How.
         how: Damage,
     },
+    /// A snapshot in force is no longer what was written.
+    RotSnapshot {
+        /// Whose.
+        node: NodeId,
+        /// How.
+        how: Damage,
+        /// Which, counted from 1 by their groups, of those whose loss the design survives.
+        nth: u64,
+    },
     /// A wall clock jumps.
     ClockJump {
         /// Whose.
@@ -278,6 +287,7 @@ impl FaultKind {
             Self::DiskFull { .. } => "disk_full",
             Self::Misread { .. } => "misread",
             Self::RotManifest { .. } => "rot_manifest",
+            Self::RotSnapshot { .. } => "rot_snapshot",
             Self::ClockJump { .. } => "clock_jump",
         }
     }
@@ -297,9 +307,11 @@ impl FaultKind {
             | Self::Drop { for_ns, .. }
             | Self::DiskFull { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
-            Self::Rot { .. } | Self::Misread { .. } | Self::RotManifest { .. } | Self::ClockJump { .. } => {
-                None
-            }
+            Self::Rot { .. }
+            | Self::Misread { .. }
+            | Self::RotManifest { .. }
+            | Self::RotSnapshot { .. }
+            | Self::ClockJump { .. } => None,
         }
     }
 
@@ -312,7 +324,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 16] = [
+    pub const WORDS: [(&'static str, &'static str); 17] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -328,6 +340,7 @@ impl FaultKind {
         ("disk_full", "no space is left on a disk"),
         ("misread", "a read gives other bytes than lie there, once"),
         ("rot_manifest", "a copy of the manifest rots, or cannot be read"),
+        ("rot_snapshot", "a snapshot rots, was never written, was overwritten, or cannot be read"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
 }
@@ -366,6 +379,9 @@ impl fmt::Display for FaultKind {
             }
             Self::RotManifest { node, copy, how } => {
                 write!(f, "{word} node {node}, copy {copy}, {}", how.word())
+            }
+            Self::RotSnapshot { node, how, nth } => {
+                write!(f, "{word} node {node}, {}, the one of group {nth} of those that may", how.word())
             }
             Self::ClockJump { node, by_ns } => write!(
                 f,

@@ -21,6 +21,7 @@ mod scrub;
 mod sessions;
 mod shadow;
 mod simple;
+mod snapshots;
 mod wishes;
 
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ pub use promises::promise_of;
 pub use replication::Replication;
 pub use scrub::RotRepaired;
 pub use simple::{AckedSurvives, Bounded, FailStop, OnePrimary};
+pub use snapshots::SnapshotAtomic;
 
 use crate::disk::DiskImage;
 use crate::time::WorldTime;
@@ -327,6 +329,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<Bounded>::default(),
         Box::<FailStop>::default(),
         Box::<RotRepaired>::default(),
+        Box::<SnapshotAtomic>::default(),
         Box::<Replication>::default(),
     ]
 }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 37] = [
+const PROMISES: [(&str, &str); 38] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
@@ -43,6 +43,7 @@ const PROMISES: [(&str, &str); 37] = [
     ("RotNotTruncated", "a start never drops what was acknowledged, whatever rotted"),
     ("SameReply", "a request that is sent again gets the first answer, byte for byte"),
     ("SendImpliesDurable", "what a message claims, its sender had made durable before"),
+    ("SnapshotAtomic", "a snapshot in force is complete and as it was written, unless it rotted"),
     ("StallNamed", "a group that stands still beyond the fault budget names an entry that no voter has"),
     ("StateSafety", "replicas that applied the same op are in the same state"),
     ("Undisturbed", "a view is left only when a quorum of the voters wishes so"),

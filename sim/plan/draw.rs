@@ -158,7 +158,7 @@ const STALEMATE: u64 = 1001;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 16] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 17] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -175,6 +175,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 16] = [
     misread,
     rot_manifest,
     disk_full,
+    rot_snapshot,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -289,6 +290,11 @@ fn misread(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 fn rot_manifest(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let how = draw.pick(&Damage::WORDS).0;
     FaultKind::RotManifest { node: some_node(draw, shape), copy: draw.between(1, 8), how }
+}
+
+fn rot_snapshot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let how = draw.pick(&Damage::WORDS).0;
+    FaultKind::RotSnapshot { node: some_node(draw, shape), how, nth: draw.between(1, 8) }
 }
 
 /// Some outlast many segments.

@@ -92,6 +92,10 @@ impl Extent {
                 let copy = u64::from(within(&rot.copy, 1, 8, "copy")?);
                 (&rot.at, FaultKind::RotManifest { node: self.node(&rot.node)?, copy, how: rot.how.0 })
             }
+            FaultShape::RotSnapshot(rot) => {
+                let nth = u64::from(within(&rot.nth, 1, u32::MAX, "snapshot")?);
+                (&rot.at, FaultKind::RotSnapshot { node: self.node(&rot.node)?, how: rot.how.0, nth })
+            }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
             }

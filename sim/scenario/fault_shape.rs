@@ -27,6 +27,7 @@ pub(super) enum FaultShape {
     DiskFull(DiskFullShape),
     Misread(MisreadShape),
     RotManifest(RotManifestShape),
+    RotSnapshot(RotShape),
     ClockJump(ClockJumpShape),
 }
 

@@ -170,7 +170,7 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
             write!(f, ", for = {}, share = {}, {}", span(*for_ns), share(*loss_ppm), links_of(links))?;
         }
         FaultKind::Drop { rule, for_ns } => write!(f, ", for = {}{}", span(*for_ns), drop_of(rule))?,
-        FaultKind::Rot { node, how, nth } => {
+        FaultKind::Rot { node, how, nth } | FaultKind::RotSnapshot { node, how, nth } => {
             write!(f, ", node = {node}, how = \"{}\", nth = {nth}", how.word())?;
         }
         FaultKind::DiskFull { node, room, for_ns } => {

@@ -87,6 +87,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.rot_manifest(*node, *copy, *how);
                 None
             }
+            FaultKind::RotSnapshot { node, how, nth } => {
+                self.rot_snapshot(*node, *how, *nth);
+                None
+            }
             FaultKind::ClockJump { node, by_ns } => {
                 self.machine_mut(*node).clock.jump(*by_ns);
                 None
@@ -117,6 +121,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::Rot { .. }
             | FaultKind::Misread { .. }
             | FaultKind::RotManifest { .. }
+            | FaultKind::RotSnapshot { .. }
             | FaultKind::ClockJump { .. } => {}
         }
     }

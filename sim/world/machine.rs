@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId};
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{GroupStatus, Input, Message, Node, NodeStatus, Phase};
-use chronon_core::types::{GroupId, NodeId};
+use chronon_core::types::{GroupId, NodeId, Op};
 
 use crate::clock::SimClock;
 use crate::config::WorldConfig;
@@ -43,6 +43,8 @@ pub(super) struct Machine<A: ChrApplication> {
     misreads_in: Option<(u64, Aim, Misread)>,
     /// Copies of the manifest that are not what was written there last, from 0.
     pub(super) rotted_copies: BTreeSet<u64>,
+    /// Snapshots that rotted: of which group, and up to where they went.
+    pub(super) rotted_snapshots: BTreeSet<(GroupId, Op)>,
     /// An operation of this process has failed.
     failed: Option<u64>,
     /// Of the processes that died.
@@ -82,6 +84,7 @@ impl<A: ChrApplication> Machine<A> {
             fails_in: None,
             misreads_in: None,
             rotted_copies: BTreeSet::new(),
+            rotted_snapshots: BTreeSet::new(),
             failed: None,
             marks: MarkCounts::default(),
         }

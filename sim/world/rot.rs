@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use chronon_core::engine::{BLOCK_BYTES, DiskOp, FileId};
 use chronon_core::kernel::ChrApplication;
-use chronon_core::types::{GroupId, NodeId, Quorums};
+use chronon_core::types::{GroupId, NodeId, Op, Quorums};
 
 use super::World;
 use crate::config::WorldConfig;
@@ -124,7 +124,9 @@ pub(super) fn cure(disk: &mut SimDisk) {
         let flushes = journal::on_disk(disk.durable()).into_iter();
         let places = flushes.map(|flush| (flush.file, flush.offset..flush.offset + flush.data.len() as u64));
         let manifest = (FileId::Manifest, 0..2 * COPIES * COPY_BYTES);
-        disk.cure(&places.chain([manifest]).collect::<Vec<_>>());
+        let snapshots = disk.durable().files().filter(|(file, _)| matches!(file, FileId::Snapshot(_)));
+        let snapshots = snapshots.map(|(file, bytes)| (file, 0..bytes));
+        disk.cure(&places.chain(snapshots).chain([manifest]).collect::<Vec<_>>());
     }
 }
 
@@ -212,6 +214,63 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let line = format_args!("node {node} manifest copy {copy} bytes {harmed:?}");
         self.trace.note(self.now, Entity::Node(node), "rot", [copy, harmed.start as u64], line);
     }
+}
+
+impl<A: ChrApplication, W: Workload<A>> World<A, W> {
+    /// A snapshot in force of `node` rots, if another voter of its group has one that goes as far and has not rotted.
+    pub(super) fn rot_snapshot(&mut self, node: NodeId, how: Damage, nth: u64) {
+        let mut may_rot = Vec::new();
+        for (group, op) in self.saved(node) {
+            let others = self.nodes.iter().filter(|other| **other != node);
+            let other_has = |other: NodeId| {
+                let is_whole = |op: &Op| !self.machine(other).rotted_snapshots.contains(&(group, *op));
+                let saved = self.saved(other).find(|(of, _)| *of == group).map(|(_, op)| op);
+                saved.filter(is_whole).is_some_and(|saved| saved >= op)
+            };
+            if others.copied().any(other_has) {
+                may_rot.push((group, op));
+            }
+        }
+        let chosen = usize::try_from(nth - 1).unwrap_or(usize::MAX).checked_rem(may_rot.len());
+        let Some((group, op)) = chosen.map(|place| may_rot[place]) else { return };
+        let mut draw = self.randomness.draw(Purpose::Rot, node.get(), &[self.now.as_nanos(), nth, 2]);
+        let files = |disk: &DiskImage| -> Vec<(FileId, Bytes)> {
+            let all = disk.files().filter(|(file, _)| matches!(file, FileId::Snapshot(_)));
+            all.filter_map(|(file, bytes)| Some((file, disk.read(file, 0, bytes as usize)?))).collect()
+        };
+        let index = self.machine_of(node);
+        let all = files(self.machines[index].disk.durable());
+        let is_it = |data: &Bytes| names_snapshot(data, group, op);
+        let stray =
+            all.iter().find(|(_, data)| !is_it(data)).map(|(_, data)| data.clone()).unwrap_or_default();
+        for (file, data) in all.iter().filter(|(_, data)| is_it(data)) {
+            let meant = data.len() - data.iter().rev().take_while(|byte| **byte == 0).count();
+            let (harmed, instead) = damaged(data, meant, &stray, how, &mut draw);
+            let machine = &mut self.machines[index];
+            machine.rotted_snapshots.insert((group, op));
+            match how {
+                Damage::Unreadable => machine.disk.spoil(*file, harmed.start as u64),
+                _ => machine.disk.harm(*file, harmed.start as u64, &instead),
+            }
+            self.tally.rotted += 1;
+            let line = format_args!("node {node} {file} of group {group} at op {op} bytes {harmed:?}");
+            self.trace.note(self.now, Entity::Node(node), "rot", [op.get(), harmed.start as u64], line);
+            self.judges.see(self.now, &Observed::Rot { node, file: *file, offset: 0, flush: data, harmed });
+        }
+    }
+
+    /// What snapshots in force of the process of `node` cover.
+    fn saved(&self, node: NodeId) -> impl Iterator<Item = (GroupId, Op)> + '_ {
+        let groups = self.machine(node).process.iter().flat_map(|process| &process.status.groups);
+        groups.filter(|status| status.saved > Op::GENESIS).map(|status| (status.group, status.saved))
+    }
+}
+
+/// Whether `data` begins with a chunk of the snapshot of this group that goes up to this op.
+fn names_snapshot(data: &Bytes, group: GroupId, op: Op) -> bool {
+    let (at_op, at_group) = (40..48, 48..52);
+    data.get(at_op).is_some_and(|bytes| bytes == op.get().to_le_bytes())
+        && data.get(at_group).is_some_and(|bytes| bytes == group.get().to_le_bytes())
 }
 
 #[cfg(test)]

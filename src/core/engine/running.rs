@@ -76,6 +76,11 @@ impl Changes {
             && self.reserve.is_none()
     }
 
+    /// Snapshots whose files the next manifest names.
+    fn snapshots(&self) -> impl Iterator<Item = &SnapshotMeta> {
+        self.snapshot.iter().chain(self.incoming.iter().flatten())
+    }
+
     fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
         if let Some(meta) = self.spare {
             body.segments.push(meta);
@@ -167,7 +172,10 @@ impl Running {
     }
 
     fn free_snapshot_slot(&self) -> u32 {
-        self.manifest.body().free_snapshot_slot(|slot| self.snapshots.uses(slot))
+        let changing = || [&self.pending, &self.installing].into_iter().flat_map(Changes::snapshots);
+        let is_used =
+            |slot| self.snapshots.uses(slot) || changing().any(|meta: &SnapshotMeta| meta.slot == slot);
+        self.manifest.body().free_snapshot_slot(is_used)
     }
 
     /// Whether [`Running::save_snapshot`] would start: the one before is in force, and there may be space.

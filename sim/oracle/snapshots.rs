@@ -1,0 +1,61 @@
+//! SnapshotAtomic (43): a snapshot that a manifest names is complete and as it was written, unless it rotted.
+//!
+//! A start reads every snapshot in force. A node that has to fetch one from a peer could not read it.
+
+use std::collections::BTreeSet;
+
+use chronon_core::engine::FileId;
+use chronon_core::node::Phase;
+use chronon_core::types::NodeId;
+
+use super::few::Few;
+use super::{Counts, Observed, Oracle, Violation};
+use crate::time::WorldTime;
+
+/// The oracle.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotAtomic {
+    /// Nodes on whose disks a snapshot rotted at some time.
+    rotten: BTreeSet<NodeId>,
+    /// Whether a node's process has still to show what it read.
+    starting: Few<NodeId, bool>,
+    compared: u64,
+}
+
+impl Oracle for SnapshotAtomic {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Start { node, .. } => {
+                self.starting.insert(*node, true);
+            }
+            Observed::Rot { node, file: FileId::Snapshot(_), .. } => {
+                self.rotten.insert(*node);
+            }
+            Observed::Step { node, status, .. } if status.phase == Phase::Running => {
+                if !std::mem::take(self.starting.or_default(*node)) || self.rotten.contains(node) {
+                    return;
+                }
+                self.compared += status.groups.iter().filter(|group| group.saved.get() > 0).count() as u64;
+                for (group, op) in &status.waiting {
+                    let what = format!(
+                        "the snapshot in force, which covers it up to op {op}, cannot be read, and rotted nowhere"
+                    );
+                    found.push(Violation::new("SnapshotAtomic", what).at(*node).of(*group));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["SnapshotAtomic"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("SnapshotAtomic", self.compared);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
