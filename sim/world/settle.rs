@@ -141,13 +141,13 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     fn excuses(&self) -> Option<Vec<Stall>> {
         let mut stalls = Vec::new();
         for init in self.config.groups.iter().filter(|init| self.difference(init).is_some()) {
+            // Without a quorum nothing goes on, whatever is missing beside it.
+            if self.has_lost_quorum(init) {
+                continue;
+            }
             let statuses = init.voters.iter().filter_map(|voter| self.replica(init, *voter).ok());
             let missing = statuses.filter_map(|status| status.missing).min();
-            match missing.filter(|_| self.config.beyond_budget) {
-                Some(op) => stalls.push(Stall { group: init.group, op }),
-                None if self.has_lost_quorum(init) => {}
-                None => return None,
-            }
+            stalls.push(Stall { group: init.group, op: missing? });
         }
         self.config.beyond_budget.then_some(stalls)
     }

@@ -89,6 +89,8 @@ struct Waiting {
     log: RecoveredLog,
     /// The snapshot that is lost covered so much.
     at_least: Op,
+    /// What peers said of the group last: they will not say it again.
+    beats: BTreeMap<NodeId, Beat>,
 }
 
 impl<A: ChrApplication> Node<A> {
@@ -299,7 +301,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             peers.extend(init.voters.iter().copied().filter(|voter| *voter != me));
             let log = opened.logs.remove(&init.group).unwrap_or_default();
             if let Some(at_least) = opened.lost.remove(&init.group) {
-                waiting.insert(init.group, Waiting { init, log, at_least });
+                waiting.insert(init.group, Waiting { init, log, at_least, beats: BTreeMap::new() });
                 continue;
             }
             let snapshot = opened.snapshots.remove(&init.group);
@@ -337,15 +339,18 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         Ok(Group::new(replica, executor))
     }
 
-    /// A group takes part at last.
-    fn add_group(&mut self, group: Group<A>, effects: &mut Effects) {
+    /// A group takes part at last; this is what peers said of it.
+    fn add_group(&mut self, group: Group<A>, beats: BTreeMap<NodeId, Beat>, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let id = group.id();
         let Err(index) = running.groups.binary_search_by_key(&id, Group::id) else {
             panic!("group {id} takes part already");
         };
         running.groups.insert(index, group);
-        self.with_group(id, effects, |group, turn| group.replica.begin(turn));
+        self.with_group(id, effects, |group, turn| {
+            group.replica.begin(turn);
+            beats.into_iter().for_each(|(from, beat)| group.replica.on_beat(turn, from, beat));
+        });
     }
 
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
@@ -402,13 +407,18 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Heard::GoesOn => {}
             Heard::Restarted => {
                 self.marks.hit(Mark::PeerRestarted);
+                running.waiting.values_mut().for_each(|waiting| drop(waiting.beats.remove(&from)));
                 self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
             }
         }
         for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
-            self.with_group(group, effects, |group, turn| {
-                group.replica.on_beat(turn, from, Beat { view, leads, commit, head, saved });
-            });
+            let beat = Beat { view, leads, commit, head, saved };
+            if let Life::Running(running) = &mut self.life
+                && let Some(waiting) = running.waiting.get_mut(&group)
+            {
+                waiting.beats.insert(from, beat);
+            }
+            self.with_group(group, effects, |group, turn| group.replica.on_beat(turn, from, beat));
         }
     }
 

@@ -90,7 +90,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if let Some(waiting) = running.waiting.remove(&id) {
             self.marks.hit(Mark::GroupBackByTransfer);
             match self.recover_group(waiting.init, Some(body), waiting.log) {
-                Ok(group) => self.add_group(group, effects),
+                Ok(group) => self.add_group(group, waiting.beats, effects),
                 Err(what) => self.halt(HaltReason::Storage { what }, effects),
             }
             return;

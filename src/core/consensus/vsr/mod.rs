@@ -210,12 +210,13 @@ impl VsrNode {
         let fresh = promise.is_none();
         if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
             // The log may have gone on since, by entries that the started view had committed. The message of a view
-            // says the same before and after a restart; where the log lost what it told of, it is not said again.
+            // says the same before and after a restart; where the log lost what it told of, it is not said again, nor where
+            // it begins behind all of that: a snapshot of a peer may have taken the place of another log.
             let message = self.view_change_message(promise.commit, &promise.suffix);
-            let mut told = promise.suffix.iter();
-            let whole = told.all(|header| {
-                header.op() < self.log.base_op() || self.log.contains(header.op(), header.hash())
-            });
+            let base = self.log.base_op();
+            let mut told = promise.suffix.iter().filter(|header| header.op() >= base).peekable();
+            let whole =
+                told.peek().is_some() && told.all(|header| self.log.contains(header.op(), header.hash()));
             let phase = if whole { self.collecting() } else { Phase::Silent };
             Status::ViewChange(ViewChange { message, phase })
         } else if leads && fresh {
