@@ -112,6 +112,7 @@ impl Replication {
             return;
         }
         let Some(disk) = self.disks.get_mut(node) else { return };
+        disk.started();
         for status in &status.groups {
             disk.cover(status.group, status.saved.get());
             let Some(promise) = disk.log(status.group).and_then(|log| log.promise) else { continue };

@@ -116,7 +116,7 @@ enum Harm {
 enum Rotten {
     /// Of its payload: it cannot be read.
     Payload,
-    /// Of the head of its flush: it may be found nevertheless.
+    /// Of the head of its flush, or just while it was being read: it may be found nevertheless.
     Head,
 }
 
@@ -194,6 +194,15 @@ impl DiskShadow {
         for entry in self.logs.iter_mut().flat_map(|(_, log)| log.entries.iter_mut().flatten()) {
             if let Harm::Unread(rotten) = entry.harm {
                 entry.harm = Harm::Read(rotten);
+            }
+        }
+    }
+
+    /// The process has read the disk. What rotted since it began may have been read before, or after.
+    pub(super) fn started(&mut self) {
+        for entry in self.logs.iter_mut().flat_map(|(_, log)| log.entries.iter_mut().flatten()) {
+            if let Harm::Unread(_) = entry.harm {
+                entry.harm = Harm::Read(Rotten::Head);
             }
         }
     }
