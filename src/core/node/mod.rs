@@ -407,7 +407,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Heard::GoesOn => {}
             Heard::Restarted => {
                 self.marks.hit(Mark::PeerRestarted);
-                running.waiting.values_mut().for_each(|waiting| drop(waiting.beats.remove(&from)));
+                running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
                 self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
             }
         }
