@@ -114,7 +114,6 @@ impl Replication {
         let Some(disk) = self.disks.get_mut(node) else { return };
         disk.started();
         for status in &status.groups {
-            disk.cover(status.group, status.saved.get());
             let Some(promise) = disk.log(status.group).and_then(|log| log.promise) else { continue };
             self.ordinal_wins += 1;
             if let Some(facts) = self.groups.get_mut(status.group) {

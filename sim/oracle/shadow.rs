@@ -89,7 +89,7 @@ pub(super) struct DurableLog {
     entries: Vec<Option<Durable>>,
     /// No op up to this one is missing.
     whole_to: u64,
-    /// A snapshot in force covers it up to here.
+    /// The process that runs has shown a snapshot in force that covers it up to here.
     saved: u64,
 }
 
@@ -189,8 +189,9 @@ impl DiskShadow {
         self.logs.get(group)
     }
 
-    /// A process starts: it will read the disk.
+    /// A process starts: it will read the disk, and show what snapshots cover.
     pub(super) fn start(&mut self) {
+        self.logs.iter_mut().for_each(|(_, log)| log.saved = 0);
         for entry in self.logs.iter_mut().flat_map(|(_, log)| log.entries.iter_mut().flatten()) {
             if let Harm::Unread(rotten) = entry.harm {
                 entry.harm = Harm::Read(rotten);
@@ -218,7 +219,7 @@ impl DiskShadow {
     }
 
     /// A snapshot in force covers everything up to `op`: what of it rotted is not missed.
-    pub(super) fn cover(&mut self, group: GroupId, op: u64) {
+    fn cover(&mut self, group: GroupId, op: u64) {
         let log = self.logs.get_mut(group);
         let entries = log.into_iter().flat_map(|log| &mut log.entries);
         for entry in entries.take(usize::try_from(op).unwrap_or(usize::MAX)).flatten() {

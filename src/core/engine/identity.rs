@@ -147,11 +147,15 @@ impl EngineConfig {
 
     /// Bytes of a segment that holds the largest flush and its footers.
     pub(in crate::engine) fn segment_bytes_least(&self, groups: usize) -> u64 {
+        self.flush_bytes_most(groups) + 2 * u64_of(footer_bytes(groups))
+    }
+
+    /// Bytes of the largest flush.
+    pub(in crate::engine) fn flush_bytes_most(&self, groups: usize) -> u64 {
         let block = u64_of(BLOCK_BYTES);
         // Beside its records a flush repeats the directory of the one before, which is no longer than half of that one,
         // pads twice, and tells a commit of each group.
         let commits = u64_of(groups * COMMIT_BYTES);
-        let largest = (2 * u64::from(self.flush_bytes_max) + commits).next_multiple_of(block) + 2 * block;
-        largest + 2 * u64_of(footer_bytes(groups))
+        (2 * u64::from(self.flush_bytes_max) + commits).next_multiple_of(block) + 2 * block
     }
 }

@@ -153,8 +153,9 @@ impl LogReader {
     }
 
     /// What is to be read a second time before `assembled` is believed: reads may lie, and what they make look torn or
-    /// lost must not be given up for it. Without a finding that is the place where the next flush would begin.
-    pub(in crate::engine) fn doubtful(&self, assembled: &Assembled) -> Vec<Span> {
+    /// lost must not be given up for it. Without a finding that is the place where the next flush would begin, and as far
+    /// behind it as a flush may reach, of no more than `flush_bytes`: that one may be rotten, and the one behind it name it.
+    pub(in crate::engine) fn doubtful(&self, assembled: &Assembled, flush_bytes: usize) -> Vec<Span> {
         let span = |index: usize, from: usize, to: usize| {
             let segment = self.segments.get(index)?;
             let (from, to) = (segment.in_file(from), segment.in_file(to.min(segment.limit)));
@@ -179,7 +180,8 @@ impl LogReader {
             [index.and_then(|index| flush(index, at)), next.and_then(|next| flush(next, 0))]
         });
         let (index, at) = assembled.end;
-        let end = [span(index, at, at + BLOCK_BYTES), span(index + 1, 0, BLOCK_BYTES)];
+        let reach = flush_bytes + BLOCK_BYTES;
+        let end = [span(index, at, at + reach), span(index + 1, 0, reach)];
         found.chain(end).flatten().collect()
     }
 

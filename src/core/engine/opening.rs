@@ -20,7 +20,7 @@ use crate::engine::segment_reads::{SegmentReads, Span};
 use crate::engine::snapshot_reads::{FoundSnapshots, SnapshotReads};
 use crate::engine::snapshot_store::SnapshotStore;
 use crate::engine::{EngineConfig, EngineError, Opened};
-use crate::types::{Blob, ClusterId, Mark, Marks, NodeId};
+use crate::types::{Blob, ClusterId, Mark, Marks, NodeId, usize_of};
 
 /// An engine that is being opened.
 #[derive(Clone, Debug)]
@@ -208,7 +208,11 @@ impl Opening {
                 return Ok(());
             }
             let mut again = match reading.journal {
-                ReadingJournal::Once(reader) => Box::new(SecondReads::new(reader)),
+                ReadingJournal::Once(reader) => {
+                    let groups = reading.manifest.body.identity.groups.len();
+                    let flush_bytes = usize_of(self.config.flush_bytes_most(groups));
+                    Box::new(SecondReads::new(reader, flush_bytes))
+                }
                 ReadingJournal::Again(again) => again,
             };
             match again.next(out.marks) {

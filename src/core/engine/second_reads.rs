@@ -18,6 +18,8 @@ use crate::types::{Mark, Marks, usize_of};
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct SecondReads {
     reader: LogReader,
+    /// No flush is longer.
+    flush_bytes: usize,
     /// What follows from it, unless something of it differs by now.
     assembled: Option<Assembled>,
     /// Blocks of segments, by generation and offset, that were read often enough.
@@ -38,9 +40,9 @@ pub(in crate::engine) enum Next {
 }
 
 impl SecondReads {
-    pub(in crate::engine) fn new(reader: LogReader) -> Self {
+    pub(in crate::engine) fn new(reader: LogReader, flush_bytes: usize) -> Self {
         let (assembled, confirmed) = (None, BTreeSet::new());
-        Self { reader, assembled, confirmed, distrusted: Vec::new(), taken: Vec::new() }
+        Self { reader, flush_bytes, assembled, confirmed, distrusted: Vec::new(), taken: Vec::new() }
     }
 
     /// Takes a span that was read.
@@ -61,7 +63,7 @@ impl SecondReads {
         }
         let assembled = self.assembled.get_or_insert_with(|| self.reader.assemble(marks));
         let is_confirmed = |span: &Span| blocks(span).all(|block| self.confirmed.contains(&block));
-        let mut doubtful = self.reader.doubtful(assembled);
+        let mut doubtful = self.reader.doubtful(assembled, self.flush_bytes);
         doubtful.retain(|span| !is_confirmed(span));
         if !doubtful.is_empty() {
             return Next::Read(doubtful);
