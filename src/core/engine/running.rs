@@ -39,6 +39,8 @@ pub(in crate::engine) struct Running {
     snapshots: SnapshotStore,
     scrub: Scrub,
     space: Space,
+    /// On a full disk it is a spare segment's turn to be made, and not a snapshot's.
+    spare_comes_first: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +119,7 @@ impl Running {
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
             space,
+            spare_comes_first: true,
             config,
             manifest,
             journal,
@@ -291,6 +294,7 @@ impl Running {
         if !self.space.tries(now) || !self.space.may_allocate() {
             return Ok(());
         }
+        self.spare_comes_first = !self.spare_comes_first;
         let held = self.manifest.body().reserve;
         let is_changing = self.pending.reserve.is_some() || self.installing.reserve.is_some();
         if self.space.is_full() && held > 0 && !is_changing {
@@ -507,8 +511,9 @@ impl Running {
             return;
         }
         // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything. But
-        // nothing can be saved that waits for the journal.
-        let goes_on = self.space.is_full() && !self.journal.is_blocked();
+        // nothing can be saved that waits for the journal, and what pins a segment may not be there to be saved: an entry
+        // that was never committed, of a group that takes no new ones.
+        let goes_on = self.space.is_full() && !self.journal.is_blocked() && !self.spare_comes_first;
         let snapshots_first = goes_on && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
         if !self.space.may_allocate() || snapshots_first {
             return;
