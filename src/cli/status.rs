@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Answer, NodesArgs};
 use crate::client;
-use crate::server::status::StatusReport;
+use crate::server::status::{StatusReport, WaitingReport};
 
 /// Ask nodes how they are.
 #[derive(Args, Debug)]
@@ -43,6 +43,10 @@ fn rows(report: &StatusReport, table: &mut Table) {
     }
     if report.groups.is_empty() {
         table.add_row([report.node.to_string(), state.clone()]);
+    }
+    for WaitingReport { group, at_least } in &report.waiting {
+        let role = format!("waits for a snapshot of op {at_least} or later");
+        table.add_row([report.node.to_string(), state.clone(), group.to_string(), role]);
     }
     for group in &report.groups {
         let commit = group.commit.map_or("-".to_owned(), |op| op.to_string());

@@ -25,6 +25,10 @@ pub struct StatusReport {
     pub full: bool,
     /// Its replicas.
     pub groups: Vec<GroupReport>,
+    /// Groups that take no part here, for their snapshot is lost: one of a peer is being fetched.
+    pub waiting: Vec<WaitingReport>,
+    /// Voters that are to fetch a snapshot: this node has let go of entries that they lack, for its journal had become too long.
+    pub outran: Vec<OutranReport>,
     /// Its links.
     pub peers: Vec<PeerReport>,
 }
@@ -55,6 +59,26 @@ pub struct GroupReport {
     pub digest: String,
 }
 
+/// A group whose snapshot is lost here.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct WaitingReport {
+    /// The group.
+    pub group: u32,
+    /// The snapshot that comes must cover it at least so far.
+    pub at_least: u64,
+}
+
+/// A voter that lags too far behind.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct OutranReport {
+    /// The group.
+    pub group: u32,
+    /// The voter.
+    pub node: u64,
+}
+
 /// A link from outside.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
 #[bincode(crate = "chronon_core::codec::wire")]
@@ -77,7 +101,11 @@ impl StatusReport {
             linked.map(|(peer, linked)| PeerReport { node: peer.get(), linked }).collect();
         // This node counts on both sides of the comparison.
         let majority = 2 * (1 + peers.iter().filter(|peer| peer.linked).count()) > 1 + peers.len();
-        let led = status.groups.iter().all(has_primary);
+        let led = status.waiting.is_empty() && status.groups.iter().all(has_primary);
+        let waiting = status.waiting.iter();
+        let waiting = waiting.map(|(group, op)| WaitingReport { group: group.get(), at_least: op.get() });
+        let outran = status.outran.iter();
+        let outran = outran.map(|(group, node)| OutranReport { group: group.get(), node: node.get() });
         Self {
             cluster: format!("{:032x}", cluster.get()),
             node: node.get(),
@@ -86,6 +114,8 @@ impl StatusReport {
             full: status.full,
             ready: status.phase == Phase::Running && majority && led,
             groups: status.groups.iter().map(GroupReport::of).collect(),
+            waiting: waiting.collect(),
+            outran: outran.collect(),
             peers,
         }
     }
@@ -110,6 +140,29 @@ impl StatusReport {
             );
         } else if self.full != before.full {
             tracing::info!("there is space on the disk again");
+        }
+        for WaitingReport { group, at_least } in &self.waiting {
+            if !before.waiting.iter().any(|other| other.group == *group) {
+                tracing::warn!(
+                    group,
+                    at_least,
+                    "the group's snapshot is lost here, and is fetched from a peer"
+                );
+            }
+        }
+        for WaitingReport { group, .. } in &before.waiting {
+            if !self.waiting.iter().any(|other| other.group == *group) {
+                tracing::info!(group, "the group has a snapshot again, and takes part");
+            }
+        }
+        for outran @ OutranReport { group, node } in &self.outran {
+            if !before.outran.contains(outran) {
+                tracing::warn!(
+                    group,
+                    node,
+                    "the journal was too long to wait for this voter: it is to fetch a snapshot"
+                );
+            }
         }
         for group in &self.groups {
             let seen = before.groups.iter().find(|other| other.group == group.group);

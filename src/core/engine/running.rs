@@ -222,7 +222,8 @@ impl Running {
     /// Takes a chunk that came from a peer; the first one of a snapshot begins it. Whether it was news.
     pub(in crate::engine) fn take_chunk(&mut self, chunk: Chunk) -> bool {
         let Chunk { group, name, index, bytes } = chunk;
-        if self.snapshots.incoming().is_none() && name.is_sound() && self.space.may_allocate() {
+        let begins = self.snapshots.incoming().is_none() && self.is_wanted(group, &name);
+        if begins && name.is_sound() && self.space.may_allocate() {
             let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };
             self.space.keep(meta.file());
             self.snapshots.set_incoming(IncomingSnapshot::new(meta));
@@ -233,6 +234,12 @@ impl Running {
             meta.group == group && meta.name == name && !incoming.is_forsaken()
         };
         self.snapshots.incoming_mut().filter(named).is_some_and(|incoming| incoming.take(index, bytes))
+    }
+
+    /// Whether a snapshot of a peer would be of use: it covers more than the one in force, or that one rotted.
+    fn is_wanted(&self, group: GroupId, name: &SnapshotName) -> bool {
+        let saved = self.saved(group);
+        name.op > saved || (name.op == saved && self.is_snapshot_rotten(group))
     }
 
     /// Nobody wants the snapshot that is coming from a peer any more.
@@ -260,8 +267,7 @@ impl Running {
             self.space.let_go(meta.file());
         } else if incoming.whole().is_some() && !is_busy {
             // One of this node's own may have come to be in force meanwhile.
-            let saved = self.saved(group);
-            if name.op > saved || (name.op == saved && self.is_snapshot_rotten(group)) {
+            if self.is_wanted(group, &name) {
                 self.pending.snapshot = Some(meta);
                 self.pending.incoming = Some(None);
             } else {

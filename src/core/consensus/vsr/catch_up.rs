@@ -23,13 +23,6 @@ impl VsrNode {
         Some((self.init.voters[voter], to))
     }
 
-    /// Voters of which no snapshot is known that covers what this replica has let go of.
-    pub fn outran(&self) -> impl Iterator<Item = NodeId> {
-        let base = self.log.base_op();
-        let voters = self.init.voters.iter().zip(&self.saved);
-        voters.filter(move |(_, saved)| **saved < base).map(|(voter, _)| *voter)
-    }
-
     /// Takes over a snapshot, which is in force on this disk and ends with the entry of `last`; whether it was of use.
     pub fn install(&mut self, turn: &mut Turn<'_, impl Marks>, last: EntryHeader) -> bool {
         // A primary has every entry that it may lack.

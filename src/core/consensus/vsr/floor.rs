@@ -2,7 +2,7 @@
 //! too long.
 
 use super::VsrNode;
-use crate::types::{Mark, Marks, Op};
+use crate::types::{Mark, Marks, NodeId, Op};
 
 impl VsrNode {
     /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
@@ -38,5 +38,15 @@ impl VsrNode {
     pub fn forget_to(&mut self, op: Op) {
         assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
         self.log.forget_to(op);
+        let lags = |saved: &Op| *saved < op;
+        self.outran
+            .extend(self.saved.iter().enumerate().filter(|(_, saved)| lags(saved)).map(|(voter, _)| voter));
+    }
+
+    /// Voters that were not waited for, and of which no snapshot is known that covers what was forgotten.
+    pub fn outran(&self) -> impl Iterator<Item = NodeId> {
+        let base = self.log.base_op();
+        let lagging = self.outran.iter().filter(move |voter| self.saved[**voter] < base);
+        lagging.map(|voter| self.init.voters[*voter])
     }
 }

@@ -34,7 +34,7 @@ mod repair;
 mod tests;
 mod view_change;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -67,6 +67,8 @@ pub struct VsrNode {
     applied: Op,
     /// Up to where a snapshot on its disk covers each voter, as far as is known.
     saved: Vec<Op>,
+    /// Voters whose snapshots did not cover what was forgotten when it was.
+    outran: BTreeSet<usize>,
     /// What each replica wished for last.
     wishes: Vec<Wish>,
     /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
@@ -188,6 +190,7 @@ impl VsrNode {
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
             saved,
+            outran: BTreeSet::new(),
             log: recovered.log,
             commit: recovered.commit,
             applied: snapshot.op(),

@@ -4,6 +4,7 @@ mod journal;
 mod layouts;
 mod rot;
 mod scrub;
+mod snapshots;
 mod space;
 
 use alloc::collections::VecDeque;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use super::perfect_disk::PerfectDisk;
 use super::*;
 use crate::types::{
-    Entry, EntryHeader, EntryKind, GroupInit, Monotonic, Nanos, NoMarks, Op, Timestamp, View,
+    Entry, EntryHeader, EntryKind, GroupInit, Monotonic, Nanos, NoMarks, Op, Timestamp, View, u64_of,
 };
 
 const CLUSTER: ClusterId = ClusterId::new(7);
