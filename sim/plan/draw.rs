@@ -39,6 +39,7 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
     }
     draw_rotations(randomness, shape, &mut plan);
     draw_stalemate(randomness, shape, &mut plan);
+    draw_laggards(randomness, shape, &mut plan);
     plan.sort_by_key(|fault| fault.at);
     plan
 }
@@ -131,6 +132,39 @@ fn draw_stalemate(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
     }
 }
 
+/// Nodes are away for so long that the others let go of what they lack, in a third of all seeds. Of some a snapshot rots
+/// meanwhile, and some die again while they fetch one.
+fn draw_laggards(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
+    let mut draw = randomness.draw(Purpose::Plan, LAGGARDS, &[]);
+    if shape.nodes < 2 || draw.below(3) > 0 {
+        return;
+    }
+    let mean = draw.between(6 * SECOND, 20 * SECOND);
+    let mut at = 0;
+    for (gap, mut draw) in arrivals(randomness, LAGGARDS, mean) {
+        at += gap;
+        let (node, away_ns) = (some_node(&mut draw, shape), draw.between(SECOND, 8 * SECOND));
+        let back = at + away_ns;
+        if back >= shape.until_ns {
+            return;
+        }
+        let mut fault = |at: u64, what| plan.push(Fault { at: WorldTime::from_nanos(at), what });
+        if draw.coin() {
+            let how = draw.pick(&Damage::WORDS).0;
+            fault(at - 1, FaultKind::RotSnapshot { node, how, nth: draw.between(1, 8) });
+        }
+        let crashes = draw.coin();
+        let what =
+            if crashes { FaultKind::Crash { node, down_ns: away_ns } } else { cut_off(node, shape, away_ns) };
+        fault(at, what);
+        if draw.coin() {
+            let (nth, down_ns) = (draw.between(1, 6), draw.tailed(200 * MILLISECOND));
+            fault(back - 1, FaultKind::CrashAtDiskOp { node, nth, aim: Aim::Snapshot, down_ns });
+        }
+        at = back;
+    }
+}
+
 /// Entries that wait to be acknowledged rot on disks, and the power fails: what a replica says of them decides whether
 /// they stay.
 fn rot_of_what_waits(draw: &mut Draw, at: WorldTime, for_ns: u64, shape: PlanShape) -> Vec<Fault> {
@@ -153,6 +187,8 @@ fn rot_of_what_waits(draw: &mut Draw, at: WorldTime, for_ns: u64, shape: PlanSha
 const ROTATIONS: u64 = 1000;
 /// Keys those of the stalemate.
 const STALEMATE: u64 = 1001;
+/// Keys those of nodes that are away for long.
+const LAGGARDS: u64 = 1002;
 
 /// No seed has more faults of one kind.
 const FAULTS_A_KIND_MAX: u64 = 64;
