@@ -1,12 +1,14 @@
-//! SnapshotAtomic (43): a snapshot that a manifest names is complete and as it was written, unless it rotted.
+//! SnapshotAtomic (43): a snapshot that a manifest names is complete and as it was written, unless it rotted; and what
+//! snapshots of a replica cover never goes back.
 //!
-//! A start reads every snapshot in force. A node that has to fetch one from a peer could not read it.
+//! A start reads every snapshot in force. A node that has to fetch one from a peer could not read it, and must not take part
+//! with one that covers less: it has acknowledged more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::engine::FileId;
 use chronon_core::node::Phase;
-use chronon_core::types::NodeId;
+use chronon_core::types::{GroupId, NodeId, Op};
 
 use super::few::Few;
 use super::{Counts, Observed, Oracle, Violation};
@@ -19,6 +21,8 @@ pub struct SnapshotAtomic {
     rotten: BTreeSet<NodeId>,
     /// Whether a node's process has still to show what it read.
     starting: Few<NodeId, bool>,
+    /// What a snapshot in force covered of each replica at most.
+    saved: BTreeMap<(NodeId, GroupId), Op>,
     compared: u64,
 }
 
@@ -31,7 +35,18 @@ impl Oracle for SnapshotAtomic {
             Observed::Rot { node, file: FileId::Snapshot(_), .. } => {
                 self.rotten.insert(*node);
             }
-            Observed::Step { node, status, .. } if status.phase == Phase::Running => {
+            Observed::Step { node, status, changed, .. } if status.phase == Phase::Running => {
+                for shown in *changed {
+                    let most = self.saved.entry((*node, shown.group)).or_default();
+                    if shown.saved < *most {
+                        let what = format!(
+                            "a snapshot covers it up to op {}, and one up to op {most} did",
+                            shown.saved
+                        );
+                        found.push(Violation::new("SnapshotAtomic", what).at(*node).of(shown.group));
+                    }
+                    *most = shown.saved.max(*most);
+                }
                 if !std::mem::take(self.starting.or_default(*node)) || self.rotten.contains(node) {
                     return;
                 }

@@ -159,7 +159,8 @@ fn draw_laggards(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault
         fault(at, what);
         if draw.coin() {
             let (nth, down_ns) = (draw.between(1, 6), draw.tailed(200 * MILLISECOND));
-            fault(back - 1, FaultKind::CrashAtDiskOp { node, nth, aim: Aim::Snapshot, down_ns });
+            let aim = *draw.pick(&[Aim::Snapshot, Aim::Manifest]);
+            fault(back - 1, FaultKind::CrashAtDiskOp { node, nth, aim, down_ns });
         }
         at = back;
     }

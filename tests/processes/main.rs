@@ -9,3 +9,4 @@ mod load;
 mod nemesis;
 mod rot;
 mod support;
+mod transfer;
