@@ -102,10 +102,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 self.with_group(id, effects, |group, turn| group.install(turn, executor, last));
             }
             Err(error) => {
-                self.halt(
-                    HaltReason::Storage { what: format!("group {id}: {}", error.to_string()) },
-                    effects,
-                );
+                self.halt(HaltReason::Storage { what: format!("group {id}: {error}") }, effects);
             }
         }
     }

@@ -174,7 +174,7 @@ fn a_snapshot_that_rotted_is_left_to_the_peers_and_refused_where_there_are_none(
         file[5_000] ^= 1;
         Bench::open(bench.disk).map(|(bench, opened)| (bench.engine.snapshot(GROUP), opened))
     };
-    let error = rotten([NODE].to_vec()).err().expect("nobody else has it");
+    let error = rotten([NODE].to_vec()).expect_err("nobody else has it");
     assert!(error.to_string().contains("snapshot 0 of group 3: its checksum is wrong"), "{error}");
     let (snapshot, opened) = rotten([NODE, NodeId::new(9)].to_vec()).expect("a peer may have it");
     assert_eq!((snapshot, opened.snapshots.len()), (None, 0), "it is not given to others either");
