@@ -1,7 +1,6 @@
 //! Snapshots of groups: taking them, giving them to peers, fetching them from peers.
 
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
