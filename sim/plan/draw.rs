@@ -393,8 +393,9 @@ mod tests {
         }
         assert_eq!(seeds.len(), FaultKind::WORDS.len());
         for (word, count) in seeds {
-            // These may come with a rotation, in another half, or with a stalemate, in a third.
-            let in_more = ["cut", "disk_stall", "drop", "echo", "power_loss", "rot"].contains(&word);
+            // These may come with a rotation, in another half, or with a stalemate or laggards, in a third.
+            let together = ["cut", "disk_stall", "drop", "echo", "power_loss", "rot", "rot_snapshot"];
+            let in_more = together.contains(&word) || word.starts_with("crash");
             let about = if in_more { 200..360 } else { 140..260 };
             assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }

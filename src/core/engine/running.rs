@@ -406,10 +406,8 @@ impl Running {
             }
         }
         let in_force = &self.manifest.body().snapshots;
-        match self.snapshots.on_read(done, in_force, ids, out) {
-            SnapshotEvent::Read(event) => return Ok(Some(event)),
-            SnapshotEvent::Step => return Ok(None),
-            SnapshotEvent::NotMine | SnapshotEvent::Saved(_) => {}
+        if let Some(event) = self.snapshots.on_read(done, in_force, ids, out) {
+            return Ok(event);
         }
         if done.outcome == DiskOutcome::Full && self.finds_no_space(done.id) {
             self.space.found_none(out.marks);
@@ -426,7 +424,7 @@ impl Running {
                 return Ok(None);
             }
             SnapshotEvent::Step => return Ok(None),
-            SnapshotEvent::NotMine | SnapshotEvent::Read(_) => {}
+            SnapshotEvent::NotMine => {}
         }
         let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
         self.writer.mark_durable(through);

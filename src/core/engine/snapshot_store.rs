@@ -50,8 +50,6 @@ pub(in crate::engine) enum SnapshotEvent {
     Step,
     /// One of this node's own is durable: the manifest can name it.
     Saved(SnapshotMeta),
-    /// A chunk for a peer.
-    Read(EngineEvent),
 }
 
 /// Chunks that are read for peers at once; what is asked for beyond that is asked for again.
@@ -192,23 +190,22 @@ impl SnapshotStore {
         SnapshotEvent::NotMine
     }
 
-    /// Takes a completion that was a read, which may have failed.
+    /// Takes the completion of a read, which may have failed: `None` when it is somebody else's, else the chunk for a peer, once
+    /// it is as it was written.
     pub(in crate::engine) fn on_read(
         &mut self,
         done: &DiskDone,
         in_force: &[SnapshotMeta],
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
-    ) -> SnapshotEvent {
-        let Some(at) = self.reads.iter().position(|read| read.id == done.id) else {
-            return SnapshotEvent::NotMine;
-        };
+    ) -> Option<Option<EngineEvent>> {
+        let at = self.reads.iter().position(|read| read.id == done.id)?;
         let read @ ChunkRead { to, meta, index, again, .. } = self.reads.swap_remove(at);
         let SnapshotMeta { group, name, .. } = meta;
         match &done.outcome {
             DiskOutcome::Read(Blob(bytes)) if name.open(group, index, bytes).is_some() => {
                 let chunk = Chunk { group, name, index, bytes: Blob(bytes.clone()) };
-                return SnapshotEvent::Read(EngineEvent::Chunk { to, chunk });
+                return Some(Some(EngineEvent::Chunk { to, chunk }));
             }
             _ if !again => self.read(ChunkRead { id: ids(), again: true, ..read }, out),
             _ if in_force.contains(&meta) => {
@@ -217,7 +214,7 @@ impl SnapshotStore {
             }
             _ => {}
         }
-        SnapshotEvent::Step
+        Some(None)
     }
 
     /// An allocation found no space: whether it was for a snapshot, which is given up.
