@@ -192,6 +192,10 @@ fn seal(file: &mut [u8]) {
                 let end = groups.checked_mul(56)?.checked_add(112)?;
                 Some((16, Hash::of(block.get(48..end)?)))
             }),
+            Some(b"CHRNSNAP") => length(block, 56).and_then(|payload| {
+                let payload = block.get(128..payload.checked_add(128)?)?;
+                Some((96, Hash::of_pieces(&[block.get(..96)?, payload])))
+            }),
             Some(b"CHRNMANI") => length(block, 12).and_then(|body| {
                 let body = block.get(56..body.checked_add(56)?)?;
                 Some((24, Hash::of_pieces(&[block.get(8..24)?, body])))

@@ -187,9 +187,14 @@ impl Manifest {
                 "the directory has format version {found}; this build reads {FORMAT_VERSION}"
             ));
         }
-        match codec::decode(newest.body) {
-            Ok(body) => Ok(Self { sequence: newest.sequence, body }),
-            Err(error) => Err(format!("the manifest's copies are whole but say nothing readable: {error}")),
+        let body: ManifestBody = codec::decode(newest.body)
+            .map_err(|error| format!("the manifest's copies are whole but say nothing readable: {error}"))?;
+        match body.snapshots.iter().chain(&body.incoming).find(|meta| !meta.name.is_sound()) {
+            Some(SnapshotMeta { group, name, .. }) => Err(format!(
+                "the manifest names a snapshot of group {group} that no node writes: {} bytes in chunks of {}",
+                name.bytes, name.chunk_bytes
+            )),
+            None => Ok(Self { sequence: newest.sequence, body }),
         }
     }
 }

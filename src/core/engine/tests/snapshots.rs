@@ -1,7 +1,9 @@
 //! Snapshots as files: chunks, what is believed of them, and their way from one disk to another.
 
 use super::*;
-use crate::engine::snapshot_file::SnapshotName;
+use crate::engine::manifest::{Manifest, places};
+use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
+use crate::types::usize_of;
 
 fn body(bytes: usize) -> Bytes {
     (0..bytes).map(|at| u8::try_from(at % 251).expect("below 251")).collect()
@@ -179,4 +181,30 @@ fn a_snapshot_that_rotted_is_left_to_the_peers_and_refused_where_there_are_none(
     let (snapshot, opened) = rotten([NODE, NodeId::new(9)].to_vec()).expect("a peer may have it");
     assert_eq!((snapshot, opened.snapshots.len()), (None, 0), "it is not given to others either");
     assert_eq!(opened.lost.into_iter().collect::<Vec<_>>(), [(GROUP, Op::new(3))]);
+}
+
+#[test]
+fn a_manifest_that_names_what_cannot_be_is_refused() {
+    let of_no_chunks = |name: &SnapshotName| SnapshotName { chunk_bytes: 0, ..*name };
+    let of_too_many = |name: &SnapshotName| SnapshotName { bytes: u64::MAX, ..*name };
+    for is_incoming in [false, true] {
+        for nonsense in [of_no_chunks, of_too_many] {
+            let mut disk = with_snapshot(3).disk;
+            let file = disk.0.get_mut(&FileId::Manifest).expect("it was written");
+            let mut manifest =
+                Manifest::open(&places(&Bytes::from(file.clone())), &mut NoMarks).expect("it is whole");
+            let meta = manifest.body.snapshots[0];
+            let changed = SnapshotMeta { name: nonsense(&meta.name), ..meta };
+            if is_incoming {
+                manifest.body.incoming = Some(SnapshotMeta { slot: 9, ..changed });
+            } else {
+                manifest.body.snapshots[0] = changed;
+            }
+            manifest.sequence += 1;
+            let (at, area) = (usize_of(manifest.offset()), manifest.to_area().expect("it fits"));
+            file[at..at + area.len()].copy_from_slice(&area);
+            let error = Bench::open(disk).map(|(_, opened)| opened).expect_err("nobody writes such a manifest");
+            assert!(error.to_string().contains("names a snapshot of"), "{error}");
+        }
+    }
 }
