@@ -75,9 +75,9 @@ pub enum MessageKind {
     /// Entries that were asked for.
     Entries,
     /// A question for a snapshot.
-    AskSnapshot,
+    RequestSnapshot,
     /// A chunk of a snapshot.
-    Chunk,
+    SnapshotChunk,
     /// A client's request.
     Request,
     /// The answer to it.
@@ -96,8 +96,8 @@ impl MessageKind {
         (Self::RequestEntries, "request-entries"),
         (Self::Covered, "covered"),
         (Self::Entries, "entries"),
-        (Self::AskSnapshot, "ask"),
-        (Self::Chunk, "chunk"),
+        (Self::RequestSnapshot, "request-snapshot"),
+        (Self::SnapshotChunk, "snapshot-chunk"),
         (Self::Request, "request"),
         (Self::Reply, "reply"),
     ];
@@ -126,15 +126,15 @@ impl Subject {
                 let view = beat.incarnation.get();
                 Self { kind: MessageKind::Heartbeat, group: 0, view, op: beat.sequence, bytes: 0 }
             }
-            Message::AskSnapshot(ask) => {
-                let view = ask.chunks.first().copied().map_or(0, u64::from);
-                let (group, op) = (ask.group.get(), ask.at_least.get());
-                Self { kind: MessageKind::AskSnapshot, group, view, op, bytes: 0 }
+            Message::RequestSnapshot(request) => {
+                let view = request.chunks.first().copied().map_or(0, u64::from);
+                let (group, op) = (request.group.get(), request.at_least.get());
+                Self { kind: MessageKind::RequestSnapshot, group, view, op, bytes: 0 }
             }
-            Message::Chunk(chunk) => {
+            Message::SnapshotChunk(chunk) => {
                 let (group, view, op) = (chunk.group.get(), u64::from(chunk.index), chunk.name.op.get());
                 let bytes = chunk.bytes.as_slice().len() as u64;
-                Self { kind: MessageKind::Chunk, group, view, op, bytes }
+                Self { kind: MessageKind::SnapshotChunk, group, view, op, bytes }
             }
             Message::Group { group, body } => Self { group: group.get(), ..Self::of_body(body) },
         }

@@ -78,9 +78,10 @@ impl Replication {
                         self.broken.extend(judged.err().map(|broken| broken.of(reply.group)));
                     }
                 }
-                Effect::Send { message: Message::AskSnapshot(_), .. } | Effect::Disk(_) | Effect::Halt(_) => {
-                }
-                Effect::Send { message: Message::Chunk(chunk), .. } => {
+                Effect::Send { message: Message::RequestSnapshot(_), .. }
+                | Effect::Disk(_)
+                | Effect::Halt(_) => {}
+                Effect::Send { message: Message::SnapshotChunk(chunk), .. } => {
                     let op = chunk.name.op.get();
                     let known = self.groups.get(chunk.group).map_or(Ok(()), |facts| facts.group.known(op));
                     self.broken.extend(known.err().map(|broken| broken.of(chunk.group)));

@@ -121,7 +121,7 @@ impl LoneEngine {
                 Some(
                     EngineEvent::Durable(_)
                     | EngineEvent::Rotten(_)
-                    | EngineEvent::Chunk { .. }
+                    | EngineEvent::ChunkRead { .. }
                     | EngineEvent::Received { .. },
                 )
                 | None => {}

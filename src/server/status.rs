@@ -28,7 +28,7 @@ pub struct StatusReport {
     /// Groups that take no part here, for their snapshot is lost: one of a peer is being fetched.
     pub waiting: Vec<WaitingReport>,
     /// Voters that are to fetch a snapshot: this node has let go of entries that they lack, for its journal had become too long.
-    pub outran: Vec<OutranReport>,
+    pub left_behind: Vec<LeftBehindReport>,
     /// Its links.
     pub peers: Vec<PeerReport>,
 }
@@ -72,7 +72,7 @@ pub struct WaitingReport {
 /// A voter that lags too far behind.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
 #[bincode(crate = "chronon_core::codec::wire")]
-pub struct OutranReport {
+pub struct LeftBehindReport {
     /// The group.
     pub group: u32,
     /// The voter.
@@ -104,8 +104,9 @@ impl StatusReport {
         let led = status.waiting.is_empty() && status.groups.iter().all(has_primary);
         let waiting = status.waiting.iter();
         let waiting = waiting.map(|(group, op)| WaitingReport { group: group.get(), at_least: op.get() });
-        let outran = status.outran.iter();
-        let outran = outran.map(|(group, node)| OutranReport { group: group.get(), node: node.get() });
+        let left_behind = status.left_behind.iter();
+        let left_behind =
+            left_behind.map(|(group, node)| LeftBehindReport { group: group.get(), node: node.get() });
         Self {
             cluster: format!("{:032x}", cluster.get()),
             node: node.get(),
@@ -115,7 +116,7 @@ impl StatusReport {
             ready: status.phase == Phase::Running && majority && led,
             groups: status.groups.iter().map(GroupReport::of).collect(),
             waiting: waiting.collect(),
-            outran: outran.collect(),
+            left_behind: left_behind.collect(),
             peers,
         }
     }
@@ -155,8 +156,8 @@ impl StatusReport {
                 tracing::info!(group, "the group has a snapshot again, and takes part");
             }
         }
-        for outran @ OutranReport { group, node } in &self.outran {
-            if !before.outran.contains(outran) {
+        for left_behind @ LeftBehindReport { group, node } in &self.left_behind {
+            if !before.left_behind.contains(left_behind) {
                 tracing::warn!(
                     group,
                     node,

@@ -13,7 +13,7 @@
 //!
 //! What it stages with the journal's writer waits for `on_durable`; what claims durability is sent from there. What it
 //! has committed is handed out entry by entry, in order (`next_to_apply`); what peers only have in a snapshot is named
-//! (`outrun`), and comes as a whole (`install`).
+//! (`needs_snapshot`), and comes as a whole (`install`).
 //!
 //! The contract speaks VSR's words. To a second protocol, Raft, they will be:
 //!

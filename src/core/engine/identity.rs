@@ -100,7 +100,7 @@ pub enum FormatError {
     #[error(
         "snapshot_chunk_bytes is {bytes}; it must be a multiple of {BLOCK_BYTES} and at most {CHUNK_BYTES_MAX}"
     )]
-    Chunk {
+    SnapshotChunk {
         /// What was asked for.
         bytes: u32,
     },
@@ -130,7 +130,7 @@ impl EngineConfig {
     /// Checks the bounds against each other, on a node with `groups` groups.
     ///
     /// # Errors
-    /// [`FormatError::Segment`] when the largest flush would not fit a segment; [`FormatError::Chunk`].
+    /// [`FormatError::Segment`] when the largest flush would not fit a segment; [`FormatError::SnapshotChunk`].
     pub fn validate(&self, groups: usize) -> Result<(), FormatError> {
         let least = self.segment_bytes_least(groups);
         if self.segment_bytes < least || !self.segment_bytes.is_multiple_of(u64_of(BLOCK_BYTES)) {
@@ -140,7 +140,7 @@ impl EngineConfig {
         if !(1..=CHUNK_BYTES_MAX).contains(&u64::from(bytes))
             || !u64::from(bytes).is_multiple_of(u64_of(BLOCK_BYTES))
         {
-            return Err(FormatError::Chunk { bytes });
+            return Err(FormatError::SnapshotChunk { bytes });
         }
         Ok(())
     }

@@ -90,11 +90,11 @@ pub enum EngineEvent {
     /// Every record up to this ordinal is durable.
     Durable(Ordinal),
     /// What a peer asked for with [`Engine::read_chunk`].
-    Chunk {
+    ChunkRead {
         /// The peer.
         to: NodeId,
         /// As it lies on this disk.
-        chunk: Chunk,
+        chunk: SnapshotChunk,
     },
     /// A snapshot that came from a peer is in force.
     Received {
@@ -110,7 +110,7 @@ pub enum EngineEvent {
 /// A piece of a snapshot, on its way between two nodes.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
-pub struct Chunk {
+pub struct SnapshotChunk {
     /// Whose state the snapshot holds.
     pub group: GroupId,
     /// Which snapshot.
@@ -121,7 +121,7 @@ pub struct Chunk {
     pub bytes: Blob,
 }
 
-notation_struct!("chunk" => Chunk { group, name, index, bytes });
+notation_struct!("chunk" => SnapshotChunk { group, name, index, bytes });
 
 /// What the disk held.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -175,26 +175,17 @@ impl Engine {
 
     /// Whether a flush could start at once.
     pub fn wants_flush(&self) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.journal.wants_flush(&running.writer),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.journal.wants_flush(&running.writer))
     }
 
     /// Whether a flush of records staged from now on could start at once.
     pub fn is_flush_slot_free(&self) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.journal.is_slot_free(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.journal.is_slot_free())
     }
 
     /// When the engine wants [`Engine::flush`] although nothing is staged.
     pub fn deadline(&self) -> Option<Monotonic> {
-        match &self.phase {
-            EnginePhase::Running(running) => running.journal.mark_due(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => None,
-        }
+        self.running().and_then(|running| running.journal.mark_due())
     }
 
     /// Sends to the disk what is staged, as far as flushes may be in flight.
@@ -214,10 +205,7 @@ impl Engine {
 
     /// Whether [`Engine::save_snapshot`] would start.
     pub fn can_save_snapshot(&self) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.can_save(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.can_save())
     }
 
     /// Takes note that nobody needs what the journal has of these groups up to their floors, no higher than a snapshot in
@@ -237,10 +225,7 @@ impl Engine {
 
     /// What keeps the journal longer than it should be; `None` when it is not.
     pub fn pins(&self) -> Option<Pins> {
-        match &self.phase {
-            EnginePhase::Running(running) => running.pins(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => None,
-        }
+        self.running().and_then(|running| running.pins())
     }
 
     /// Lets the scrub read on; called now and then.
@@ -261,37 +246,25 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
         let result = running.keep_space(now, &mut || next_id(&mut self.ids), out);
-        if result.is_err() {
-            self.phase = EnginePhase::Halted;
-        }
-        result
+        self.stopping_at(result)
     }
 
     /// Whether no space is left: nothing that would need more is to be begun.
     pub fn is_full(&self) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.is_full(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.is_full())
     }
 
     /// The snapshot in force of `group`, as far as it can be read.
     pub fn snapshot(&self, group: GroupId) -> Option<SnapshotName> {
-        match &self.phase {
-            EnginePhase::Running(running) => running.snapshot(group),
-            EnginePhase::Opening(_) | EnginePhase::Halted => None,
-        }
+        self.running().and_then(|running| running.snapshot(group))
     }
 
     /// Whether chunks of this snapshot can be read.
     pub fn has_snapshot(&self, group: GroupId, name: &SnapshotName) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.has_snapshot(group, name),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.has_snapshot(group, name))
     }
 
-    /// Reads a chunk of a snapshot for a peer; it comes as [`EngineEvent::Chunk`], unless the snapshot is gone, cannot be
+    /// Reads a chunk of a snapshot for a peer; it comes as [`EngineEvent::ChunkRead`], unless the snapshot is gone, cannot be
     /// read, or too much is being read already.
     pub fn read_chunk(
         &mut self,
@@ -307,10 +280,7 @@ impl Engine {
 
     /// The snapshot that is coming from a peer, with the first of its chunks that are not here, `most` at most.
     pub fn incoming(&self, most: usize) -> Option<(GroupId, SnapshotName, Vec<u32>)> {
-        match &self.phase {
-            EnginePhase::Running(running) => running.incoming(most),
-            EnginePhase::Opening(_) | EnginePhase::Halted => None,
-        }
+        self.running().and_then(|running| running.incoming(most))
     }
 
     /// Takes a chunk that came from a peer; whether it was news. While no snapshot is coming, its first chunk begins one.
@@ -320,7 +290,7 @@ impl Engine {
     /// [`EngineError`]; the engine has stopped for good then.
     pub fn take_chunk(
         &mut self,
-        chunk: Chunk,
+        chunk: SnapshotChunk,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<bool, EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(false) };
@@ -341,6 +311,18 @@ impl Engine {
     fn keep_house(&mut self, out: &mut DiskOut<'_, impl Marks>) -> Result<(), EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
         let result = running.keep_house(&mut || next_id(&mut self.ids), out);
+        self.stopping_at(result)
+    }
+
+    fn running(&self) -> Option<&Running> {
+        match &self.phase {
+            EnginePhase::Running(running) => Some(running),
+            EnginePhase::Opening(_) | EnginePhase::Halted => None,
+        }
+    }
+
+    /// An engine that failed has stopped for good.
+    fn stopping_at<T>(&mut self, result: Result<T, EngineError>) -> Result<T, EngineError> {
         if result.is_err() {
             self.phase = EnginePhase::Halted;
         }
@@ -349,26 +331,17 @@ impl Engine {
 
     /// Whether the journal is longer than it may be: voters that lag behind do not count then.
     pub fn is_too_long(&self) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.is_too_long(),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.is_too_long())
     }
 
     /// Whether the snapshot in force of `group` rotted, and another one is wanted although nothing is new.
     pub fn is_snapshot_rotten(&self, group: GroupId) -> bool {
-        match &self.phase {
-            EnginePhase::Running(running) => running.is_snapshot_rotten(group),
-            EnginePhase::Opening(_) | EnginePhase::Halted => false,
-        }
+        self.running().is_some_and(|running| running.is_snapshot_rotten(group))
     }
 
     /// The op up to which a snapshot in force covers `group`.
     pub fn saved(&self, group: GroupId) -> Op {
-        match &self.phase {
-            EnginePhase::Running(running) => running.saved(group),
-            EnginePhase::Opening(_) | EnginePhase::Halted => Op::GENESIS,
-        }
+        self.running().map_or(Op::GENESIS, |running| running.saved(group))
     }
 
     /// Takes a completion.
@@ -382,10 +355,7 @@ impl Engine {
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<Option<EngineEvent>, EngineError> {
         let result = self.take_done(now, done, out);
-        if result.is_err() {
-            self.phase = EnginePhase::Halted;
-        }
-        result
+        self.stopping_at(result)
     }
 
     fn take_done(

@@ -18,7 +18,7 @@ use crate::engine::scrub::{Live, Rotten, Scrub};
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
-use crate::engine::{Chunk, EngineConfig, EngineError, EngineEvent};
+use crate::engine::{EngineConfig, EngineError, EngineEvent, SnapshotChunk};
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, NodeId, Op, u64_of};
 
 #[derive(Clone, Debug)]
@@ -220,8 +220,8 @@ impl Running {
     }
 
     /// Takes a chunk that came from a peer; the first one of a snapshot begins it. Whether it was news.
-    pub(in crate::engine) fn take_chunk(&mut self, chunk: Chunk) -> bool {
-        let Chunk { group, name, index, bytes } = chunk;
+    pub(in crate::engine) fn take_chunk(&mut self, chunk: SnapshotChunk) -> bool {
+        let SnapshotChunk { group, name, index, bytes } = chunk;
         let begins = self.snapshots.incoming().is_none() && self.is_wanted(group, &name);
         if begins && name.is_sound() && self.space.may_allocate() {
             let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };

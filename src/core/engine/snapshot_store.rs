@@ -15,7 +15,7 @@ use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome};
 use crate::engine::incoming_snapshot::IncomingSnapshot;
 use crate::engine::saving_snapshot::SavingSnapshot;
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
-use crate::engine::{Chunk, EngineEvent};
+use crate::engine::{EngineEvent, SnapshotChunk};
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, NodeId};
 
 /// What happens to snapshots, beside what the manifest says of them.
@@ -25,12 +25,18 @@ pub(in crate::engine) struct SnapshotStore {
     incoming: Option<IncomingSnapshot>,
     /// Chunks that are being read for peers.
     reads: Vec<ChunkRead>,
-    /// The snapshot that a peer asked for last, and when.
-    fetched: Option<(SnapshotMeta, Monotonic)>,
-    /// The same one, when another is in force by now.
-    lent: Option<SnapshotMeta>,
+    /// The snapshot in force that a peer asked for last, and when.
+    fetched: Option<Fetched>,
+    /// One that was, when another came to be in force.
+    lent: Option<Fetched>,
     /// Groups whose snapshot in force rotted, and which want another one.
     rotten: BTreeSet<GroupId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fetched {
+    meta: SnapshotMeta,
+    asked_at: Monotonic,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +73,8 @@ impl SnapshotStore {
     pub(in crate::engine) fn uses(&self, slot: u32) -> bool {
         let saving = self.saving.iter().map(SavingSnapshot::meta);
         let incoming = self.incoming.iter().map(IncomingSnapshot::meta);
-        saving.chain(incoming).chain(&self.lent).any(|meta| meta.slot == slot)
+        let lent = self.lent.iter().map(|lent| &lent.meta);
+        saving.chain(incoming).chain(lent).any(|meta| meta.slot == slot)
     }
 
     pub(in crate::engine) fn is_saving(&self) -> bool {
@@ -122,7 +129,7 @@ impl SnapshotStore {
 
     /// Whether this one is in force no more, but kept for a peer that fetches it.
     pub(in crate::engine) fn lends(&self, group: GroupId, name: &SnapshotName) -> bool {
-        self.lent.is_some_and(|meta| meta.group == group && meta.name == *name)
+        self.lent.is_some_and(|lent| lent.meta.group == group && lent.meta.name == *name)
     }
 
     /// Reads a chunk for a peer, of one of the snapshots in force or of the one lent.
@@ -134,12 +141,20 @@ impl SnapshotStore {
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        let named = |meta: &&SnapshotMeta| meta.group == group && meta.name == name;
-        let Some(meta) = in_force.iter().chain(&self.lent).find(named).copied() else { return };
         if index >= name.chunks() || self.reads.len() >= READS_MAX {
             return;
         }
-        self.fetched = Some((meta, now));
+        let named = |meta: &&SnapshotMeta| meta.group == group && meta.name == name;
+        let asked = |meta| Fetched { meta, asked_at: now };
+        let meta = if let Some(meta) = in_force.iter().find(named).copied() {
+            self.fetched = Some(asked(meta));
+            meta
+        } else if let Some(lent) = self.lent.as_mut().filter(|lent| named(&&lent.meta)) {
+            *lent = asked(lent.meta);
+            lent.meta
+        } else {
+            return;
+        };
         self.read(ChunkRead { id, to, meta, index, again: false }, out);
     }
 
@@ -150,23 +165,18 @@ impl SnapshotStore {
         self.reads.push(read);
     }
 
-    /// `meta` is in force no more: whether its file can go, and what else can go in its place.
+    /// `meta` is in force no more: the snapshot whose file can go now. While `meta` is being fetched that is another one.
     pub(in crate::engine) fn replaced(&mut self, meta: SnapshotMeta) -> Option<SnapshotMeta> {
-        if self.fetched.is_some_and(|(fetched, _)| fetched == meta) {
-            self.lent.replace(meta)
-        } else {
-            Some(meta)
+        match self.fetched.take_if(|fetched| fetched.meta == meta) {
+            Some(fetched) => self.lent.replace(fetched).map(|before| before.meta),
+            None => Some(meta),
         }
     }
 
-    /// The file that was lent, once nobody fetches it any more, or at once.
+    /// The snapshot that was lent, once nobody fetches it any more, or at once.
     pub(in crate::engine) fn take_back(&mut self, now: Monotonic, at_once: bool) -> Option<SnapshotMeta> {
-        let is_over = self.fetched.is_none_or(|(_, at)| now.since(at) >= FETCHED_FOR) || at_once;
-        if !is_over {
-            return None;
-        }
-        self.fetched = None;
-        self.lent.take()
+        let lent = self.lent.take_if(|lent| at_once || now.since(lent.asked_at) >= FETCHED_FOR);
+        lent.map(|lent| lent.meta)
     }
 
     /// Takes a completion.
@@ -204,8 +214,8 @@ impl SnapshotStore {
         let SnapshotMeta { group, name, .. } = meta;
         match &done.outcome {
             DiskOutcome::Read(Blob(bytes)) if name.open(group, index, bytes).is_some() => {
-                let chunk = Chunk { group, name, index, bytes: Blob(bytes.clone()) };
-                return Some(Some(EngineEvent::Chunk { to, chunk }));
+                let chunk = SnapshotChunk { group, name, index, bytes: Blob(bytes.clone()) };
+                return Some(Some(EngineEvent::ChunkRead { to, chunk }));
             }
             _ if !again => self.read(ChunkRead { id: ids(), again: true, ..read }, out),
             _ if in_force.contains(&meta) => {

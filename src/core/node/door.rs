@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
-use crate::engine::{Chunk, DiskDone, DiskOp};
+use crate::engine::{DiskDone, DiskOp, SnapshotChunk};
 use crate::kernel::{Command, Outcome};
 use crate::node::heartbeat::Heartbeat;
-use crate::node::transfer::AskSnapshot;
+use crate::node::transfer::RequestSnapshot;
 use crate::types::notation::{Notation, NotationError, Scanner};
 use crate::types::{ClientId, GroupId, NodeId, Op, RequestNumber, View};
 
@@ -99,16 +99,16 @@ pub enum Message {
         body: VsrMessage,
     },
     /// Send me a snapshot, or chunks of one.
-    AskSnapshot(AskSnapshot),
+    RequestSnapshot(RequestSnapshot),
     /// A chunk of a snapshot.
-    Chunk(Chunk),
+    SnapshotChunk(SnapshotChunk),
 }
 
 notation_enum!(Message {
     "heartbeat" => Heartbeat(beat),
     "group" => Group { group, body },
-    "ask" => AskSnapshot(ask),
-    "chunk" => Chunk(chunk),
+    "request-snapshot" => RequestSnapshot(request),
+    "snapshot-chunk" => SnapshotChunk(chunk),
 });
 
 /// A client's request.

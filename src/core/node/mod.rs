@@ -31,7 +31,7 @@ use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
 use heartbeat::{Heard, Heartbeats};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
-pub use transfer::AskSnapshot;
+pub use transfer::RequestSnapshot;
 use transfer::Transfer;
 
 use crate::consensus::vsr::{Beat, VsrNode};
@@ -125,10 +125,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Message { from, message: Message::Heartbeat(beat) } => {
                 self.on_heartbeat(from, &beat, effects)
             }
-            Input::Message { from, message: Message::AskSnapshot(ask) } => {
-                self.on_ask_snapshot(from, ask, effects);
+            Input::Message { from, message: Message::RequestSnapshot(ask) } => {
+                self.on_request_snapshot(from, ask, effects);
             }
-            Input::Message { from, message: Message::Chunk(chunk) } => self.on_chunk(from, chunk, effects),
+            Input::Message { from, message: Message::SnapshotChunk(chunk) } => {
+                self.on_chunk(from, chunk, effects)
+            }
             Input::Message { from, message: Message::Group { group, body } } => {
                 self.with_group(group, effects, |group, turn| {
                     if let Err(discard) = group.replica.on_message(turn, from, body) {
@@ -175,13 +177,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Life::Unborn | Life::Recovering | Life::Halted(_) => Vec::new(),
         };
-        let outran = |group: &Group<A>| {
+        let left_behind = |group: &Group<A>| {
             let id = group.id();
-            group.replica.outran().map(|voter| (id, voter)).collect::<Vec<_>>()
+            group.replica.left_behind().map(|voter| (id, voter)).collect::<Vec<_>>()
         };
-        let outran = groups.iter().flat_map(outran).collect();
+        let left_behind = groups.iter().flat_map(left_behind).collect();
         let groups = groups.iter().map(Group::status).collect();
-        NodeStatus { phase, incarnation, full, groups, waiting, outran }
+        NodeStatus { phase, incarnation, full, groups, waiting, left_behind }
     }
 
     /// What the node would tell an operator about one group, once it runs.
@@ -266,8 +268,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 self.for_each_group(effects, |group, turn| group.replica.on_durable(turn))
             }
             Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
-            Ok(Some(EngineEvent::Chunk { to, chunk })) => {
-                effects.push(Effect::Send { to, message: Message::Chunk(chunk) });
+            Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
+                effects.push(Effect::Send { to, message: Message::SnapshotChunk(chunk) });
             }
             Ok(Some(EngineEvent::Received { group, body })) => self.on_received(group, body, effects),
             Ok(None) => {}

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::transfer::{AskSnapshot, CHUNKS_AT_ONCE, Transfer};
+use super::transfer::{CHUNKS_AT_ONCE, RequestSnapshot, Transfer};
 use super::{Effect, Effects, HaltReason, Life, Message, Node};
-use crate::engine::{Chunk, DiskOut};
+use crate::engine::{DiskOut, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor};
 use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
 
@@ -29,8 +29,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     }
 
     /// A peer wants a snapshot. Where there is none that goes far enough, one is taken: the peer will ask again.
-    pub(super) fn on_ask_snapshot(&mut self, from: NodeId, ask: AskSnapshot, effects: &mut Effects) {
-        let AskSnapshot { group: id, at_least, name, mut chunks } = ask;
+    pub(super) fn on_request_snapshot(&mut self, from: NodeId, ask: RequestSnapshot, effects: &mut Effects) {
+        let RequestSnapshot { group: id, at_least, name, mut chunks } = ask;
         let is_voter = |id| self.group(id).is_some_and(|group| group.replica.init().voters.contains(&from));
         if !is_voter(id) {
             return;
@@ -55,7 +55,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     }
 
     /// A peer sends a chunk of a snapshot.
-    pub(super) fn on_chunk(&mut self, from: NodeId, chunk: Chunk, effects: &mut Effects) {
+    pub(super) fn on_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let Some(transfer) = &mut running.transfer else { return };
         let is_wanted = transfer.group == chunk.group
@@ -141,11 +141,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let coming = self.engine.incoming(0).map(|(group, name, _)| (group, name.op, None));
         let coming = coming.filter(|(group, op, _)| running.lacks(*group, *op));
         let waiting = running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least, None)).next();
-        let outrun = running.groups.iter().find_map(|group| {
-            let (peer, to) = group.replica.outrun()?;
+        let lagging = running.groups.iter().find_map(|group| {
+            let (peer, to) = group.replica.needs_snapshot()?;
             Some((group.id(), to, Some(peer)))
         });
-        let Some((id, at_least, first)) = coming.or(waiting).or(outrun) else { return };
+        let Some((id, at_least, first)) = coming.or(waiting).or(lagging) else { return };
         let peers = running.voters(id).iter().copied().filter(|voter| *voter != me).collect();
         running.transfer = Some(Transfer::new(id, at_least, peers, first));
         self.marks.hit(Mark::TransferBegun);
@@ -171,7 +171,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             return;
         }
         if let Some((to, ask)) = transfer.ask(self.now.monotonic, chunks) {
-            effects.push(Effect::Send { to, message: Message::AskSnapshot(ask) });
+            effects.push(Effect::Send { to, message: Message::RequestSnapshot(ask) });
         }
     }
 }

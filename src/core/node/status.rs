@@ -18,7 +18,7 @@ pub struct NodeStatus {
     /// Groups that take no part, for their snapshot is lost: one that goes at least so far is to come from a peer.
     pub waiting: Vec<(GroupId, Op)>,
     /// Voters that lack entries which this node has let go of, as far as it knows: they are to fetch a snapshot.
-    pub outran: Vec<(GroupId, NodeId)>,
+    pub left_behind: Vec<(GroupId, NodeId)>,
 }
 
 /// How far a node is.

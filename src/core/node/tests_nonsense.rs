@@ -8,11 +8,11 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::tests_notation::messages;
-use super::{AskSnapshot, Effect, Input, Limits, Message, Node, NodeConfig, Phase, Timeouts};
+use super::{Effect, Input, Limits, Message, Node, NodeConfig, Phase, RequestSnapshot, Timeouts};
 use crate::builtin::Builtin;
 use crate::consensus::VsrMessage;
 use crate::engine::perfect_disk::PerfectDisk;
-use crate::engine::{Chunk, DiskDone, DiskOp, EngineConfig, Identity, format};
+use crate::engine::{DiskDone, DiskOp, EngineConfig, Identity, SnapshotChunk, format};
 use crate::types::{ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, Wall};
 
 const CLUSTER: ClusterId = ClusterId::new(7);
@@ -102,8 +102,8 @@ fn addressed(message: Message) -> Message {
             }
             Message::Heartbeat(beat)
         }
-        Message::AskSnapshot(ask) => Message::AskSnapshot(AskSnapshot { group: GROUP, ..ask }),
-        Message::Chunk(chunk) => Message::Chunk(Chunk { group: GROUP, ..chunk }),
+        Message::RequestSnapshot(ask) => Message::RequestSnapshot(RequestSnapshot { group: GROUP, ..ask }),
+        Message::SnapshotChunk(chunk) => Message::SnapshotChunk(SnapshotChunk { group: GROUP, ..chunk }),
     }
 }
 

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, AskSnapshot, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, Route,
+    Answer, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, RequestSnapshot, Route,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
-use crate::engine::{Chunk, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotName};
+use crate::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotChunk, SnapshotName};
 use crate::kernel::{Batch, Command, Outcome};
 use crate::types::{
     Blob, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
@@ -145,11 +145,11 @@ pub(super) fn messages() -> impl Strategy<Value = Message> {
         heartbeats().prop_map(Message::Heartbeat),
         (groups(), group_messages()).prop_map(|(group, body)| Message::Group { group, body }),
         (groups(), numbers(Op::new), prop::option::of(names()), prop::collection::vec(any::<u32>(), 0..4))
-            .prop_map(|(group, at_least, name, chunks)| AskSnapshot { group, at_least, name, chunks })
-            .prop_map(Message::AskSnapshot),
+            .prop_map(|(group, at_least, name, chunks)| RequestSnapshot { group, at_least, name, chunks })
+            .prop_map(Message::RequestSnapshot),
         (groups(), names(), any::<u32>(), blobs())
-            .prop_map(|(group, name, index, bytes)| Chunk { group, name, index, bytes })
-            .prop_map(Message::Chunk),
+            .prop_map(|(group, name, index, bytes)| SnapshotChunk { group, name, index, bytes })
+            .prop_map(Message::SnapshotChunk),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! Snapshots between nodes: a replica that lacks what its peers have let go of fetches one, chunk by chunk.
 //!
 //! ```text
-//! AskSnapshot (no name)   ->  the first chunk of the snapshot in force, which names it
-//! AskSnapshot (a name)    ->  the chunks asked for; when that snapshot is gone, the first chunk of the one in force
+//! RequestSnapshot without a name  ->  the first chunk of the snapshot in force, which names it
+//! RequestSnapshot with a name     ->  the chunks asked for; when that snapshot is gone, the first one of that in force
 //! ```
 //!
 //! One at a time a node. Peers are asked in turn; one snapshot is given up for another only when no peer has it any more.
@@ -16,7 +16,7 @@ use crate::types::{GroupId, Monotonic, NodeId, Op};
 /// A request for a snapshot, or for chunks of one.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
-pub struct AskSnapshot {
+pub struct RequestSnapshot {
     /// Whose state.
     pub group: GroupId,
     /// One that covers less is of no use.
@@ -27,7 +27,7 @@ pub struct AskSnapshot {
     pub chunks: Vec<u32>,
 }
 
-notation_struct!("ask-snapshot" => AskSnapshot { group, at_least, name, chunks });
+notation_struct!("snapshot-wanted" => RequestSnapshot { group, at_least, name, chunks });
 
 /// Chunks asked for at once.
 pub(in crate::node) const CHUNKS_AT_ONCE: usize = 4;
@@ -66,12 +66,12 @@ impl Transfer {
         &mut self,
         now: Monotonic,
         coming: Option<(SnapshotName, Vec<u32>)>,
-    ) -> Option<(NodeId, AskSnapshot)> {
+    ) -> Option<(NodeId, RequestSnapshot)> {
         let to = *self.peers.get(self.attempts % self.peers.len().max(1))?;
         let (name, chunks) = coming.map_or((None, Vec::new()), |(name, chunks)| (Some(name), chunks));
         self.awaited = chunks.len().max(1);
         self.asked_at = now;
-        Some((to, AskSnapshot { group: self.group, at_least: self.at_least, name, chunks }))
+        Some((to, RequestSnapshot { group: self.group, at_least: self.at_least, name, chunks }))
     }
 
     pub(in crate::node) fn peers(&self) -> &[NodeId] {

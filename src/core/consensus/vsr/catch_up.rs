@@ -18,7 +18,7 @@ impl VsrNode {
     }
 
     /// The voter that said last that entries which this replica lacks are in its snapshot alone, and up to where.
-    pub fn outrun(&self) -> Option<(NodeId, Op)> {
+    pub fn needs_snapshot(&self) -> Option<(NodeId, Op)> {
         let (voter, to) = self.covered_by.filter(|(_, to)| *to > self.applied)?;
         Some((self.init.voters[voter], to))
     }

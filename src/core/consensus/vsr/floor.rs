@@ -39,14 +39,14 @@ impl VsrNode {
         assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
         self.log.forget_to(op);
         let lags = |saved: &Op| *saved < op;
-        self.outran
+        self.left_behind
             .extend(self.saved.iter().enumerate().filter(|(_, saved)| lags(saved)).map(|(voter, _)| voter));
     }
 
     /// Voters that were not waited for, and of which no snapshot is known that covers what was forgotten.
-    pub fn outran(&self) -> impl Iterator<Item = NodeId> {
+    pub fn left_behind(&self) -> impl Iterator<Item = NodeId> {
         let base = self.log.base_op();
-        let lagging = self.outran.iter().filter(move |voter| self.saved[**voter] < base);
+        let lagging = self.left_behind.iter().filter(move |voter| self.saved[**voter] < base);
         lagging.map(|voter| self.init.voters[*voter])
     }
 }

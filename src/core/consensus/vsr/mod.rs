@@ -68,7 +68,7 @@ pub struct VsrNode {
     /// Up to where a snapshot on its disk covers each voter, as far as is known.
     saved: Vec<Op>,
     /// Voters whose snapshots did not cover what was forgotten when it was.
-    outran: BTreeSet<usize>,
+    left_behind: BTreeSet<usize>,
     /// What each replica wished for last.
     wishes: Vec<Wish>,
     /// The last beat of a primary. Heartbeats do not repeat themselves: it must wait for a view that starts here later.
@@ -190,7 +190,7 @@ impl VsrNode {
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
             saved,
-            outran: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
             log: recovered.log,
             commit: recovered.commit,
             applied: snapshot.op(),

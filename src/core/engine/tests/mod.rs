@@ -65,7 +65,7 @@ struct Bench {
     /// What the scrub found.
     rotten: Vec<RecordName>,
     /// What peers would be sent, and what was received of them.
-    chunks: Vec<Chunk>,
+    chunks: Vec<SnapshotChunk>,
     received: Vec<Bytes>,
 }
 
@@ -109,7 +109,7 @@ impl Bench {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
                 Some(EngineEvent::Durable(through)) => self.durable = through,
                 Some(EngineEvent::Rotten(records)) => self.rotten.extend(records),
-                Some(EngineEvent::Chunk { chunk, .. }) => self.chunks.push(chunk),
+                Some(EngineEvent::ChunkRead { chunk, .. }) => self.chunks.push(chunk),
                 Some(EngineEvent::Received { body, .. }) => self.received.push(body),
                 None => {}
             }

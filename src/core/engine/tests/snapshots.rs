@@ -28,14 +28,14 @@ impl Bench {
     }
 
     /// A chunk of the snapshot in force, as a peer would get it.
-    fn chunk(&mut self, name: SnapshotName, index: u32) -> Option<Chunk> {
+    fn chunk(&mut self, name: SnapshotName, index: u32) -> Option<SnapshotChunk> {
         self.run(|engine, out| {
             engine.read_chunk(Monotonic::default(), NodeId::new(2), (GROUP, name, index), out);
         });
         self.chunks.pop()
     }
 
-    fn take(&mut self, chunk: Chunk) -> bool {
+    fn take(&mut self, chunk: SnapshotChunk) -> bool {
         let mut is_news = false;
         self.run(|engine, out| is_news = engine.take_chunk(chunk, out).expect("the disk is perfect"));
         is_news
@@ -124,10 +124,10 @@ fn a_chunk_that_is_not_what_it_says_is_not_taken() {
     let chunk = source.chunk(name, 0).expect("it is read");
     let mut bytes = chunk.bytes.0.to_vec();
     bytes[1000] ^= 1;
-    assert!(!taker.take(Chunk { bytes: Blob::from(bytes), ..chunk.clone() }));
-    assert!(!taker.take(Chunk { index: 1, ..chunk.clone() }));
-    assert!(!taker.take(Chunk { name: SnapshotName { op: Op::new(4), ..name }, ..chunk.clone() }));
-    assert!(!taker.take(Chunk { bytes: Blob::from(Vec::new()), ..chunk.clone() }));
+    assert!(!taker.take(SnapshotChunk { bytes: Blob::from(bytes), ..chunk.clone() }));
+    assert!(!taker.take(SnapshotChunk { index: 1, ..chunk.clone() }));
+    assert!(!taker.take(SnapshotChunk { name: SnapshotName { op: Op::new(4), ..name }, ..chunk.clone() }));
+    assert!(!taker.take(SnapshotChunk { bytes: Blob::from(Vec::new()), ..chunk.clone() }));
     assert!(taker.take(chunk));
 }
 
@@ -203,7 +203,8 @@ fn a_manifest_that_names_what_cannot_be_is_refused() {
             manifest.sequence += 1;
             let (at, area) = (usize_of(manifest.offset()), manifest.to_area().expect("it fits"));
             file[at..at + area.len()].copy_from_slice(&area);
-            let error = Bench::open(disk).map(|(_, opened)| opened).expect_err("nobody writes such a manifest");
+            let error =
+                Bench::open(disk).map(|(_, opened)| opened).expect_err("nobody writes such a manifest");
             assert!(error.to_string().contains("names a snapshot of"), "{error}");
         }
     }
