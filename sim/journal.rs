@@ -1,11 +1,11 @@
-//! A decoder of the journal, written from the page on its layout at the top of the engine's `flush.rs` and from
-//! nothing else of the engine's: what the engine writes is judged by what the page says.
+//! A decoder of the journal, written from the page on its layout at the top of the engine's `flush.rs` (of snapshots, at
+//! that of `snapshot_file.rs`) and from nothing else of the engine's: what the engine writes is judged by what the page says.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use chronon_core::engine::FileId;
-use chronon_core::types::{GroupId, Hash};
+use chronon_core::types::{GroupId, Hash, Op};
 
 use crate::disk::DiskImage;
 
@@ -272,6 +272,14 @@ fn in_file(file: FileId, bytes: Option<Bytes>) -> Vec<Placed> {
         flush.generation == newest
     });
     flushes
+}
+
+/// Which snapshot a file with these bytes holds chunks of, and up to which op it goes.
+pub(crate) fn snapshot_named(bytes: &[u8]) -> Option<(GroupId, Op)> {
+    let head = Reader { bytes };
+    let is_chunk = head.array::<8>(0).ok()? == b"CHRNSNAP";
+    let named = (GroupId::new(head.u32(48).ok()?), Op::new(head.u64(40).ok()?));
+    is_chunk.then_some(named)
 }
 
 /// A command of a batch: whose, and which.

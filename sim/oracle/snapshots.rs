@@ -12,13 +12,14 @@ use chronon_core::types::{GroupId, NodeId, Op};
 
 use super::few::Few;
 use super::{Counts, Observed, Oracle, Violation};
+use crate::journal;
 use crate::time::WorldTime;
 
 /// The oracle.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotAtomic {
-    /// Nodes on whose disks a snapshot rotted at some time.
-    rotten: BTreeSet<NodeId>,
+    /// Snapshots that rotted at some time, on which disk.
+    rotten: BTreeSet<(NodeId, GroupId, Op)>,
     /// Whether a node's process has still to show what it read.
     starting: Few<NodeId, bool>,
     /// What a snapshot in force covered of each replica at most.
@@ -32,8 +33,9 @@ impl Oracle for SnapshotAtomic {
             Observed::Start { node, .. } => {
                 self.starting.insert(*node, true);
             }
-            Observed::Rot { node, file: FileId::Snapshot(_), .. } => {
-                self.rotten.insert(*node);
+            Observed::Rot { node, file: FileId::Snapshot(_), flush, .. } => {
+                let named = journal::snapshot_named(flush);
+                self.rotten.extend(named.map(|(group, op)| (*node, group, op)));
             }
             Observed::Step { node, status, changed, .. } if status.phase == Phase::Running => {
                 for shown in *changed {
@@ -47,11 +49,12 @@ impl Oracle for SnapshotAtomic {
                     }
                     *most = shown.saved.max(*most);
                 }
-                if !std::mem::take(self.starting.or_default(*node)) || self.rotten.contains(node) {
+                if !std::mem::take(self.starting.or_default(*node)) {
                     return;
                 }
                 self.compared += status.groups.iter().filter(|group| group.saved.get() > 0).count() as u64;
-                for (group, op) in &status.waiting {
+                let rotted = |lost: &&(GroupId, Op)| self.rotten.contains(&(*node, lost.0, lost.1));
+                for (group, op) in status.waiting.iter().filter(|lost| !rotted(lost)) {
                     let what = format!(
                         "the snapshot in force, which covers it up to op {op}, cannot be read, and rotted nowhere"
                     );

@@ -240,7 +240,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         };
         let index = self.machine_of(node);
         let all = files(self.machines[index].disk.durable());
-        let is_it = |data: &Bytes| names_snapshot(data, group, op);
+        let is_it = |data: &Bytes| journal::snapshot_named(data) == Some((group, op));
         let stray =
             all.iter().find(|(_, data)| !is_it(data)).map(|(_, data)| data.clone()).unwrap_or_default();
         for (file, data) in all.iter().filter(|(_, data)| is_it(data)) {
@@ -264,13 +264,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let groups = self.machine(node).process.iter().flat_map(|process| &process.status.groups);
         groups.filter(|status| status.saved > Op::GENESIS).map(|status| (status.group, status.saved))
     }
-}
-
-/// Whether `data` begins with a chunk of the snapshot of this group that goes up to this op.
-fn names_snapshot(data: &Bytes, group: GroupId, op: Op) -> bool {
-    let (at_op, at_group) = (40..48, 48..52);
-    data.get(at_op).is_some_and(|bytes| bytes == op.get().to_le_bytes())
-        && data.get(at_group).is_some_and(|bytes| bytes == group.get().to_le_bytes())
 }
 
 #[cfg(test)]

@@ -6,11 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::load::{self, Load};
-use crate::nemesis::{Deeds, assert_runs, torment};
-use crate::support::{Folder, cluster_of_three};
-use chronon::cli::local_cluster::LocalCluster;
-use chronon::client;
-use chronon::server::status::StatusReport;
+use crate::nemesis::{Deeds, torment};
+use crate::support::{Folder, assert_replicas_converge, cluster_of_three};
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::types::Prng;
 use chronon_sim::checker::{History, Limits, Verdict, check};
@@ -85,28 +82,4 @@ fn assert_linearizable(load: &Load, folder: &Folder) {
         panic!("the history in {} is not linearizable: {verdict:?}", path.display());
     };
     println!("linearizable: {operations} operations on {keys} keys");
-}
-
-/// Without load, all replicas of a group end up with the same log applied to the same effect.
-fn assert_replicas_converge(cluster: &mut LocalCluster) {
-    let start = Instant::now();
-    loop {
-        for index in 0..cluster.size() {
-            assert_runs(cluster, index);
-        }
-        let patience = Duration::from_secs(5);
-        let reports: Vec<StatusReport> =
-            cluster.addresses().iter().map(|address| client::status(*address, patience).unwrap()).collect();
-        let applied = |report: &StatusReport| -> Vec<(u32, u64, String)> {
-            let groups = report.groups.iter();
-            groups.map(|group| (group.group, group.applied, group.digest.clone())).collect()
-        };
-        let all: Vec<_> = reports.iter().map(applied).collect();
-        if all.iter().all(|one| *one == all[0] && one.len() == 2) {
-            assert!(all[0].iter().all(|(_, applied, _)| *applied > 0), "nothing was applied: {all:?}");
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "replicas differ for 30 s: {all:#?}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -1,9 +1,14 @@
 //! What these tests share.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use chronon::cli::local_cluster::LocalCluster;
+use chronon::client;
+use chronon::server::status::StatusReport;
+
+use crate::nemesis::assert_runs;
 
 /// The binary under test.
 pub const CHRONON: &str = env!("CARGO_BIN_EXE_chronon");
@@ -44,4 +49,28 @@ pub fn cluster_of_three(folder: &Folder) -> LocalCluster {
 /// What a node has logged so far.
 pub fn log_of(cluster: &LocalCluster, index: usize) -> String {
     std::fs::read_to_string(cluster.log(index)).unwrap()
+}
+
+/// Without load, all replicas of a group end up with the same log applied to the same effect.
+pub fn assert_replicas_converge(cluster: &mut LocalCluster) {
+    let start = Instant::now();
+    loop {
+        for index in 0..cluster.size() {
+            assert_runs(cluster, index);
+        }
+        let patience = Duration::from_secs(5);
+        let reports: Vec<StatusReport> =
+            cluster.addresses().iter().map(|address| client::status(*address, patience).unwrap()).collect();
+        let applied = |report: &StatusReport| -> Vec<(u32, u64, String)> {
+            let groups = report.groups.iter();
+            groups.map(|group| (group.group, group.applied, group.digest.clone())).collect()
+        };
+        let all: Vec<_> = reports.iter().map(applied).collect();
+        if all.iter().all(|one| *one == all[0] && one.len() == 2) {
+            assert!(all[0].iter().all(|(_, applied, _)| *applied > 0), "nothing was applied: {all:?}");
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "replicas differ for 30 s: {all:#?}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -7,13 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chronon::cli::local_cluster::LocalCluster;
-use chronon::client;
 use chronon_core::engine::EngineConfig;
 use chronon_core::register::RegisterCommand;
 use chronon_core::types::Blob;
 
 use crate::load;
-use crate::support::{Folder, cluster_of_three, log_of};
+use crate::support::{Folder, assert_replicas_converge, cluster_of_three, log_of};
 
 /// Bytes of a value.
 const VALUE_BYTES: u64 = 60 << 10;
@@ -23,15 +22,16 @@ const WRITERS: u64 = 16;
 fn a_node_comes_back_by_a_snapshot_of_its_peers() {
     let folder = Folder::new("transfer");
     let mut cluster = cluster_of_three(&folder);
+    load::open_accounts(&mut load::client(cluster.addresses()));
     cluster.kill(2);
     write_more_than_a_journal_holds(&cluster.addresses()[..2]);
-    assert_state_is_shared(&mut cluster);
+    assert_comes_back(&mut cluster);
     assert_logged(&cluster, 0, "the journal was too long to wait for this voter");
 
     cluster.kill(2);
     let rotten = rot_snapshots(&cluster.data_dir(2));
     assert!(rotten > 0, "it had fetched a snapshot");
-    assert_state_is_shared(&mut cluster);
+    assert_comes_back(&mut cluster);
     for line in
         ["the group's snapshot is lost here, and is fetched from a peer", "the group has a snapshot again"]
     {
@@ -58,23 +58,11 @@ fn write_more_than_a_journal_holds(addresses: &[SocketAddr]) {
     });
 }
 
-/// All nodes run, and have applied the same.
-fn assert_state_is_shared(cluster: &mut LocalCluster) {
+/// The node that was killed comes back, and has applied what the others have.
+fn assert_comes_back(cluster: &mut LocalCluster) {
     cluster.start_all().unwrap();
     cluster.wait_ready(Duration::from_secs(30)).unwrap();
-    let start = Instant::now();
-    loop {
-        let status = |address| client::status(address, Duration::from_secs(1)).unwrap();
-        let reports: Vec<_> = cluster.addresses().into_iter().map(status).collect();
-        let digests = |index: usize| -> Vec<_> {
-            reports[index].groups.iter().map(|group| (group.group, group.applied, &group.digest)).collect()
-        };
-        if digests(0) == digests(1) && digests(0) == digests(2) {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "the replicas do not become equal: {reports:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    assert_replicas_converge(cluster);
 }
 
 /// A line is logged now and then, when something has changed.

@@ -1,25 +1,28 @@
-//! A running engine: the journal, the manifest's changes, spare segments and snapshots in the making.
+//! A running engine: which of its parts a completion belongs to, and what a manifest in force sets going.
+
+mod changes;
+mod receiving;
+mod segments;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use changes::Changes;
+use segments::MakingSpare;
 
-use crate::engine::disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
-use crate::engine::incoming_snapshot::IncomingSnapshot;
+use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
-use crate::engine::manifest::{ManifestBody, SegmentMeta};
+use crate::engine::manifest::SegmentMeta;
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
-use crate::engine::retention::{Pins, SegmentContents};
 use crate::engine::scrub::{Live, Rotten, Scrub};
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
-use crate::engine::{EngineConfig, EngineError, EngineEvent, SnapshotChunk};
-use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, NodeId, Op, u64_of};
+use crate::engine::{EngineConfig, EngineError, EngineEvent};
+use crate::types::{GroupId, Mark, Marks, Monotonic, NodeId, Op};
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -41,64 +44,6 @@ pub(in crate::engine) struct Running {
     space: Space,
     /// On a full disk it is a spare segment's turn to be made, and not a snapshot's.
     spare_comes_first: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct MakingSpare {
-    id: DiskOpId,
-    meta: SegmentMeta,
-    /// It is a new file, and needs space.
-    is_new: bool,
-}
-
-/// Differences between two manifests.
-#[derive(Clone, Debug, Default)]
-struct Changes {
-    spare: Option<SegmentMeta>,
-    snapshot: Option<SnapshotMeta>,
-    /// The one that it takes the place of.
-    replaced: Option<SnapshotMeta>,
-    /// The snapshot that is coming from a peer, or that none is.
-    incoming: Option<Option<SnapshotMeta>>,
-    /// The oldest segments, which go.
-    freed: Vec<SegmentMeta>,
-    /// A copy of the manifest rotted: two versions more, and every copy was written again.
-    rewrites: u32,
-    /// Bytes of the reserve: it was made, or is to be given back.
-    reserve: Option<u64>,
-}
-
-impl Changes {
-    fn is_empty(&self) -> bool {
-        self.spare.is_none()
-            && self.snapshot.is_none()
-            && self.incoming.is_none()
-            && self.freed.is_empty()
-            && self.rewrites == 0
-            && self.reserve.is_none()
-    }
-
-    /// Snapshots whose files the next manifest names.
-    fn snapshots(&self) -> impl Iterator<Item = &SnapshotMeta> {
-        self.snapshot.iter().chain(self.incoming.iter().flatten())
-    }
-
-    fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
-        if let Some(meta) = self.spare {
-            body.segments.push(meta);
-            body.next_generation = meta.generation + 1;
-        }
-        if let Some(meta) = self.snapshot {
-            body.snapshots.retain(|other| other.group != meta.group);
-            body.snapshots.push(meta);
-        }
-        body.incoming = self.incoming.unwrap_or(body.incoming);
-        body.reserve = self.reserve.unwrap_or(body.reserve);
-        if !self.freed.is_empty() {
-            body.segments.drain(..self.freed.len());
-            body.first_flush = first_flush;
-        }
-    }
 }
 
 impl Running {
@@ -212,70 +157,6 @@ impl Running {
         self.snapshots.read_for(asked, &self.manifest.body().snapshots, chunk, ids(), out);
     }
 
-    /// The snapshot that is coming from a peer, and the first of its chunks that are not here, `most` at most.
-    pub(in crate::engine) fn incoming(&self, most: usize) -> Option<(GroupId, SnapshotName, Vec<u32>)> {
-        let incoming = self.snapshots.incoming().filter(|incoming| !incoming.is_forsaken())?;
-        let SnapshotMeta { group, name, .. } = *incoming.meta();
-        Some((group, name, incoming.wanted(most)))
-    }
-
-    /// Takes a chunk that came from a peer; the first one of a snapshot begins it. Whether it was news.
-    pub(in crate::engine) fn take_chunk(&mut self, chunk: SnapshotChunk) -> bool {
-        let SnapshotChunk { group, name, index, bytes } = chunk;
-        let begins = self.snapshots.incoming().is_none() && self.is_wanted(group, &name);
-        if begins && name.is_sound() && self.space.may_allocate() {
-            let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };
-            self.space.keep(meta.file());
-            self.snapshots.set_incoming(IncomingSnapshot::new(meta));
-            self.pending.incoming = Some(Some(meta));
-        }
-        let named = |incoming: &&mut IncomingSnapshot| {
-            let meta = incoming.meta();
-            meta.group == group && meta.name == name && !incoming.is_forsaken()
-        };
-        self.snapshots.incoming_mut().filter(named).is_some_and(|incoming| incoming.take(index, bytes))
-    }
-
-    /// Whether a snapshot of a peer would be of use: it covers more than the one in force, or that one rotted.
-    fn is_wanted(&self, group: GroupId, name: &SnapshotName) -> bool {
-        let saved = self.saved(group);
-        name.op > saved || (name.op == saved && self.is_snapshot_rotten(group))
-    }
-
-    /// Nobody wants the snapshot that is coming from a peer any more.
-    pub(in crate::engine) fn forsake_incoming(&mut self) {
-        let coming_in_force = [self.pending.snapshot, self.installing.snapshot];
-        if let Some(incoming) = self.snapshots.incoming_mut()
-            && !coming_in_force.contains(&Some(*incoming.meta()))
-        {
-            incoming.forsake();
-        }
-    }
-
-    /// Goes on with the snapshot that is coming from a peer.
-    fn see_to_incoming(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut DiskOut<'_, impl Marks>) {
-        let is_busy = self.is_saving();
-        let Some(incoming) = self.snapshots.incoming_mut() else { return };
-        let meta @ SnapshotMeta { group, name, .. } = *incoming.meta();
-        if self.manifest.body().incoming == Some(meta) {
-            incoming.named(ids(), out);
-        }
-        incoming.go_on(ids, out);
-        if incoming.is_over() {
-            self.snapshots.drop_incoming();
-            self.pending.incoming = Some(None);
-            self.space.let_go(meta.file());
-        } else if incoming.whole().is_some() && !is_busy {
-            // One of this node's own may have come to be in force meanwhile.
-            if self.is_wanted(group, &name) {
-                self.pending.snapshot = Some(meta);
-                self.pending.incoming = Some(None);
-            } else {
-                self.forsake_incoming();
-            }
-        }
-    }
-
     /// The start found no space.
     pub(in crate::engine) fn lacks_space(&mut self, marks: &mut impl Marks) {
         self.space.found_none(marks);
@@ -323,10 +204,6 @@ impl Running {
         (self.config.segment_bytes + 2 * largest.unwrap_or(0)).next_multiple_of(self.config.segment_bytes)
     }
 
-    pub(in crate::engine) fn set_floors(&mut self, floors: impl Iterator<Item = (GroupId, Op)>) {
-        self.floors.extend(floors);
-    }
-
     /// Lets the scrub read on.
     pub(in crate::engine) fn scrub(
         &mut self,
@@ -338,37 +215,9 @@ impl Running {
         self.scrub.go_on(now, live, ids, out);
     }
 
-    /// What pins the oldest segment, once it is to go; and groups that want another snapshot.
-    pub(in crate::engine) fn pins(&self) -> Option<Pins> {
-        let oldest = self.journal.sealed().front().filter(|_| self.surplus() > 0);
-        let mut pins = oldest
-            .map(|oldest| oldest.pins(|group| self.saved(group), self.journal.promised()))
-            .unwrap_or_default();
-        pins.snapshots.extend(self.snapshots.rotten());
-        (pins != Pins::default()).then_some(pins)
-    }
-
     /// Whether the snapshot in force of `group` is not as it was written.
     pub(in crate::engine) fn is_snapshot_rotten(&self, group: GroupId) -> bool {
         self.snapshots.rotten().contains(&group)
-    }
-
-    /// How many of the oldest segments are to go: those beyond what the journal should hold, and all up to the last one
-    /// in which something rotted; every one when no space is left.
-    fn surplus(&self) -> usize {
-        let sealed = self.journal.sealed();
-        let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
-        if self.space.is_full() {
-            return sealed.len();
-        }
-        let rotten = sealed.iter().rposition(SegmentContents::is_rotten).map_or(0, |last| last + 1);
-        sealed.len().saturating_sub(target).max(rotten)
-    }
-
-    /// Whether the journal is longer than it may be: only what no snapshot of this node covers is kept then.
-    pub(in crate::engine) fn is_too_long(&self) -> bool {
-        let most = self.config.sealed_segments_max.max(self.config.sealed_segments_target);
-        self.space.is_full() || u64_of(self.journal.sealed().len()) > u64::from(most)
     }
 
     /// The op up to which a snapshot in force covers `group`.
@@ -491,56 +340,6 @@ impl Running {
             self.journal.add_spare(meta);
         }
         received
-    }
-
-    /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
-    fn make_spare(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut DiskOut<'_, impl Marks>) {
-        let coming = self.spare.is_some() || self.pending.spare.is_some() || self.installing.spare.is_some();
-        // While a manifest is being written it is not sure which files are in use.
-        if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
-            return;
-        }
-
-        let (bytes, generation) = (self.config.segment_bytes, self.manifest.body().next_generation);
-        // A recycled file is used as it is, for what it holds is of an older generation, but for its first block: one that
-        // cannot be read might later be that of a flush with which the journal went on there.
-        if let Some(index) = self.recycled.iter().position(|meta| meta.bytes == bytes) {
-            let slot = self.recycled.swap_remove(index).slot;
-            let id = ids();
-            let data = Blob::from(vec![0; BLOCK_BYTES]);
-            out.push(DiskOp::Write { id, file: FileId::Segment(slot), offset: 0, data });
-            let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
-            self.spare = Some(MakingSpare { id, meta, is_new: false });
-            out.marks.hit(Mark::SegmentRecycled);
-            return;
-        }
-        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything. But
-        // nothing can be saved that waits for the journal, and what pins a segment may not be there to be saved: an entry
-        // that was never committed, of a group that takes no new ones.
-        let goes_on = self.space.is_full() && !self.journal.is_blocked() && !self.spare_comes_first;
-        let snapshots_first = goes_on && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
-        if !self.space.may_allocate() || snapshots_first {
-            return;
-        }
-        let slot = self.manifest.body().free_segment_slot();
-        self.recycled.retain(|meta| meta.slot != slot);
-        self.space.keep(FileId::Segment(slot));
-        let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
-        let id = ids();
-        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
-        self.spare = Some(MakingSpare { id, meta, is_new: true });
-    }
-
-    /// Lets go of the oldest segments that nothing pins, as far as the journal is longer than it should be.
-    fn free_segments(&mut self) {
-        if !self.pending.freed.is_empty() || !self.installing.freed.is_empty() {
-            return;
-        }
-        let surplus = self.surplus();
-        let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
-        let oldest = self.journal.sealed().iter().take(surplus);
-        let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
-        self.pending.freed = self.manifest.body().segments[..count].to_vec();
     }
 
     fn write_manifest(

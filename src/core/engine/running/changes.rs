@@ -1,0 +1,56 @@
+//! What the next manifest will say that the one before does not.
+
+use alloc::vec::Vec;
+
+use crate::engine::manifest::{ManifestBody, SegmentMeta};
+use crate::engine::snapshot_file::SnapshotMeta;
+
+/// Differences between two manifests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    pub spare: Option<SegmentMeta>,
+    pub snapshot: Option<SnapshotMeta>,
+    /// The one that it takes the place of.
+    pub replaced: Option<SnapshotMeta>,
+    /// The snapshot that is coming from a peer, or that none is.
+    pub incoming: Option<Option<SnapshotMeta>>,
+    /// The oldest segments, which go.
+    pub freed: Vec<SegmentMeta>,
+    /// A copy of the manifest rotted: two versions more, and every copy was written again.
+    pub rewrites: u32,
+    /// Bytes of the reserve: it was made, or is to be given back.
+    pub reserve: Option<u64>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.spare.is_none()
+            && self.snapshot.is_none()
+            && self.incoming.is_none()
+            && self.freed.is_empty()
+            && self.rewrites == 0
+            && self.reserve.is_none()
+    }
+
+    /// Snapshots whose files the next manifest names.
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = &SnapshotMeta> {
+        self.snapshot.iter().chain(self.incoming.iter().flatten())
+    }
+
+    pub(super) fn apply(&self, body: &mut ManifestBody, first_flush: u64) {
+        if let Some(meta) = self.spare {
+            body.segments.push(meta);
+            body.next_generation = meta.generation + 1;
+        }
+        if let Some(meta) = self.snapshot {
+            body.snapshots.retain(|other| other.group != meta.group);
+            body.snapshots.push(meta);
+        }
+        body.incoming = self.incoming.unwrap_or(body.incoming);
+        body.reserve = self.reserve.unwrap_or(body.reserve);
+        if !self.freed.is_empty() {
+            body.segments.drain(..self.freed.len());
+            body.first_flush = first_flush;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Segments are made before they are needed, and let go of once nothing pins them.
+
+use alloc::vec;
+
+use super::Running;
+use crate::engine::disk::{BLOCK_BYTES, DiskOp, DiskOpId, DiskOut, FileId};
+use crate::engine::manifest::SegmentMeta;
+use crate::engine::retention::{Pins, SegmentContents};
+use crate::types::{Blob, GroupId, Mark, Marks, Op, u64_of};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MakingSpare {
+    pub id: DiskOpId,
+    pub meta: SegmentMeta,
+    /// It is a new file, and needs space.
+    pub is_new: bool,
+}
+
+impl Running {
+    pub(in crate::engine) fn set_floors(&mut self, floors: impl Iterator<Item = (GroupId, Op)>) {
+        self.floors.extend(floors);
+    }
+
+    /// What pins the oldest segment, once it is to go; and groups that want another snapshot.
+    pub(in crate::engine) fn pins(&self) -> Option<Pins> {
+        let oldest = self.journal.sealed().front().filter(|_| self.surplus() > 0);
+        let mut pins = oldest
+            .map(|oldest| oldest.pins(|group| self.saved(group), self.journal.promised()))
+            .unwrap_or_default();
+        pins.snapshots.extend(self.snapshots.rotten());
+        (pins != Pins::default()).then_some(pins)
+    }
+
+    /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
+    pub(super) fn make_spare(
+        &mut self,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let coming = self.spare.is_some() || self.pending.spare.is_some() || self.installing.spare.is_some();
+        // While a manifest is being written it is not sure which files are in use.
+        if coming || !self.journal.wants_spare() || self.manifest.is_writing() {
+            return;
+        }
+
+        let (bytes, generation) = (self.config.segment_bytes, self.manifest.body().next_generation);
+        // A recycled file is used as it is, for what it holds is of an older generation, but for its first block: one that
+        // cannot be read might later be that of a flush with which the journal went on there.
+        if let Some(index) = self.recycled.iter().position(|meta| meta.bytes == bytes) {
+            let slot = self.recycled.swap_remove(index).slot;
+            let id = ids();
+            let data = Blob::from(vec![0; BLOCK_BYTES]);
+            out.push(DiskOp::Write { id, file: FileId::Segment(slot), offset: 0, data });
+            let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
+            self.spare = Some(MakingSpare { id, meta, is_new: false });
+            out.marks.hit(Mark::SegmentRecycled);
+            return;
+        }
+        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything. But
+        // nothing can be saved that waits for the journal, and what pins a segment may not be there to be saved: an entry
+        // that was never committed, of a group that takes no new ones.
+        let goes_on = self.space.is_full() && !self.journal.is_blocked() && !self.spare_comes_first;
+        let snapshots_first = goes_on && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
+        if !self.space.may_allocate() || snapshots_first {
+            return;
+        }
+        let slot = self.manifest.body().free_segment_slot();
+        self.recycled.retain(|meta| meta.slot != slot);
+        self.space.keep(FileId::Segment(slot));
+        let meta = SegmentMeta { slot, bytes, generation, from: 0, end: None };
+        let id = ids();
+        out.push(DiskOp::Allocate { id, file: FileId::Segment(meta.slot), bytes: meta.bytes });
+        self.spare = Some(MakingSpare { id, meta, is_new: true });
+    }
+
+    /// Lets go of the oldest segments that nothing pins, as far as the journal is longer than it should be.
+    pub(super) fn free_segments(&mut self) {
+        if !self.pending.freed.is_empty() || !self.installing.freed.is_empty() {
+            return;
+        }
+        let surplus = self.surplus();
+        let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
+        let oldest = self.journal.sealed().iter().take(surplus);
+        let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
+        self.pending.freed = self.manifest.body().segments[..count].to_vec();
+    }
+
+    /// How many of the oldest segments are to go: those beyond what the journal should hold, and all up to the last one
+    /// in which something rotted; every one when no space is left.
+    fn surplus(&self) -> usize {
+        let sealed = self.journal.sealed();
+        let target = usize::try_from(self.config.sealed_segments_target).unwrap_or(usize::MAX);
+        if self.space.is_full() {
+            return sealed.len();
+        }
+        let rotten = sealed.iter().rposition(SegmentContents::is_rotten).map_or(0, |last| last + 1);
+        sealed.len().saturating_sub(target).max(rotten)
+    }
+
+    /// Whether the journal is longer than it may be: only what no snapshot of this node covers is kept then.
+    pub(in crate::engine) fn is_too_long(&self) -> bool {
+        let most = self.config.sealed_segments_max.max(self.config.sealed_segments_target);
+        self.space.is_full() || u64_of(self.journal.sealed().len()) > u64::from(most)
+    }
+}
