@@ -123,7 +123,7 @@ impl Subject {
     pub fn of_message(message: &Message) -> Self {
         match message {
             Message::Heartbeat(beat) => {
-                let view = beat.incarnation.get();
+                let view = beat.boot.incarnation.get();
                 Self { kind: MessageKind::Heartbeat, group: 0, view, op: beat.sequence, bytes: 0 }
             }
             Message::RequestSnapshot(request) => {

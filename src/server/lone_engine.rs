@@ -69,7 +69,9 @@ impl LoneEngine {
             appended: 0,
         };
         let out = &mut DiskOut { ops: &mut lone.ops, marks: &mut NoMarks };
-        lone.engine.start(identity.cluster, identity.node, out);
+        // It has no peers that would have to tell its starts apart.
+        let nonce = 0;
+        lone.engine.start(identity.cluster, identity.node, nonce, out);
         lone.submit();
         loop {
             if let Some(opened) = lone.poll()? {

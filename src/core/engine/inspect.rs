@@ -91,7 +91,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
         InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.name.op, is_whole }
     });
     let snapshots = snapshots.collect();
-    let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.last_flush);
+    let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.boots.found());
     let mut segments = Vec::new();
     for meta in &body.segments {
         let ReadFile { bytes, unreadable } = read(FileId::Segment(meta.slot)).unwrap_or_default();
@@ -112,6 +112,6 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
     let flushes = reader.describe();
     let assembled = reader.assemble(&mut NoMarks);
     let (findings, logs) = (assembled.findings, assembled.read.map(|read| read.groups));
-    let (identity, incarnation) = (body.identity, body.incarnation);
+    let (identity, incarnation) = (body.identity, body.boots.last().incarnation);
     Ok(Inspection { identity, incarnation, snapshots, segments, flushes, findings, logs })
 }

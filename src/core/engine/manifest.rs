@@ -23,9 +23,10 @@ use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
+use crate::engine::boots::{Boots, Witness, Witnessed};
 use crate::engine::identity::Identity;
 use crate::engine::snapshot_file::SnapshotMeta;
-use crate::types::{Hash, Incarnation, Mark, Marks, usize_of};
+use crate::types::{Hash, Mark, Marks, NodeId, usize_of};
 
 /// Bytes of one copy.
 pub(in crate::engine) const COPY_BYTES: usize = 16 << 10;
@@ -34,7 +35,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 4;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 5;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
@@ -62,12 +63,13 @@ pub(in crate::engine) struct SegmentMeta {
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::engine) struct ManifestBody {
     pub identity: Identity,
-    pub incarnation: Incarnation,
+    /// Its starts.
+    pub boots: Boots,
+    /// What is known of the disks of peers, one each.
+    pub witnesses: Vec<Witness>,
     pub next_generation: u64,
     /// The number of the oldest flush that is kept.
     pub first_flush: u64,
-    /// The number of the last flush that the last start found: everything up to it may have been acknowledged.
-    pub last_flush: u64,
     /// The journal's segments, oldest first.
     pub segments: Vec<SegmentMeta>,
     /// The snapshots in force, one a group at most.
@@ -79,6 +81,12 @@ pub(in crate::engine) struct ManifestBody {
 }
 
 impl ManifestBody {
+    /// What is known of the disk of `peer`.
+    pub(in crate::engine) fn witnessed(&self, peer: NodeId) -> Witnessed {
+        let witness = self.witnesses.iter().find(|witness| witness.node == peer);
+        witness.map_or(Witnessed::default(), |witness| witness.witnessed)
+    }
+
     /// The lowest slot that no segment has: files let go are used again.
     pub(in crate::engine) fn free_segment_slot(&self) -> u32 {
         lowest_free(|slot| self.segments.iter().all(|meta| meta.slot != slot))
@@ -117,13 +125,12 @@ pub struct Manifest {
 impl Manifest {
     /// The manifest of a directory that was just formatted.
     pub(in crate::engine) fn first(identity: Identity) -> Self {
-        let incarnation = Incarnation::new(0);
         let body = ManifestBody {
             identity,
-            incarnation,
+            boots: Boots::default(),
+            witnesses: Vec::new(),
             next_generation: 1,
             first_flush: 1,
-            last_flush: 0,
             segments: Vec::new(),
             snapshots: Vec::new(),
             incoming: None,

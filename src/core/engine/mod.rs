@@ -13,6 +13,7 @@
 //! * One flush carries whatever all groups have staged. A failed write or barrier stops the node: what is durable is
 //!   unknown from there on, and it is never retried.
 
+mod boots;
 mod disk;
 mod findings;
 mod flush;
@@ -50,6 +51,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use boots::Witnessed;
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 pub use format::format;
@@ -66,7 +68,7 @@ pub use snapshot_file::SnapshotName;
 use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::{Blob, ClusterId, GroupId, Incarnation, Marks, Monotonic, NodeId, Op, Ordinal};
+use crate::types::{Blob, BootId, ClusterId, GroupId, Marks, Monotonic, NodeId, Op, Ordinal};
 
 /// The engine of a node.
 #[derive(Clone, Debug)]
@@ -128,8 +130,10 @@ notation_struct!("chunk" => SnapshotChunk { group, name, index, bytes });
 pub struct Opened {
     /// Whose it is.
     pub identity: Identity,
-    /// Which start this is, from 1.
-    pub incarnation: Incarnation,
+    /// Which start this is.
+    pub boot: BootId,
+    /// What this node has taken note of, of its peers.
+    pub witnessed: BTreeMap<NodeId, Witnessed>,
     /// The snapshot in force of each group that has one.
     pub snapshots: BTreeMap<GroupId, Bytes>,
     /// Groups whose snapshot in force is not as it was written, and up to where it covered them. What they have acknowledged
@@ -158,10 +162,10 @@ impl Engine {
         Self { ids: 0, phase: EnginePhase::Opening(Box::new(Opening::new(config))) }
     }
 
-    /// Begins to read the disk, which must hold the data of this node.
-    pub fn start(&mut self, cluster: ClusterId, node: NodeId, out: &mut DiskOut<'_, impl Marks>) {
+    /// Begins to read the disk, which must hold the data of this node. `nonce` is to be drawn anew at each start.
+    pub fn start(&mut self, cluster: ClusterId, node: NodeId, nonce: u64, out: &mut DiskOut<'_, impl Marks>) {
         if let EnginePhase::Opening(opening) = &mut self.phase {
-            opening.start(cluster, node, || next_id(&mut self.ids), out);
+            opening.start(cluster, node, nonce, || next_id(&mut self.ids), out);
         }
     }
 
@@ -327,6 +331,39 @@ impl Engine {
             self.phase = EnginePhase::Halted;
         }
         result
+    }
+
+    /// Takes note of what `peer` says of its disk. It is in force once [`Engine::witnessed`] gives it.
+    ///
+    /// # Errors
+    /// [`EngineError::Storage`] when the manifest has no room for it.
+    pub fn witness(
+        &mut self,
+        peer: NodeId,
+        witnessed: Witnessed,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        let result = running.witness(peer, witnessed, &mut || next_id(&mut self.ids), out);
+        self.stopping_at(result)
+    }
+
+    /// What the manifest in force says of the disk of `peer`.
+    pub fn witnessed(&self, peer: NodeId) -> Witnessed {
+        self.running().map_or(Witnessed::default(), |running| running.manifest.body().witnessed(peer))
+    }
+
+    /// Holds what a peer knows of this node's disk against what is on it.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this is an older or another copy of the disk that the peer knows.
+    pub fn judge(&self, known: Witnessed) -> Result<(), String> {
+        self.running().map_or(Ok(()), |running| running.manifest.body().boots.judge(known))
+    }
+
+    /// The number of the last flush that is durable.
+    pub fn durable_flush(&self) -> u64 {
+        self.running().map_or(0, |running| running.journal.barrier())
     }
 
     /// Whether the journal is longer than it may be: voters that lag behind do not count then.

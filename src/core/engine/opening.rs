@@ -26,6 +26,8 @@ use crate::types::{Blob, ClusterId, Mark, Marks, NodeId, usize_of};
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Opening {
     config: EngineConfig,
+    /// Names this start.
+    nonce: u64,
     step: Step,
 }
 
@@ -103,18 +105,20 @@ enum Making {
 
 impl Opening {
     pub(in crate::engine) fn new(config: EngineConfig) -> Self {
-        Self { config, step: Step::Idle }
+        Self { config, nonce: 0, step: Step::Idle }
     }
 
     pub(in crate::engine) fn start(
         &mut self,
         cluster: ClusterId,
         node: NodeId,
+        nonce: u64,
         mut ids: impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
         let id = ids();
         out.push(DiskOp::Barrier { id });
+        self.nonce = nonce;
         self.step = Step::Barrier { id, owner: (cluster, node) };
     }
 
@@ -179,8 +183,8 @@ impl Opening {
             self.step = Step::Snapshots { reads, manifest };
             return Ok(());
         };
-        let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
-        let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
+        let ManifestBody { first_flush, ref boots, ref segments, ref identity, .. } = manifest.body;
+        let reader = LogReader::new(identity.groups.len(), first_flush, boots.found());
         let reads = SegmentReads::new(segments.iter().map(Span::whole));
         let journal = ReadingJournal::Once(reader);
         self.read_on(ReadingSegments { manifest, snapshots, reads, journal }, ids, out)
@@ -242,7 +246,7 @@ impl Opening {
         if log.ends.contains(&None) {
             out.marks.hit(Mark::EmptySegmentDropped);
         }
-        let (mut body, mut empty) = sealed(&manifest.body, &log);
+        let (mut body, mut empty) = sealed(&manifest.body, &log, self.nonce);
         let generation = body.next_generation;
         let behind = body.segments.last().and_then(|tail| self.behind(tail, &body, generation));
         let unused = empty.iter().position(|meta| meta.bytes == self.config.segment_bytes);
@@ -362,11 +366,12 @@ impl Opening {
         let Read { snapshots: FoundSnapshots { bodies: snapshots, lost, incoming }, log, empty, is_full } =
             read;
         let body = manifest.body();
-        let (identity, incarnation) = (body.identity.clone(), body.incarnation);
+        let (identity, boot) = (body.identity.clone(), body.boots.last());
+        let witnessed = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
         let coming = body.incoming.map(|meta| IncomingSnapshot::resumed(meta, incoming, ids, out));
         let incoming = body.incoming.map(|meta| (meta.group, meta.name));
         let lost_groups = lost.keys().copied().collect();
-        let opened = Opened { identity, incarnation, snapshots, lost, incoming, logs: log.groups };
+        let opened = Opened { identity, boot, witnessed, snapshots, lost, incoming, logs: log.groups };
         let Some(fresh) = body.segments.last().copied() else {
             panic!("the fresh segment was just recorded");
         };
@@ -384,12 +389,12 @@ impl Opening {
 
 /// The manifest of this start, but for the segment in which the journal goes on: old segments end where they were found to
 /// end, empty ones are let go, with their files where nothing else lies in them.
-fn sealed(before: &ManifestBody, log: &ReadLog) -> (ManifestBody, Vec<SegmentMeta>) {
+fn sealed(before: &ManifestBody, log: &ReadLog, nonce: u64) -> (ManifestBody, Vec<SegmentMeta>) {
     let mut body = before.clone();
     let ended = |(meta, end): (&SegmentMeta, &Option<u64>)| Some(SegmentMeta { end: Some((*end)?), ..*meta });
     body.segments = before.segments.iter().zip(&log.ends).filter_map(ended).collect();
-    body.last_flush = log.journal.tail.as_ref().map_or(before.last_flush, |tail| tail.number);
-    body.incarnation = body.incarnation.next();
+    let found = log.journal.tail.as_ref().map_or(before.boots.found(), |tail| tail.number);
+    body.boots.begin(nonce, found);
     let empty = body.unused(&before.segments);
     (body, empty)
 }

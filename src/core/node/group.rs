@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use crate::consensus::vsr::VsrNode;
+use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
 use crate::kernel::{Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor};
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
@@ -21,6 +21,8 @@ const SNAPSHOT_FOLLOWS_AFTER: Nanos = Nanos::from_secs(10);
 #[derive(Clone)]
 pub(in crate::node) struct Group<A: ChrApplication> {
     pub replica: VsrNode,
+    /// What peers said of the group while this node waits to be known to a quorum of them: they will not say it again.
+    arriving: Option<BTreeMap<NodeId, Beat>>,
     executor: Executor<A>,
     /// Requests that no entry holds yet.
     queue: VecDeque<Command>,
@@ -36,9 +38,15 @@ pub(in crate::node) struct Group<A: ChrApplication> {
 }
 
 impl<A: ChrApplication> Group<A> {
-    pub(in crate::node) fn new(replica: VsrNode, executor: Executor<A>) -> Self {
+    /// A group that takes no part yet; these beats of its peers were heard before.
+    pub(in crate::node) fn new(
+        replica: VsrNode,
+        executor: Executor<A>,
+        beats: BTreeMap<NodeId, Beat>,
+    ) -> Self {
         Self {
             replica,
+            arriving: Some(beats),
             executor,
             queue: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -52,6 +60,45 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn id(&self) -> GroupId {
         self.replica.group()
+    }
+
+    /// Whether the group takes no part yet.
+    pub(in crate::node) fn is_arriving(&self) -> bool {
+        self.arriving.is_some()
+    }
+
+    /// The group takes part from here on.
+    pub(in crate::node) fn arrive(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        let Some(beats) = self.arriving.take() else { return };
+        self.replica.begin(turn);
+        beats.into_iter().for_each(|(from, beat)| self.replica.on_beat(turn, from, beat));
+    }
+
+    /// Takes what `from` says of the group.
+    pub(in crate::node) fn on_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
+        match &mut self.arriving {
+            Some(beats) => {
+                beats.insert(from, beat);
+            }
+            None => self.replica.on_beat(turn, from, beat),
+        }
+    }
+
+    /// `peer` has started again: what it said before holds no more.
+    pub(in crate::node) fn on_peer_restarted(&mut self, turn: &mut Turn<'_, impl Marks>, peer: NodeId) {
+        match &mut self.arriving {
+            Some(beats) => {
+                beats.remove(&peer);
+            }
+            None => self.replica.on_peer_restarted(turn, peer),
+        }
+    }
+
+    /// Whether these voters are a quorum.
+    pub(in crate::node) fn is_quorum(&self, among: impl Fn(NodeId) -> bool) -> bool {
+        let voters = &self.replica.init().voters;
+        let count = voters.iter().filter(|voter| among(**voter)).count();
+        count >= usize_of(u64::from(Quorums::of(voters.len()).replication()))
     }
 
     /// Whether this replica has kept the floor down for long: its own journal may be short enough, and another voter's
@@ -113,6 +160,10 @@ impl<A: ChrApplication> Group<A> {
         if u64_of(command.body.as_slice().len()) > u64::from(limits.command_bytes_max) {
             return Some(Answer::TooLong { max: limits.command_bytes_max });
         }
+        if self.is_arriving() {
+            marks.hit(Mark::BusyArriving);
+            return Some(Answer::Busy);
+        }
         if !self.replica.leads() {
             marks.hit(Mark::NotPrimary);
             return Some(self.not_primary());
@@ -136,9 +187,7 @@ impl<A: ChrApplication> Group<A> {
 
     /// Whether, of the voters that are not full, no quorum would be left.
     pub(in crate::node) fn lacks_space(&self, is_full: impl Fn(NodeId) -> bool) -> bool {
-        let voters = &self.replica.init().voters;
-        let with_space = voters.iter().filter(|voter| !is_full(**voter)).count();
-        with_space < usize_of(u64::from(Quorums::of(voters.len()).replication()))
+        !self.is_quorum(|voter| !is_full(voter))
     }
 
     fn not_primary(&self) -> Answer {
@@ -158,7 +207,8 @@ impl<A: ChrApplication> Group<A> {
 
     /// When this primary is to prepare a wake-up.
     pub(in crate::node) fn wakeup(&self) -> Option<Timestamp> {
-        if self.waking.is_none() && self.replica.leads() { self.executor.next_wakeup() } else { None }
+        let may_wake = self.waking.is_none() && self.replica.leads() && !self.is_arriving();
+        if may_wake { self.executor.next_wakeup() } else { None }
     }
 
     /// Prepares a due wake-up, or one entry of what is queued.
@@ -270,7 +320,9 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn status(&self) -> GroupStatus {
         let (view, log_view) = self.replica.views();
-        let role = if self.replica.leads() {
+        let role = if self.is_arriving() {
+            Role::ViewChange
+        } else if self.replica.leads() {
             Role::Primary
         } else if self.replica.follows() {
             Role::Backup

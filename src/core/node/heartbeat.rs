@@ -1,27 +1,46 @@
 //! Heartbeats: one a node pair, for all groups that the two share.
 //!
 //! A beat tells what its sender leads, but only what the other side has not acknowledged yet: an idle group costs
-//! nothing. While beats with the same incarnation arrive, what was said before still holds. A beat with another
-//! incarnation takes everything back: a node that restarted leads nothing.
+//! nothing. While beats of the same start arrive, what was said before still holds. A beat of another start takes
+//! everything back: a node that restarted leads nothing.
+//!
+//! Beats also introduce a node to its peers, each time it has started:
+//!
+//! ```text
+//! B    my start is S'                              it says nothing else yet
+//! A    I know your start S, and that flush F was durable in it
+//! B    (S and F hold on this disk, or it is mute from here on)
+//!      I have heard you
+//! A    (writes S' into its manifest)
+//!      I know your start S'
+//! B    from here on it says to A whatever it has to say
+//! ```
+//!
+//! So a disk that was wiped, or put back as it was, promises nothing to a peer that has known it otherwise.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::{CommitIndex, GroupId, Incarnation, Mark, Marks, Monotonic, NodeId, Op, View};
+use crate::engine::Witnessed;
+use crate::types::{BootId, CommitIndex, GroupId, Mark, Marks, Monotonic, NodeId, Op, View};
 
 /// One heartbeat.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct Heartbeat {
     /// The sender's start; a new one takes back all that earlier ones said.
-    pub incarnation: Incarnation,
+    pub boot: BootId,
     /// Counts the sender's beats to this receiver, from 1.
     pub sequence: u64,
-    /// The receiver's incarnation, as the sender last heard it.
-    pub heard_incarnation: Incarnation,
-    /// The receiver's highest beat that the sender heard, under that incarnation.
+    /// The receiver's start, as the sender last heard it.
+    pub heard_boot: BootId,
+    /// The receiver's highest beat that the sender heard, of that start.
     pub heard_sequence: u64,
+    /// What the sender has durably noted of the receiver's disk.
+    pub witnessed: Witnessed,
+    /// The number of the last flush that is durable on the sender's disk.
+    pub flush: u64,
     /// No space is left on the sender's disk.
     pub full: bool,
     /// What changed since the last beat that the receiver is known to have heard.
@@ -29,7 +48,7 @@ pub struct Heartbeat {
 }
 
 notation_struct!("beat" => Heartbeat {
-    incarnation, sequence, heard_incarnation, heard_sequence, full, groups
+    boot, sequence, heard_boot, heard_sequence, witnessed, flush, full, groups
 });
 
 /// What a node says of one group.
@@ -55,7 +74,7 @@ notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, s
 /// The heartbeats of a node with every peer.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Heartbeats {
-    incarnation: Incarnation,
+    boot: BootId,
     pairs: BTreeMap<NodeId, Pair>,
     heard: BTreeMap<NodeId, Monotonic>,
 }
@@ -68,10 +87,27 @@ struct Pair {
     unacknowledged: VecDeque<(u64, Vec<GroupBeat>)>,
     /// What the peer knows, to our knowledge.
     known: BTreeMap<GroupId, GroupBeat>,
-    peer_incarnation: Incarnation,
-    peer_sequence: u64,
+    /// The start of the peer that is heard, and how far it says that its disk goes.
+    heard: Witnessed,
+    heard_sequence: u64,
+    /// That start leads on from the one that is noted.
+    is_proven: bool,
+    /// What is durably noted of the peer.
+    noted: Witnessed,
+    /// The first beat that told the peer so.
+    told_from: u64,
+    /// The peer has durably noted this start of this node.
+    is_introduced: bool,
     /// No space is left on the peer's disk.
     peer_is_full: bool,
+}
+
+/// What a node says of its disk in every beat.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct OwnDisk {
+    /// The number of the last flush that is durable.
+    pub flush: u64,
+    pub full: bool,
 }
 
 /// What a beat that was heard means.
@@ -79,6 +115,8 @@ struct Pair {
 pub(in crate::node) enum Heard {
     /// It is of a stranger, or older than one heard before.
     Stale,
+    /// It is the first one of the peer.
+    First,
     /// The peer goes on.
     GoesOn,
     /// The peer has restarted since the last beat.
@@ -89,9 +127,11 @@ pub(in crate::node) enum Heard {
 const UNACKNOWLEDGED_MAX: usize = 16;
 
 impl Heartbeats {
-    pub(in crate::node) fn new(incarnation: Incarnation, peers: impl Iterator<Item = NodeId>) -> Self {
-        let pairs = peers.map(|peer| (peer, Pair::default())).collect();
-        Self { incarnation, pairs, heard: BTreeMap::new() }
+    /// Of a node in this start, with what it has noted of each of its peers.
+    pub(in crate::node) fn new(boot: BootId, peers: impl Iterator<Item = (NodeId, Witnessed)>) -> Self {
+        let pair = |noted| Pair { noted, told_from: 1, ..Pair::default() };
+        let pairs = peers.map(|(peer, noted)| (peer, pair(noted))).collect();
+        Self { boot, pairs, heard: BTreeMap::new() }
     }
 
     pub(in crate::node) fn peers(&self) -> Vec<NodeId> {
@@ -103,7 +143,12 @@ impl Heartbeats {
         self.pairs.get(&peer).is_some_and(|pair| pair.peer_is_full)
     }
 
-    /// When the last beat of each peer came.
+    /// Whether `peer` knows this start of this node, and may hear more than beats.
+    pub(in crate::node) fn is_introduced_to(&self, peer: NodeId) -> bool {
+        self.pairs.get(&peer).is_some_and(|pair| pair.is_introduced)
+    }
+
+    /// When the last beat of each peer came whose start was proven.
     pub(in crate::node) fn heard(&self) -> &BTreeMap<NodeId, Monotonic> {
         &self.heard
     }
@@ -112,13 +157,13 @@ impl Heartbeats {
     pub(in crate::node) fn beat(
         &mut self,
         peer: NodeId,
-        full: bool,
+        own: OwnDisk,
         groups: impl Iterator<Item = GroupBeat>,
         marks: &mut impl Marks,
     ) -> Heartbeat {
-        let incarnation = self.incarnation;
+        let boot = self.boot;
         let pair = self.pairs.entry(peer).or_default();
-        let groups: Vec<GroupBeat> = groups.filter(|beat| pair.is_news(beat)).collect();
+        let groups: Vec<GroupBeat> = groups.filter(|beat| pair.is_introduced && pair.is_news(beat)).collect();
         pair.sequence += 1;
         pair.unacknowledged.push_back((pair.sequence, groups.clone()));
         if pair.unacknowledged.len() > UNACKNOWLEDGED_MAX {
@@ -126,11 +171,13 @@ impl Heartbeats {
             pair.unacknowledged.pop_front();
         }
         Heartbeat {
-            incarnation,
+            boot,
             sequence: pair.sequence,
-            heard_incarnation: pair.peer_incarnation,
-            heard_sequence: pair.peer_sequence,
-            full,
+            heard_boot: pair.heard.boot,
+            heard_sequence: pair.heard_sequence,
+            witnessed: pair.witnessed(),
+            flush: own.flush,
+            full: own.full,
             groups,
         }
     }
@@ -143,34 +190,76 @@ impl Heartbeats {
         beat: &Heartbeat,
         marks: &mut impl Marks,
     ) -> Heard {
-        let own = self.incarnation;
+        let own = self.boot;
         let Some(pair) = self.pairs.get_mut(&peer) else { return Heard::Stale };
-        let first = pair.peer_incarnation == Incarnation::default();
-        let same = beat.incarnation == pair.peer_incarnation;
-        if beat.incarnation < pair.peer_incarnation || (same && beat.sequence <= pair.peer_sequence) {
+        let before = pair.heard.boot;
+        let same = beat.boot == before;
+        let newer = beat.boot.incarnation > before.incarnation;
+        if !(newer || same && beat.sequence > pair.heard_sequence) {
             marks.hit(Mark::BeatStale);
             return Heard::Stale;
         }
-        if same && beat.sequence > pair.peer_sequence + 1 {
+        if same && beat.sequence > pair.heard_sequence + 1 {
             marks.hit(Mark::BeatLost);
         }
-        if !same {
-            *pair = Pair { sequence: pair.sequence, ..Pair::default() };
+        if newer {
+            pair.begin_anew();
         }
-        pair.peer_incarnation = beat.incarnation;
-        pair.peer_sequence = beat.sequence;
+        pair.heard = Witnessed { boot: beat.boot, flush: beat.flush };
+        pair.heard_sequence = beat.sequence;
         pair.peer_is_full = beat.full;
-        if beat.heard_incarnation == own {
+        pair.is_introduced |= beat.witnessed.boot == own;
+        if beat.heard_boot == own {
             pair.acknowledge(beat.heard_sequence);
         } else {
             pair.known.clear();
         }
-        self.heard.insert(peer, now);
-        if same || first { Heard::GoesOn } else { Heard::Restarted }
+        let has_heard = beat.heard_boot == own && beat.heard_sequence >= pair.told_from;
+        pair.is_proven |= beat.boot == pair.noted.boot || !pair.noted.boot.is_known() || has_heard;
+        if pair.is_proven {
+            self.heard.insert(peer, now);
+        }
+        match (newer, before.is_known()) {
+            (false, _) => Heard::GoesOn,
+            (true, false) => Heard::First,
+            (true, true) => Heard::Restarted,
+        }
+    }
+
+    /// What is to be noted of the disk of `peer`: its start, if that leads on from the one that is noted.
+    pub(in crate::node) fn to_note(&self, peer: NodeId) -> Option<Witnessed> {
+        self.pairs.get(&peer).filter(|pair| pair.is_proven).map(|pair| pair.heard)
+    }
+
+    /// Whether a peer's start is on its way to the disk.
+    pub(in crate::node) fn is_noting(&self) -> bool {
+        self.pairs.values().any(|pair| pair.is_proven && pair.heard.boot != pair.noted.boot)
+    }
+
+    /// This is durably noted of `peer`; whether it is another start than before.
+    pub(in crate::node) fn set_noted(&mut self, peer: NodeId, noted: Witnessed) -> bool {
+        let Some(pair) = self.pairs.get_mut(&peer) else { return false };
+        if pair.noted.boot == noted.boot {
+            return false;
+        }
+        pair.noted = noted;
+        pair.told_from = pair.sequence + 1;
+        true
     }
 }
 
 impl Pair {
+    /// The peer has started again: it knows nothing of what this node said.
+    fn begin_anew(&mut self) {
+        let Self { sequence, noted, told_from, is_introduced, .. } = *self;
+        *self = Self { sequence, noted, told_from, is_introduced, ..Self::default() };
+    }
+
+    /// What this node can answer for of the peer's disk: of the start that is noted, all that was heard.
+    fn witnessed(&self) -> Witnessed {
+        if self.heard.boot == self.noted.boot { self.heard } else { self.noted }
+    }
+
     /// A group that the sender leads is news when anything changed; one that it does not lead, when the peer believes
     /// that it does, or does not know of the sender's last snapshot.
     fn is_news(&self, beat: &GroupBeat) -> bool {

@@ -29,8 +29,8 @@ pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
-use heartbeat::{Heard, Heartbeats};
-pub use status::{GroupStatus, NodeStatus, Phase, Role};
+use heartbeat::{Heard, Heartbeats, OwnDisk};
+pub use status::{Amnesia, GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
 
@@ -80,6 +80,8 @@ struct Running<A: ChrApplication> {
     transfer: Option<Transfer>,
     heartbeats: Heartbeats,
     next_beat: Monotonic,
+    /// A peer has known this disk otherwise: the node says nothing any more.
+    amnesia: Option<Amnesia>,
 }
 
 /// A group that lacks its snapshot.
@@ -133,7 +135,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Input::Message { from, message: Message::Group { group, body } } => {
                 self.with_group(group, effects, |group, turn| {
-                    if let Err(discard) = group.replica.on_message(turn, from, body) {
+                    if group.is_arriving() {
+                        turn.marks.hit(Mark::HeardWhileArriving);
+                    } else if let Err(discard) = group.replica.on_message(turn, from, body) {
                         group.discard(discard, turn.marks);
                     }
                 });
@@ -171,11 +175,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let full = self.engine.is_full();
         let groups = self.groups();
-        let waiting = match &self.life {
+        let (waiting, amnesia) = match &self.life {
             Life::Running(running) => {
-                running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least)).collect()
+                let waiting = running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least)).collect();
+                (waiting, running.amnesia.clone())
             }
-            Life::Unborn | Life::Recovering | Life::Halted(_) => Vec::new(),
+            Life::Unborn | Life::Recovering | Life::Halted(_) => (Vec::new(), None),
         };
         let left_behind = |group: &Group<A>| {
             let id = group.id();
@@ -183,7 +188,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let left_behind = groups.iter().flat_map(left_behind).collect();
         let groups = groups.iter().map(Group::status).collect();
-        NodeStatus { phase, incarnation, full, groups, waiting, left_behind }
+        NodeStatus { phase, incarnation, full, groups, waiting, left_behind, amnesia }
     }
 
     /// What the node would tell an operator about one group, once it runs.
@@ -230,7 +235,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 }
                 self.life = Life::Recovering;
                 let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-                self.engine.start(self.config.cluster, self.config.node, out);
+                let nonce = self.prng.next_u64();
+                self.engine.start(self.config.cluster, self.config.node, nonce, out);
                 self.emit_disk_ops(effects);
             }
             Life::Recovering | Life::Halted(_) => {}
@@ -269,12 +275,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
             Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
-                effects.push(Effect::Send { to, message: Message::SnapshotChunk(chunk) });
+                self.send(to, Message::SnapshotChunk(chunk), effects);
             }
             Ok(Some(EngineEvent::Received { group, body })) => self.on_received(group, body, effects),
             Ok(None) => {}
             Err(error) => self.halt_over(error, effects),
         }
+        self.tell_what_is_noted(effects);
     }
 
     /// These records rotted on the disk: what is in memory is written again.
@@ -307,17 +314,24 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 continue;
             }
             let snapshot = opened.snapshots.remove(&init.group);
-            match self.recover_group(init, snapshot, log) {
+            match self.recover_group(init, snapshot, log, BTreeMap::new()) {
                 Ok(group) => groups.push(group),
                 Err(what) => return self.halt(HaltReason::Storage { what }, effects),
             }
         }
-        let incarnation = opened.incarnation;
-        let heartbeats = Heartbeats::new(incarnation, peers.into_iter());
-        let next_beat = self.now.monotonic;
-        let running = Running { incarnation, groups, waiting, transfer: None, heartbeats, next_beat };
+        let noted = |peer| (peer, opened.witnessed.get(&peer).copied().unwrap_or_default());
+        let heartbeats = Heartbeats::new(opened.boot, peers.into_iter().map(noted));
+        let running = Running {
+            incarnation: opened.boot.incarnation,
+            groups,
+            waiting,
+            transfer: None,
+            heartbeats,
+            next_beat: self.now.monotonic,
+            amnesia: None,
+        };
         self.life = Life::Running(running);
-        self.for_each_group(effects, |group, turn| group.replica.begin(turn));
+        self.let_groups_arrive(effects);
     }
 
     /// A group as its snapshot and its journal tell it.
@@ -326,6 +340,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         init: GroupInit,
         snapshot: Option<Bytes>,
         log: RecoveredLog,
+        beats: BTreeMap<NodeId, Beat>,
     ) -> Result<Group<A>, String> {
         let named = |error: &dyn ToString| format!("group {}: {}", init.group, error.to_string());
         let application = self.application.clone();
@@ -338,21 +353,30 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let replica = VsrNode::recover(init.clone(), self.config.node, base, &log, &mut self.marks)
             .map_err(|error| named(&error))?;
-        Ok(Group::new(replica, executor))
+        Ok(Group::new(replica, executor, beats))
     }
 
-    /// A group takes part at last; this is what peers said of it.
-    fn add_group(&mut self, group: Group<A>, beats: BTreeMap<NodeId, Beat>, effects: &mut Effects) {
+    /// A group has its snapshot again.
+    fn add_group(&mut self, group: Group<A>, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let id = group.id();
         let Err(index) = running.groups.binary_search_by_key(&id, Group::id) else {
             panic!("group {id} takes part already");
         };
         running.groups.insert(index, group);
-        self.with_group(id, effects, |group, turn| {
-            group.replica.begin(turn);
-            beats.into_iter().for_each(|(from, beat)| group.replica.on_beat(turn, from, beat));
-        });
+        self.let_groups_arrive(effects);
+    }
+
+    /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them.
+    fn let_groups_arrive(&mut self, effects: &mut Effects) {
+        let Life::Running(Running { groups, heartbeats, .. }) = &self.life else { return };
+        let me = self.config.node;
+        let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
+        let arrive = groups.iter().filter(|group| group.is_arriving() && group.is_quorum(knows_me));
+        let arrive: Vec<GroupId> = arrive.map(Group::id).collect();
+        for id in arrive {
+            self.with_group(id, effects, |group, turn| group.arrive(turn));
+        }
     }
 
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
@@ -404,15 +428,32 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        match running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks) {
-            Heard::Stale => return,
-            Heard::GoesOn => {}
-            Heard::Restarted => {
-                self.marks.hit(Mark::PeerRestarted);
-                running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
-                self.for_each_group(effects, |group, turn| group.replica.on_peer_restarted(turn, from))
-            }
+        if let Err(what) = self.engine.judge(beat.witnessed) {
+            self.marks.hit(Mark::DiskDisowned);
+            running.amnesia.get_or_insert(Amnesia { by: from, what });
         }
+        let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
+        if heard == Heard::Stale {
+            return;
+        }
+        if let Some(witnessed) = running.heartbeats.to_note(from) {
+            let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+            if let Err(error) = self.engine.witness(from, witnessed, out) {
+                return self.halt_over(error, effects);
+            }
+            self.emit_disk_ops(effects);
+        }
+        if heard == Heard::Restarted
+            && let Life::Running(running) = &mut self.life
+        {
+            self.marks.hit(Mark::PeerRestarted);
+            running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
+            self.for_each_group(effects, |group, turn| group.on_peer_restarted(turn, from));
+        }
+        if heard != Heard::GoesOn {
+            self.send_heartbeat(from, effects);
+        }
+        self.let_groups_arrive(effects);
         for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
             let beat = Beat { view, leads, commit, head, saved };
             if let Life::Running(running) = &mut self.life
@@ -420,18 +461,51 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             {
                 waiting.beats.insert(from, beat);
             }
-            self.with_group(group, effects, |group, turn| group.replica.on_beat(turn, from, beat));
+            self.with_group(group, effects, |group, turn| group.on_beat(turn, from, beat));
         }
     }
 
     fn send_heartbeats(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         running.next_beat = self.now.monotonic.after(self.config.timeouts.heartbeat);
-        let Running { groups, heartbeats, .. } = running;
-        for to in heartbeats.peers() {
-            let shared = groups.iter().filter(|group| group.replica.init().voters.contains(&to));
-            let beat = heartbeats.beat(to, self.engine.is_full(), shared.map(Group::beat), &mut self.marks);
-            effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
+        for to in running.heartbeats.peers() {
+            self.send_heartbeat(to, effects);
+        }
+    }
+
+    fn send_heartbeat(&mut self, to: NodeId, effects: &mut Effects) {
+        let Life::Running(Running { groups, heartbeats, amnesia: None, .. }) = &mut self.life else { return };
+        let shared =
+            groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
+        let own = OwnDisk { flush: self.engine.durable_flush(), full: self.engine.is_full() };
+        let beat = heartbeats.beat(to, own, shared.map(Group::beat), &mut self.marks);
+        effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
+    }
+
+    /// Tells peers whose starts came to be noted durably: they wait for it before they say anything.
+    fn tell_what_is_noted(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        if !running.heartbeats.is_noting() {
+            return;
+        }
+        let mut noted = running.heartbeats.peers();
+        noted.retain(|peer| running.heartbeats.set_noted(*peer, self.engine.witnessed(*peer)));
+        noted.into_iter().for_each(|peer| self.send_heartbeat(peer, effects));
+    }
+
+    /// Sends to a peer that knows this start of this node; what others would be told is lost, like a message that is.
+    fn send(&mut self, to: NodeId, message: Message, effects: &mut Effects) {
+        if self.may_speak_to(to) {
+            effects.push(Effect::Send { to, message });
+        } else {
+            self.marks.hit(Mark::NotIntroduced);
+        }
+    }
+
+    fn may_speak_to(&self, peer: NodeId) -> bool {
+        match &self.life {
+            Life::Running(running) => running.amnesia.is_none() && running.heartbeats.is_introduced_to(peer),
+            Life::Unborn | Life::Recovering | Life::Halted(_) => false,
         }
     }
 
@@ -543,8 +617,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let group = &mut running.groups[index];
         act(group, &mut turn);
-        let send = |(to, body)| Effect::Send { to, message: Message::Group { group: id, body } };
-        effects.extend(self.outgoing.drain(..).map(send));
+        let (heartbeats, is_mute) = (&running.heartbeats, running.amnesia.is_some());
+        for (to, body) in self.outgoing.drain(..) {
+            if is_mute || !heartbeats.is_introduced_to(to) {
+                self.marks.hit(Mark::NotIntroduced);
+                continue;
+            }
+            effects.push(Effect::Send { to, message: Message::Group { group: id, body } });
+        }
         group.settle(effects, &mut self.marks);
     }
 

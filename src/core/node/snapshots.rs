@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::transfer::{CHUNKS_AT_ONCE, RequestSnapshot, Transfer};
-use super::{Effect, Effects, HaltReason, Life, Message, Node};
+use super::{Effects, HaltReason, Life, Message, Node};
 use crate::engine::{DiskOut, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor};
 use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
@@ -88,8 +88,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         running.transfer.take_if(|transfer| transfer.group == id);
         if let Some(waiting) = running.waiting.remove(&id) {
             self.marks.hit(Mark::GroupBackByTransfer);
-            match self.recover_group(waiting.init, Some(body), waiting.log) {
-                Ok(group) => self.add_group(group, waiting.beats, effects),
+            match self.recover_group(waiting.init, Some(body), waiting.log, waiting.beats) {
+                Ok(group) => self.add_group(group, effects),
                 Err(what) => self.halt(HaltReason::Storage { what }, effects),
             }
             return;
@@ -171,7 +171,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             return;
         }
         if let Some((to, ask)) = transfer.ask(self.now.monotonic, chunks) {
-            effects.push(Effect::Send { to, message: Message::RequestSnapshot(ask) });
+            self.send(to, Message::RequestSnapshot(ask), effects);
         }
     }
 }

@@ -14,15 +14,21 @@ use super::{
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
-use crate::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotChunk, SnapshotName};
+use crate::engine::{
+    DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotChunk, SnapshotName, Witnessed,
+};
 use crate::kernel::{Batch, Command, Outcome};
 use crate::types::{
-    Blob, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
+    Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
     Incarnation, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
 };
 
 fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
     prop_oneof![0..6_u64, 0..NUMBER_MAX, Just(NUMBER_MAX)].prop_map(of)
+}
+
+fn boots() -> impl Strategy<Value = BootId> {
+    (numbers(Incarnation::new), any::<u64>()).prop_map(|(incarnation, nonce)| BootId { incarnation, nonce })
 }
 
 fn groups() -> impl Strategy<Value = GroupId> {
@@ -123,12 +129,16 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
         saved,
     });
     let numbers = || numbers(|number| number);
-    (numbers(), numbers(), numbers(), numbers(), any::<bool>(), prop::collection::vec(group, 0..4)).prop_map(
-        |(incarnation, sequence, heard_incarnation, heard_sequence, full, groups)| Heartbeat {
-            incarnation: Incarnation::new(incarnation),
+    let own = (boots(), numbers(), numbers(), any::<bool>());
+    let other = (boots(), numbers(), boots(), numbers());
+    (own, other, prop::collection::vec(group, 0..4)).prop_map(
+        |((boot, sequence, flush, full), (heard_boot, heard_sequence, known, durable), groups)| Heartbeat {
+            boot,
             sequence,
-            heard_incarnation: Incarnation::new(heard_incarnation),
+            heard_boot,
             heard_sequence,
+            witnessed: Witnessed { boot: known, flush: durable },
+            flush,
             full,
             groups,
         },

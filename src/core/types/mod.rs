@@ -3,6 +3,7 @@
 #[macro_use]
 pub mod notation;
 mod blob;
+mod boot;
 mod commit_index;
 mod entry;
 mod group;
@@ -16,6 +17,7 @@ mod tests;
 mod time;
 
 pub use blob::Blob;
+pub use boot::BootId;
 pub use commit_index::CommitIndex;
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
 pub use group::{GroupInit, GroupInitError, VOTERS_MAX};

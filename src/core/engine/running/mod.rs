@@ -12,6 +12,7 @@ use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
+use crate::engine::boots::{Witness, Witnessed};
 use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
@@ -37,6 +38,8 @@ pub(in crate::engine) struct Running {
     /// What the next manifest will say, and what the one being written says.
     pending: Changes,
     installing: Changes,
+    /// What peers said last of their disks.
+    witnesses: BTreeMap<NodeId, Witnessed>,
     /// Nobody needs what the journal has of a group up to here.
     floors: BTreeMap<GroupId, Op>,
     snapshots: SnapshotStore,
@@ -60,7 +63,10 @@ impl Running {
             // A process may have died before it gave back what the manifest had let go of.
             space.let_go(FileId::Reserve);
         }
+        let body = manifest.body();
+        let witnesses = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
         Self {
+            witnesses,
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
             space,
@@ -342,15 +348,34 @@ impl Running {
         received
     }
 
+    /// Takes note of what a peer says of its disk. Another start is written at once, how far it goes with whatever else
+    /// there is to write.
+    pub(in crate::engine) fn witness(
+        &mut self,
+        peer: NodeId,
+        witnessed: Witnessed,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        self.witnesses.insert(peer, witnessed);
+        self.write_manifest(ids, out)
+    }
+
+    fn has_news_of_peers(&self) -> bool {
+        let body = self.manifest.body();
+        self.witnesses.iter().any(|(peer, witnessed)| body.witnessed(*peer).boot != witnessed.boot)
+    }
+
     fn write_manifest(
         &mut self,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        if !self.pending.is_empty() && self.manifest.is_writing() {
-            out.marks.hit(Mark::ManifestBusy);
+        if self.pending.is_empty() && !self.has_news_of_peers() {
+            return Ok(());
         }
-        if self.pending.is_empty() || self.manifest.is_writing() {
+        if self.manifest.is_writing() {
+            out.marks.hit(Mark::ManifestBusy);
             return Ok(());
         }
         let mut changes = core::mem::take(&mut self.pending);
@@ -365,6 +390,9 @@ impl Running {
         changes.replaced = changes.snapshot.and_then(of);
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
+        let witnesses = self.witnesses.iter();
+        body.witnesses =
+            witnesses.map(|(node, witnessed)| Witness { node: *node, witnessed: *witnessed }).collect();
         self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
         self.installing = changes;
         Ok(())

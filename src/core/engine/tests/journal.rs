@@ -1,18 +1,18 @@
 //! What a journal promises while its disk does what it is told.
 
 use super::*;
-use crate::types::CommitIndex;
+use crate::types::{CommitIndex, Incarnation};
 
 #[test]
 fn what_was_durable_is_there_after_a_restart() {
     let (mut bench, opened) = Bench::open(formatted()).expect("a fresh directory opens");
-    assert_eq!(opened.incarnation, Incarnation::new(1));
+    assert_eq!(opened.boot.incarnation, Incarnation::new(1));
     bench.write_entries(5);
     bench.append(Record::Truncation { group: GROUP, above: Op::new(4) });
     bench.append(Record::HardState { group: GROUP, state: Bytes::from_static(b"promise") });
     bench.flush();
     let (_, opened) = Bench::open(bench.disk).expect("it opens again");
-    assert_eq!(opened.incarnation, Incarnation::new(2));
+    assert_eq!(opened.boot.incarnation, Incarnation::new(2));
     assert_eq!(ops(&opened), [1, 2, 3, 4]);
     let (_, state) = opened.logs[&GROUP].hard_state.clone().expect("a promise was written");
     assert_eq!(&state[..], b"promise");

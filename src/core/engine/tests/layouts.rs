@@ -49,7 +49,7 @@ fn the_manifest_opens_at_the_highest_sequence_with_two_equal_copies() {
     let older = Manifest::first(identity());
     let mut newer = older.clone();
     newer.sequence = 2;
-    newer.body.incarnation = Incarnation::new(9);
+    newer.body.boots.begin(9, 0);
     let file = |newer_area: Vec<u8>| {
         let mut file = newer_area;
         file.extend(older.to_area().expect("it fits"));

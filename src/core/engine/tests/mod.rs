@@ -82,7 +82,7 @@ impl Bench {
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
         let mut bench = Self::unopened(disk);
         let mut ops = Vec::new();
-        bench.engine.start(cluster, node, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+        bench.engine.start(cluster, node, 1, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         let opened = bench.drain(ops)?;
         Ok((bench, opened.expect("a perfect disk completes everything")))
     }

@@ -71,7 +71,7 @@ fn open_failing(
 ) -> Result<Opened, EngineError> {
     let mut engine = Engine::new(config());
     let mut ops = Vec::new();
-    engine.start(CLUSTER, NODE, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+    engine.start(CLUSTER, NODE, 1, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let mut queue = VecDeque::from(ops);
     while let Some(op) = queue.pop_front() {
         let done = match op {

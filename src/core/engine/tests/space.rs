@@ -15,7 +15,7 @@ fn full(op: &DiskOp, done: DiskDone) -> DiskDone {
 fn open_full(disk: PerfectDisk) -> Result<(Bench, Opened), EngineError> {
     let mut bench = Bench::unopened(disk);
     let mut ops = Vec::new();
-    bench.engine.start(CLUSTER, NODE, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+    bench.engine.start(CLUSTER, NODE, 1, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let opened = bench.drain_full(ops)?;
     Ok((bench, opened.expect("it opens, or says why not")))
 }

@@ -1,0 +1,150 @@
+//! Starts of a data directory, and how an older or another copy of it is told.
+//!
+//! A disk that was wiped, or put back as it was, has forgotten what its node promised, and does not know it. But peers have
+//! taken note, durably, of the node's last start and of how far its journal went. A directory whose own starts do not
+//! lead there is not the one that they know.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::types::{BootId, NodeId};
+
+/// One start of this directory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::engine) struct Boot {
+    pub id: BootId,
+    /// The number of the last flush that it found: every one up to it may have been acknowledged.
+    pub found: u64,
+}
+
+/// The starts of this directory, ascending: the first one, and the last few.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::engine) struct Boots(Vec<Boot>);
+
+/// Starts that are kept.
+const KEPT: usize = 16;
+
+/// What one node knows of another's disk: a start of it, and the last flush of which it heard that it was durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Witnessed {
+    /// The start.
+    pub boot: BootId,
+    /// The flush.
+    pub flush: u64,
+}
+
+notation_struct!("witnessed" => Witnessed { boot, flush });
+
+/// What this node has taken note of, of a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::engine) struct Witness {
+    pub node: NodeId,
+    pub witnessed: Witnessed,
+}
+
+impl Boots {
+    /// The start that the process runs in, or the last one before it reads the disk.
+    pub(in crate::engine) fn last(&self) -> BootId {
+        self.0.last().map_or(BootId::default(), |boot| boot.id)
+    }
+
+    /// The number of the last flush that the last start found.
+    pub(in crate::engine) fn found(&self) -> u64 {
+        self.0.last().map_or(0, |boot| boot.found)
+    }
+
+    /// Another start, which found this flush as the last one.
+    pub(in crate::engine) fn begin(&mut self, nonce: u64, found: u64) {
+        let id = BootId { incarnation: self.last().incarnation.next(), nonce };
+        if self.0.len() == KEPT {
+            self.0.remove(1);
+        }
+        self.0.push(Boot { id, found });
+    }
+
+    /// Holds what a peer knows of this node against the starts of this directory.
+    ///
+    /// # Errors
+    /// A sentence for the operator when this is not the disk that the peer knows, or not as it was then.
+    pub(in crate::engine) fn judge(&self, known: Witnessed) -> Result<(), String> {
+        let Witnessed { boot, flush } = known;
+        let start = boot.incarnation;
+        if start > self.last().incarnation {
+            let own = self.last().incarnation;
+            return Err(format!("it has heard start {start}, and this is only start {own}"));
+        }
+        if self.0.iter().any(|own| own.id.incarnation == start && own.id != boot) {
+            return Err(format!("the start {start} that it has heard was made on another copy of the disk"));
+        }
+        // Starts that are kept no more are believed by what the next one found.
+        match self.0.iter().find(|own| own.id.incarnation > start) {
+            Some(next) if next.found < flush => Err(format!(
+                "it has heard that flush {flush} was durable in start {start}, and start {} found none above {}",
+                next.id.incarnation, next.found
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Boots, KEPT, Witnessed};
+    use crate::types::{BootId, Incarnation};
+
+    /// A directory that started so often, and found ten flushes more each time.
+    fn started(times: u64) -> Boots {
+        let mut boots = Boots::default();
+        (0..times).for_each(|start| boots.begin(nonce(start + 1), 10 * start));
+        boots
+    }
+
+    fn nonce(start: u64) -> u64 {
+        start * 1_000_003
+    }
+
+    fn heard(start: u64, flush: u64) -> Witnessed {
+        Witnessed { boot: BootId { incarnation: Incarnation::new(start), nonce: nonce(start) }, flush }
+    }
+
+    #[test]
+    fn a_directory_that_went_on_is_the_one_that_was_known() {
+        let boots = started(40);
+        assert_eq!(boots.0.len(), KEPT);
+        assert_eq!(boots.judge(Witnessed::default()), Ok(()), "nobody has heard of it");
+        for start in 1..40 {
+            assert_eq!(boots.judge(heard(start, 10 * start)), Ok(()), "start {start}");
+        }
+        assert_eq!(boots.judge(heard(40, 1_000)), Ok(()), "this process wrote them");
+    }
+
+    #[test]
+    fn a_directory_with_fewer_starts_is_an_old_one() {
+        let error = started(3).judge(heard(4, 0)).expect_err("start 4 was heard");
+        assert!(error.contains("start 4") && error.contains("start 3"), "{error}");
+    }
+
+    #[test]
+    fn a_start_that_counts_alike_is_told_by_what_it_drew() {
+        for start in [1, 38] {
+            let mut other = heard(start, 0);
+            other.boot.nonce += 1;
+            let error = started(40).judge(other).expect_err("the peer heard another one");
+            assert!(error.contains("another copy"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_without_the_flushes_of_a_start_is_one_from_before_them() {
+        for start in [2, 20, 39] {
+            let error = started(40).judge(heard(start, 10_000)).expect_err("they are missing");
+            assert!(error.contains("flush 10000"), "{error}");
+        }
+    }
+}
