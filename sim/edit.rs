@@ -83,6 +83,8 @@ impl FaultKind {
             | Self::Misread { node, .. }
             | Self::RotManifest { node, .. }
             | Self::RotSnapshot { node, .. }
+            | Self::Wipe { node, .. }
+            | Self::PutBack { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),
             Self::PowerLoss { .. } => Some(self),
             Self::Drop { rule, .. } => rule.from.into_iter().chain(rule.to).all(keeps).then_some(self),

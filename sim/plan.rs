@@ -159,6 +159,22 @@ pub enum FaultKind {
         /// Which, counted from 1 by their groups, of those whose loss the design survives.
         nth: u64,
     },
+    /// A disk is wiped, and formatted like a new one, once every peer knows its node.
+    Wipe {
+        /// Whose.
+        node: NodeId,
+        /// How long its process is away.
+        down_ns: u64,
+    },
+    /// A disk is put back as it was when the fault began, if every peer knows by then that it went farther.
+    PutBack {
+        /// Whose.
+        node: NodeId,
+        /// How long after it began.
+        for_ns: u64,
+        /// How long its process is away then.
+        down_ns: u64,
+    },
     /// A wall clock jumps.
     ClockJump {
         /// Whose.
@@ -288,6 +304,8 @@ impl FaultKind {
             Self::Misread { .. } => "misread",
             Self::RotManifest { .. } => "rot_manifest",
             Self::RotSnapshot { .. } => "rot_snapshot",
+            Self::Wipe { .. } => "wipe",
+            Self::PutBack { .. } => "put_back",
             Self::ClockJump { .. } => "clock_jump",
         }
     }
@@ -298,6 +316,7 @@ impl FaultKind {
             Self::Crash { down_ns, .. }
             | Self::CrashAtDiskOp { down_ns, .. }
             | Self::DiskError { down_ns, .. }
+            | Self::Wipe { down_ns, .. }
             | Self::PowerLoss { down_ns, .. } => Some(down_ns),
             Self::Pause { for_ns, .. }
             | Self::Cut { for_ns, .. }
@@ -306,6 +325,7 @@ impl FaultKind {
             | Self::Echo { for_ns, .. }
             | Self::Drop { for_ns, .. }
             | Self::DiskFull { for_ns, .. }
+            | Self::PutBack { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
             Self::Rot { .. }
             | Self::Misread { .. }
@@ -319,12 +339,17 @@ impl FaultKind {
     pub fn kills(&self) -> bool {
         matches!(
             self,
-            Self::Crash { .. } | Self::CrashAtDiskOp { .. } | Self::DiskError { .. } | Self::PowerLoss { .. }
+            Self::Crash { .. }
+                | Self::CrashAtDiskOp { .. }
+                | Self::DiskError { .. }
+                | Self::PowerLoss { .. }
+                | Self::Wipe { .. }
+                | Self::PutBack { .. }
         )
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 17] = [
+    pub const WORDS: [(&'static str, &'static str); 19] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -341,6 +366,8 @@ impl FaultKind {
         ("misread", "a read gives other bytes than lie there, once"),
         ("rot_manifest", "a copy of the manifest rots, or cannot be read"),
         ("rot_snapshot", "a snapshot rots, was never written, was overwritten, or cannot be read"),
+        ("wipe", "a disk is wiped, and formatted like a new one"),
+        ("put_back", "a disk is put back as it was some time ago"),
         ("clock_jump", "a wall clock jumps forward or back"),
     ];
 }
@@ -382,6 +409,11 @@ impl fmt::Display for FaultKind {
             }
             Self::RotSnapshot { node, how, nth } => {
                 write!(f, "{word} node {node}, {}, the one of group {nth} of those that may", how.word())
+            }
+            Self::Wipe { node, down_ns } => write!(f, "{word} node {node}, down {}", show_span(*down_ns)),
+            Self::PutBack { node, for_ns, down_ns } => {
+                let (ago, down) = (show_span(*for_ns), show_span(*down_ns));
+                write!(f, "{word} node {node} after {ago}, down {down}")
             }
             Self::ClockJump { node, by_ns } => write!(
                 f,

@@ -281,6 +281,15 @@ impl SimDisk {
         !self.unreadable.is_empty()
     }
 
+    /// All of it is as `image` says from now on.
+    pub fn put_back(&mut self, image: DiskImage) {
+        self.durable = image;
+        self.flying.clear();
+        self.unbarriered.clear();
+        self.unreadable.clear();
+        self.serial += 1;
+    }
+
     /// The power fails, or the process dies and the kernel forgets: what no barrier covered survives in part.
     pub fn crash(&mut self) {
         let flying = std::mem::take(&mut self.flying);

@@ -111,6 +111,9 @@ impl Oracle for Narrator {
                 self.replicas.retain(|(_, other), _| other != node);
                 self.tell(at, None, format!("node {node} dies"));
             }
+            Observed::DiskLost { node } => {
+                self.tell(at, None, format!("the disk of node {node} is not what it was any more"));
+            }
             Observed::Rot { node, harmed, .. } => {
                 self.tell(at, None, format!("{} bytes of the journal of node {node} rot", harmed.len()));
             }

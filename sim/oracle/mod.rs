@@ -6,6 +6,9 @@
 //! decoders of its own. Oracles are part of the world: they are cloned with it.
 
 mod acks;
+mod amnesia;
+#[cfg(test)]
+mod amnesia_tests;
 mod digests;
 mod few;
 mod linearizability;
@@ -35,6 +38,7 @@ use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus}
 use chronon_core::types::{GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
+pub use amnesia::AmnesiacMute;
 pub use promises::promise_of;
 pub use replication::Replication;
 pub use scrub::RotRepaired;
@@ -124,6 +128,12 @@ pub enum Observed<'a> {
         /// The bytes of it that are no longer what they were.
         harmed: std::ops::Range<usize>,
     },
+    /// A disk was wiped, or put back as it was: its node is to take no part any more. What it does from here on is
+    /// shown to those alone that want [`Kind::Lost`].
+    DiskLost {
+        /// The node.
+        node: NodeId,
+    },
     /// A client asks. Shown once an operation, however often the client sends it again.
     Invoke {
         /// Counts all operations of all clients, from 1.
@@ -205,15 +215,42 @@ pub enum Kind {
     Change,
     /// [`Observed::DiskSubmitted`] and [`Observed::DiskCompleted`].
     Disk,
+    /// Whatever happens to a node whose disk was lost.
+    Lost,
     /// Whatever else: rare beside these.
     Rest,
 }
 
-impl Kind {
-    const ALL: [Self; 5] = [Self::Input, Self::Step, Self::Change, Self::Disk, Self::Rest];
+impl Observed<'_> {
+    /// The node that it befalls, if it befalls one.
+    fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Start { node, .. }
+            | Self::Input { node, .. }
+            | Self::Step { node, .. }
+            | Self::DiskSubmitted { node, .. }
+            | Self::DiskCompleted { node, .. }
+            | Self::Crash { node, .. }
+            | Self::Rot { node, .. }
+            | Self::DiskLost { node } => Some(*node),
+            Self::Begin { .. }
+            | Self::Invoke { .. }
+            | Self::Return { .. }
+            | Self::Repeated { .. }
+            | Self::Abandoned { .. }
+            | Self::Healed
+            | Self::Stalled { .. }
+            | Self::End => None,
+        }
+    }
+}
 
-    fn of(seen: &Observed<'_>) -> Self {
+impl Kind {
+    const ALL: [Self; 6] = [Self::Input, Self::Step, Self::Change, Self::Disk, Self::Lost, Self::Rest];
+
+    fn of(seen: &Observed<'_>, lost: &[NodeId]) -> Self {
         match seen {
+            _ if !lost.is_empty() && seen.node().is_some_and(|node| lost.contains(&node)) => Self::Lost,
             Observed::Input { .. } => Self::Input,
             Observed::Step { changed: [], .. } => Self::Step,
             Observed::Step { .. } => Self::Change,
@@ -306,9 +343,9 @@ pub trait Oracle: Send {
     /// Takes note of `seen`, and appends what broke to `found`. The run ends at the first violation.
     fn observe(&mut self, at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>);
 
-    /// Whether it is shown what is of this kind: everything, unless it says otherwise.
-    fn wants(&self, _kind: Kind) -> bool {
-        true
+    /// Whether it is shown what is of this kind: everything but what lost disks lead to, unless it says otherwise.
+    fn wants(&self, kind: Kind) -> bool {
+        kind != Kind::Lost
     }
 
     /// The invariants it asserts, by their names in the list.
@@ -330,6 +367,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<FailStop>::default(),
         Box::<RotRepaired>::default(),
         Box::<SnapshotAtomic>::default(),
+        Box::<AmnesiacMute>::default(),
         Box::<Replication>::default(),
     ]
 }
@@ -339,13 +377,16 @@ pub(crate) struct Judges {
     oracles: Vec<Box<dyn Oracle>>,
     /// By kind: the places of the oracles that want it.
     wanted: [Vec<usize>; Kind::ALL.len()],
+    /// Nodes whose disks were lost.
+    lost: Vec<NodeId>,
     found: Vec<Violation>,
 }
 
 impl Clone for Judges {
     fn clone(&self) -> Self {
         let oracles = self.oracles.iter().map(|oracle| oracle.fork()).collect();
-        Self { oracles, wanted: self.wanted.clone(), found: self.found.clone() }
+        let (wanted, lost) = (self.wanted.clone(), self.lost.clone());
+        Self { oracles, wanted, lost, found: self.found.clone() }
     }
 }
 
@@ -353,12 +394,15 @@ impl Judges {
     pub(crate) fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
         let by_kind = |kind| (0..oracles.len()).filter(|place| oracles[*place].wants(kind)).collect();
         let wanted = Kind::ALL.map(by_kind);
-        Self { oracles, wanted, found: Vec::new() }
+        Self { oracles, wanted, lost: Vec::new(), found: Vec::new() }
     }
 
     pub(crate) fn see(&mut self, at: WorldTime, seen: &Observed<'_>) {
-        for place in &self.wanted[Kind::of(seen) as usize] {
+        for place in &self.wanted[Kind::of(seen, &self.lost) as usize] {
             self.oracles[*place].observe(at, seen, &mut self.found);
+        }
+        if let Observed::DiskLost { node } = seen {
+            self.lost.push(*node);
         }
     }
 

@@ -5,9 +5,10 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 38] = [
+const PROMISES: [(&str, &str); 39] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
+    ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
     ("Bounded", "every queue stays within its named limit"),
     ("ChainMatch", "each entry names the hash of the one before it, so that one hash names a whole prefix"),

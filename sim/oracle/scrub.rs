@@ -116,7 +116,7 @@ impl Disk {
 impl Oracle for RotRepaired {
     fn observe(&mut self, at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
         match seen {
-            Observed::Start { node, .. } => {
+            Observed::Start { node, .. } | Observed::DiskLost { node } => {
                 self.nodes.remove(node);
             }
             Observed::Rot { node, file, offset, flush, harmed } => {

@@ -150,6 +150,11 @@ impl Oracle for AckedSurvives {
                     }
                 }
             }
+            Observed::DiskLost { node } => {
+                for (_, acked) in self.groups.iter_mut() {
+                    acked.voters.retain(|voter| voter != node);
+                }
+            }
             Observed::Return { group, answer, .. } => self.acknowledged(*group, answer),
             Observed::Repeated { group, first, answer, .. } => {
                 found.extend(self.repeated(*group, first, answer))

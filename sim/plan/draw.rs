@@ -40,6 +40,7 @@ pub fn draw_plan(randomness: &Randomness, shape: PlanShape) -> Vec<Fault> {
     draw_rotations(randomness, shape, &mut plan);
     draw_stalemate(randomness, shape, &mut plan);
     draw_laggards(randomness, shape, &mut plan);
+    draw_lost_disk(randomness, shape, &mut plan);
     plan.sort_by_key(|fault| fault.at);
     plan
 }
@@ -166,6 +167,24 @@ fn draw_laggards(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault
     }
 }
 
+/// A disk is lost, in a quarter of all seeds. What was on it the others must have: nothing rots on them then.
+fn draw_lost_disk(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
+    let mut draw = randomness.draw(Purpose::Plan, LOST_DISK, &[]);
+    if shape.nodes < 3 || draw.below(4) > 0 {
+        return;
+    }
+    plan.retain(|fault| !matches!(fault.what, FaultKind::Rot { .. } | FaultKind::RotSnapshot { .. }));
+    let node = some_node(&mut draw, shape);
+    let at = draw.between(shape.until_ns / 20, shape.until_ns / 2);
+    let down_ns = draw.tailed(400 * MILLISECOND);
+    let what = if draw.coin() {
+        FaultKind::Wipe { node, down_ns }
+    } else {
+        FaultKind::PutBack { node, for_ns: draw.tailed(4 * SECOND), down_ns }
+    };
+    plan.push(Fault { at: WorldTime::from_nanos(at), what });
+}
+
 /// Entries that wait to be acknowledged rot on disks, and the power fails: what a replica says of them decides whether
 /// they stay.
 fn rot_of_what_waits(draw: &mut Draw, at: WorldTime, for_ns: u64, shape: PlanShape) -> Vec<Fault> {
@@ -190,6 +209,8 @@ const ROTATIONS: u64 = 1000;
 const STALEMATE: u64 = 1001;
 /// Keys those of nodes that are away for long.
 const LAGGARDS: u64 = 1002;
+/// Keys those of the disk that is lost.
+const LOST_DISK: u64 = 1003;
 
 /// No seed has more faults of one kind.
 const FAULTS_A_KIND_MAX: u64 = 64;
@@ -396,7 +417,12 @@ mod tests {
             // These may come with a rotation, in another half, or with a stalemate or laggards, in a third.
             let together = ["cut", "disk_stall", "drop", "echo", "power_loss", "rot", "rot_snapshot"];
             let in_more = together.contains(&word) || word.starts_with("crash");
-            let about = if in_more { 200..360 } else { 140..260 };
+            // A disk is lost in a quarter, in one of two ways, and nothing rots there.
+            let about = match word {
+                "wipe" | "put_back" => 30..70,
+                _ if in_more => 180..360,
+                _ => 140..260,
+            };
             assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
         }
     }

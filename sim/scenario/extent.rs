@@ -96,6 +96,13 @@ impl Extent {
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "snapshot")?);
                 (&rot.at, FaultKind::RotSnapshot { node: self.node(&rot.node)?, how: rot.how.0, nth })
             }
+            FaultShape::Wipe(wipe) => {
+                (&wipe.at, FaultKind::Wipe { node: self.node(&wipe.node)?, down_ns: wipe.down.0 })
+            }
+            FaultShape::PutBack(back) => {
+                let (node, for_ns, down_ns) = (self.node(&back.node)?, back.span.0, back.down.0);
+                (&back.at, FaultKind::PutBack { node, for_ns, down_ns })
+            }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })
             }

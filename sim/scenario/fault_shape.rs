@@ -28,6 +28,8 @@ pub(super) enum FaultShape {
     Misread(MisreadShape),
     RotManifest(RotManifestShape),
     RotSnapshot(RotShape),
+    Wipe(CrashShape),
+    PutBack(PutBackShape),
     ClockJump(ClockJumpShape),
 }
 
@@ -47,6 +49,16 @@ pub(super) struct CrashAtDiskOpShape {
     pub(super) nth: Spanned<i64>,
     /// The file whose operations are counted; all of them when none is named.
     pub(super) file: Option<Word<Aim>>,
+    pub(super) down: Ns,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutBackShape {
+    pub(super) at: Spanned<Ns>,
+    pub(super) node: Spanned<i64>,
+    #[serde(rename = "for")]
+    pub(super) span: Ns,
     pub(super) down: Ns,
 }
 

@@ -149,7 +149,12 @@ fn asks_of(client: u32, asking: &[Asks], all: &[GroupId]) -> String {
 fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
     write!(f, "\n[[fault]]\n{} = {{ at = {}", fault.what.word(), span(fault.at.as_nanos()))?;
     match &fault.what {
-        FaultKind::Crash { node, down_ns } => write!(f, ", node = {node}, down = {}", span(*down_ns))?,
+        FaultKind::Crash { node, down_ns } | FaultKind::Wipe { node, down_ns } => {
+            write!(f, ", node = {node}, down = {}", span(*down_ns))?;
+        }
+        FaultKind::PutBack { node, for_ns, down_ns } => {
+            write!(f, ", node = {node}, for = {}, down = {}", span(*for_ns), span(*down_ns))?;
+        }
         FaultKind::CrashAtDiskOp { node, nth, aim, down_ns }
         | FaultKind::DiskError { node, nth, aim, down_ns } => {
             write!(f, ", node = {node}, nth = {nth}, down = {}", span(*down_ns))?;

@@ -166,10 +166,10 @@ impl fmt::Display for Summary {
             "faults:{}",
             listed(self.tally.faults.iter().map(|(word, count)| (word.as_ref(), *count)))
         )?;
-        let Tally { rotted, beyond_budget, stalled, halts, .. } = &self.tally;
+        let Tally { rotted, disks_lost, beyond_budget, stalled, halts, .. } = &self.tally;
         writeln!(
             f,
-            "flushes rotted {rotted}; beyond the fault budget: {beyond_budget} seeds, of which {stalled} ended with a \
+            "flushes rotted {rotted}, disks lost {disks_lost}; beyond the fault budget: {beyond_budget} seeds, of which {stalled} ended with a \
              stall or a halt that says what is lost ({halts} halts)"
         )?;
         writeln!(f, "compared:{}", listed(self.counts.iter()))?;

@@ -91,6 +91,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.rot_snapshot(*node, *how, *nth);
                 None
             }
+            FaultKind::Wipe { node, down_ns } => {
+                self.wipe(*node, *down_ns);
+                None
+            }
+            FaultKind::PutBack { node, for_ns, .. } => {
+                self.keep_image(index, *node);
+                Some(*for_ns)
+            }
             FaultKind::ClockJump { node, by_ns } => {
                 self.machine_mut(*node).clock.jump(*by_ns);
                 None
@@ -112,6 +120,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             FaultKind::Echo { links, .. } => links.iter().for_each(|(from, to)| self.echoes.end(*from, *to)),
             FaultKind::DiskFull { node, .. } => self.machine_mut(*node).disk.fill(None),
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
+            FaultKind::PutBack { node, down_ns, .. } => self.put_back(index, *node, *down_ns),
             FaultKind::Crash { .. }
             | FaultKind::CrashAtDiskOp { .. }
             | FaultKind::DiskError { .. }
@@ -122,6 +131,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::Misread { .. }
             | FaultKind::RotManifest { .. }
             | FaultKind::RotSnapshot { .. }
+            | FaultKind::Wipe { .. }
             | FaultKind::ClockJump { .. } => {}
         }
     }

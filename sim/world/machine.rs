@@ -243,7 +243,9 @@ impl<A: ChrApplication> Process<A> {
             }
             return;
         }
-        let all_are_known = self.status.phase == Phase::Running && self.status.waiting.is_empty();
+        let all_are_known = self.status.phase == Phase::Running
+            && self.status.waiting.is_empty()
+            && self.status.amnesia.as_ref() == self.node.amnesia();
         if all_are_known && self.refresh_replicas(changed) {
             return;
         }

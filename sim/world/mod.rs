@@ -13,6 +13,7 @@ mod agenda;
 mod clients;
 mod faults;
 mod links;
+mod loss;
 mod machine;
 mod nodes;
 mod rot;
@@ -28,6 +29,7 @@ use chronon_core::node::{Effects, GroupStatus, Message, Reply, Request, Route};
 use chronon_core::types::{GroupId, GroupInit, Hash, NodeId, View};
 
 use agenda::Agenda;
+use loss::Losses;
 use machine::Machine;
 use settle::Stage;
 pub use tally::Tally;
@@ -66,6 +68,7 @@ pub struct World<A: ChrApplication, W> {
     tally: Tally,
     views: Vec<View>,
     stage: Stage,
+    losses: Losses,
     failure: Option<Failure>,
     // Buffers that steps reuse.
     effects: Effects,
@@ -180,6 +183,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             trace,
             tally,
             views: vec![View::new(0); groups],
+            losses: Losses::default(),
             stage: Stage::Faults,
             failure: None,
             effects: Vec::new(),
@@ -280,23 +284,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let config = Arc::clone(&self.config);
         let begin = Observed::Begin { nodes: &self.nodes, groups: &config.groups, limits: &config.limits };
         self.judges.see(self.now, &begin);
-        for node in self.nodes.iter().copied() {
-            let own: Vec<GroupInit> =
-                config.groups.iter().filter(|init| init.voters.contains(&node)).cloned().collect();
-            config.engine.validate(own.len())?;
-            let identity = Identity { cluster: config.groups[0].cluster, node, groups: own };
-            let mut machine = Machine::new(&config, node, self.randomness);
-            for op in format(&identity)? {
-                self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
-                let id = op.id();
-                machine.disk.submit(self.now, op);
-                if let Some(done) = machine.disk.complete(id) {
-                    self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
-                }
-            }
+        for node in config.nodes.iter().copied() {
+            let own = config.groups.iter().filter(|init| init.voters.contains(&node)).count();
+            config.engine.validate(own)?;
+            self.machines.push(Machine::new(&config, node, self.randomness));
+            let index = self.machines.len() - 1;
+            self.format(index)?;
             let start = self.randomness.draw(Purpose::Config, node.get(), &[]).below(50 * MILLISECOND);
-            self.agenda.put(WorldTime::from_nanos(start), Item::Start { machine: self.machines.len() });
-            self.machines.push(machine);
+            self.agenda.put(WorldTime::from_nanos(start), Item::Start { machine: index });
         }
         for asks in &config.asking {
             let Asks { client, group } = *asks;
@@ -312,6 +307,25 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.agenda.put(fault.at, Item::Fault(index));
         }
         self.agenda.put(WorldTime::from_nanos(config.faults_ns), Item::Heal);
+        Ok(())
+    }
+
+    /// Makes an empty disk the data directory of its node.
+    fn format(&mut self, index: usize) -> Result<(), FormatError> {
+        let config = Arc::clone(&self.config);
+        let node = self.machines[index].node;
+        let groups: Vec<GroupInit> =
+            config.groups.iter().filter(|init| init.voters.contains(&node)).cloned().collect();
+        let identity = Identity { cluster: config.groups[0].cluster, node, groups };
+        for op in format(&identity)? {
+            self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
+            let id = op.id();
+            let disk = &mut self.machines[index].disk;
+            disk.submit(self.now, op);
+            if let Some(done) = disk.complete(id) {
+                self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
+            }
+        }
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! A flush may rot once the next one, which names it, is durable as well, and neither of its neighbours has rotted; one
 //! with a promise never as a whole, for nobody else has that. Of
 //! the copies of an entry only so many may rot that any quorum holds another one: which, is drawn for the entry, so that
-//! what rots on one disk does not hang on what rotted on others. A run that goes beyond its budget minds none of this.
+//! what rots on one disk does not hang on what rotted on others. Nothing rots any more once a disk was lost. A run that goes
+//! beyond its budget minds none of this but the last.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -143,6 +144,9 @@ pub(super) fn copies_written(op: &DiskOp) -> Option<Range<u64>> {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A part of the journal of `node` rots, if there is any that the design survives.
     pub(super) fn rot(&mut self, node: NodeId, how: Damage, nth: u64) {
+        if self.losses.lost.is_some() {
+            return;
+        }
         let (config, randomness) = (&self.config, self.randomness);
         let index = self.machine_of(node);
         let machine = &mut self.machines[index];
@@ -219,6 +223,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A snapshot in force of `node` rots, if another voter of its group has one that goes as far and has not rotted.
     pub(super) fn rot_snapshot(&mut self, node: NodeId, how: Damage, nth: u64) {
+        if self.losses.lost.is_some() {
+            return;
+        }
         let mut may_rot = Vec::new();
         for (group, op) in self.saved(node) {
             let others = self.nodes.iter().filter(|other| **other != node);

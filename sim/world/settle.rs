@@ -114,6 +114,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let config = Arc::clone(&self.config);
         for init in &config.groups {
             for voter in &init.voters {
+                if self.is_lost(*voter) {
+                    continue;
+                }
                 let Some(process) = &self.machine(*voter).process else { continue };
                 let Some(state) = process.node.state(init.group) else { continue };
                 if let Err(what) = self.workload.converged(init, &self.application, state) {
@@ -153,7 +156,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     fn has_lost_quorum(&self, init: &GroupInit) -> bool {
-        let halted = init.voters.iter().filter(|voter| self.has_halted(**voter)).count();
+        let halted =
+            init.voters.iter().filter(|voter| self.has_halted(**voter) || self.is_lost(**voter)).count();
         let voters = init.voters.len();
         halted > voters - Quorums::of(voters).replication() as usize
     }
@@ -179,6 +183,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         // Within the budget a halt ends the run: beyond it the others go on.
         for voter in init.voters.iter().filter(|voter| !self.has_halted(**voter)) {
+            if self.is_lost(*voter) {
+                if self.is_mute(*voter) {
+                    continue;
+                }
+                return Some(format!("node {voter} has not learned that its disk is not what it was"));
+            }
             let status = match self.replica(init, *voter) {
                 Ok(status) => status,
                 Err(what) => return Some(what),

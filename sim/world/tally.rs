@@ -31,6 +31,9 @@ pub struct Tally {
     pub rotted: u64,
     /// Nodes that stopped over what rotted, and said what.
     pub halts: u64,
+    /// Disks that were wiped or put back.
+    #[serde(default)]
+    pub disks_lost: u64,
     /// Runs beyond the fault budget.
     pub beyond_budget: u64,
     /// Those of them that ended in a stall, or with a node that had stopped.
@@ -64,6 +67,7 @@ impl Tally {
         self.disk_ops += other.disk_ops;
         self.rotted += other.rotted;
         self.halts += other.halts;
+        self.disks_lost += other.disks_lost;
         self.beyond_budget += other.beyond_budget;
         self.stalled += other.stalled;
         self.starts += other.starts;

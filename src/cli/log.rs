@@ -90,7 +90,7 @@ fn whose(inspection: &Inspection) -> String {
         "node {} of cluster {:032x}: {} starts, {} segments, {} flushes, {} snapshots",
         identity.node,
         identity.cluster.get(),
-        inspection.incarnation.get(),
+        inspection.boot.incarnation.get(),
         inspection.segments.len(),
         inspection.flushes.len(),
         inspection.snapshots.len()

@@ -3,6 +3,9 @@
 //! A disk that was wiped, or put back as it was, has forgotten what its node promised, and does not know it. But peers have
 //! taken note, durably, of the node's last start and of how far its journal went. A directory whose own starts do not
 //! lead there is not the one that they know.
+//!
+//! A start is announced once some peer was heard that knows nothing against it, and only then has anybody to take note of
+//! it. So a disk that nobody hears may start as often as it likes: it grows into none that somebody knows.
 
 use alloc::format;
 use alloc::string::String;
@@ -16,11 +19,13 @@ use crate::types::{BootId, NodeId};
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::engine) struct Boot {
     pub id: BootId,
-    /// The number of the last flush that it found: every one up to it may have been acknowledged.
+    /// The number of the last flush that was found when the one before was announced last.
     pub found: u64,
+    /// Peers may know of it.
+    pub is_announced: bool,
 }
 
-/// The starts of this directory, ascending: the first one, and the last few.
+/// The starts of this directory that were announced, ascending: the first one, and the last few; and the one that goes on.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::engine) struct Boots(Vec<Boot>);
@@ -54,18 +59,26 @@ impl Boots {
         self.0.last().map_or(BootId::default(), |boot| boot.id)
     }
 
-    /// The number of the last flush that the last start found.
-    pub(in crate::engine) fn found(&self) -> u64 {
-        self.0.last().map_or(0, |boot| boot.found)
-    }
-
-    /// Another start, which found this flush as the last one.
+    /// Another start, which found this flush as the last one. One that was never announced gives way to it.
     pub(in crate::engine) fn begin(&mut self, nonce: u64, found: u64) {
         let id = BootId { incarnation: self.last().incarnation.next(), nonce };
+        let silent = self.0.pop_if(|last| !last.is_announced);
         if self.0.len() == KEPT {
             self.0.remove(1);
         }
-        self.0.push(Boot { id, found });
+        let found = silent.map_or(found, |silent| silent.found);
+        self.0.push(Boot { id, found, is_announced: false });
+    }
+
+    pub(in crate::engine) fn is_announced(&self) -> bool {
+        self.0.last().is_some_and(|last| last.is_announced)
+    }
+
+    /// The last start may be told to peers once this is durable.
+    pub(in crate::engine) fn announce(&mut self) {
+        if let Some(last) = self.0.last_mut() {
+            last.is_announced = true;
+        }
     }
 
     /// Holds what a peer knows of this node against the starts of this directory.
@@ -79,10 +92,13 @@ impl Boots {
             let own = self.last().incarnation;
             return Err(format!("it has heard start {start}, and this is only start {own}"));
         }
-        if self.0.iter().any(|own| own.id.incarnation == start && own.id != boot) {
+        let was_dropped =
+            self.0.len() == KEPT && self.0.get(1).is_some_and(|second| start < second.id.incarnation);
+        let is_own = self.0.iter().any(|own| own.id == boot);
+        if boot.is_known() && !is_own && !was_dropped {
             return Err(format!("the start {start} that it has heard was made on another copy of the disk"));
         }
-        // Starts that are kept no more are believed by what the next one found.
+        // One that is kept no more is believed by what the next one found.
         match self.0.iter().find(|own| own.id.incarnation > start) {
             Some(next) if next.found < flush => Err(format!(
                 "it has heard that flush {flush} was durable in start {start}, and start {} found none above {}",
@@ -101,7 +117,10 @@ mod tests {
     /// A directory that started so often, and found ten flushes more each time.
     fn started(times: u64) -> Boots {
         let mut boots = Boots::default();
-        (0..times).for_each(|start| boots.begin(nonce(start + 1), 10 * start));
+        for start in 0..times {
+            boots.begin(nonce(start + 1), 10 * start);
+            boots.announce();
+        }
         boots
     }
 
@@ -132,12 +151,30 @@ mod tests {
 
     #[test]
     fn a_start_that_counts_alike_is_told_by_what_it_drew() {
-        for start in [1, 38] {
+        for start in [30, 38] {
             let mut other = heard(start, 0);
             other.boot.nonce += 1;
             let error = started(40).judge(other).expect_err("the peer heard another one");
             assert!(error.contains("another copy"), "{error}");
         }
+    }
+
+    #[test]
+    fn starts_that_nobody_heard_of_lead_nowhere() {
+        let mut old = started(3);
+        for start in 4..100 {
+            old.begin(nonce(start) + 1, 10 * start);
+        }
+        assert_eq!(old.0.len(), 4);
+        assert_eq!(old.judge(heard(3, 30)), Ok(()), "start 4 found 40 flushes");
+        for known in [heard(3, 41), heard(4, 0), heard(20, 0)] {
+            assert!(old.judge(known).is_err(), "{known}");
+        }
+        let mut wiped = Boots::default();
+        for start in 1..100 {
+            wiped.begin(nonce(start) + 1, start);
+        }
+        assert!(wiped.judge(heard(1, 0)).is_err() && wiped.judge(heard(7, 0)).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::engine::boots::Witnessed;
 use crate::engine::disk::FileId;
 use crate::engine::findings::{Finding, InspectedFlush};
 use crate::engine::identity::Identity;
@@ -13,15 +14,17 @@ use crate::engine::log_reader::LogReader;
 use crate::engine::manifest::{Manifest, places};
 use crate::engine::recovered_log::RecoveredLog;
 use crate::engine::segment_reads::Span;
-use crate::types::{GroupId, Incarnation, NoMarks, Op, usize_of};
+use crate::types::{BootId, GroupId, NoMarks, NodeId, Op, usize_of};
 
 /// A data directory from outside.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Whose it is.
     pub identity: Identity,
-    /// How many times the node has started on it.
-    pub incarnation: Incarnation,
+    /// The last start on it.
+    pub boot: BootId,
+    /// What it says of the disks of other nodes.
+    pub witnessed: BTreeMap<NodeId, Witnessed>,
     /// The snapshots that the manifest names.
     pub snapshots: Vec<InspectedSnapshot>,
     /// The journal's segments, oldest first.
@@ -91,7 +94,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
         InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.name.op, is_whole }
     });
     let snapshots = snapshots.collect();
-    let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.boots.found());
+    let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.last_flush);
     let mut segments = Vec::new();
     for meta in &body.segments {
         let ReadFile { bytes, unreadable } = read(FileId::Segment(meta.slot)).unwrap_or_default();
@@ -112,6 +115,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
     let flushes = reader.describe();
     let assembled = reader.assemble(&mut NoMarks);
     let (findings, logs) = (assembled.findings, assembled.read.map(|read| read.groups));
-    let (identity, incarnation) = (body.identity, body.boots.last().incarnation);
-    Ok(Inspection { identity, incarnation, snapshots, segments, flushes, findings, logs })
+    let witnessed = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
+    let (identity, boot) = (body.identity, body.boots.last());
+    Ok(Inspection { identity, boot, witnessed, snapshots, segments, flushes, findings, logs })
 }

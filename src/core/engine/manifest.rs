@@ -70,6 +70,8 @@ pub(in crate::engine) struct ManifestBody {
     pub next_generation: u64,
     /// The number of the oldest flush that is kept.
     pub first_flush: u64,
+    /// The number of the last flush that the last start found: everything up to it may have been acknowledged.
+    pub last_flush: u64,
     /// The journal's segments, oldest first.
     pub segments: Vec<SegmentMeta>,
     /// The snapshots in force, one a group at most.
@@ -131,6 +133,7 @@ impl Manifest {
             witnesses: Vec::new(),
             next_generation: 1,
             first_flush: 1,
+            last_flush: 0,
             segments: Vec::new(),
             snapshots: Vec::new(),
             incoming: None,

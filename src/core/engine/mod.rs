@@ -333,18 +333,34 @@ impl Engine {
         result
     }
 
+    /// Lets peers know of this start once [`Engine::is_announced`], and that is durable.
+    ///
+    /// # Errors
+    /// [`EngineError::Storage`] when the manifest has no room for it.
+    pub fn announce(&mut self, out: &mut DiskOut<'_, impl Marks>) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        let result = running.announce(&mut || next_id(&mut self.ids), out);
+        self.stopping_at(result)
+    }
+
+    /// Whether peers may know of this start: that is in the manifest in force.
+    pub fn is_announced(&self) -> bool {
+        self.running().is_some_and(|running| running.manifest.body().boots.is_announced())
+    }
+
     /// Takes note of what `peer` says of its disk. It is in force once [`Engine::witnessed`] gives it.
     ///
     /// # Errors
     /// [`EngineError::Storage`] when the manifest has no room for it.
     pub fn witness(
         &mut self,
+        now: Monotonic,
         peer: NodeId,
         witnessed: Witnessed,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
         let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
-        let result = running.witness(peer, witnessed, &mut || next_id(&mut self.ids), out);
+        let result = running.witness(now, (peer, witnessed), &mut || next_id(&mut self.ids), out);
         self.stopping_at(result)
     }
 

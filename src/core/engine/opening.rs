@@ -183,8 +183,8 @@ impl Opening {
             self.step = Step::Snapshots { reads, manifest };
             return Ok(());
         };
-        let ManifestBody { first_flush, ref boots, ref segments, ref identity, .. } = manifest.body;
-        let reader = LogReader::new(identity.groups.len(), first_flush, boots.found());
+        let ManifestBody { first_flush, last_flush, ref segments, ref identity, .. } = manifest.body;
+        let reader = LogReader::new(identity.groups.len(), first_flush, last_flush);
         let reads = SegmentReads::new(segments.iter().map(Span::whole));
         let journal = ReadingJournal::Once(reader);
         self.read_on(ReadingSegments { manifest, snapshots, reads, journal }, ids, out)
@@ -393,8 +393,8 @@ fn sealed(before: &ManifestBody, log: &ReadLog, nonce: u64) -> (ManifestBody, Ve
     let mut body = before.clone();
     let ended = |(meta, end): (&SegmentMeta, &Option<u64>)| Some(SegmentMeta { end: Some((*end)?), ..*meta });
     body.segments = before.segments.iter().zip(&log.ends).filter_map(ended).collect();
-    let found = log.journal.tail.as_ref().map_or(before.boots.found(), |tail| tail.number);
-    body.boots.begin(nonce, found);
+    body.last_flush = log.journal.tail.as_ref().map_or(before.last_flush, |tail| tail.number);
+    body.boots.begin(nonce, body.last_flush);
     let empty = body.unused(&before.segments);
     (body, empty)
 }

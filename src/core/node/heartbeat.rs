@@ -7,10 +7,10 @@
 //! Beats also introduce a node to its peers, each time it has started:
 //!
 //! ```text
-//! B    my start is S'                              it says nothing else yet
+//! B    is there somebody?                          it has no name yet
 //! A    I know your start S, and that flush F was durable in it
-//! B    (S and F hold on this disk, or it is mute from here on)
-//!      I have heard you
+//! B    (S and F hold on this disk, or it is mute from here on; writes into its manifest that S' is known from now on)
+//!      my start is S', and I have heard you
 //! A    (writes S' into its manifest)
 //!      I know your start S'
 //! B    from here on it says to A whatever it has to say
@@ -29,7 +29,7 @@ use crate::types::{BootId, CommitIndex, GroupId, Mark, Marks, Monotonic, NodeId,
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct Heartbeat {
-    /// The sender's start; a new one takes back all that earlier ones said.
+    /// The sender's start, once it is announced; a new one takes back all that earlier ones said.
     pub boot: BootId,
     /// Counts the sender's beats to this receiver, from 1.
     pub sequence: u64,
@@ -75,6 +75,7 @@ notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, s
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Heartbeats {
     boot: BootId,
+    is_announced: bool,
     pairs: BTreeMap<NodeId, Pair>,
     heard: BTreeMap<NodeId, Monotonic>,
 }
@@ -92,7 +93,7 @@ struct Pair {
     heard_sequence: u64,
     /// That start leads on from the one that is noted.
     is_proven: bool,
-    /// What is durably noted of the peer.
+    /// The start of the peer that is durably noted, and how far the disk went then.
     noted: Witnessed,
     /// The first beat that told the peer so.
     told_from: u64,
@@ -115,6 +116,8 @@ pub(in crate::node) struct OwnDisk {
 pub(in crate::node) enum Heard {
     /// It is of a stranger, or older than one heard before.
     Stale,
+    /// The peer has no name yet.
+    Unnamed,
     /// It is the first one of the peer.
     First,
     /// The peer goes on.
@@ -131,7 +134,7 @@ impl Heartbeats {
     pub(in crate::node) fn new(boot: BootId, peers: impl Iterator<Item = (NodeId, Witnessed)>) -> Self {
         let pair = |noted| Pair { noted, told_from: 1, ..Pair::default() };
         let pairs = peers.map(|(peer, noted)| (peer, pair(noted))).collect();
-        Self { boot, pairs, heard: BTreeMap::new() }
+        Self { boot, is_announced: false, pairs, heard: BTreeMap::new() }
     }
 
     pub(in crate::node) fn peers(&self) -> Vec<NodeId> {
@@ -153,6 +156,11 @@ impl Heartbeats {
         &self.heard
     }
 
+    /// From now on beats name this start; whether they did not before.
+    pub(in crate::node) fn announce(&mut self) -> bool {
+        !core::mem::replace(&mut self.is_announced, true)
+    }
+
     /// The next beat to `peer`; `groups` is what is true now of the groups that both share.
     pub(in crate::node) fn beat(
         &mut self,
@@ -161,7 +169,7 @@ impl Heartbeats {
         groups: impl Iterator<Item = GroupBeat>,
         marks: &mut impl Marks,
     ) -> Heartbeat {
-        let boot = self.boot;
+        let boot = if self.is_announced { self.boot } else { BootId::default() };
         let pair = self.pairs.entry(peer).or_default();
         let groups: Vec<GroupBeat> = groups.filter(|beat| pair.is_introduced && pair.is_news(beat)).collect();
         pair.sequence += 1;
@@ -192,6 +200,9 @@ impl Heartbeats {
     ) -> Heard {
         let own = self.boot;
         let Some(pair) = self.pairs.get_mut(&peer) else { return Heard::Stale };
+        if !beat.boot.is_known() {
+            return Heard::Unnamed;
+        }
         let before = pair.heard.boot;
         let same = beat.boot == before;
         let newer = beat.boot.incarnation > before.incarnation;
@@ -205,7 +216,9 @@ impl Heartbeats {
         if newer {
             pair.begin_anew();
         }
-        pair.heard = Witnessed { boot: beat.boot, flush: beat.flush };
+        // An old beat may come late, and tell of less than is noted.
+        let known = if beat.boot == pair.noted.boot { pair.noted.flush } else { 0 };
+        pair.heard = Witnessed { boot: beat.boot, flush: beat.flush.max(known) };
         pair.heard_sequence = beat.sequence;
         pair.peer_is_full = beat.full;
         pair.is_introduced |= beat.witnessed.boot == own;
@@ -251,7 +264,8 @@ impl Heartbeats {
 impl Pair {
     /// The peer has started again: it knows nothing of what this node said.
     fn begin_anew(&mut self) {
-        let Self { sequence, noted, told_from, is_introduced, .. } = *self;
+        let Self { sequence, told_from, is_introduced, .. } = *self;
+        let noted = self.witnessed();
         *self = Self { sequence, noted, told_from, is_introduced, ..Self::default() };
     }
 

@@ -175,12 +175,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let full = self.engine.is_full();
         let groups = self.groups();
-        let (waiting, amnesia) = match &self.life {
+        let amnesia = self.amnesia().cloned();
+        let waiting = match &self.life {
             Life::Running(running) => {
-                let waiting = running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least)).collect();
-                (waiting, running.amnesia.clone())
+                running.waiting.iter().map(|(id, waiting)| (*id, waiting.at_least)).collect()
             }
-            Life::Unborn | Life::Recovering | Life::Halted(_) => (Vec::new(), None),
+            Life::Unborn | Life::Recovering | Life::Halted(_) => Vec::new(),
         };
         let left_behind = |group: &Group<A>| {
             let id = group.id();
@@ -189,6 +189,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let left_behind = groups.iter().flat_map(left_behind).collect();
         let groups = groups.iter().map(Group::status).collect();
         NodeStatus { phase, incarnation, full, groups, waiting, left_behind, amnesia }
+    }
+
+    /// Why the node is mute, once a peer has told it.
+    pub fn amnesia(&self) -> Option<&Amnesia> {
+        match &self.life {
+            Life::Running(running) => running.amnesia.as_ref(),
+            Life::Unborn | Life::Recovering | Life::Halted(_) => None,
+        }
     }
 
     /// What the node would tell an operator about one group, once it runs.
@@ -281,7 +289,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Ok(None) => {}
             Err(error) => self.halt_over(error, effects),
         }
-        self.tell_what_is_noted(effects);
+        self.introduce(effects);
     }
 
     /// These records rotted on the disk: what is in memory is written again.
@@ -433,16 +441,19 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             running.amnesia.get_or_insert(Amnesia { by: from, what });
         }
         let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
-        if heard == Heard::Stale {
+        if heard == Heard::Stale || running.amnesia.is_some() {
             return;
         }
-        if let Some(witnessed) = running.heartbeats.to_note(from) {
-            let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-            if let Err(error) = self.engine.witness(from, witnessed, out) {
-                return self.halt_over(error, effects);
-            }
-            self.emit_disk_ops(effects);
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        let announced = self.engine.announce(out);
+        let noted = running
+            .heartbeats
+            .to_note(from)
+            .map_or(Ok(()), |witnessed| self.engine.witness(self.now.monotonic, from, witnessed, out));
+        if let Err(error) = announced.and(noted) {
+            return self.halt_over(error, effects);
         }
+        self.emit_disk_ops(effects);
         if heard == Heard::Restarted
             && let Life::Running(running) = &mut self.life
         {
@@ -450,7 +461,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
             self.for_each_group(effects, |group, turn| group.on_peer_restarted(turn, from));
         }
-        if heard != Heard::GoesOn {
+        // Who has no name yet says so again and again: only who has one answers.
+        let waits_for_an_answer = match heard {
+            Heard::First | Heard::Restarted => true,
+            Heard::Unnamed => self.engine.is_announced(),
+            Heard::GoesOn | Heard::Stale => false,
+        };
+        if waits_for_an_answer {
             self.send_heartbeat(from, effects);
         }
         self.let_groups_arrive(effects);
@@ -482,15 +499,16 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
     }
 
-    /// Tells peers whose starts came to be noted durably: they wait for it before they say anything.
-    fn tell_what_is_noted(&mut self, effects: &mut Effects) {
+    /// Tells peers of this start, and of theirs, once what they will rely on is durable: they wait for it.
+    fn introduce(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        if !running.heartbeats.is_noting() {
+        let is_new = self.engine.is_announced() && running.heartbeats.announce();
+        if !is_new && !running.heartbeats.is_noting() {
             return;
         }
-        let mut noted = running.heartbeats.peers();
-        noted.retain(|peer| running.heartbeats.set_noted(*peer, self.engine.witnessed(*peer)));
-        noted.into_iter().for_each(|peer| self.send_heartbeat(peer, effects));
+        let mut told = running.heartbeats.peers();
+        told.retain(|peer| running.heartbeats.set_noted(*peer, self.engine.witnessed(*peer)) || is_new);
+        told.into_iter().for_each(|peer| self.send_heartbeat(peer, effects));
     }
 
     /// Sends to a peer that knows this start of this node; what others would be told is lost, like a message that is.

@@ -18,6 +18,10 @@ pub(super) struct Changes {
     pub freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.
     pub rewrites: u32,
+    /// This start is to be announced to peers.
+    pub announces: bool,
+    /// A peer has said something of its disk that is to be noted.
+    pub witnesses: bool,
     /// Bytes of the reserve: it was made, or is to be given back.
     pub reserve: Option<u64>,
 }
@@ -29,6 +33,8 @@ impl Changes {
             && self.incoming.is_none()
             && self.freed.is_empty()
             && self.rewrites == 0
+            && !self.announces
+            && !self.witnesses
             && self.reserve.is_none()
     }
 
@@ -45,6 +51,9 @@ impl Changes {
         if let Some(meta) = self.snapshot {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
+        }
+        if self.announces {
+            body.boots.announce();
         }
         body.incoming = self.incoming.unwrap_or(body.incoming);
         body.reserve = self.reserve.unwrap_or(body.reserve);

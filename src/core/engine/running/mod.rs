@@ -23,7 +23,10 @@ use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{GroupId, Mark, Marks, Monotonic, NodeId, Op};
+use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op};
+
+/// How far the disks of peers go is written so often, while they go on.
+const WITNESSES_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -40,6 +43,8 @@ pub(in crate::engine) struct Running {
     installing: Changes,
     /// What peers said last of their disks.
     witnesses: BTreeMap<NodeId, Witnessed>,
+    /// When that was written last.
+    witnesses_written: Monotonic,
     /// Nobody needs what the journal has of a group up to here.
     floors: BTreeMap<GroupId, Op>,
     snapshots: SnapshotStore,
@@ -67,6 +72,7 @@ impl Running {
         let witnesses = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
         Self {
             witnesses,
+            witnesses_written: Monotonic::default(),
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
             space,
@@ -348,22 +354,35 @@ impl Running {
         received
     }
 
-    /// Takes note of what a peer says of its disk. Another start is written at once, how far it goes with whatever else
-    /// there is to write.
+    /// Lets peers know of this start, once that is durable.
+    pub(in crate::engine) fn announce(
+        &mut self,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        self.pending.announces = !self.installing.announces && !self.manifest.body().boots.is_announced();
+        self.write_manifest(ids, out)
+    }
+
+    /// Takes note of what a peer says of its disk. Another start is written at once, how far it goes now and then, or with
+    /// whatever else there is to write.
     pub(in crate::engine) fn witness(
         &mut self,
-        peer: NodeId,
-        witnessed: Witnessed,
+        now: Monotonic,
+        (peer, witnessed): (NodeId, Witnessed),
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
         self.witnesses.insert(peer, witnessed);
+        let noted = self.manifest.body().witnessed(peer);
+        let is_late = now.since(self.witnesses_written) >= WITNESSES_WRITTEN_EVERY;
+        let is_news = noted.boot != witnessed.boot || (is_late && noted.flush != witnessed.flush);
+        // What comes while another version is being written is said again.
+        if is_news && !self.installing.witnesses {
+            self.witnesses_written = now;
+            self.pending.witnesses = true;
+        }
         self.write_manifest(ids, out)
-    }
-
-    fn has_news_of_peers(&self) -> bool {
-        let body = self.manifest.body();
-        self.witnesses.iter().any(|(peer, witnessed)| body.witnessed(*peer).boot != witnessed.boot)
     }
 
     fn write_manifest(
@@ -371,7 +390,7 @@ impl Running {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        if self.pending.is_empty() && !self.has_news_of_peers() {
+        if self.pending.is_empty() {
             return Ok(());
         }
         if self.manifest.is_writing() {
