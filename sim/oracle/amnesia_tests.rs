@@ -1,4 +1,5 @@
-use chronon_core::node::{Amnesia, Effect, GroupBeat, Heartbeat, Message, NodeStatus, Phase};
+use chronon_core::engine::Amnesia;
+use chronon_core::node::{Effect, GroupBeat, Heartbeat, Message, NodeStatus, Phase};
 use chronon_core::types::{CommitIndex, GroupId, NodeId, Op, View};
 
 use super::{AmnesiacMute, Observed, Oracle};

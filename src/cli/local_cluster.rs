@@ -72,8 +72,8 @@ impl LocalCluster {
     /// [`LocalClusterError`] when a directory or a free port is not to be had.
     pub fn format(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
         let cluster = Self::at(program, folder, size)?;
-        for node in &cluster.nodes {
-            cluster.format_node(node)?;
+        for index in 0..cluster.size() {
+            cluster.format_node(index)?;
         }
         Ok(cluster)
     }
@@ -219,7 +219,12 @@ impl LocalCluster {
         Ok(reports)
     }
 
-    fn format_node(&self, node: &LocalNode) -> Result<(), LocalClusterError> {
+    /// Formats the directory of a node, counted from 0, which must be empty, or not exist.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Format`] with the words of `chronon format`.
+    pub fn format_node(&self, index: usize) -> Result<(), LocalClusterError> {
+        let node = &self.nodes[index];
         let voters: Vec<String> = self.nodes.iter().map(|node| node.number.to_string()).collect();
         let output = Command::new(&self.program)
             .args([

@@ -41,6 +41,9 @@ fn rows(report: &StatusReport, table: &mut Table) {
     if report.full {
         state.push_str(", no space left");
     }
+    if report.amnesia.is_some() {
+        state.push_str(", mute: its disk is not the one that its peers know");
+    }
     if report.groups.is_empty() {
         table.add_row([report.node.to_string(), state.clone()]);
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
+use chronon_core::engine::Amnesia;
 use chronon_core::node::{GroupStatus, NodeStatus, Phase, Role};
 use chronon_core::types::{ClusterId, CommitIndex, NodeId, Op};
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub struct StatusReport {
     pub ready: bool,
     /// No space is left on its disk: its primaries take no new commands.
     pub full: bool,
+    /// Why it says nothing any more: its disk is not what a peer knows that it was.
+    pub amnesia: Option<String>,
     /// Its replicas.
     pub groups: Vec<GroupReport>,
     /// Groups that take no part here, for their snapshot is lost: one of a peer is being fetched.
@@ -113,13 +116,21 @@ impl StatusReport {
             phase: phase(status.phase).to_owned(),
             incarnation: status.incarnation.get(),
             full: status.full,
-            ready: status.phase == Phase::Running && majority && led,
+            ready: status.phase == Phase::Running && majority && led && status.amnesia.is_none(),
+            amnesia: status.amnesia.as_ref().map(amnesia),
             groups: status.groups.iter().map(GroupReport::of).collect(),
             waiting: waiting.collect(),
             left_behind: left_behind.collect(),
             peers,
         }
     }
+}
+
+fn amnesia(Amnesia { by, what }: &Amnesia) -> String {
+    format!(
+        "this disk is not the one that node {by} knows: {what}. A disk that was wiped or put back has forgotten what its \
+         node promised, so this node says nothing; it must come back under another id"
+    )
 }
 
 impl StatusReport {
@@ -141,6 +152,9 @@ impl StatusReport {
             );
         } else if self.full != before.full {
             tracing::info!("there is space on the disk again");
+        }
+        if let (Some(amnesia), None) = (&self.amnesia, &before.amnesia) {
+            tracing::error!("{amnesia}");
         }
         for WaitingReport { group, at_least } in &self.waiting {
             if !before.waiting.iter().any(|other| other.group == *group) {

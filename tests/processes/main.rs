@@ -6,6 +6,7 @@ mod garbage;
 mod history;
 mod kill;
 mod load;
+mod lost_disk;
 mod nemesis;
 mod rot;
 mod support;

@@ -45,6 +45,16 @@ pub struct Witnessed {
 
 notation_struct!("witnessed" => Witnessed { boot, flush });
 
+/// A disk is not what a peer knows that it was: it has forgotten what its node promised.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Amnesia {
+    /// The peer that knows better.
+    pub by: NodeId,
+    /// What it knows, as an operator reads it.
+    pub what: String,
+}
+
 /// What this node has taken note of, of a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
-use crate::engine::boots::{Boots, Witness, Witnessed};
+use crate::engine::boots::{Amnesia, Boots, Witness, Witnessed};
 use crate::engine::identity::Identity;
 use crate::engine::snapshot_file::SnapshotMeta;
 use crate::types::{Hash, Mark, Marks, NodeId, usize_of};
@@ -68,6 +68,8 @@ pub(in crate::engine) struct ManifestBody {
     /// What is known of the disks of peers, one each.
     pub witnesses: Vec<Witness>,
     pub next_generation: u64,
+    /// The disk was disowned by a peer: its node says nothing any more, however often it starts.
+    pub amnesia: Option<Amnesia>,
     /// The number of the oldest flush that is kept.
     pub first_flush: u64,
     /// The number of the last flush that the last start found: everything up to it may have been acknowledged.
@@ -131,6 +133,7 @@ impl Manifest {
             identity,
             boots: Boots::default(),
             witnesses: Vec::new(),
+            amnesia: None,
             next_generation: 1,
             first_flush: 1,
             last_flush: 0,

@@ -51,7 +51,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use boots::Witnessed;
+pub use boots::{Amnesia, Witnessed};
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
 pub use format::format;
@@ -134,6 +134,8 @@ pub struct Opened {
     pub boot: BootId,
     /// What this node has taken note of, of its peers.
     pub witnessed: BTreeMap<NodeId, Witnessed>,
+    /// The disk was disowned by a peer before.
+    pub amnesia: Option<Amnesia>,
     /// The snapshot in force of each group that has one.
     pub snapshots: BTreeMap<GroupId, Bytes>,
     /// Groups whose snapshot in force is not as it was written, and up to where it covered them. What they have acknowledged
@@ -367,6 +369,16 @@ impl Engine {
     /// What the manifest in force says of the disk of `peer`.
     pub fn witnessed(&self, peer: NodeId) -> Witnessed {
         self.running().map_or(Witnessed::default(), |running| running.manifest.body().witnessed(peer))
+    }
+
+    /// Writes down that a peer has disowned this disk.
+    ///
+    /// # Errors
+    /// [`EngineError::Storage`] when the manifest has no room for it.
+    pub fn disown(&mut self, amnesia: Amnesia, out: &mut DiskOut<'_, impl Marks>) -> Result<(), EngineError> {
+        let EnginePhase::Running(running) = &mut self.phase else { return Ok(()) };
+        let result = running.disown(amnesia, &mut || next_id(&mut self.ids), out);
+        self.stopping_at(result)
     }
 
     /// Holds what a peer knows of this node's disk against what is on it.

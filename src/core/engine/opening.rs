@@ -371,7 +371,16 @@ impl Opening {
         let coming = body.incoming.map(|meta| IncomingSnapshot::resumed(meta, incoming, ids, out));
         let incoming = body.incoming.map(|meta| (meta.group, meta.name));
         let lost_groups = lost.keys().copied().collect();
-        let opened = Opened { identity, boot, witnessed, snapshots, lost, incoming, logs: log.groups };
+        let opened = Opened {
+            identity,
+            boot,
+            witnessed,
+            amnesia: body.amnesia.clone(),
+            snapshots,
+            lost,
+            incoming,
+            logs: log.groups,
+        };
         let Some(fresh) = body.segments.last().copied() else {
             panic!("the fresh segment was just recorded");
         };

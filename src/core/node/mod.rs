@@ -30,7 +30,7 @@ pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Reque
 use group::Group;
 pub use heartbeat::{GroupBeat, Heartbeat};
 use heartbeat::{Heard, Heartbeats, OwnDisk};
-pub use status::{Amnesia, GroupStatus, NodeStatus, Phase, Role};
+pub use status::{GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
 
@@ -38,7 +38,7 @@ use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
 use crate::engine::{
-    DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
+    Amnesia, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
 };
 use crate::kernel::{ChrApplication, Executor};
 use crate::types::{
@@ -336,7 +336,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             transfer: None,
             heartbeats,
             next_beat: self.now.monotonic,
-            amnesia: None,
+            amnesia: opened.amnesia,
         };
         self.life = Life::Running(running);
         self.let_groups_arrive(effects);
@@ -436,12 +436,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
+        if running.amnesia.is_some() {
+            return;
+        }
         if let Err(what) = self.engine.judge(beat.witnessed) {
-            self.marks.hit(Mark::DiskDisowned);
-            running.amnesia.get_or_insert(Amnesia { by: from, what });
+            return self.fall_mute(Amnesia { by: from, what }, effects);
         }
         let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
-        if heard == Heard::Stale || running.amnesia.is_some() {
+        if heard == Heard::Stale {
             return;
         }
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
@@ -480,6 +482,18 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             self.with_group(group, effects, |group, turn| group.on_beat(turn, from, beat));
         }
+    }
+
+    /// The disk is not what a peer knows that it was: the node says nothing from here on.
+    fn fall_mute(&mut self, amnesia: Amnesia, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        self.marks.hit(Mark::DiskDisowned);
+        running.amnesia = Some(amnesia.clone());
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        if let Err(error) = self.engine.disown(amnesia, out) {
+            return self.halt_over(error, effects);
+        }
+        self.emit_disk_ops(effects);
     }
 
     fn send_heartbeats(&mut self, effects: &mut Effects) {

@@ -1,8 +1,8 @@
 //! What a node tells an operator, and an oracle, about itself.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::engine::Amnesia;
 use crate::types::{CommitIndex, GroupId, Hash, Incarnation, NodeId, Op, View};
 
 /// A node from outside.
@@ -22,15 +22,6 @@ pub struct NodeStatus {
     pub left_behind: Vec<(GroupId, NodeId)>,
     /// Its disk is not what a peer knows that it was: the node says nothing, and must come back under another id.
     pub amnesia: Option<Amnesia>,
-}
-
-/// Why a node is mute.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Amnesia {
-    /// The peer that knows better.
-    pub by: NodeId,
-    /// What it knows, as an operator reads it.
-    pub what: String,
 }
 
 /// How far a node is.

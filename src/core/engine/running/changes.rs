@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::engine::boots::Amnesia;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::snapshot_file::SnapshotMeta;
 
@@ -20,6 +21,8 @@ pub(super) struct Changes {
     pub rewrites: u32,
     /// This start is to be announced to peers.
     pub announces: bool,
+    /// A peer has disowned this disk.
+    pub amnesia: Option<Amnesia>,
     /// A peer has said something of its disk that is to be noted.
     pub witnesses: bool,
     /// Bytes of the reserve: it was made, or is to be given back.
@@ -34,6 +37,7 @@ impl Changes {
             && self.freed.is_empty()
             && self.rewrites == 0
             && !self.announces
+            && self.amnesia.is_none()
             && !self.witnesses
             && self.reserve.is_none()
     }
@@ -51,6 +55,9 @@ impl Changes {
         if let Some(meta) = self.snapshot {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
+        }
+        if self.amnesia.is_some() {
+            body.amnesia = self.amnesia.clone();
         }
         if self.announces {
             body.boots.announce();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
-use crate::engine::boots::{Witness, Witnessed};
+use crate::engine::boots::{Amnesia, Witness, Witnessed};
 use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
@@ -361,6 +361,17 @@ impl Running {
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
         self.pending.announces = !self.installing.announces && !self.manifest.body().boots.is_announced();
+        self.write_manifest(ids, out)
+    }
+
+    /// Writes down that a peer has disowned this disk.
+    pub(in crate::engine) fn disown(
+        &mut self,
+        amnesia: Amnesia,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> Result<(), EngineError> {
+        self.pending.amnesia = Some(amnesia);
         self.write_manifest(ids, out)
     }
 
