@@ -9,6 +9,7 @@ mod config;
 mod door;
 mod group;
 mod heartbeat;
+mod introductions;
 mod snapshots;
 mod status;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests_nonsense;
 mod tests_notation;
 mod transfer;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -28,8 +30,8 @@ use bytes::Bytes;
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
+use heartbeat::Heartbeats;
 pub use heartbeat::{GroupBeat, Heartbeat};
-use heartbeat::{Heard, Heartbeats, OwnDisk};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
@@ -65,7 +67,7 @@ enum Life<A: ChrApplication> {
     Unborn,
     /// The disk is being read.
     Recovering,
-    Running(Running<A>),
+    Running(Box<Running<A>>),
     Halted(Incarnation),
 }
 
@@ -338,7 +340,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             next_beat: self.now.monotonic,
             amnesia: opened.amnesia,
         };
-        self.life = Life::Running(running);
+        self.life = Life::Running(Box::new(running));
         self.let_groups_arrive(effects);
     }
 
@@ -373,18 +375,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         running.groups.insert(index, group);
         self.let_groups_arrive(effects);
-    }
-
-    /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them.
-    fn let_groups_arrive(&mut self, effects: &mut Effects) {
-        let Life::Running(Running { groups, heartbeats, .. }) = &self.life else { return };
-        let me = self.config.node;
-        let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
-        let arrive = groups.iter().filter(|group| group.is_arriving() && group.is_quorum(knows_me));
-        let arrive: Vec<GroupId> = arrive.map(Group::id).collect();
-        for id in arrive {
-            self.with_group(id, effects, |group, turn| group.arrive(turn));
-        }
     }
 
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
@@ -431,113 +421,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 let reply = running.groups[index].request(route, request, is_full, limits, &mut self.marks);
                 effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
             }
-        }
-    }
-
-    fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
-        let Life::Running(running) = &mut self.life else { return };
-        if running.amnesia.is_some() {
-            return;
-        }
-        if let Err(what) = self.engine.judge(beat.witnessed) {
-            return self.fall_mute(Amnesia { by: from, what }, effects);
-        }
-        let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
-        if heard == Heard::Stale {
-            return;
-        }
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        let announced = self.engine.announce(out);
-        let noted = running
-            .heartbeats
-            .to_note(from)
-            .map_or(Ok(()), |witnessed| self.engine.witness(self.now.monotonic, from, witnessed, out));
-        if let Err(error) = announced.and(noted) {
-            return self.halt_over(error, effects);
-        }
-        self.emit_disk_ops(effects);
-        if heard == Heard::Restarted
-            && let Life::Running(running) = &mut self.life
-        {
-            self.marks.hit(Mark::PeerRestarted);
-            running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
-            self.for_each_group(effects, |group, turn| group.on_peer_restarted(turn, from));
-        }
-        // Who has no name yet says so again and again: only who has one answers.
-        let waits_for_an_answer = match heard {
-            Heard::First | Heard::Restarted => true,
-            Heard::Unnamed => self.engine.is_announced(),
-            Heard::GoesOn | Heard::Stale => false,
-        };
-        if waits_for_an_answer {
-            self.send_heartbeat(from, effects);
-        }
-        self.let_groups_arrive(effects);
-        for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
-            let beat = Beat { view, leads, commit, head, saved };
-            if let Life::Running(running) = &mut self.life
-                && let Some(waiting) = running.waiting.get_mut(&group)
-            {
-                waiting.beats.insert(from, beat);
-            }
-            self.with_group(group, effects, |group, turn| group.on_beat(turn, from, beat));
-        }
-    }
-
-    /// The disk is not what a peer knows that it was: the node says nothing from here on.
-    fn fall_mute(&mut self, amnesia: Amnesia, effects: &mut Effects) {
-        let Life::Running(running) = &mut self.life else { return };
-        self.marks.hit(Mark::DiskDisowned);
-        running.amnesia = Some(amnesia.clone());
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        if let Err(error) = self.engine.disown(amnesia, out) {
-            return self.halt_over(error, effects);
-        }
-        self.emit_disk_ops(effects);
-    }
-
-    fn send_heartbeats(&mut self, effects: &mut Effects) {
-        let Life::Running(running) = &mut self.life else { return };
-        running.next_beat = self.now.monotonic.after(self.config.timeouts.heartbeat);
-        for to in running.heartbeats.peers() {
-            self.send_heartbeat(to, effects);
-        }
-    }
-
-    fn send_heartbeat(&mut self, to: NodeId, effects: &mut Effects) {
-        let Life::Running(Running { groups, heartbeats, amnesia: None, .. }) = &mut self.life else { return };
-        let shared =
-            groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
-        let own = OwnDisk { flush: self.engine.durable_flush(), full: self.engine.is_full() };
-        let beat = heartbeats.beat(to, own, shared.map(Group::beat), &mut self.marks);
-        effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
-    }
-
-    /// Tells peers of this start, and of theirs, once what they will rely on is durable: they wait for it.
-    fn introduce(&mut self, effects: &mut Effects) {
-        let Life::Running(running) = &mut self.life else { return };
-        let is_new = self.engine.is_announced() && running.heartbeats.announce();
-        if !is_new && !running.heartbeats.is_noting() {
-            return;
-        }
-        let mut told = running.heartbeats.peers();
-        told.retain(|peer| running.heartbeats.set_noted(*peer, self.engine.witnessed(*peer)) || is_new);
-        told.into_iter().for_each(|peer| self.send_heartbeat(peer, effects));
-    }
-
-    /// Sends to a peer that knows this start of this node; what others would be told is lost, like a message that is.
-    fn send(&mut self, to: NodeId, message: Message, effects: &mut Effects) {
-        if self.may_speak_to(to) {
-            effects.push(Effect::Send { to, message });
-        } else {
-            self.marks.hit(Mark::NotIntroduced);
-        }
-    }
-
-    fn may_speak_to(&self, peer: NodeId) -> bool {
-        match &self.life {
-            Life::Running(running) => running.amnesia.is_none() && running.heartbeats.is_introduced_to(peer),
-            Life::Unborn | Life::Recovering | Life::Halted(_) => false,
         }
     }
 

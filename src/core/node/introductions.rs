@@ -1,0 +1,134 @@
+//! Beats between nodes, and what a node may say to whom: each is introduced to the others whenever it has started.
+
+use alloc::vec::Vec;
+
+use super::group::Group;
+use super::heartbeat::{GroupBeat, Heard, Heartbeat, OwnDisk};
+use super::{Effect, Effects, Life, Message, Node, Running};
+use crate::consensus::vsr::Beat;
+use crate::engine::{Amnesia, DiskOut};
+use crate::kernel::ChrApplication;
+use crate::types::{GroupId, Mark, Marks, NodeId};
+
+impl<A: ChrApplication, M: Marks> Node<A, M> {
+    pub(super) fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        if running.amnesia.is_some() {
+            return;
+        }
+        if let Err(what) = self.engine.judge(beat.witnessed) {
+            return self.fall_mute(Amnesia { by: from, what }, effects);
+        }
+        let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
+        if heard == Heard::Stale {
+            return;
+        }
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        let announced = self.engine.announce(out);
+        let noted = running
+            .heartbeats
+            .to_note(from)
+            .map_or(Ok(()), |witnessed| self.engine.witness(self.now.monotonic, from, witnessed, out));
+        if let Err(error) = announced.and(noted) {
+            return self.halt_over(error, effects);
+        }
+        self.emit_disk_ops(effects);
+        if heard == Heard::Restarted
+            && let Life::Running(running) = &mut self.life
+        {
+            self.marks.hit(Mark::PeerRestarted);
+            running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
+            self.for_each_group(effects, |group, turn| group.on_peer_restarted(turn, from));
+        }
+        // Who has no name yet says so again and again: only who has one answers.
+        let waits_for_an_answer = match heard {
+            Heard::First | Heard::Restarted => true,
+            Heard::Unnamed => self.engine.is_announced(),
+            Heard::GoesOn | Heard::Stale => false,
+        };
+        if waits_for_an_answer {
+            self.send_heartbeat(from, effects);
+        }
+        self.let_groups_arrive(effects);
+        for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
+            let beat = Beat { view, leads, commit, head, saved };
+            if let Life::Running(running) = &mut self.life
+                && let Some(waiting) = running.waiting.get_mut(&group)
+            {
+                waiting.beats.insert(from, beat);
+            }
+            self.with_group(group, effects, |group, turn| group.on_beat(turn, from, beat));
+        }
+    }
+
+    /// The disk is not what a peer knows that it was: the node says nothing from here on.
+    fn fall_mute(&mut self, amnesia: Amnesia, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        self.marks.hit(Mark::DiskDisowned);
+        running.amnesia = Some(amnesia.clone());
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        if let Err(error) = self.engine.disown(amnesia, out) {
+            return self.halt_over(error, effects);
+        }
+        self.emit_disk_ops(effects);
+    }
+
+    pub(super) fn send_heartbeats(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        running.next_beat = self.now.monotonic.after(self.config.timeouts.heartbeat);
+        for to in running.heartbeats.peers() {
+            self.send_heartbeat(to, effects);
+        }
+    }
+
+    fn send_heartbeat(&mut self, to: NodeId, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Running { groups, heartbeats, amnesia: None, .. } = running.as_mut() else { return };
+        let shared =
+            groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
+        let own = OwnDisk { flush: self.engine.durable_flush(), full: self.engine.is_full() };
+        let beat = heartbeats.beat(to, own, shared.map(Group::beat), &mut self.marks);
+        effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
+    }
+
+    /// Tells peers of this start, and of theirs, once what they will rely on is durable: they wait for it.
+    pub(super) fn introduce(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let is_new = self.engine.is_announced() && running.heartbeats.announce();
+        if !is_new && !running.heartbeats.is_noting() {
+            return;
+        }
+        let mut told = running.heartbeats.peers();
+        told.retain(|peer| running.heartbeats.set_noted(*peer, self.engine.witnessed(*peer)) || is_new);
+        told.into_iter().for_each(|peer| self.send_heartbeat(peer, effects));
+    }
+
+    /// Sends to a peer that knows this start of this node; what others would be told is lost, like a message that is.
+    pub(super) fn send(&mut self, to: NodeId, message: Message, effects: &mut Effects) {
+        if self.may_speak_to(to) {
+            effects.push(Effect::Send { to, message });
+        } else {
+            self.marks.hit(Mark::NotIntroduced);
+        }
+    }
+
+    fn may_speak_to(&self, peer: NodeId) -> bool {
+        match &self.life {
+            Life::Running(running) => running.amnesia.is_none() && running.heartbeats.is_introduced_to(peer),
+            Life::Unborn | Life::Recovering | Life::Halted(_) => false,
+        }
+    }
+
+    /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them.
+    pub(super) fn let_groups_arrive(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &self.life else { return };
+        let Running { groups, heartbeats, .. } = running.as_ref();
+        let me = self.config.node;
+        let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
+        let arrive = groups.iter().filter(|group| group.is_arriving() && group.is_quorum(knows_me));
+        let arrive: Vec<GroupId> = arrive.map(Group::id).collect();
+        for id in arrive {
+            self.with_group(id, effects, |group, turn| group.arrive(turn));
+        }
+    }
+}
