@@ -420,7 +420,8 @@ mod tests {
             // A disk is lost in a quarter, in one of two ways, and nothing rots there.
             let about = match word {
                 "wipe" | "put_back" => 30..70,
-                _ if in_more => 180..360,
+                "rot" | "rot_snapshot" => 150..270,
+                _ if in_more => 200..360,
                 _ => 140..260,
             };
             assert!(about.contains(&count), "{word} exists in {count} of 400 seeds");
