@@ -108,7 +108,7 @@ fn work(engine: &mut Engine, files: &mut Files, first: u64, entries: u64) {
 
 fn start(engine: &mut Engine, files: &mut Files) -> Result<(), EngineError> {
     let mut ops = Vec::new();
-    engine.start(CLUSTER, NODE, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+    engine.start(CLUSTER, NODE, 1, &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
     let opened = drive(engine, files, ops)?;
     assert!(opened, "a start ends in one way or the other");
     Ok(())
