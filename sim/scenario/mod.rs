@@ -61,6 +61,8 @@ struct Expect {
     crashes_min: u64,
     repeated_min: u64,
     rotted_min: u64,
+    /// No data directory may ever be longer.
+    disk_bytes_max: u64,
     /// Whether it ends in a stall, beyond the fault budget.
     stall: bool,
     /// Paths that a node must have taken.
@@ -103,6 +105,7 @@ impl Scenario {
             crashes_min: file.expect.crashes_min.unwrap_or(0),
             repeated_min: file.expect.repeated_min.unwrap_or(0),
             rotted_min: file.expect.rotted_min.unwrap_or(0),
+            disk_bytes_max: file.expect.disk_bytes_max.unwrap_or(u64::MAX),
             stall: file.expect.stall,
             marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
         };
@@ -127,6 +130,10 @@ impl Scenario {
         if tally.view_changes > self.expect.view_changes_max {
             let (found, most) = (tally.view_changes, self.expect.view_changes_max);
             missing = Some(format!("{found} view changes; the scenario expects at most {most}"));
+        }
+        if tally.disk_bytes_max > self.expect.disk_bytes_max {
+            let (found, most) = (tally.disk_bytes_max, self.expect.disk_bytes_max);
+            missing = Some(format!("a data directory of {found} bytes; the scenario expects at most {most}"));
         }
         let is_reached = |text: &&str| report.marks.reached().any(|(mark, _)| mark.text() == *text);
         if let Some(text) = self.expect.marks.iter().find(|text| !is_reached(text)) {

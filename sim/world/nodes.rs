@@ -1,6 +1,6 @@
 //! The nodes' side of the world: what they are given, and what becomes of their effects.
 
-use chronon_core::engine::DiskOpId;
+use chronon_core::engine::{DiskOp, DiskOpId};
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Effect, HaltReason, Input, Role};
 
@@ -49,8 +49,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.agenda.put(machine.stalled_until, Item::Disk { machine: index, boot, id });
             return;
         }
+        let is_allocation = matches!(machine.disk.operation(id), Some(DiskOp::Allocate { .. }));
         let Some(done) = machine.complete(id) else { return };
         let node = machine.node;
+        if is_allocation {
+            self.tally.disk_bytes_max = self.tally.disk_bytes_max.max(machine.disk.durable().bytes());
+        }
         self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
         self.step_node(index, Input::Disk(done));
     }

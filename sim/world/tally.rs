@@ -34,6 +34,9 @@ pub struct Tally {
     /// Disks that were wiped or put back.
     #[serde(default)]
     pub disks_lost: u64,
+    /// The longest that a data directory ever was, in bytes.
+    #[serde(default)]
+    pub disk_bytes_max: u64,
     /// Runs beyond the fault budget.
     pub beyond_budget: u64,
     /// Those of them that ended in a stall, or with a node that had stopped.
@@ -68,6 +71,7 @@ impl Tally {
         self.rotted += other.rotted;
         self.halts += other.halts;
         self.disks_lost += other.disks_lost;
+        self.disk_bytes_max = self.disk_bytes_max.max(other.disk_bytes_max);
         self.beyond_budget += other.beyond_budget;
         self.stalled += other.stalled;
         self.starts += other.starts;
