@@ -69,6 +69,9 @@ struct Placed {
     segment: usize,
     at: usize,
     head: FlushHead,
+    is_body_whole: bool,
+    /// What it holds, as far as that is as it was written.
+    records: Vec<(Ordinal, Found)>,
 }
 
 impl Placed {
@@ -121,8 +124,8 @@ impl LogReader {
         Self { groups, first, recorded, segments: Vec::new(), flushes: Vec::new() }
     }
 
-    /// Takes the next segment, all of it: looks for the flushes in it. At `unreadable` of the file blocks are that cannot
-    /// be read.
+    /// Takes the next segment, all of it: looks for the flushes in it, and verifies them while the next segment is being
+    /// read. At `unreadable` of the file blocks are that cannot be read.
     pub(in crate::engine) fn segment(&mut self, meta: &SegmentMeta, bytes: Bytes, unreadable: &[usize]) {
         let footers = 2 * footer_bytes(self.groups);
         let from = usize_of(meta.from);
@@ -132,7 +135,10 @@ impl LogReader {
         while at < limit {
             match read_head(&bytes[at..limit], meta.generation, u64_of(from + at)) {
                 Ok(head) if head.flush_bytes <= limit - at => {
-                    let flush = Placed { segment: self.segments.len(), at, head };
+                    let flush_bytes = bytes.slice(at..limit);
+                    let (is_body_whole, records) =
+                        (head.is_body_whole(&flush_bytes), head.records(&flush_bytes));
+                    let flush = Placed { segment: self.segments.len(), at, head, is_body_whole, records };
                     at = flush.end();
                     self.flushes.push(flush);
                 }
@@ -217,7 +223,6 @@ impl LogReader {
     pub(in crate::engine) fn describe(&self) -> Vec<InspectedFlush> {
         let describe = |flush: &Placed| {
             let segment = &self.segments[flush.segment];
-            let records = flush.head.records(&segment.bytes.slice(flush.at..segment.limit));
             let record = |(ordinal, found): &(Ordinal, Found)| InspectedRecord {
                 ordinal: *ordinal,
                 what: RecordName::of_found(found),
@@ -230,7 +235,7 @@ impl LogReader {
                 number: flush.head.number,
                 barrier: flush.head.barrier,
                 commits: flush.head.commits.clone(),
-                records: records.iter().map(record).collect(),
+                records: flush.records.iter().map(record).collect(),
             }
         };
         self.flushes.iter().map(describe).collect()
@@ -297,7 +302,7 @@ impl LogReader {
         barrier: u64,
         marks: &mut impl Marks,
     ) -> Result<bool, String> {
-        let Placed { segment, at, head } = flush;
+        let Placed { segment, at, head, is_body_whole, records } = flush;
         let bytes = self.segments[*segment].bytes.slice(*at..self.segments[*segment].limit);
         if head.number > chain.expected {
             if chain.expected > barrier {
@@ -316,21 +321,20 @@ impl LogReader {
             let what = format!("flush {} at offset {at} does not continue the one before it", head.number);
             return if acknowledged { Err(format!("journal segment {slot}: {what}")) } else { Ok(false) };
         }
-        if !head.is_body_whole(&bytes) {
+        if !is_body_whole {
             if !acknowledged {
                 return Ok(false);
             }
             marks.hit(Mark::FlushBodyRotten);
         }
-        let records = head.records(&bytes);
-        let lost = RecordName::lost(&records);
+        let lost = RecordName::lost(records);
         let is_rotten = !lost.is_empty();
         if is_rotten {
             self.find(chain, (*segment, *at), head.number, Damage::Body(lost));
         }
         let held = &self.segments[*segment];
         let place = FlushPlace { from: held.in_file(*at), to: held.in_file(flush.end()), is_rotten };
-        chain.take((*segment, flush.end()), place, head.number, records);
+        chain.take((*segment, flush.end()), place, head.number, records.clone());
         chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
         for (group, commit) in &head.commits {
             let known = chain.commits.entry(*group).or_default();

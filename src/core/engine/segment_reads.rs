@@ -110,10 +110,12 @@ impl SegmentReads {
             let (Some(piece), Some(span)) = (self.pieces.pop_front(), self.spans.front().copied()) else {
                 return Ok(None);
             };
-            if self.bytes.is_empty() {
-                self.bytes.reserve(usize_of(span.to - span.from));
-            }
+            let wanted = span.to - span.from;
             match outcome {
+                DiskOutcome::Read(data) if u64_of(data.as_slice().len()) == wanted => {
+                    self.spans.pop_front();
+                    return Ok(Some(ReadSpan { span, bytes: data.0, unreadable: Vec::new() }));
+                }
                 DiskOutcome::Read(data) => self.bytes.extend_from_slice(data.as_slice()),
                 DiskOutcome::Failed if piece.bytes > u64_of(BLOCK_BYTES) => {
                     self.ask_by_block(&piece, ids, out);
@@ -131,7 +133,7 @@ impl SegmentReads {
                     return Err(format!("journal segment {}: {outcome}", span.meta.slot));
                 }
             }
-            if u64_of(self.bytes.len()) == span.to - span.from {
+            if u64_of(self.bytes.len()) == wanted {
                 self.spans.pop_front();
                 let bytes = core::mem::take(&mut self.bytes).freeze();
                 let unreadable = core::mem::take(&mut self.unreadable);
@@ -170,9 +172,9 @@ impl Piece {
     }
 }
 
-/// Bytes that are asked for at once.
-const PIECE_BYTES: u64 = 1 << 20;
-/// Pieces that are on their way at most, unless one cannot be read.
-const PIECES_AHEAD: usize = 4;
+/// Bytes that are asked for at once: a segment as long as they usually are, so that nothing has to be put together.
+const PIECE_BYTES: u64 = 32 << 20;
+/// Pieces that are on their way at most, unless one cannot be read: the next is read while one is looked at.
+const PIECES_AHEAD: usize = 2;
 /// A block that cannot be read is asked for this many times more.
 const BLOCK_RETRIES_MAX: u32 = 2;
