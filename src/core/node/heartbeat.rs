@@ -307,3 +307,96 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::{Heard, Heartbeat, Heartbeats, OwnDisk};
+    use crate::engine::Witnessed;
+    use crate::types::{BootId, Incarnation, Monotonic, NoMarks, NodeId};
+
+    const A: NodeId = NodeId::new(1);
+    const B: NodeId = NodeId::new(2);
+
+    fn boot(incarnation: u64) -> BootId {
+        BootId { incarnation: Incarnation::new(incarnation), nonce: 100 + incarnation }
+    }
+
+    fn known(incarnation: u64, flush: u64) -> Witnessed {
+        Witnessed { boot: boot(incarnation), flush }
+    }
+
+    /// A node in this start, which has noted this of its only peer.
+    fn node(start: u64, peer: NodeId, noted: Witnessed) -> Heartbeats {
+        let mut beats = Heartbeats::new(boot(start), [(peer, noted)].into_iter());
+        assert!(beats.announce());
+        beats
+    }
+
+    fn beat_of(beats: &mut Heartbeats, to: NodeId, flush: u64) -> Heartbeat {
+        beats.beat(to, OwnDisk { flush, full: false }, Vec::new().into_iter(), &mut NoMarks)
+    }
+
+    fn hear(beats: &mut Heartbeats, from: NodeId, beat: &Heartbeat) -> Heard {
+        beats.hear(Monotonic::default(), from, beat, &mut NoMarks)
+    }
+
+    #[test]
+    fn a_node_is_introduced_once_its_start_is_noted() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(4, A, known(7, 5));
+        let first = beat_of(&mut b, A, 50);
+        assert_eq!(hear(&mut a, B, &first), Heard::First);
+        assert_eq!(a.to_note(B), None, "it has not shown that it knows of start 3");
+        assert_eq!(hear(&mut b, A, &beat_of(&mut a, B, 9)), Heard::First);
+        let second = beat_of(&mut b, A, 50);
+        assert_eq!(hear(&mut a, B, &second), Heard::GoesOn);
+        assert_eq!(a.to_note(B), Some(known(4, 50)));
+        assert!(a.is_noting() && !b.is_introduced_to(A));
+
+        assert!(a.set_noted(B, known(4, 50)) && !a.is_noting());
+        hear(&mut b, A, &beat_of(&mut a, B, 9));
+        assert!(b.is_introduced_to(A));
+    }
+
+    #[test]
+    fn a_beat_that_was_acknowledged_before_a_start_was_noted_proves_no_other() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(4, A, Witnessed::default());
+        hear(&mut b, A, &beat_of(&mut a, B, 9));
+        let acknowledges = beat_of(&mut b, A, 50);
+        assert!(a.set_noted(B, known(4, 50)));
+        let other = Heartbeat { boot: BootId { nonce: 1, ..boot(5) }, ..acknowledges };
+        hear(&mut a, B, &other);
+        assert_eq!(a.to_note(B), None, "what it has heard was of start 3");
+    }
+
+    #[test]
+    fn a_beat_that_comes_late_lowers_nothing() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(3, A, Witnessed::default());
+        let late = beat_of(&mut b, A, 30);
+        hear(&mut a, B, &late);
+        assert_eq!(a.to_note(B), Some(known(3, 40)));
+        assert_eq!(beat_of(&mut a, B, 9).witnessed, known(3, 40));
+    }
+
+    #[test]
+    fn what_was_heard_of_a_disk_outlives_the_start_that_said_so() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(3, A, Witnessed::default());
+        hear(&mut a, B, &beat_of(&mut b, A, 60));
+        let mut again = node(4, A, Witnessed::default());
+        assert_eq!(hear(&mut a, B, &beat_of(&mut again, A, 10)), Heard::Restarted);
+        assert_eq!(beat_of(&mut a, B, 9).witnessed, known(3, 60), "the disk went that far");
+    }
+
+    #[test]
+    fn who_has_no_name_yet_is_not_taken_for_anybody() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = Heartbeats::new(boot(4), [(A, Witnessed::default())].into_iter());
+        assert_eq!(hear(&mut a, B, &beat_of(&mut b, A, 50)), Heard::Unnamed);
+        assert!(a.to_note(B).is_none() && a.heard().is_empty());
+    }
+}
