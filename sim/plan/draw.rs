@@ -167,7 +167,8 @@ fn draw_laggards(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault
     }
 }
 
-/// A disk is lost, in a quarter of all seeds. What was on it the others must have: nothing rots on them then.
+/// A disk is lost, in a quarter of all seeds. What was on it the others must have: nothing rots on them then. What they know of
+/// it is put to the test: they die as well about that time, and hear again what the disk's node said long before.
 fn draw_lost_disk(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Fault>) {
     let mut draw = randomness.draw(Purpose::Plan, LOST_DISK, &[]);
     if shape.nodes < 3 || draw.below(4) > 0 {
@@ -177,12 +178,29 @@ fn draw_lost_disk(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
     let node = some_node(&mut draw, shape);
     let at = draw.between(shape.until_ns / 20, shape.until_ns / 2);
     let down_ns = draw.tailed(400 * MILLISECOND);
-    let what = if draw.coin() {
-        FaultKind::Wipe { node, down_ns }
+    let mut fault = |at: u64, what| plan.push(Fault { at: WorldTime::from_nanos(at), what });
+    let lost = if draw.coin() {
+        fault(at, FaultKind::Wipe { node, down_ns });
+        at
     } else {
-        FaultKind::PutBack { node, for_ns: draw.tailed(4 * SECOND), down_ns }
+        let for_ns = draw.tailed(4 * SECOND);
+        fault(at, FaultKind::PutBack { node, for_ns, down_ns });
+        at + for_ns
     };
-    plan.push(Fault { at: WorldTime::from_nanos(at), what });
+    for other in (1..=u64::from(shape.nodes)).map(NodeId::new).filter(|other| *other != node) {
+        let dies = lost.saturating_sub(SECOND) + draw.below(3 * SECOND);
+        if draw.coin() && dies < shape.until_ns {
+            fault(dies, FaultKind::Crash { node: other, down_ns: draw.tailed(400 * MILLISECOND) });
+        }
+    }
+    if draw.coin() && lost < shape.until_ns {
+        let others = endpoints(shape).filter(|to| *to != Endpoint::Node(node));
+        let links = others.map(|to| (Endpoint::Node(node), to)).collect();
+        fault(
+            lost.saturating_sub(2 * SECOND),
+            FaultKind::Echo { links, for_ns: draw.between(4 * SECOND, 10 * SECOND) },
+        );
+    }
 }
 
 /// Entries that wait to be acknowledged rot on disks, and the power fails: what a replica says of them decides whether
