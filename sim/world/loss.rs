@@ -4,7 +4,7 @@
 //! a disk is lost only once every peer has on its own disk that it was another: what else is lost is lost silently, whoever
 //! wrote the node. It is the only copy of a run that is lost, on a cluster that has a quorum without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::engine::{Inspection, ReadFile, Witnessed, inspect};
 use chronon_core::kernel::ChrApplication;
@@ -21,8 +21,15 @@ use crate::workload::Workload;
 #[derive(Clone, Default)]
 pub(super) struct Losses {
     /// Disks as they were when a fault began, by its place in the plan.
-    images: BTreeMap<usize, DiskImage>,
+    images: BTreeMap<usize, Image>,
     pub(super) lost: Option<NodeId>,
+}
+
+/// A disk, and which copies of the manifest on it have rotted.
+#[derive(Clone, Default)]
+struct Image {
+    disk: DiskImage,
+    rotted_copies: BTreeSet<u64>,
 }
 
 /// What a disk can answer for: its last start, and its last flush. `None` of one that nobody has started on.
@@ -53,8 +60,9 @@ fn knows_better(known: Witnessed, last: Option<Witnessed>) -> bool {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// The disk of `node` is kept as it is now.
     pub(super) fn keep_image(&mut self, fault: usize, node: NodeId) {
-        let image = self.machine(node).disk.durable().clone();
-        self.losses.images.insert(fault, image);
+        let machine = self.machine(node);
+        let (disk, rotted_copies) = (machine.disk.durable().clone(), machine.rotted_copies.clone());
+        self.losses.images.insert(fault, Image { disk, rotted_copies });
     }
 
     /// The disk of `node` is put back as it was when the fault began.
@@ -66,10 +74,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     /// The disk of `node` is wiped, and formatted like one that is new.
     pub(super) fn wipe(&mut self, node: NodeId, down_ns: u64) {
-        self.lose(node, DiskImage::default(), down_ns);
+        self.lose(node, Image::default(), down_ns);
     }
 
-    fn lose(&mut self, node: NodeId, disk: DiskImage, down_ns: u64) {
+    fn lose(&mut self, node: NodeId, image: Image, down_ns: u64) {
+        let Image { disk, rotted_copies } = image;
         if !self.may_lose(node, &disk) {
             return;
         }
@@ -78,7 +87,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let is_wiped = disk.files().next().is_none();
         let machine = &mut self.machines[index];
         machine.disk.put_back(disk);
-        machine.rotted_copies.clear();
+        machine.rotted_copies = rotted_copies;
         self.losses.lost = Some(node);
         self.tally.disks_lost += 1;
         let line = format_args!("node {node} {}", if is_wiped { "wiped" } else { "put back" });

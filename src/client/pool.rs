@@ -43,6 +43,8 @@ pub struct SessionPool {
     hold_until: Instant,
     /// Changes of address since the last answer that counted.
     detours: usize,
+    /// Since when the node has only said that it is busy.
+    busy_since: Option<Instant>,
     /// What happened last, for the error of a request that times out.
     last: String,
 }
@@ -91,6 +93,7 @@ impl SessionPool {
             nodes: BTreeMap::new(),
             hold_until: Instant::now(),
             detours: 0,
+            busy_since: None,
             last: "nothing was heard".to_owned(),
         })
     }
@@ -199,6 +202,7 @@ impl SessionPool {
     fn detour(&mut self, to: Option<NodeId>, why: &str) {
         why.clone_into(&mut self.last);
         self.link = None;
+        self.busy_since = None;
         let next = (self.address + 1) % self.config.addresses.len();
         self.address = to.and_then(|node| self.nodes.get(&node).copied()).unwrap_or(next);
         let now = Instant::now();
@@ -223,7 +227,11 @@ impl SessionPool {
                 for reply in replies {
                     redirect = self.answer(reply, completions).or(redirect);
                 }
-                if let Some(primary) = redirect {
+                let patience = self.config.attempt_timeout;
+                if self.busy_since.take_if(|since| since.elapsed() > patience).is_some() {
+                    // It may be cut off from the others, or have been told to be mute.
+                    self.detour(None, "the node was busy all the time");
+                } else if let Some(primary) = redirect {
                     self.detour(Some(primary), &format!("node {primary} was said to be the primary"));
                 }
                 Ok(())
@@ -243,12 +251,14 @@ impl SessionPool {
         let failed = match reply.answer {
             Answer::Committed { op, outcome } => {
                 self.detours = 0;
+                self.busy_since = None;
                 completions.extend(session.committed(index, op, outcome));
                 return None;
             }
             Answer::NotPrimary { primary, .. } => return Some(primary),
             Answer::Busy => {
                 "the node was busy".clone_into(&mut self.last);
+                self.busy_since.get_or_insert_with(Instant::now);
                 session.send_again_at(Instant::now() + PAUSE);
                 return None;
             }

@@ -19,7 +19,8 @@ use crate::types::{BootId, NodeId};
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::engine) struct Boot {
     pub id: BootId,
-    /// The number of the last flush that was found when the one before was announced last.
+    /// The number of the last flush that was found by the first start behind the last one announced: by this one, or by one that
+    /// was silent.
     pub found: u64,
     /// Peers may know of it.
     pub is_announced: bool,
@@ -28,7 +29,11 @@ pub(in crate::engine) struct Boot {
 /// The starts of this directory that were announced, ascending: the first one, and the last few; and the one that goes on.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
-pub(in crate::engine) struct Boots(Vec<Boot>);
+pub(in crate::engine) struct Boots {
+    kept: Vec<Boot>,
+    /// Some are kept no more, of those between the first two.
+    has_dropped: bool,
+}
 
 /// Starts that are kept.
 const KEPT: usize = 16;
@@ -66,50 +71,58 @@ pub(in crate::engine) struct Witness {
 impl Boots {
     /// The start that the process runs in, or the last one before it reads the disk.
     pub(in crate::engine) fn last(&self) -> BootId {
-        self.0.last().map_or(BootId::default(), |boot| boot.id)
+        self.kept.last().map_or(BootId::default(), |boot| boot.id)
     }
 
     /// Another start, which found this flush as the last one. One that was never announced gives way to it.
     pub(in crate::engine) fn begin(&mut self, nonce: u64, found: u64) {
         let id = BootId { incarnation: self.last().incarnation.next(), nonce };
-        let silent = self.0.pop_if(|last| !last.is_announced);
-        if self.0.len() == KEPT {
-            self.0.remove(1);
+        let silent = self.kept.pop_if(|last| !last.is_announced);
+        if self.kept.len() == KEPT {
+            self.kept.remove(1);
+            self.has_dropped = true;
         }
         let found = silent.map_or(found, |silent| silent.found);
-        self.0.push(Boot { id, found, is_announced: false });
+        self.kept.push(Boot { id, found, is_announced: false });
     }
 
     pub(in crate::engine) fn is_announced(&self) -> bool {
-        self.0.last().is_some_and(|last| last.is_announced)
+        self.kept.last().is_some_and(|last| last.is_announced)
     }
 
     /// The last start may be told to peers once this is durable.
     pub(in crate::engine) fn announce(&mut self) {
-        if let Some(last) = self.0.last_mut() {
+        if let Some(last) = self.kept.last_mut() {
             last.is_announced = true;
         }
     }
 
-    /// Holds what a peer knows of this node against the starts of this directory.
+    /// Holds what a peer knows of this node against the starts of this directory, of which the last has written flushes up to
+    /// `reached`.
     ///
     /// # Errors
     /// A sentence for the operator when this is not the disk that the peer knows, or not as it was then.
-    pub(in crate::engine) fn judge(&self, known: Witnessed) -> Result<(), String> {
+    pub(in crate::engine) fn judge(&self, known: Witnessed, reached: u64) -> Result<(), String> {
         let Witnessed { boot, flush } = known;
         let start = boot.incarnation;
         if start > self.last().incarnation {
             let own = self.last().incarnation;
             return Err(format!("it has heard start {start}, and this is only start {own}"));
         }
-        let was_dropped =
-            self.0.len() == KEPT && self.0.get(1).is_some_and(|second| start < second.id.incarnation);
-        let is_own = self.0.iter().any(|own| own.id == boot);
+        if boot == self.last() && flush > reached {
+            return Err(format!(
+                "it has heard that flush {flush} was durable in this start, which is at flush {reached}"
+            ));
+        }
+        let between =
+            |first: &Boot, second: &Boot| first.id.incarnation < start && start < second.id.incarnation;
+        let was_dropped = self.has_dropped && between(&self.kept[0], &self.kept[1]);
+        let is_own = self.kept.iter().any(|own| own.id == boot);
         if boot.is_known() && !is_own && !was_dropped {
             return Err(format!("the start {start} that it has heard was made on another copy of the disk"));
         }
         // One that is kept no more is believed by what the next one found.
-        match self.0.iter().find(|own| own.id.incarnation > start) {
+        match self.kept.iter().find(|own| own.id.incarnation > start) {
             Some(next) if next.found < flush => Err(format!(
                 "it has heard that flush {flush} was durable in start {start}, and start {} found none above {}",
                 next.id.incarnation, next.found
@@ -121,6 +134,8 @@ impl Boots {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
+
     use super::{Boots, KEPT, Witnessed};
     use crate::types::{BootId, Incarnation};
 
@@ -134,6 +149,11 @@ mod tests {
         boots
     }
 
+    /// Of a process that has written a thousand flushes.
+    fn judge(boots: &Boots, known: Witnessed) -> Result<(), String> {
+        boots.judge(known, 1_000)
+    }
+
     fn nonce(start: u64) -> u64 {
         start * 1_000_003
     }
@@ -145,17 +165,18 @@ mod tests {
     #[test]
     fn a_directory_that_went_on_is_the_one_that_was_known() {
         let boots = started(40);
-        assert_eq!(boots.0.len(), KEPT);
-        assert_eq!(boots.judge(Witnessed::default()), Ok(()), "nobody has heard of it");
+        assert_eq!(boots.kept.len(), KEPT);
+        assert_eq!(judge(&boots, Witnessed::default()), Ok(()), "nobody has heard of it");
         for start in 1..40 {
-            assert_eq!(boots.judge(heard(start, 10 * start)), Ok(()), "start {start}");
+            assert_eq!(judge(&boots, heard(start, 10 * start)), Ok(()), "start {start}");
         }
-        assert_eq!(boots.judge(heard(40, 1_000)), Ok(()), "this process wrote them");
+        assert_eq!(judge(&boots, heard(40, 1_000)), Ok(()), "this process wrote them");
+        assert!(judge(&boots, heard(40, 1_001)).is_err(), "it was put back with its memory");
     }
 
     #[test]
     fn a_directory_with_fewer_starts_is_an_old_one() {
-        let error = started(3).judge(heard(4, 0)).expect_err("start 4 was heard");
+        let error = judge(&started(3), heard(4, 0)).expect_err("start 4 was heard");
         assert!(error.contains("start 4") && error.contains("start 3"), "{error}");
     }
 
@@ -164,7 +185,7 @@ mod tests {
         for start in [30, 38] {
             let mut other = heard(start, 0);
             other.boot.nonce += 1;
-            let error = started(40).judge(other).expect_err("the peer heard another one");
+            let error = judge(&started(40), other).expect_err("the peer heard another one");
             assert!(error.contains("another copy"), "{error}");
         }
     }
@@ -175,22 +196,22 @@ mod tests {
         for start in 4..100 {
             old.begin(nonce(start) + 1, 10 * start);
         }
-        assert_eq!(old.0.len(), 4);
-        assert_eq!(old.judge(heard(3, 30)), Ok(()), "start 4 found 40 flushes");
+        assert_eq!(old.kept.len(), 4);
+        assert_eq!(judge(&old, heard(3, 30)), Ok(()), "start 4 found 40 flushes");
         for known in [heard(3, 41), heard(4, 0), heard(20, 0)] {
-            assert!(old.judge(known).is_err(), "{known}");
+            assert!(judge(&old, known).is_err(), "{known}");
         }
         let mut wiped = Boots::default();
         for start in 1..100 {
             wiped.begin(nonce(start) + 1, start);
         }
-        assert!(wiped.judge(heard(1, 0)).is_err() && wiped.judge(heard(7, 0)).is_err());
+        assert!(judge(&wiped, heard(1, 0)).is_err() && judge(&wiped, heard(7, 0)).is_err());
     }
 
     #[test]
     fn a_directory_without_the_flushes_of_a_start_is_one_from_before_them() {
         for start in [2, 20, 39] {
-            let error = started(40).judge(heard(start, 10_000)).expect_err("they are missing");
+            let error = judge(&started(40), heard(start, 10_000)).expect_err("they are missing");
             assert!(error.contains("flush 10000"), "{error}");
         }
     }

@@ -115,7 +115,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
     let flushes = reader.describe();
     let assembled = reader.assemble(&mut NoMarks);
     let (findings, logs) = (assembled.findings, assembled.read.map(|read| read.groups));
-    let witnessed = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
+    let witnessed = body.all_witnessed();
     let (identity, boot) = (body.identity, body.boots.last());
     Ok(Inspection { identity, boot, witnessed, snapshots, segments, flushes, findings, logs })
 }

@@ -39,6 +39,8 @@ pub(in crate::engine) struct Journal {
     directory: Vec<DirectoryLine>,
     /// Every flush up to this one is durable.
     barrier: u64,
+    /// The last one of these that holds records, as far as is known: the loss of a mark loses nothing.
+    durable: u64,
     in_flight: VecDeque<InFlight>,
     /// When the journal fell idle behind a flush of records that no barrier mark follows yet.
     idle_since: Option<Monotonic>,
@@ -76,6 +78,7 @@ impl Journal {
         meta: SegmentMeta,
     ) -> Self {
         let named = log.tail.is_some();
+        let holds_records = log.tail.as_ref().is_some_and(|tail| !tail.directory.is_empty());
         let (number, hash, directory) = match log.tail {
             Some(tail) => (tail.number, tail.hash, tail.directory),
             None => (first_flush - 1, Hash::ZERO, Vec::new()),
@@ -92,6 +95,7 @@ impl Journal {
             hash,
             directory,
             barrier: number,
+            durable: number.saturating_sub(u64::from(!holds_records)),
             in_flight: VecDeque::new(),
             // A mark at once: until something follows the last flush of the run before, nothing names it.
             idle_since: named.then(Monotonic::default),
@@ -112,6 +116,11 @@ impl Journal {
     /// Every flush up to this one is durable.
     pub(in crate::engine) fn barrier(&self) -> u64 {
         self.barrier
+    }
+
+    /// The number of the last durable flush that holds records, or of one before it.
+    pub(in crate::engine) fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// These flushes of the segment of this generation were found rotten.
@@ -214,6 +223,9 @@ impl Journal {
         while self.in_flight.front().is_some_and(|flush| flush.written && flush.synced) {
             let Some(flush) = self.in_flight.pop_front() else { break };
             self.barrier = flush.number;
+            if flush.last_ordinal.is_some() {
+                self.durable = flush.number;
+            }
             through = flush.last_ordinal.or(through);
             self.promised.extend(flush.promises);
             let idle = self.in_flight.is_empty() && flush.last_ordinal.is_some();

@@ -14,6 +14,7 @@
 //! ..   zeros up to COPY_BYTES
 //! ```
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -85,6 +86,11 @@ pub(in crate::engine) struct ManifestBody {
 }
 
 impl ManifestBody {
+    /// What is known of the disks of all peers.
+    pub(in crate::engine) fn all_witnessed(&self) -> BTreeMap<NodeId, Witnessed> {
+        self.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect()
+    }
+
     /// What is known of the disk of `peer`.
     pub(in crate::engine) fn witnessed(&self, peer: NodeId) -> Witnessed {
         let witness = self.witnesses.iter().find(|witness| witness.node == peer);

@@ -386,12 +386,13 @@ impl Engine {
     /// # Errors
     /// A sentence for the operator when this is an older or another copy of the disk that the peer knows.
     pub fn judge(&self, known: Witnessed) -> Result<(), String> {
-        self.running().map_or(Ok(()), |running| running.manifest.body().boots.judge(known))
+        let judge = |running: &Running| running.manifest.body().boots.judge(known, running.journal.barrier());
+        self.running().map_or(Ok(()), judge)
     }
 
-    /// The number of the last flush that is durable.
+    /// The number of the last durable flush that holds records.
     pub fn durable_flush(&self) -> u64 {
-        self.running().map_or(0, |running| running.journal.barrier())
+        self.running().map_or(0, |running| running.journal.durable())
     }
 
     /// Whether the journal is longer than it may be: voters that lag behind do not count then.

@@ -367,7 +367,7 @@ impl Opening {
             read;
         let body = manifest.body();
         let (identity, boot) = (body.identity.clone(), body.boots.last());
-        let witnessed = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
+        let witnessed = body.all_witnessed();
         let coming = body.incoming.map(|meta| IncomingSnapshot::resumed(meta, incoming, ids, out));
         let incoming = body.incoming.map(|meta| (meta.group, meta.name));
         let lost_groups = lost.keys().copied().collect();

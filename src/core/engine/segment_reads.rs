@@ -118,7 +118,7 @@ impl SegmentReads {
                 }
                 DiskOutcome::Read(data) => self.bytes.extend_from_slice(data.as_slice()),
                 DiskOutcome::Failed if piece.bytes > u64_of(BLOCK_BYTES) => {
-                    self.ask_by_block(&piece, ids, out);
+                    self.ask_in_parts(&piece, ids, out);
                 }
                 DiskOutcome::Failed if piece.failures < BLOCK_RETRIES_MAX => {
                     let (place, failures) = ((piece.offset, piece.bytes), piece.failures + 1);
@@ -143,16 +143,16 @@ impl SegmentReads {
         Ok(None)
     }
 
-    /// Asks for a piece that cannot be read once more, each of its blocks alone.
-    fn ask_by_block(
+    /// Asks for a piece that cannot be read once more, in parts, and in the end for each block alone.
+    fn ask_in_parts(
         &mut self,
         piece: &Piece,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        let block = u64_of(BLOCK_BYTES);
-        for index in (0..piece.bytes / block).rev() {
-            let place = (piece.offset + index * block, block);
+        let part = if piece.bytes > PART_BYTES { PART_BYTES } else { u64_of(BLOCK_BYTES) };
+        for from in (0..piece.bytes).step_by(usize_of(part)).collect::<Vec<_>>().into_iter().rev() {
+            let place = (piece.offset + from, part.min(piece.bytes - from));
             self.pieces.push_front(Piece::ask(ids(), piece.slot, place, 0, out));
         }
     }
@@ -174,6 +174,8 @@ impl Piece {
 
 /// Bytes that are asked for at once: a segment as long as they usually are, so that nothing has to be put together.
 const PIECE_BYTES: u64 = 32 << 20;
+/// Parts of it that are asked for when it cannot be read.
+const PART_BYTES: u64 = 1 << 20;
 /// Pieces that are on their way at most, unless one cannot be read: the next is read while one is looked at.
 const PIECES_AHEAD: usize = 2;
 /// A block that cannot be read is asked for this many times more.

@@ -84,6 +84,13 @@ impl<A: ChrApplication> Group<A> {
         }
     }
 
+    /// More of what was staged is durable.
+    pub(in crate::node) fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        if !self.is_arriving() {
+            self.replica.on_durable(turn);
+        }
+    }
+
     /// `peer` has started again: what it said before holds no more.
     pub(in crate::node) fn on_peer_restarted(&mut self, turn: &mut Turn<'_, impl Marks>, peer: NodeId) {
         match &mut self.arriving {

@@ -37,9 +37,9 @@ pub struct Heartbeat {
     pub heard_boot: BootId,
     /// The receiver's highest beat that the sender heard, of that start.
     pub heard_sequence: u64,
-    /// What the sender has durably noted of the receiver's disk.
+    /// The receiver's start that the sender has durably noted, and the last flush of it that it has heard of.
     pub witnessed: Witnessed,
-    /// The number of the last flush that is durable on the sender's disk.
+    /// The number of the last flush with records that is durable on the sender's disk.
     pub flush: u64,
     /// No space is left on the sender's disk.
     pub full: bool,
@@ -93,7 +93,7 @@ struct Pair {
     heard_sequence: u64,
     /// That start leads on from the one that is noted.
     is_proven: bool,
-    /// The start of the peer that is durably noted, and how far the disk went then.
+    /// The start of the peer that is durably noted, and how far its disk went as far as was heard.
     noted: Witnessed,
     /// The first beat that told the peer so.
     told_from: u64,
@@ -106,7 +106,7 @@ struct Pair {
 /// What a node says of its disk in every beat.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::node) struct OwnDisk {
-    /// The number of the last flush that is durable.
+    /// The number of the last durable flush with records.
     pub flush: u64,
     pub full: bool,
 }
@@ -149,6 +149,11 @@ impl Heartbeats {
     /// Whether `peer` knows this start of this node, and may hear more than beats.
     pub(in crate::node) fn is_introduced_to(&self, peer: NodeId) -> bool {
         self.pairs.get(&peer).is_some_and(|pair| pair.is_introduced)
+    }
+
+    /// Whether it shares a group with this node.
+    pub(in crate::node) fn is_peer(&self, node: NodeId) -> bool {
+        self.pairs.contains_key(&node)
     }
 
     /// When the last beat of each peer came whose start was proven.
@@ -204,6 +209,7 @@ impl Heartbeats {
             return Heard::Unnamed;
         }
         let before = pair.heard.boot;
+        let told = pair.witnessed();
         let same = beat.boot == before;
         let newer = beat.boot.incarnation > before.incarnation;
         if !(newer || same && beat.sequence > pair.heard_sequence) {
@@ -229,6 +235,10 @@ impl Heartbeats {
         }
         let has_heard = beat.heard_boot == own && beat.heard_sequence >= pair.told_from;
         pair.is_proven |= beat.boot == pair.noted.boot || !pair.noted.boot.is_known() || has_heard;
+        if pair.witnessed() != told {
+            // What was told before does not say all of this.
+            pair.told_from = pair.sequence + 1;
+        }
         if pair.is_proven {
             self.heard.insert(peer, now);
         }
@@ -256,6 +266,8 @@ impl Heartbeats {
             return false;
         }
         pair.noted = noted;
+        // What was shown was that it leads on from another one.
+        pair.is_proven &= noted.boot == pair.heard.boot;
         pair.told_from = pair.sequence + 1;
         true
     }
@@ -370,6 +382,20 @@ mod tests {
         let other = Heartbeat { boot: BootId { nonce: 1, ..boot(5) }, ..acknowledges };
         hear(&mut a, B, &other);
         assert_eq!(a.to_note(B), None, "what it has heard was of start 3");
+    }
+
+    #[test]
+    fn a_beat_that_was_acknowledged_before_a_flush_was_heard_proves_nothing_of_it() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(3, A, Witnessed::default());
+        let mut again = node(4, A, Witnessed::default());
+        hear(&mut again, A, &beat_of(&mut a, B, 9));
+        hear(&mut a, B, &beat_of(&mut b, A, 200));
+        hear(&mut a, B, &beat_of(&mut again, A, 60));
+        assert_eq!(a.to_note(B), None, "what it has heard was of flush 40");
+        hear(&mut again, A, &beat_of(&mut a, B, 9));
+        hear(&mut a, B, &beat_of(&mut again, A, 60));
+        assert_eq!(a.to_note(B), Some(known(4, 60)));
     }
 
     #[test]

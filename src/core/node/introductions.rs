@@ -13,7 +13,7 @@ use crate::types::{GroupId, Mark, Marks, NodeId};
 impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        if running.amnesia.is_some() {
+        if running.amnesia.is_some() || !running.heartbeats.is_peer(from) {
             return;
         }
         if let Err(what) = self.engine.judge(beat.witnessed) {
@@ -122,7 +122,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them.
     pub(super) fn let_groups_arrive(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &self.life else { return };
-        let Running { groups, heartbeats, .. } = running.as_ref();
+        let Running { groups, heartbeats, amnesia: None, .. } = running.as_ref() else { return };
         let me = self.config.node;
         let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
         let arrive = groups.iter().filter(|group| group.is_arriving() && group.is_quorum(knows_me));

@@ -135,6 +135,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Message { from, message: Message::SnapshotChunk(chunk) } => {
                 self.on_chunk(from, chunk, effects)
             }
+            // Who is mute commits nothing any more either.
+            Input::Message { message: Message::Group { .. }, .. } if self.amnesia().is_some() => {}
             Input::Message { from, message: Message::Group { group, body } } => {
                 self.with_group(group, effects, |group, turn| {
                     if group.is_arriving() {
@@ -281,7 +283,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         match event {
             Ok(Some(EngineEvent::Opened(opened))) => self.run(opened, effects),
             Ok(Some(EngineEvent::Durable(_))) => {
-                self.for_each_group(effects, |group, turn| group.replica.on_durable(turn))
+                self.for_each_group(effects, |group, turn| group.on_durable(turn))
             }
             Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
             Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
@@ -404,6 +406,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Halted(_) => {}
             Life::Unborn | Life::Recovering => {
                 self.marks.hit(Mark::BusyRecovering);
+                effects.push(refused(&request, Answer::Busy));
+            }
+            Life::Running(running) if running.amnesia.is_some() => {
+                self.marks.hit(Mark::BusyMute);
                 effects.push(refused(&request, Answer::Busy));
             }
             Life::Running(running) => {
@@ -532,9 +538,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         let group = &mut running.groups[index];
         act(group, &mut turn);
-        let (heartbeats, is_mute) = (&running.heartbeats, running.amnesia.is_some());
+        let (heartbeats, is_silent) = (&running.heartbeats, running.amnesia.is_some() || group.is_arriving());
         for (to, body) in self.outgoing.drain(..) {
-            if is_mute || !heartbeats.is_introduced_to(to) {
+            if is_silent || !heartbeats.is_introduced_to(to) {
                 self.marks.hit(Mark::NotIntroduced);
                 continue;
             }

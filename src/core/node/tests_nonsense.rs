@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::tests_notation::messages;
-use super::{Effect, Input, Limits, Message, Node, NodeConfig, Phase, RequestSnapshot, Timeouts};
+use super::{
+    Effect, Heartbeat, Input, Life, Limits, Message, Node, NodeConfig, Phase, RequestSnapshot, Timeouts,
+};
 use crate::builtin::Builtin;
 use crate::consensus::VsrMessage;
 use crate::engine::perfect_disk::PerfectDisk;
-use crate::engine::{DiskDone, DiskOp, EngineConfig, Identity, SnapshotChunk, format};
-use crate::types::{ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, Wall};
+use crate::engine::{DiskDone, DiskOp, EngineConfig, Identity, SnapshotChunk, Witnessed, format};
+use crate::types::{BootId, ClusterId, GroupId, GroupInit, Incarnation, Monotonic, NodeId, Now, Wall};
 
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
@@ -24,6 +26,8 @@ struct Alone {
     ms: u64,
     disk: PerfectDisk,
     done: VecDeque<DiskDone>,
+    /// As its last beat says.
+    boot: BootId,
 }
 
 impl Alone {
@@ -44,7 +48,8 @@ impl Alone {
             timeouts: Timeouts::default(),
         };
         let (disk, done) = (PerfectDisk::default(), VecDeque::new());
-        let mut alone = Self { node: Node::new(config, Builtin, [9; 32]), ms: 0, disk, done };
+        let mut alone =
+            Self { node: Node::new(config, Builtin, [9; 32]), ms: 0, disk, done, boot: BootId::default() };
         for op in
             format(&Identity { cluster: CLUSTER, node, groups: vec![init] }).expect("the identity is right")
         {
@@ -55,7 +60,32 @@ impl Alone {
             alone.step(Input::Timeout);
             alone.settle();
         }
+        alone.introduce(NodeId::new(me % 3 + 1));
+        let takes_part =
+            |life: &Life<Builtin>| matches!(life, Life::Running(on) if !on.groups[0].is_arriving());
+        assert!(takes_part(&alone.node.life), "the node was introduced");
         alone
+    }
+
+    /// A peer takes note of the node.
+    fn introduce(&mut self, peer: NodeId) {
+        let boot = |nonce| BootId { incarnation: Incarnation::new(1), nonce };
+        let mut beat = Heartbeat {
+            boot: boot(1),
+            sequence: 1,
+            heard_boot: BootId::default(),
+            heard_sequence: 0,
+            witnessed: Witnessed::default(),
+            flush: 0,
+            full: false,
+            groups: Vec::new(),
+        };
+        self.step(Input::Message { from: peer, message: Message::Heartbeat(beat.clone()) });
+        self.settle();
+        beat.sequence = 2;
+        beat.witnessed.boot = self.boot;
+        self.step(Input::Message { from: peer, message: Message::Heartbeat(beat) });
+        self.settle();
     }
 
     fn step(&mut self, input: Input) {
@@ -69,6 +99,7 @@ impl Alone {
             match effect {
                 Effect::Disk(op) => self.disk(op),
                 Effect::Halt(reason) => panic!("nothing a peer says halts a node: {reason}"),
+                Effect::Send { message: Message::Heartbeat(beat), .. } => self.boot = beat.boot,
                 Effect::Send { .. } | Effect::Reply { .. } => {}
             }
         }

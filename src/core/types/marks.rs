@@ -166,6 +166,7 @@ marks! {
     BusyArriving => "node: request comes before a quorum knows this start",
     HeardWhileArriving => "node: message dropped before a quorum knows this start",
     NotIntroduced => "node: message held back from a peer that does not know this start",
+    BusyMute => "node: request comes to a node that is mute",
     DiskDisowned => "node: mute, a peer knows another state of this disk",
     BeatStale => "node: heartbeat late or doubled",
     BeatsForgotten => "node: unacknowledged heartbeats forgotten",

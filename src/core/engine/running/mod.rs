@@ -68,10 +68,8 @@ impl Running {
             // A process may have died before it gave back what the manifest had let go of.
             space.let_go(FileId::Reserve);
         }
-        let body = manifest.body();
-        let witnesses = body.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect();
         Self {
-            witnesses,
+            witnesses: manifest.body().all_witnessed(),
             witnesses_written: Monotonic::default(),
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
