@@ -23,23 +23,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if heard == Heard::Stale {
             return;
         }
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        let announced = self.engine.announce(out);
-        let noted = running
-            .heartbeats
-            .to_note(from)
-            .map_or(Ok(()), |witnessed| self.engine.witness(self.now.monotonic, from, witnessed, out));
-        if let Err(error) = announced.and(noted) {
-            return self.halt_over(error, effects);
-        }
-        self.emit_disk_ops(effects);
-        if heard == Heard::Restarted
-            && let Life::Running(running) = &mut self.life
-        {
+        if heard == Heard::Restarted {
             self.marks.hit(Mark::PeerRestarted);
             running.waiting.values_mut().for_each(|waiting| waiting.beats.retain(|of, _| *of != from));
             self.for_each_group(effects, |group, turn| group.on_peer_restarted(turn, from));
         }
+        self.write_introductions(from, effects);
         // Who has no name yet says so again and again: only who has one answers.
         let waits_for_an_answer = match heard {
             Heard::First | Heard::Restarted => true,
@@ -59,6 +48,20 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             self.with_group(group, effects, |group, turn| group.on_beat(turn, from, beat));
         }
+    }
+
+    /// Lets the engine write what a peer that was heard changes: this start has a name from now on, and that of the peer, if it
+    /// is proven, is to be noted.
+    fn write_introductions(&mut self, from: NodeId, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let to_note = running.heartbeats.to_note(from);
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        let announced = self.engine.announce(out);
+        let noted = to_note.map_or(Ok(()), |noted| self.engine.witness(self.now.monotonic, from, noted, out));
+        if let Err(error) = announced.and(noted) {
+            return self.halt_over(error, effects);
+        }
+        self.emit_disk_ops(effects);
     }
 
     /// The disk is not what a peer knows that it was: the node says nothing from here on.
