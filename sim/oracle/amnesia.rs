@@ -1,9 +1,9 @@
 //! AmnesiacMute (21): a node whose disk was wiped, or put back as it was, says nothing under its old id.
 //!
 //! It may ask its peers whether they know it, in a heartbeat that tells nothing of any group. Once one has told it that
-//! it is not the one that was known, not even that.
+//! it is not the one that was known, not even that; and once a process knew so from its disk, every later one does.
 
-use chronon_core::node::{Answer, Effect, Message};
+use chronon_core::node::{Answer, Effect, Message, Phase};
 use chronon_core::types::NodeId;
 
 use super::few::Few;
@@ -13,14 +13,24 @@ use crate::time::WorldTime;
 /// The oracle.
 #[derive(Clone, Debug, Default)]
 pub struct AmnesiacMute {
-    /// Nodes whose disks were lost; whether the process that runs has learned it.
-    lost: Few<NodeId, bool>,
+    /// Nodes whose disks were lost.
+    lost: Few<NodeId, Lost>,
     compared: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    /// The process that runs has learned it.
+    has_learned: bool,
+    /// The process that runs has shown what its disk says.
+    has_started: bool,
+    /// A process learned it from its disk alone.
+    is_written: bool,
 }
 
 impl AmnesiacMute {
     fn judge(&mut self, node: NodeId, effects: &[Effect], found: &mut Vec<Violation>) {
-        let has_learned = *self.lost.or_default(node);
+        let has_learned = self.lost.or_default(node).has_learned;
         for effect in effects {
             let what = match effect {
                 Effect::Send { message: Message::Heartbeat(beat), .. } if beat.groups.is_empty() => {
@@ -48,15 +58,24 @@ impl AmnesiacMute {
 impl Oracle for AmnesiacMute {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
         match seen {
-            Observed::DiskLost { node } => self.lost.insert(*node, false),
+            Observed::DiskLost { node } => self.lost.insert(*node, Lost::default()),
             Observed::Start { node, .. } => {
-                if let Some(has_learned) = self.lost.get_mut(*node) {
-                    *has_learned = false;
+                if let Some(lost) = self.lost.get_mut(*node) {
+                    *lost = Lost { is_written: lost.is_written, ..Lost::default() };
                 }
             }
             Observed::Step { node, effects, status, .. } => {
                 self.judge(*node, effects, found);
-                self.lost.insert(*node, status.amnesia.is_some());
+                let lost = self.lost.or_default(*node);
+                lost.has_learned = status.amnesia.is_some();
+                if status.phase == Phase::Running && !std::mem::replace(&mut lost.has_started, true) {
+                    if lost.is_written && !lost.has_learned {
+                        let what = "a process knew from this disk that it was lost, and this one does not"
+                            .to_owned();
+                        found.push(Violation::new("AmnesiacMute", what).at(*node));
+                    }
+                    lost.is_written |= lost.has_learned;
+                }
             }
             _ => {}
         }

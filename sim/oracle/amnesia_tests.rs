@@ -61,3 +61,23 @@ fn once_it_is_told_it_says_nothing_at_all() {
     assert!(!breaks(&[(beat(Vec::new()), true)]), "it learned in that very step");
     assert!(breaks(&[(beat(Vec::new()), true), (beat(Vec::new()), true)]));
 }
+
+#[test]
+fn what_a_process_knew_from_its_disk_the_next_one_knows() {
+    let forgets = |knows: &[bool]| {
+        let mut oracle = AmnesiacMute::default();
+        let mut found = Vec::new();
+        oracle.observe(WorldTime::ZERO, &Observed::DiskLost { node: NODE }, &mut found);
+        for (boot, knows) in (2..).zip(knows) {
+            let amnesia = Amnesia { by: NodeId::new(1), what: "start 2 was heard".to_owned() };
+            let amnesia = knows.then_some(amnesia);
+            let status = NodeStatus { phase: Phase::Running, amnesia, ..NodeStatus::default() };
+            oracle.observe(WorldTime::ZERO, &Observed::Start { node: NODE, boot }, &mut found);
+            let seen = Observed::Step { node: NODE, effects: &[], status: &status, changed: &[] };
+            oracle.observe(WorldTime::ZERO, &seen, &mut found);
+        }
+        !found.is_empty()
+    };
+    assert!(!forgets(&[false, true, true]));
+    assert!(forgets(&[true, false]));
+}

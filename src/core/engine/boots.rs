@@ -60,14 +60,6 @@ pub struct Amnesia {
     pub what: String,
 }
 
-/// What this node has taken note of, of a peer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
-#[bincode(crate = "crate::codec::wire")]
-pub(in crate::engine) struct Witness {
-    pub node: NodeId,
-    pub witnessed: Witnessed,
-}
-
 impl Boots {
     /// The start that the process runs in, or the last one before it reads the disk.
     pub(in crate::engine) fn last(&self) -> BootId {
@@ -116,7 +108,10 @@ impl Boots {
         }
         let between =
             |first: &Boot, second: &Boot| first.id.incarnation < start && start < second.id.incarnation;
-        let was_dropped = self.has_dropped && between(&self.kept[0], &self.kept[1]);
+        let was_dropped = match self.kept.as_slice() {
+            [first, second, ..] => self.has_dropped && between(first, second),
+            _ => false,
+        };
         let is_own = self.kept.iter().any(|own| own.id == boot);
         if boot.is_known() && !is_own && !was_dropped {
             return Err(format!("the start {start} that it has heard was made on another copy of the disk"));
@@ -135,6 +130,7 @@ impl Boots {
 #[cfg(test)]
 mod tests {
     use alloc::string::String;
+    use alloc::vec::Vec;
 
     use super::{Boots, KEPT, Witnessed};
     use crate::types::{BootId, Incarnation};
@@ -206,6 +202,13 @@ mod tests {
             wiped.begin(nonce(start) + 1, start);
         }
         assert!(judge(&wiped, heard(1, 0)).is_err() && judge(&wiped, heard(7, 0)).is_err());
+    }
+
+    #[test]
+    fn starts_as_nobody_writes_them_are_judged_as_well() {
+        let nonsense = Boots { kept: Vec::new(), has_dropped: true };
+        assert!(judge(&nonsense, heard(1, 0)).is_err());
+        assert_eq!(judge(&nonsense, Witnessed::default()), Ok(()));
     }
 
     #[test]

@@ -135,9 +135,8 @@ impl LogReader {
         while at < limit {
             match read_head(&bytes[at..limit], meta.generation, u64_of(from + at)) {
                 Ok(head) if head.flush_bytes <= limit - at => {
-                    let flush_bytes = bytes.slice(at..limit);
-                    let (is_body_whole, records) =
-                        (head.is_body_whole(&flush_bytes), head.records(&flush_bytes));
+                    let from_here = bytes.slice(at..limit);
+                    let (is_body_whole, records) = (head.is_body_whole(&from_here), head.records(&from_here));
                     let flush = Placed { segment: self.segments.len(), at, head, is_body_whole, records };
                     at = flush.end();
                     self.flushes.push(flush);

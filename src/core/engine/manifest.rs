@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
-use crate::engine::boots::{Amnesia, Boots, Witness, Witnessed};
+use crate::engine::boots::{Amnesia, Boots, Witnessed};
 use crate::engine::identity::Identity;
 use crate::engine::snapshot_file::SnapshotMeta;
 use crate::types::{Hash, Mark, Marks, NodeId, usize_of};
@@ -67,7 +67,7 @@ pub(in crate::engine) struct ManifestBody {
     /// Its starts.
     pub boots: Boots,
     /// What is known of the disks of peers, one each.
-    pub witnesses: Vec<Witness>,
+    pub witnessed: Vec<(NodeId, Witnessed)>,
     pub next_generation: u64,
     /// The disk was disowned by a peer: its node says nothing any more, however often it starts.
     pub amnesia: Option<Amnesia>,
@@ -88,13 +88,13 @@ pub(in crate::engine) struct ManifestBody {
 impl ManifestBody {
     /// What is known of the disks of all peers.
     pub(in crate::engine) fn all_witnessed(&self) -> BTreeMap<NodeId, Witnessed> {
-        self.witnesses.iter().map(|witness| (witness.node, witness.witnessed)).collect()
+        self.witnessed.iter().copied().collect()
     }
 
     /// What is known of the disk of `peer`.
     pub(in crate::engine) fn witnessed(&self, peer: NodeId) -> Witnessed {
-        let witness = self.witnesses.iter().find(|witness| witness.node == peer);
-        witness.map_or(Witnessed::default(), |witness| witness.witnessed)
+        let known = self.witnessed.iter().find(|(node, _)| *node == peer);
+        known.map_or(Witnessed::default(), |(_, witnessed)| *witnessed)
     }
 
     /// The lowest slot that no segment has: files let go are used again.
@@ -138,7 +138,7 @@ impl Manifest {
         let body = ManifestBody {
             identity,
             boots: Boots::default(),
-            witnesses: Vec::new(),
+            witnessed: Vec::new(),
             amnesia: None,
             next_generation: 1,
             first_flush: 1,

@@ -137,6 +137,11 @@ impl Heartbeats {
         Self { boot, is_announced: false, pairs, heard: BTreeMap::new() }
     }
 
+    /// The start that the node is in.
+    pub(in crate::node) fn boot(&self) -> BootId {
+        self.boot
+    }
+
     pub(in crate::node) fn peers(&self) -> Vec<NodeId> {
         self.pairs.keys().copied().collect()
     }

@@ -108,17 +108,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     /// Sends to a peer that knows this start of this node; what others would be told is lost, like a message that is.
     pub(super) fn send(&mut self, to: NodeId, message: Message, effects: &mut Effects) {
-        if self.may_speak_to(to) {
-            effects.push(Effect::Send { to, message });
-        } else {
-            self.marks.hit(Mark::NotIntroduced);
-        }
-    }
-
-    fn may_speak_to(&self, peer: NodeId) -> bool {
         match &self.life {
-            Life::Running(running) => running.amnesia.is_none() && running.heartbeats.is_introduced_to(peer),
-            Life::Unborn | Life::Recovering | Life::Halted(_) => false,
+            Life::Running(running) if running.may_speak_to(to) => effects.push(Effect::Send { to, message }),
+            _ => self.marks.hit(Mark::NotIntroduced),
         }
     }
 
@@ -133,5 +125,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         for id in arrive {
             self.with_group(id, effects, |group, turn| group.arrive(turn));
         }
+    }
+}
+
+impl<A: ChrApplication> Running<A> {
+    /// Whether `peer` knows this start of this node, and no peer has known its disk otherwise.
+    pub(super) fn may_speak_to(&self, peer: NodeId) -> bool {
+        self.amnesia.is_none() && self.heartbeats.is_introduced_to(peer)
     }
 }

@@ -73,7 +73,6 @@ enum Life<A: ChrApplication> {
 
 #[derive(Clone)]
 struct Running<A: ChrApplication> {
-    incarnation: Incarnation,
     /// Ascending by group.
     groups: Vec<Group<A>>,
     /// Groups whose snapshot is lost: they take no part until one came from a peer.
@@ -174,7 +173,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub fn status(&self) -> NodeStatus {
         let (phase, incarnation) = match &self.life {
             Life::Unborn | Life::Recovering => (Phase::Recovering, Incarnation::default()),
-            Life::Running(running) => (Phase::Running, running.incarnation),
+            Life::Running(running) => (Phase::Running, running.heartbeats.boot().incarnation),
             Life::Halted(incarnation) => (Phase::Halted, *incarnation),
         };
         let full = self.engine.is_full();
@@ -334,7 +333,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let noted = |peer| (peer, opened.witnessed.get(&peer).copied().unwrap_or_default());
         let heartbeats = Heartbeats::new(opened.boot, peers.into_iter().map(noted));
         let running = Running {
-            incarnation: opened.boot.incarnation,
             groups,
             waiting,
             transfer: None,
@@ -381,7 +379,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     fn halt(&mut self, reason: HaltReason, effects: &mut Effects) {
         let incarnation = match &self.life {
-            Life::Running(running) => running.incarnation,
+            Life::Running(running) => running.heartbeats.boot().incarnation,
             Life::Unborn | Life::Recovering | Life::Halted(_) => Incarnation::default(),
         };
         self.life = Life::Halted(incarnation);
@@ -536,17 +534,16 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             out: &mut self.outgoing,
             marks: &mut self.marks,
         };
-        let group = &mut running.groups[index];
-        act(group, &mut turn);
-        let (heartbeats, is_silent) = (&running.heartbeats, running.amnesia.is_some() || group.is_arriving());
+        act(&mut running.groups[index], &mut turn);
+        let is_arriving = running.groups[index].is_arriving();
         for (to, body) in self.outgoing.drain(..) {
-            if is_silent || !heartbeats.is_introduced_to(to) {
+            if is_arriving || !running.may_speak_to(to) {
                 self.marks.hit(Mark::NotIntroduced);
                 continue;
             }
             effects.push(Effect::Send { to, message: Message::Group { group: id, body } });
         }
-        group.settle(effects, &mut self.marks);
+        running.groups[index].settle(effects, &mut self.marks);
     }
 
     fn for_each_group(

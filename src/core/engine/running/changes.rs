@@ -24,7 +24,7 @@ pub(super) struct Changes {
     /// A peer has disowned this disk.
     pub amnesia: Option<Amnesia>,
     /// A peer has said something of its disk that is to be noted.
-    pub witnesses: bool,
+    pub witnessed: bool,
     /// Bytes of the reserve: it was made, or is to be given back.
     pub reserve: Option<u64>,
 }
@@ -38,7 +38,7 @@ impl Changes {
             && self.rewrites == 0
             && !self.announces
             && self.amnesia.is_none()
-            && !self.witnesses
+            && !self.witnessed
             && self.reserve.is_none()
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
-use crate::engine::boots::{Amnesia, Witness, Witnessed};
+use crate::engine::boots::{Amnesia, Witnessed};
 use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
 use crate::engine::log_writer::LogWriter;
@@ -26,7 +26,7 @@ use crate::engine::{EngineConfig, EngineError, EngineEvent};
 use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op};
 
 /// How far the disks of peers go is written so often, while they go on.
-const WITNESSES_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
+const WITNESSED_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Running {
@@ -42,9 +42,9 @@ pub(in crate::engine) struct Running {
     pending: Changes,
     installing: Changes,
     /// What peers said last of their disks.
-    witnesses: BTreeMap<NodeId, Witnessed>,
+    witnessed: BTreeMap<NodeId, Witnessed>,
     /// When that was written last.
-    witnesses_written: Monotonic,
+    witnessed_written_at: Monotonic,
     /// Nobody needs what the journal has of a group up to here.
     floors: BTreeMap<GroupId, Op>,
     snapshots: SnapshotStore,
@@ -69,8 +69,8 @@ impl Running {
             space.let_go(FileId::Reserve);
         }
         Self {
-            witnesses: manifest.body().all_witnessed(),
-            witnesses_written: Monotonic::default(),
+            witnessed: manifest.body().all_witnessed(),
+            witnessed_written_at: Monotonic::default(),
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
             space,
@@ -382,14 +382,14 @@ impl Running {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Result<(), EngineError> {
-        self.witnesses.insert(peer, witnessed);
+        self.witnessed.insert(peer, witnessed);
         let noted = self.manifest.body().witnessed(peer);
-        let is_late = now.since(self.witnesses_written) >= WITNESSES_WRITTEN_EVERY;
+        let is_late = now.since(self.witnessed_written_at) >= WITNESSED_WRITTEN_EVERY;
         let is_news = noted.boot != witnessed.boot || (is_late && noted.flush != witnessed.flush);
         // What comes while another version is being written is said again.
-        if is_news && !self.installing.witnesses {
-            self.witnesses_written = now;
-            self.pending.witnesses = true;
+        if is_news && !self.installing.witnessed {
+            self.witnessed_written_at = now;
+            self.pending.witnessed = true;
         }
         self.write_manifest(ids, out)
     }
@@ -418,9 +418,7 @@ impl Running {
         changes.replaced = changes.snapshot.and_then(of);
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
-        let witnesses = self.witnesses.iter();
-        body.witnesses =
-            witnesses.map(|(node, witnessed)| Witness { node: *node, witnessed: *witnessed }).collect();
+        body.witnessed = self.witnessed.iter().map(|(node, witnessed)| (*node, *witnessed)).collect();
         self.manifest.write(body, ids, out).map_err(EngineError::Storage)?;
         self.installing = changes;
         Ok(())
