@@ -62,7 +62,7 @@ fn config() -> EngineConfig {
 
 fn group() -> GroupInit {
     let (cluster, group, kind) = (CLUSTER, GroupId::new(3), "register".to_owned());
-    GroupInit { cluster, group, kind, voters: vec![NODE], sessions_max: 8 }
+    GroupInit { cluster, group, kind, voters: vec![NODE], sessions_max: 8, archive: None }
 }
 
 /// Two runs of a node: several segments, promises, a truncation, a snapshot.

@@ -2,7 +2,7 @@
 
 use chronon_core::engine::EngineConfig;
 use chronon_core::node::{Limits, NodeConfig, Timeouts, flush_bytes_least};
-use chronon_core::types::{ClusterId, GroupId, GroupInit, Nanos, NodeId};
+use chronon_core::types::{Archiving, ClusterId, GroupId, GroupInit, Nanos, NodeId};
 
 use crate::disk::DiskModel;
 use crate::net::NetModel;
@@ -134,7 +134,7 @@ impl WorldConfig {
         let nodes = *draw.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
         let group_count = if draw.below(10) < 4 { 1 } else { draw.between(2, u64::from(GROUPS_MAX)) as u32 };
         let cluster = ClusterId::new(u128::from(draw.word()));
-        let groups: Vec<GroupInit> =
+        let mut groups: Vec<GroupInit> =
             (1..=group_count).map(|group| draw_group(&mut draw, cluster, group, nodes, kinds)).collect();
         let faults_ns = draw.between(60 * SECOND, 75 * SECOND);
         let (count, clients) = draw_clients(&mut draw, group_count, faults_ns);
@@ -148,6 +148,10 @@ impl WorldConfig {
         engine.scrub_every = Nanos::from_millis(scrub.between(500, 15_000));
         engine.scrub_bytes_per_second = *scrub.pick(&[64 << 10, 512 << 10, 4 << 20]);
         let shape = PlanShape { nodes, clients: count, until_ns: faults_ns };
+        for init in &mut groups {
+            let about = [ARCHIVE, u64::from(init.group.get())];
+            init.archive = draw_archive(&mut randomness.draw(Purpose::Config, 0, &about));
+        }
         Self {
             seed,
             branch: 0,
@@ -187,7 +191,15 @@ fn draw_group(draw: &mut Draw, cluster: ClusterId, group: u32, nodes: u32, kinds
         kind: (*draw.pick(kinds)).to_owned(),
         voters,
         sessions_max,
+        archive: None,
     }
+}
+
+/// Two groups of three archive; chunks are short, and often few of them are kept.
+fn draw_archive(draw: &mut Draw) -> Option<Archiving> {
+    let chunk_bytes = *draw.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10]);
+    let chunks_max = *draw.pick(&[2, 8, 1000]);
+    (draw.below(3) < 2).then_some(Archiving { chunk_bytes, chunks_max })
 }
 
 /// How many clients there are, and how they behave.
@@ -290,6 +302,8 @@ const SNAPSHOTS: u64 = 4;
 const FLUSH: u64 = 2;
 /// Keys the draw of whether the run goes beyond its fault budget.
 const BUDGET: u64 = 3;
+/// Keys the draw of what a group archives.
+const ARCHIVE: u64 = 5;
 /// Keys how often the scrub reads everything, and how fast.
 const SCRUB: u64 = 4;
 

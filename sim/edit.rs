@@ -83,6 +83,7 @@ impl FaultKind {
             | Self::Misread { node, .. }
             | Self::RotManifest { node, .. }
             | Self::RotSnapshot { node, .. }
+            | Self::RotArchive { node, .. }
             | Self::Wipe { node, .. }
             | Self::PutBack { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),

@@ -78,6 +78,12 @@ pub enum MessageKind {
     RequestSnapshot,
     /// A chunk of a snapshot.
     SnapshotChunk,
+    /// A question for a piece of a chunk of an archive.
+    RequestChunk,
+    /// A piece of one.
+    ChunkPiece,
+    /// The chunk asked for is kept no more.
+    ChunkGone,
     /// A client's request.
     Request,
     /// The answer to it.
@@ -86,7 +92,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// Every kind and its word.
-    pub const WORDS: [(Self, &'static str); 13] = [
+    pub const WORDS: [(Self, &'static str); 16] = [
         (Self::Heartbeat, "heartbeat"),
         (Self::Prepare, "prepare"),
         (Self::PrepareOk, "prepare-ok"),
@@ -98,6 +104,9 @@ impl MessageKind {
         (Self::Entries, "entries"),
         (Self::RequestSnapshot, "request-snapshot"),
         (Self::SnapshotChunk, "snapshot-chunk"),
+        (Self::RequestChunk, "request-chunk"),
+        (Self::ChunkPiece, "chunk-piece"),
+        (Self::ChunkGone, "chunk-gone"),
         (Self::Request, "request"),
         (Self::Reply, "reply"),
     ];
@@ -135,6 +144,19 @@ impl Subject {
                 let (group, view, op) = (chunk.group.get(), u64::from(chunk.index), chunk.name.op.get());
                 let bytes = chunk.bytes.as_slice().len() as u64;
                 Self { kind: MessageKind::SnapshotChunk, group, view, op, bytes }
+            }
+            Message::RequestChunk(request) => {
+                let (group, view, op) = (request.group.get(), request.offset, request.number);
+                Self { kind: MessageKind::RequestChunk, group, view, op, bytes: 0 }
+            }
+            Message::ChunkPiece(piece) => {
+                let (group, view, op) = (piece.group.get(), piece.offset, piece.number);
+                let bytes = piece.bytes.as_slice().len() as u64;
+                Self { kind: MessageKind::ChunkPiece, group, view, op, bytes }
+            }
+            Message::ChunkGone(gone) => {
+                let (group, op) = (gone.group.get(), gone.first);
+                Self { kind: MessageKind::ChunkGone, group, view: 0, op, bytes: 0 }
             }
             Message::Group { group, body } => Self { group: group.get(), ..Self::of_body(body) },
         }

@@ -159,6 +159,15 @@ pub enum FaultKind {
         /// Which, counted from 1 by their groups, of those whose loss the design survives.
         nth: u64,
     },
+    /// A chunk of an archive is no longer what was written.
+    RotArchive {
+        /// Whose.
+        node: NodeId,
+        /// How.
+        how: Damage,
+        /// Which, counted from 1 from the newest, of those that another voter has as well.
+        nth: u64,
+    },
     /// A disk is wiped, and formatted like a new one, once every peer knows its node.
     Wipe {
         /// Whose.
@@ -304,6 +313,7 @@ impl FaultKind {
             Self::Misread { .. } => "misread",
             Self::RotManifest { .. } => "rot_manifest",
             Self::RotSnapshot { .. } => "rot_snapshot",
+            Self::RotArchive { .. } => "rot_archive",
             Self::Wipe { .. } => "wipe",
             Self::PutBack { .. } => "put_back",
             Self::ClockJump { .. } => "clock_jump",
@@ -331,6 +341,7 @@ impl FaultKind {
             | Self::Misread { .. }
             | Self::RotManifest { .. }
             | Self::RotSnapshot { .. }
+            | Self::RotArchive { .. }
             | Self::ClockJump { .. } => None,
         }
     }
@@ -349,7 +360,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 19] = [
+    pub const WORDS: [(&'static str, &'static str); 20] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -366,6 +377,7 @@ impl FaultKind {
         ("misread", "a read gives other bytes than lie there, once"),
         ("rot_manifest", "a copy of the manifest rots, or cannot be read"),
         ("rot_snapshot", "a snapshot rots, was never written, was overwritten, or cannot be read"),
+        ("rot_archive", "a chunk of an archive rots, was never written, was overwritten, or cannot be read"),
         ("wipe", "a disk is wiped, and formatted like a new one"),
         ("put_back", "a disk is put back as it was some time ago"),
         ("clock_jump", "a wall clock jumps forward or back"),
@@ -409,6 +421,9 @@ impl fmt::Display for FaultKind {
             }
             Self::RotSnapshot { node, how, nth } => {
                 write!(f, "{word} node {node}, {}, the one of group {nth} of those that may", how.word())
+            }
+            Self::RotArchive { node, how, nth } => {
+                write!(f, "{word} node {node}, {}, chunk {nth} from the newest of those that may", how.word())
             }
             Self::Wipe { node, down_ns } => write!(f, "{word} node {node}, down {}", show_span(*down_ns)),
             Self::PutBack { node, for_ns, down_ns } => {

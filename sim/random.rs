@@ -37,6 +37,8 @@ pub enum Purpose {
     Echo = 10,
     /// What of a flush rots.
     Rot = 11,
+    /// What is looked up.
+    Reader = 12,
 }
 
 impl Randomness {

@@ -9,7 +9,7 @@
 use std::fmt::{Display, Write};
 use std::ops::Range;
 
-use chronon_core::engine::{DiskOp, DiskOutcome};
+use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
 use chronon_core::node::{Answer, Effect, Input, Message};
 use chronon_core::types::{Hash, NodeId};
 
@@ -160,6 +160,13 @@ impl Part {
                 self.words([3 | outcome << TAG_BITS, done.id.0]);
             }
             Input::Client { route, request } => self.subject(4, route.0, Subject::of_request(request)),
+            Input::LookUp { route, group, at } => {
+                let (kind, at) = match at {
+                    At::Op(op) => (0, op.get()),
+                    At::Time(time) => (1, time.as_nanos()),
+                };
+                self.words([14 | kind << TAG_BITS, route.0, u64::from(group.get()), at]);
+            }
         }
     }
 
@@ -170,6 +177,16 @@ impl Part {
             Effect::Reply { route, reply } => {
                 self.subject(7, route.0, Subject::of_reply(reply));
                 self.answer(&reply.answer);
+            }
+            Effect::Found { route, found } => {
+                let (kind, op) = match found {
+                    Found::Entry(entry) => (0, entry.op().get()),
+                    Found::Later => (1, 0),
+                    Found::Gone => (2, 0),
+                    Found::Unreadable => (3, 0),
+                    Found::Refused => (4, 0),
+                };
+                self.words([15 | kind << TAG_BITS, route.0, op]);
             }
             Effect::Halt(reason) => self.words([8, bytes_word(reason.to_string().as_bytes())]),
         }
@@ -209,6 +226,7 @@ impl Part {
             FileId::Segment(slot) => (u64::from(*slot) << 2 | 1) << TAG_BITS,
             FileId::Snapshot(slot) => (u64::from(*slot) << 2 | 2) << TAG_BITS,
             FileId::Reserve => 3 << TAG_BITS,
+            FileId::Archive { group, number } => (u64::from(group.get()) << 32 ^ number << 3 | 4) << TAG_BITS,
         };
         match op {
             DiskOp::Allocate { id, file, bytes } => self.words([9 | place(file), id.0, *bytes]),

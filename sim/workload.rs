@@ -217,7 +217,14 @@ mod tests {
 
     fn group(kind: &str) -> GroupInit {
         let (cluster, group) = (ClusterId::new(1), GroupId::new(1));
-        GroupInit { cluster, group, kind: kind.to_owned(), voters: vec![NodeId::new(1)], sessions_max: 4 }
+        GroupInit {
+            cluster,
+            group,
+            kind: kind.to_owned(),
+            voters: vec![NodeId::new(1)],
+            sessions_max: 4,
+            archive: None,
+        }
     }
 
     #[test]

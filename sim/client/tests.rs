@@ -27,7 +27,8 @@ impl Play {
     fn new() -> Self {
         let voters = (1..=3).map(NodeId::new).collect();
         let (cluster, group) = (ClusterId::new(1), GroupId::new(1));
-        let init = GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 4 };
+        let init =
+            GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 4, archive: None };
         let session = Session::new(1, 0, &init, &MODEL, Randomness::new(1, 0));
         Self { session, init, operations: 0, notes: Vec::new() }
     }

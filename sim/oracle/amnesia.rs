@@ -44,7 +44,7 @@ impl AmnesiacMute {
                 Effect::Reply { reply, .. } if matches!(reply.answer, Answer::Committed { .. }) => {
                     Some("an answer that something is committed")
                 }
-                Effect::Reply { .. } | Effect::Disk(_) | Effect::Halt(_) => None,
+                Effect::Reply { .. } | Effect::Disk(_) | Effect::Found { .. } | Effect::Halt(_) => None,
             };
             self.compared += u64::from(!matches!(effect, Effect::Disk(_)));
             found.extend(what.map(|what| {

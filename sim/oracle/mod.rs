@@ -9,6 +9,7 @@ mod acks;
 mod amnesia;
 #[cfg(test)]
 mod amnesia_tests;
+mod archives;
 mod digests;
 mod few;
 mod linearizability;
@@ -39,6 +40,7 @@ use chronon_core::types::{GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
 pub use amnesia::AmnesiacMute;
+pub use archives::Archives;
 pub use promises::promise_of;
 pub use replication::Replication;
 pub use scrub::RotRepaired;
@@ -368,6 +370,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<RotRepaired>::default(),
         Box::<SnapshotAtomic>::default(),
         Box::<AmnesiacMute>::default(),
+        Box::<Archives>::default(),
         Box::<Replication>::default(),
     ]
 }

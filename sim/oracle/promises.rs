@@ -5,11 +5,15 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 39] = [
+const PROMISES: [(&str, &str); 41] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
+    (
+        "ArchiveAgree",
+        "a chunk of an archive is the same on every disk, and holds what was committed and nothing else",
+    ),
     ("Bounded", "every queue stays within its named limit"),
     ("ChainMatch", "each entry names the hash of the one before it, so that one hash names a whole prefix"),
     ("Codec", "a message is read back as it was written"),
@@ -39,6 +43,7 @@ const PROMISES: [(&str, &str); 39] = [
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
+    ("RetainedReadable", "an entry that an archive keeps is found by op and by time, as it was committed"),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
     ("RotRepaired", "what a running node has read and found rotten it writes again"),
     ("RotNotTruncated", "a start never drops what was acknowledged, whatever rotted"),

@@ -78,7 +78,16 @@ impl Replication {
                         self.broken.extend(judged.err().map(|broken| broken.of(reply.group)));
                     }
                 }
-                Effect::Send { message: Message::RequestSnapshot(_), .. }
+                // What archives hold and say is judged by itself.
+                Effect::Send {
+                    message:
+                        Message::RequestSnapshot(_)
+                        | Message::RequestChunk(_)
+                        | Message::ChunkPiece(_)
+                        | Message::ChunkGone(_),
+                    ..
+                }
+                | Effect::Found { .. }
                 | Effect::Disk(_)
                 | Effect::Halt(_) => {}
                 Effect::Send { message: Message::SnapshotChunk(chunk), .. } => {

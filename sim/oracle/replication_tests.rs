@@ -31,7 +31,7 @@ pub(super) const FILE: FileId = FileId::Segment(0);
 pub(super) fn init(voters: u64) -> GroupInit {
     let voters = (1..=voters).map(NodeId::new).collect();
     let (cluster, group) = (ClusterId::new(7), GroupId::new(0));
-    GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 2 }
+    GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 2, archive: None }
 }
 
 /// What a real node of one voter writes into its journal while it starts and executes a few commands.

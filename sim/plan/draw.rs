@@ -174,7 +174,10 @@ fn draw_lost_disk(randomness: &Randomness, shape: PlanShape, plan: &mut Vec<Faul
     if shape.nodes < 3 || draw.below(4) > 0 {
         return;
     }
-    plan.retain(|fault| !matches!(fault.what, FaultKind::Rot { .. } | FaultKind::RotSnapshot { .. }));
+    let rots = |what: &FaultKind| {
+        matches!(what, FaultKind::Rot { .. } | FaultKind::RotSnapshot { .. } | FaultKind::RotArchive { .. })
+    };
+    plan.retain(|fault| !rots(&fault.what));
     let node = some_node(&mut draw, shape);
     let at = draw.between(shape.until_ns / 20, shape.until_ns / 2);
     let down_ns = draw.tailed(400 * MILLISECOND);
@@ -234,7 +237,7 @@ const LOST_DISK: u64 = 1003;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 17] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 18] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -252,6 +255,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 17] = [
     rot_manifest,
     disk_full,
     rot_snapshot,
+    rot_archive,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -373,6 +377,11 @@ fn rot_snapshot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     FaultKind::RotSnapshot { node: some_node(draw, shape), how, nth: draw.between(1, 8) }
 }
 
+fn rot_archive(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let how = draw.pick(&Damage::WORDS).0;
+    FaultKind::RotArchive { node: some_node(draw, shape), how, nth: draw.tailed(3) + 1 }
+}
+
 /// Some outlast many segments.
 fn disk_full(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let room = draw.tailed(64 << 10) / 2;
@@ -439,6 +448,7 @@ mod tests {
             let about = match word {
                 "wipe" | "put_back" => 30..70,
                 "rot" | "rot_snapshot" => 150..270,
+                "rot_archive" => 110..200,
                 _ if in_more => 200..360,
                 _ => 140..260,
             };

@@ -96,6 +96,10 @@ impl Extent {
                 let nth = u64::from(within(&rot.nth, 1, u32::MAX, "snapshot")?);
                 (&rot.at, FaultKind::RotSnapshot { node: self.node(&rot.node)?, how: rot.how.0, nth })
             }
+            FaultShape::RotArchive(rot) => {
+                let nth = u64::from(within(&rot.nth, 1, u32::MAX, "chunk")?);
+                (&rot.at, FaultKind::RotArchive { node: self.node(&rot.node)?, how: rot.how.0, nth })
+            }
             FaultShape::Wipe(wipe) => {
                 (&wipe.at, FaultKind::Wipe { node: self.node(&wipe.node)?, down_ns: wipe.down.0 })
             }

@@ -28,6 +28,7 @@ pub(super) enum FaultShape {
     Misread(MisreadShape),
     RotManifest(RotManifestShape),
     RotSnapshot(RotShape),
+    RotArchive(RotShape),
     Wipe(CrashShape),
     PutBack(PutBackShape),
     ClockJump(ClockJumpShape),

@@ -30,7 +30,7 @@ mod value;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use chronon_core::types::{ClusterId, GroupId, GroupInit, Mark, NodeId};
+use chronon_core::types::{Archiving, ClusterId, GroupId, GroupInit, Mark, NodeId};
 use toml::Spanned;
 
 use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
@@ -187,6 +187,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
             kind: (*kind).to_owned(),
             voters: nodes.to_vec(),
             sessions_max: 1024,
+            archive: None,
         })
         .collect();
     config.engine = chronon_core::engine::EngineConfig {
@@ -331,8 +332,17 @@ fn groups(shapes: &[GroupShape], nodes: &[NodeId], cluster: ClusterId) -> Result
             return Err(Located::at(shape.kind.span(), what));
         }
         let group = GroupId::new(ids[ids.len() - 1]);
-        let init =
-            GroupInit { cluster, group, kind, voters, sessions_max: shape.sessions_max.unwrap_or(1024) };
+        let init = GroupInit {
+            cluster,
+            group,
+            kind,
+            voters,
+            sessions_max: shape.sessions_max.unwrap_or(1024),
+            archive: shape.archive.as_ref().map(|archive| Archiving {
+                chunk_bytes: archive.chunk_bytes,
+                chunks_max: archive.chunks_max,
+            }),
+        };
         init.validate().map_err(|error| Located::at(shape.kind.span(), error.to_string()))?;
         groups.push(init);
     }

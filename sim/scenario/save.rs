@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use chronon_core::types::{GroupId, GroupInit};
+use chronon_core::types::{Archiving, GroupId, GroupInit};
 
 use super::quiet_config;
 use crate::config::{Asks, WorldConfig};
@@ -116,6 +116,9 @@ fn write_groups(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldC
         next = group.group.get() + 1;
         put(f, "voters", &group.voters, &config.nodes, |voters| format!("[{}]", listed(voters)))?;
         put(f, "sessions_max", group.sessions_max, *sessions_max, plain)?;
+        if let Some(Archiving { chunk_bytes, chunks_max }) = group.archive {
+            writeln!(f, "archive = {{ chunk_bytes = {chunk_bytes}, chunks_max = {chunks_max} }}")?;
+        }
     }
     Ok(())
 }
@@ -175,7 +178,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
             write!(f, ", for = {}, share = {}, {}", span(*for_ns), share(*loss_ppm), links_of(links))?;
         }
         FaultKind::Drop { rule, for_ns } => write!(f, ", for = {}{}", span(*for_ns), drop_of(rule))?,
-        FaultKind::Rot { node, how, nth } | FaultKind::RotSnapshot { node, how, nth } => {
+        FaultKind::Rot { node, how, nth }
+        | FaultKind::RotSnapshot { node, how, nth }
+        | FaultKind::RotArchive { node, how, nth } => {
             write!(f, ", node = {node}, how = \"{}\", nth = {nth}", how.word())?;
         }
         FaultKind::DiskFull { node, room, for_ns } => {

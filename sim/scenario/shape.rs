@@ -78,6 +78,14 @@ pub(super) struct GroupShape {
     pub(super) kind: Spanned<String>,
     pub(super) voters: Option<Vec<Spanned<i64>>>,
     pub(super) sessions_max: Option<u32>,
+    pub(super) archive: Option<ArchiveShape>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArchiveShape {
+    pub(super) chunk_bytes: u32,
+    pub(super) chunks_max: u32,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

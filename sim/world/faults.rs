@@ -91,6 +91,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.rot_snapshot(*node, *how, *nth);
                 None
             }
+            FaultKind::RotArchive { node, how, nth } => {
+                self.rot_archive(*node, *how, *nth);
+                None
+            }
             FaultKind::Wipe { node, down_ns } => {
                 self.wipe(*node, *down_ns);
                 None
@@ -131,6 +135,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::Misread { .. }
             | FaultKind::RotManifest { .. }
             | FaultKind::RotSnapshot { .. }
+            | FaultKind::RotArchive { .. }
             | FaultKind::Wipe { .. }
             | FaultKind::ClockJump { .. } => {}
         }

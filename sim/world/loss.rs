@@ -103,7 +103,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let mut groups = self.config.groups.iter().filter(|init| init.voters.contains(&node));
         let has_rotted = |other: &NodeId| {
             let machine = self.machine(*other);
-            *other != node && (!machine.rotted.is_empty() || !machine.rotted_snapshots.is_empty())
+            let rotted = &machine.rotted;
+            let others = machine.rotted_snapshots.len() + machine.rotted_chunks.len();
+            *other != node && (!rotted.is_empty() || others > 0)
         };
         if self.losses.lost.is_some() || self.nodes.iter().any(has_rotted) {
             return false;

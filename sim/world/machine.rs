@@ -45,6 +45,8 @@ pub(super) struct Machine<A: ChrApplication> {
     pub(super) rotted_copies: BTreeSet<u64>,
     /// Snapshots that rotted: of which group, and up to where they went.
     pub(super) rotted_snapshots: BTreeSet<(GroupId, Op)>,
+    /// Chunks of archives that rotted and were not written again.
+    pub(super) rotted_chunks: BTreeSet<(GroupId, u64)>,
     /// An operation of this process has failed.
     failed: Option<u64>,
     /// Of the processes that died.
@@ -85,6 +87,7 @@ impl<A: ChrApplication> Machine<A> {
             misreads_in: None,
             rotted_copies: BTreeSet::new(),
             rotted_snapshots: BTreeSet::new(),
+            rotted_chunks: BTreeSet::new(),
             failed: None,
             marks: MarkCounts::default(),
         }
@@ -219,6 +222,7 @@ pub(super) fn concerned(input: &Input) -> Option<GroupId> {
     match input {
         Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
         Input::Client { request, .. } => Some(request.group),
+        Input::LookUp { group, .. } => Some(*group),
         Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
     }
 }

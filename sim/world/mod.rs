@@ -16,7 +16,9 @@ mod links;
 mod loss;
 mod machine;
 mod nodes;
+mod readers;
 mod rot;
+mod rot_archive;
 mod settle;
 mod tally;
 
@@ -31,6 +33,7 @@ use chronon_core::types::{GroupId, GroupInit, Hash, NodeId, View};
 use agenda::Agenda;
 use loss::Losses;
 use machine::Machine;
+use readers::Readers;
 use settle::Stage;
 pub use tally::Tally;
 
@@ -69,6 +72,7 @@ pub struct World<A: ChrApplication, W> {
     views: Vec<View>,
     stage: Stage,
     losses: Losses,
+    readers: Readers,
     failure: Option<Failure>,
     // Buffers that steps reuse.
     effects: Effects,
@@ -97,6 +101,8 @@ enum Item {
     Fault(usize),
     /// It ends.
     FaultEnd(usize),
+    /// Somebody looks an entry up.
+    LookUp { machine: usize },
     /// The first phase ends.
     Heal,
     /// Has the healed world converged?
@@ -184,6 +190,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             tally,
             views: vec![View::new(0); groups],
             losses: Losses::default(),
+            readers: Readers::default(),
             stage: Stage::Faults,
             failure: None,
             effects: Vec::new(),
@@ -292,6 +299,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             self.format(index)?;
             let start = self.randomness.draw(Purpose::Config, node.get(), &[]).below(50 * MILLISECOND);
             self.agenda.put(WorldTime::from_nanos(start), Item::Start { machine: index });
+            self.agenda.put(WorldTime::from_nanos(start), Item::LookUp { machine: index });
         }
         for asks in &config.asking {
             let Asks { client, group } = *asks;
@@ -342,6 +350,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::Start { machine } => self.start(machine),
             Item::Fault(index) => self.fault_begins(index),
             Item::FaultEnd(index) => self.fault_ends(index),
+            Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),
         }

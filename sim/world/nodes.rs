@@ -5,8 +5,8 @@ use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Effect, HaltReason, Input, Role};
 
 use super::machine::{self, Process};
-use super::rot;
 use super::{Failure, Item, World};
+use super::{rot, rot_archive};
 use crate::oracle::Observed;
 use crate::random::Purpose;
 use crate::trace::Entity;
@@ -107,6 +107,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 if let Some(copies) = rot::copies_written(&op) {
                     machine.rotted_copies.retain(|copy| !copies.contains(copy));
                 }
+                if let Some(chunk) = rot_archive::chunk_made(&op) {
+                    machine.rotted_chunks.remove(&chunk);
+                }
                 let dies = machine.dies_at_this_disk_op(&op);
                 let due = machine.disk.submit(self.now, op);
                 self.agenda.put(due, Item::Disk { machine: index, boot, id });
@@ -116,6 +119,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 }
             }
             Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Found { route, found } => self.found(self.machines[index].node, route, &found),
             Effect::Halt(reason) if let Some(down_ns) = self.machines[index].stops_for() => {
                 let (node, line) = (self.machines[index].node, format_args!("{reason}"));
                 self.trace.note(self.now, Entity::Node(node), "halt", [node.get(), 1], line);

@@ -86,7 +86,7 @@ fn spends(config: &WorldConfig, randomness: Randomness, node: NodeId, group: Gro
 const OPS_ALIKE: u64 = 8;
 
 /// Which bytes of a flush are to be others, and what; `meant` of them say something, and `stray` is another flush.
-fn damaged(
+pub(super) fn damaged(
     data: &Bytes,
     meant: usize,
     stray: &Bytes,
@@ -125,9 +125,10 @@ pub(super) fn cure(disk: &mut SimDisk) {
         let flushes = journal::on_disk(disk.durable()).into_iter();
         let places = flushes.map(|flush| (flush.file, flush.offset..flush.offset + flush.data.len() as u64));
         let manifest = (FileId::Manifest, 0..2 * COPIES * COPY_BYTES);
-        let snapshots = disk.durable().files().filter(|(file, _)| matches!(file, FileId::Snapshot(_)));
-        let snapshots = snapshots.map(|(file, bytes)| (file, 0..bytes));
-        disk.cure(&places.chain(snapshots).chain([manifest]).collect::<Vec<_>>());
+        let is_other = |file: &FileId| matches!(file, FileId::Snapshot(_) | FileId::Archive { .. });
+        let others = disk.durable().files().filter(|(file, _)| is_other(file));
+        let others = others.map(|(file, bytes)| (file, 0..bytes));
+        disk.cure(&places.chain(others).chain([manifest]).collect::<Vec<_>>());
     }
 }
 
@@ -287,7 +288,8 @@ mod tests {
             let voters: Vec<NodeId> = (1..=size).map(NodeId::new).collect();
             let (cluster, group) = (ClusterId::new(1), GroupId::new(4));
             let kind = "register".to_owned();
-            let init = GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max: 1 };
+            let init =
+                GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max: 1, archive: None };
             let config = WorldConfig { groups: vec![init], ..WorldConfig::of_seed(9, &["register"]) };
             let randomness = Randomness::new(9, 0);
             let spenders = |op| -> Vec<NodeId> {

@@ -33,7 +33,9 @@ pub(super) enum Stage {
     Probing,
     /// Replicas become equal.
     Converging,
-    /// They are.
+    /// They are, and find what is looked up.
+    Reading,
+    /// They have.
     Over,
 }
 
@@ -68,11 +70,16 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Stage::Converging if self.has_converged() => {
                 if self.has_halted_nodes() {
                     self.finish_stalled(&[]);
-                } else {
-                    self.finish();
+                    return;
                 }
+                self.stage = Stage::Reading;
+                self.read_on_every_node();
+            }
+            Stage::Reading if self.readers.are_done() => {
+                self.finish();
                 return;
             }
+            Stage::Reading => self.read_again(),
             _ => {}
         }
         if self.now.as_nanos() > self.config.faults_ns + self.config.heal_ns {
@@ -250,6 +257,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     "client {client} waits for request {number} in group {group}, sent {attempts} times; "
                 );
             }
+        }
+        if let Some(what) = self.readers.waits_for() {
+            let _ = write!(cause, "{what}; ");
         }
         let _ = write!(cause, "stage {:?}", self.stage);
         cause

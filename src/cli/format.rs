@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chronon_core::builtin::KINDS;
 use chronon_core::engine::Identity;
-use chronon_core::types::{ClusterId, GroupId, GroupInit, NodeId};
+use chronon_core::types::{ARCHIVE_CHUNK_BYTES, Archiving, ClusterId, GroupId, GroupInit, NodeId};
 use clap::Args;
 use serde_json::json;
 
@@ -33,13 +33,18 @@ pub(super) struct FormatArgs {
     /// Sessions that a group keeps; beyond that the one that was silent for longest goes.
     #[arg(long, default_value_t = SESSIONS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
     sessions_max: u32,
+    /// Keep the committed entries of each group in an archive, in chunks of so many bytes: as in 4194304:256 for the last 256
+    /// chunks of 4 MiB. Without it a group keeps its state, and what its journal still has.
+    #[arg(long, value_name = "CHUNK_BYTES:CHUNKS", value_parser = archive)]
+    archive: Option<Archiving>,
 }
 
 /// Sessions of a group unless said otherwise.
 pub(super) const SESSIONS_MAX: u32 = 4096;
 
 pub(super) fn run(args: &FormatArgs) -> anyhow::Result<Answer> {
-    let identity = identity(args.cluster, args.node, &args.voters, &args.groups, args.sessions_max);
+    let identity =
+        identity(args.cluster, args.node, &args.voters, &args.groups, args.sessions_max, args.archive);
     sync_disk::format(&args.data_dir, &identity)?;
     let (path, cluster) = (args.data_dir.display(), format!("{:032x}", args.cluster.get()));
     Ok(Answer {
@@ -55,12 +60,14 @@ pub(super) fn identity(
     voters: &[NodeId],
     groups: &[(GroupId, String)],
     sessions_max: u32,
+    archive: Option<Archiving>,
 ) -> Identity {
     let mut voters = voters.to_vec();
     voters.sort_unstable();
     let mut groups = groups.to_vec();
     groups.sort_unstable();
-    let found = |(group, kind)| GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max };
+    let found =
+        |(group, kind)| GroupInit { cluster, group, kind, voters: voters.clone(), sessions_max, archive };
     Identity { cluster, node, groups: groups.into_iter().map(found).collect() }
 }
 
@@ -70,6 +77,20 @@ fn cluster(text: &str) -> Result<ClusterId, String> {
 
 fn node(text: &str) -> Result<NodeId, String> {
     parse_node(text.trim()).ok_or_else(|| "a node id is a whole number from 1".to_owned())
+}
+
+fn archive(text: &str) -> Result<Archiving, String> {
+    let (least, most) = (ARCHIVE_CHUNK_BYTES.start(), ARCHIVE_CHUNK_BYTES.end());
+    let allowed = || {
+        format!(
+            "an archive is CHUNK_BYTES:CHUNKS, of {least} to {most} bytes and at least 1 chunk, as in 4194304:256"
+        )
+    };
+    let (bytes, chunks) = text.split_once(':').ok_or_else(allowed)?;
+    let chunk_bytes =
+        bytes.parse().ok().filter(|bytes| ARCHIVE_CHUNK_BYTES.contains(bytes)).ok_or_else(allowed)?;
+    let chunks_max = chunks.parse().ok().filter(|chunks| *chunks > 0).ok_or_else(allowed)?;
+    Ok(Archiving { chunk_bytes, chunks_max })
 }
 
 fn group(text: &str) -> Result<(GroupId, String), String> {

@@ -3,21 +3,25 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use chronon_core::engine::{InspectedFlush, Inspection, RecordName, RecoveredEntry, RecoveredLog};
+use chronon_core::engine::{
+    InspectedChunk, InspectedFlush, InspectedRun, Inspection, RecordName, RecoveredEntry, RecoveredLog,
+};
 use chronon_core::types::GroupId;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Answer;
+use super::entry::{self, EntryArgs};
 use crate::server::disk::inspect;
 
-/// Look at a data directory that no node uses.
+/// Look at what was committed: of running nodes, or in a data directory that no node uses.
 #[derive(Debug, Subcommand)]
 pub(super) enum LogVerb {
     /// Read it as a start would, and say what is torn, rotten or missing.
     Verify(LogArgs),
-    /// List every flush and every record.
+    /// List every flush and every record, and every chunk of archives.
     Dump(LogArgs),
+    Entry(EntryArgs),
 }
 
 #[derive(Args, Debug)]
@@ -36,6 +40,7 @@ pub(super) fn run(verb: &LogVerb) -> anyhow::Result<(Answer, bool)> {
             Ok((verify(&inspection, is_sound), is_sound))
         }
         LogVerb::Dump(args) => Ok((dump(&inspect(&args.dir)?), true)),
+        LogVerb::Entry(args) => Ok((entry::run(args)?, true)),
     }
 }
 
@@ -51,6 +56,13 @@ fn verify(inspection: &Inspection, is_sound: bool) -> Answer {
     for snapshot in inspection.snapshots.iter().filter(|snapshot| !snapshot.is_whole) {
         let (slot, group, op) = (snapshot.slot, snapshot.group, snapshot.op);
         let _ = write!(text, "\nsnapshot {slot} of group {group} at op {op} is rotten");
+    }
+    for chunk in inspection.chunks.iter().filter(|chunk| chunk.holds.is_none()) {
+        let InspectedChunk { group, number, .. } = chunk;
+        let _ = write!(
+            text,
+            "\nchunk {number} of the archive of group {group} is rotten, missing, or named by none"
+        );
     }
     let mut groups = Vec::new();
     match &inspection.logs {
@@ -81,19 +93,21 @@ fn is_sound(inspection: &Inspection) -> bool {
     let logs = inspection.logs.as_ref();
     logs.is_ok_and(|logs| logs.values().all(|log| faulty(log).is_empty()))
         && inspection.snapshots.iter().all(|snapshot| snapshot.is_whole)
+        && inspection.chunks.iter().all(|chunk| chunk.holds.is_some())
         && inspection.segments.iter().all(|segment| segment.is_there)
 }
 
 fn whose(inspection: &Inspection) -> String {
     let identity = &inspection.identity;
     format!(
-        "node {} of cluster {:032x}: {} starts, {} segments, {} flushes, {} snapshots",
+        "node {} of cluster {:032x}: {} starts, {} segments, {} flushes, {} snapshots, {} chunks of archives",
         identity.node,
         identity.cluster.get(),
         inspection.boot.incarnation.get(),
         inspection.segments.len(),
         inspection.flushes.len(),
-        inspection.snapshots.len()
+        inspection.snapshots.len(),
+        inspection.chunks.len()
     )
 }
 
@@ -140,8 +154,30 @@ fn dump(inspection: &Inspection) -> Answer {
             let _ = write!(text, "\n  {} {}{lost}", record.ordinal, record.what);
         }
     }
+    for chunk in &inspection.chunks {
+        let InspectedChunk { group, number, holds } = chunk;
+        let _ = match holds {
+            Some(InspectedRun { first, last, last_time, bytes }) => write!(
+                text,
+                "\nchunk {number} of group {group}: ops {first} to {last}, the last at {last_time}, {bytes} bytes"
+            ),
+            None => write!(text, "\nchunk {number} of group {group}: LOST"),
+        };
+    }
     let flushes: Vec<Value> = inspection.flushes.iter().map(flush_json).collect();
-    Answer { text, json: json!(flushes) }
+    let chunks: Vec<Value> = inspection.chunks.iter().map(chunk_json).collect();
+    Answer { text, json: json!({ "flushes": flushes, "chunks": chunks }) }
+}
+
+fn chunk_json(chunk: &InspectedChunk) -> Value {
+    json!({
+        "group": chunk.group.get(),
+        "chunk": chunk.number,
+        "first": chunk.holds.map(|run| run.first.get()),
+        "last": chunk.holds.map(|run| run.last.get()),
+        "last_time": chunk.holds.map(|run| run.last_time.as_nanos()),
+        "bytes": chunk.holds.map(|run| run.bytes),
+    })
 }
 
 fn flush_json(flush: &InspectedFlush) -> Value {

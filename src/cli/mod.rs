@@ -3,6 +3,7 @@
 mod bank;
 mod bench;
 mod crash_test;
+mod entry;
 mod format;
 mod kv;
 pub mod local_cluster;

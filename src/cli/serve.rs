@@ -131,7 +131,8 @@ fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
     let config = ServeConfig::resolve(settings, rest)?;
     if !holds_anything(&config.data_dir) {
         let groups = [(GroupId::new(0), "bank".to_owned()), (GroupId::new(1), "register".to_owned())];
-        let identity = format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX);
+        let identity =
+            format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
         sync_disk::format(&config.data_dir, &identity)?;
     }
     Ok(config)

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use chronon_core::codec::frame::{Frame, FrameError, read_frame, write_frame};
+use chronon_core::codec::wire::Encode;
 use chronon_core::node::Request;
 
-use crate::server::protocol::{Packer, REQUESTS};
+use crate::server::protocol::{Packer, REQUESTS, write_one};
 
 /// Why a link is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,12 @@ impl Link {
     /// Sends a frame without a body.
     pub(super) fn ask(&mut self, kind: u16) -> Result<(), LinkError> {
         write_frame(kind, &[], &mut self.outgoing);
+        self.flush()
+    }
+
+    /// Sends a frame with this body.
+    pub(super) fn ask_for(&mut self, kind: u16, body: &impl Encode) -> Result<(), LinkError> {
+        write_one(kind, body, &mut self.outgoing);
         self.flush()
     }
 

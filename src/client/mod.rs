@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::codec;
-use chronon_core::codec::wire::Encode;
+use chronon_core::codec::wire::{Decode, Encode};
+use chronon_core::engine::Found;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
 pub use error::ClientError;
 pub use pool::{Completion, SessionPool};
 
-use crate::server::protocol::{GREETING, STATUS_ANSWER, STATUS_QUESTION};
+use crate::server::protocol::{FOUND, GREETING, LOOK_UP, LookUp, STATUS_ANSWER, STATUS_QUESTION};
 use crate::server::status::StatusReport;
-use link::Link;
+use link::{Link, LinkError};
 
 /// Whom a client talks to, and how patiently.
 #[derive(Clone, Debug)]
@@ -113,15 +114,35 @@ impl Client {
 /// # Errors
 /// [`ClientError`] when it does not answer in time.
 pub fn status(address: SocketAddr, timeout: Duration) -> Result<StatusReport, ClientError> {
+    ask(address, timeout, |link| link.ask(STATUS_QUESTION), STATUS_ANSWER)
+}
+
+/// Asks the node at `address` for an entry that was committed and applied there.
+///
+/// # Errors
+/// [`ClientError`] when it does not answer in time.
+pub fn look_up(address: SocketAddr, timeout: Duration, look_up: LookUp) -> Result<Found, ClientError> {
+    ask(address, timeout, |link| link.ask_for(LOOK_UP, &look_up), FOUND)
+}
+
+/// Asks one question on a connection of its own; the body of the first frame of the kind `answer`.
+fn ask<T: Decode<()>>(
+    address: SocketAddr,
+    timeout: Duration,
+    question: impl FnOnce(&mut Link) -> Result<(), LinkError>,
+    answer: u16,
+) -> Result<T, ClientError> {
     let unreachable =
         |error: &dyn std::fmt::Display| ClientError::Unreachable { address, what: error.to_string() };
     let start = Instant::now();
     let mut link = Link::connect(address, timeout).map_err(|error| unreachable(&error))?;
-    link.ask(STATUS_QUESTION).map_err(|error| unreachable(&error))?;
+    question(&mut link).map_err(|error| unreachable(&error))?;
     while start.elapsed() < timeout {
         for frame in link.receive().map_err(|error| unreachable(&error))? {
             match frame.kind {
-                STATUS_ANSWER => return codec::decode(&frame.body).map_err(|error| unreachable(&error)),
+                kind if kind == answer => {
+                    return codec::decode(&frame.body).map_err(|error| unreachable(&error));
+                }
                 GREETING => {}
                 kind => return Err(unreachable(&format!("it sent a frame of kind {kind}"))),
             }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use chronon_core::codec;
 use chronon_core::codec::frame::Frame;
+use chronon_core::engine::Found;
 use chronon_core::node::{Reply, Request, Route};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -15,7 +16,8 @@ use mio::{Registry, Token};
 
 use super::connection::{Connection, ConnectionError};
 use super::protocol::{
-    GREETING, Greeting, Packer, REPLIES, REQUESTS, STATUS_ANSWER, STATUS_QUESTION, write_one,
+    FOUND, GREETING, Greeting, LOOK_UP, LookUp, Packer, REPLIES, REQUESTS, STATUS_ANSWER, STATUS_QUESTION,
+    write_one,
 };
 use super::status::StatusReport;
 
@@ -31,6 +33,7 @@ pub(super) struct Clients {
 pub(super) enum Question {
     Request { route: Route, request: Request },
     Status { route: Route },
+    LookUp { route: Route, look_up: LookUp },
 }
 
 #[derive(Debug)]
@@ -99,6 +102,13 @@ impl Clients {
         }
     }
 
+    /// Answers a question for an entry.
+    pub(super) fn found(&mut self, route: Route, found: &Found) {
+        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id))) {
+            write_one(FOUND, found, &mut client.connection.outgoing);
+        }
+    }
+
     /// Writes what is queued, one write a client.
     pub(super) fn flush(&mut self) {
         self.clients.retain(|_, client| {
@@ -163,6 +173,10 @@ fn take(frame: &Frame, route: Route, questions: &mut Vec<Question>) -> Result<()
         }
         STATUS_QUESTION => {
             questions.push(Question::Status { route });
+            Ok(())
+        }
+        LOOK_UP => {
+            questions.push(Question::LookUp { route, look_up: codec::decode(&frame.body)? });
             Ok(())
         }
         kind => Err(ConnectionError::Kind { kind }),

@@ -4,6 +4,7 @@
 //! DIR/manifest
 //! DIR/journal/00000000.segment
 //! DIR/snapshots/00000000.snapshot
+//! DIR/archive/00000000-0000000000000001.chunk
 //! ```
 //!
 //! The directory itself is locked for as long as a process uses it: two nodes on one journal would destroy it.
@@ -89,7 +90,7 @@ impl DataDirectory {
             let found = entry.map_err(io("list it"))?.file_name().to_string_lossy().into_owned();
             return Err(DirectoryError::NotEmpty { path: path.to_owned(), found });
         }
-        for folder in [JOURNAL, SNAPSHOTS] {
+        for folder in [JOURNAL, SNAPSHOTS, ARCHIVE] {
             fs::create_dir(path.join(folder)).map_err(io("create its folders"))?;
         }
         sync_directory(path).map_err(io("sync it"))?;
@@ -143,6 +144,9 @@ impl DataDirectory {
             FileId::Manifest => path.join("manifest"),
             FileId::Segment(slot) => path.join(JOURNAL).join(format!("{slot:08}.segment")),
             FileId::Snapshot(slot) => path.join(SNAPSHOTS).join(format!("{slot:08}.snapshot")),
+            FileId::Archive { group, number } => {
+                path.join(ARCHIVE).join(format!("{:08}-{number:016}.chunk", group.get()))
+            }
             FileId::Reserve => path.join("reserve"),
         }
     }
@@ -182,6 +186,13 @@ impl DataDirectory {
     /// that is to be empty is cut where it lies: on a full disk there is no space for another one, however short.
     pub(super) fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         let path = self.path_of(file);
+        if bytes == 0 && matches!(file, FileId::Archive { .. }) {
+            // Its name is never used again.
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => sync_directory(path.parent().unwrap_or(&self.path)),
+            };
+        }
         if bytes == 0 && path.exists() {
             let file = OpenOptions::new().write(true).open(&path)?;
             file.set_len(0)?;
@@ -310,6 +321,7 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(20);
 const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
+const ARCHIVE: &str = "archive";
 /// Bytes asked for at once.
 const READ_BYTES: usize = 1 << 20;
 

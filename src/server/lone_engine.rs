@@ -17,7 +17,7 @@ use chronon_core::types::{
 pub fn identity() -> Identity {
     let (cluster, node) = (ClusterId::new(0xb), NodeId::new(1));
     let (kind, voters) = ("register".to_owned(), vec![node]);
-    let groups = vec![GroupInit { cluster, group: GROUP, kind, voters, sessions_max: 1 }];
+    let groups = vec![GroupInit { cluster, group: GROUP, kind, voters, sessions_max: 1, archive: None }];
     Identity { cluster, node, groups }
 }
 
@@ -124,6 +124,8 @@ impl LoneEngine {
                     EngineEvent::Durable(_)
                     | EngineEvent::Rotten(_)
                     | EngineEvent::ChunkRead { .. }
+                    | EngineEvent::PieceRead { .. }
+                    | EngineEvent::Found { .. }
                     | EngineEvent::Received { .. },
                 )
                 | None => {}

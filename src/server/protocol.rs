@@ -12,6 +12,8 @@
 //!   client   <- REPLIES, many a frame --              (in any order; client and number tell which)
 //!   client   -- STATUS_QUESTION ------>
 //!   client   <------- STATUS_ANSWER ---
+//!   client   -- LOOK_UP ------------->
+//!   client   <--------------- FOUND ---
 //! ```
 //!
 //! The protocol version is in the header of every frame, so there is none in the bodies.
@@ -19,7 +21,8 @@
 use chronon_core::codec::frame::write_frame;
 use chronon_core::codec::wire::{DecodeDerive, Encode, EncodeDerive};
 use chronon_core::codec::{self, BODY_BYTES_MAX};
-use chronon_core::types::{ClusterId, NodeId};
+use chronon_core::engine::At;
+use chronon_core::types::{ClusterId, GroupId, NodeId};
 
 /// [`Hello`], both ways on a new peer link.
 pub const HELLO: u16 = 1;
@@ -35,6 +38,21 @@ pub const REPLIES: u16 = 5;
 pub const STATUS_QUESTION: u16 = 6;
 /// [`super::status::StatusReport`].
 pub const STATUS_ANSWER: u16 = 7;
+
+/// [`LookUp`]: one at a time a connection.
+pub const LOOK_UP: u16 = 8;
+/// [`chronon_core::engine::Found`].
+pub const FOUND: u16 = 9;
+
+/// A question for an entry of a group's log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct LookUp {
+    /// Whose log.
+    pub group: GroupId,
+    /// Which entry.
+    pub at: At,
+}
 
 /// Who is at this end of a peer link, and whom it believes to talk to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]

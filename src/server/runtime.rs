@@ -29,7 +29,7 @@ use super::clients::{Clients, Question};
 use super::connection::SCRATCH_BYTES;
 use super::disk::DataDirectory;
 use super::peers::Peers;
-use super::protocol::Greeting;
+use super::protocol::{Greeting, LookUp};
 use super::status::{StatusCell, StatusReport};
 use super::wake::Wake;
 
@@ -268,6 +268,9 @@ impl Runtime {
         for question in inbox.questions.drain(..) {
             match question {
                 Question::Request { route, request } => self.step(Input::Client { route, request })?,
+                Question::LookUp { route, look_up: LookUp { group, at } } => {
+                    self.step(Input::LookUp { route, group, at })?;
+                }
                 Question::Status { route } => {
                     let report = self.report();
                     self.clients.report(route, &report);
@@ -292,6 +295,7 @@ impl Runtime {
                 Effect::Send { to, message } => self.peers.send(to, message),
                 Effect::Disk(op) => self.disk.submit(op),
                 Effect::Reply { route, reply } => self.clients.reply(route, &reply),
+                Effect::Found { route, found } => self.clients.found(route, &found),
                 Effect::Halt(reason) => return Err(RuntimeError::Halted(HaltWords(reason))),
             }
         }

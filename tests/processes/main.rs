@@ -1,5 +1,6 @@
 //! Real processes on a real disk: they are killed, paused, misused and fed with garbage, and must keep every promise.
 
+mod archive;
 mod command_line;
 mod crash_test;
 mod garbage;

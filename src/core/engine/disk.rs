@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::types::notation::{Notation, NotationError, Scanner};
-use crate::types::{Blob, Marks};
+use crate::types::{Blob, GroupId, Marks};
 
 /// The unit of alignment: every write begins and ends on a multiple of this many bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -17,12 +17,23 @@ pub enum FileId {
     Segment(u32),
     /// A snapshot file, by slot.
     Snapshot(u32),
+    /// A chunk of a group's archive, by its number.
+    Archive {
+        /// The group.
+        group: GroupId,
+        /// From 1.
+        number: u64,
+    },
     /// Zeros that are given back when no space is left.
     Reserve,
 }
 
 notation_enum!(FileId {
-    "manifest" => Manifest, "segment" => Segment(slot), "snapshot" => Snapshot(slot), "reserve" => Reserve
+    "manifest" => Manifest,
+    "segment" => Segment(slot),
+    "snapshot" => Snapshot(slot),
+    "archive" => Archive { group, number },
+    "reserve" => Reserve,
 });
 
 /// Ties a completion to its operation. Never used twice between two starts of a node.

@@ -1,6 +1,8 @@
 //! What a reader of the journal has to tell of it, flush by flush.
 
 use alloc::vec::Vec;
+
+use bytes::Bytes;
 use core::fmt;
 
 use crate::engine::flush::{DirectoryLine, Found, Named};
@@ -133,4 +135,13 @@ impl RecordName {
         let lost = records.iter().filter(|(_, found)| !found.is_whole());
         lost.map(|(_, found)| Self::of_found(found)).collect()
     }
+}
+
+/// A file of a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct ReadFile {
+    /// What is in it, with zeros for blocks that cannot be read.
+    pub bytes: Bytes,
+    /// Where these begin.
+    pub unreadable: Vec<usize>,
 }

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::engine::archive::{InspectedChunk, inspect_archive};
 use crate::engine::boots::Witnessed;
 use crate::engine::disk::FileId;
-use crate::engine::findings::{Finding, InspectedFlush};
+use crate::engine::findings::{Finding, InspectedFlush, ReadFile};
 use crate::engine::identity::Identity;
 use crate::engine::log_reader::LogReader;
 use crate::engine::manifest::{Manifest, places};
@@ -27,6 +28,8 @@ pub struct Inspection {
     pub witnessed: BTreeMap<NodeId, Witnessed>,
     /// The snapshots that the manifest names.
     pub snapshots: Vec<InspectedSnapshot>,
+    /// The chunks that archives are to have, by group, newest first.
+    pub chunks: Vec<InspectedChunk>,
     /// The journal's segments, oldest first.
     pub segments: Vec<InspectedSegment>,
     /// The flushes with a whole head, in their order.
@@ -67,15 +70,6 @@ pub struct InspectedSegment {
     pub is_there: bool,
 }
 
-/// A file of a data directory.
-#[derive(Clone, Debug, Default)]
-pub struct ReadFile {
-    /// What is in it, with zeros for blocks that cannot be read.
-    pub bytes: Bytes,
-    /// Where these begin.
-    pub unreadable: Vec<usize>,
-}
-
 /// Reads a data directory whose files `read` gives, `None` for one that is not there.
 ///
 /// # Errors
@@ -94,6 +88,7 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
         InspectedSnapshot { slot: meta.slot, group: meta.group, op: meta.name.op, is_whole }
     });
     let snapshots = snapshots.collect();
+    let chunks = body.archives.iter().flat_map(|meta| inspect_archive(meta, &mut read)).collect();
     let mut reader = LogReader::new(body.identity.groups.len(), body.first_flush, body.last_flush);
     let mut segments = Vec::new();
     for meta in &body.segments {
@@ -117,5 +112,5 @@ pub fn inspect(mut read: impl FnMut(FileId) -> Option<ReadFile>) -> Result<Inspe
     let (findings, logs) = (assembled.findings, assembled.read.map(|read| read.groups));
     let witnessed = body.all_witnessed();
     let (identity, boot) = (body.identity, body.boots.last());
-    Ok(Inspection { identity, boot, witnessed, snapshots, segments, flushes, findings, logs })
+    Ok(Inspection { identity, boot, witnessed, snapshots, chunks, segments, flushes, findings, logs })
 }

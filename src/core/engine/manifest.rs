@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
+use crate::engine::archive::ArchiveMeta;
 use crate::engine::boots::{Amnesia, Boots, Witnessed};
 use crate::engine::identity::Identity;
 use crate::engine::snapshot_file::SnapshotMeta;
@@ -36,7 +37,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 5;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 6;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
@@ -81,6 +82,8 @@ pub(in crate::engine) struct ManifestBody {
     pub snapshots: Vec<SnapshotMeta>,
     /// The one that is coming from a peer.
     pub incoming: Option<SnapshotMeta>,
+    /// The archives of groups that have any chunk.
+    pub archives: Vec<ArchiveMeta>,
     /// Bytes of the file that is there to be given back when no space is left.
     pub reserve: u64,
 }
@@ -146,6 +149,7 @@ impl Manifest {
             segments: Vec::new(),
             snapshots: Vec::new(),
             incoming: None,
+            archives: Vec::new(),
             reserve: 0,
         };
         Self { sequence: 1, body }
@@ -208,6 +212,14 @@ impl Manifest {
         }
         let body: ManifestBody = codec::decode(newest.body)
             .map_err(|error| format!("the manifest's copies are whole but say nothing readable: {error}"))?;
+        if let Some(meta) = body.archives.iter().find(|meta| !meta.is_sound()) {
+            let ArchiveMeta { group, first, newest } = meta;
+            return Err(format!(
+                "the manifest names an archive of group {group} that no node writes: chunks {first} to {}, of which the \
+                 newest has {} bytes",
+                newest.number, newest.bytes
+            ));
+        }
         match body.snapshots.iter().chain(&body.incoming).find(|meta| !meta.name.is_sound()) {
             Some(SnapshotMeta { group, name, .. }) => Err(format!(
                 "the manifest names a snapshot of group {group} that no node writes: {} bytes in chunks of {}",

@@ -13,6 +13,8 @@
 //! * One flush carries whatever all groups have staged. A failed write or barrier stops the node: what is durable is
 //!   unknown from there on, and it is never retried.
 
+mod archive;
+mod archiving;
 mod boots;
 mod disk;
 mod findings;
@@ -51,12 +53,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use archive::{At, ChunkName, ChunkPiece, Found, InspectedChunk, InspectedRun, archived_bytes};
 pub use boots::{Amnesia, Witnessed};
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
-pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, RecordName};
+pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, ReadFile, RecordName};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
-pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, ReadFile, inspect};
+pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, inspect};
 pub use log_writer::LogWriter;
 use opening::Opening;
 pub use record::Record;
@@ -104,6 +107,20 @@ pub enum EngineEvent {
         group: GroupId,
         /// All of it.
         body: Bytes,
+    },
+    /// What a peer asked for with [`Engine::read_piece`].
+    PieceRead {
+        /// The peer.
+        to: NodeId,
+        /// As it lies on this disk.
+        piece: ChunkPiece,
+    },
+    /// What [`Engine::look_up`] asked for.
+    Found {
+        /// The caller's word for it.
+        token: u64,
+        /// What became of it.
+        found: Found,
     },
     /// These records rotted on the disk while the node runs: whoever holds them in memory writes them again.
     Rotten(Vec<RecordName>),
@@ -398,6 +415,24 @@ impl Engine {
     /// Whether the journal is longer than it may be: voters that lag behind do not count then.
     pub fn is_too_long(&self) -> bool {
         self.running().is_some_and(|running| running.is_too_long())
+    }
+
+    /// The highest op of each group of which the oldest segment has entries that are needed, when the journal is too long; and the
+    /// ordinal of the last record in it.
+    pub fn oldest_entries(&self) -> Option<(BTreeMap<GroupId, Op>, Ordinal)> {
+        self.running()?.oldest_entries()
+    }
+
+    /// Whether what the oldest segment holds may be written again: that is not on its way yet, and there is space.
+    pub fn may_copy_forward(&self) -> bool {
+        self.running().is_some_and(|running| running.may_copy_forward())
+    }
+
+    /// Takes note that what is needed of the oldest segment's entries was staged again: once that is durable it may go.
+    pub fn note_copied_forward(&mut self) {
+        if let EnginePhase::Running(running) = &mut self.phase {
+            running.note_copied_forward();
+        }
     }
 
     /// Whether the snapshot in force of `group` rotted, and another one is wanted although nothing is new.

@@ -85,6 +85,16 @@ impl SegmentContents {
         }
     }
 
+    /// The highest op of each group's entries.
+    pub(in crate::engine) fn entries(&self) -> impl Iterator<Item = (GroupId, Op)> {
+        self.entries.iter().map(|(group, op)| (*group, *op))
+    }
+
+    /// The ordinal of its last record.
+    pub(in crate::engine) fn last_ordinal(&self) -> Ordinal {
+        self.last_ordinal
+    }
+
     /// Whether a flush of it was found rotten: it is to go as soon as nothing needs it.
     pub(in crate::engine) fn is_rotten(&self) -> bool {
         self.flushes.iter().any(|flush| flush.is_rotten)
@@ -95,15 +105,9 @@ impl SegmentContents {
         (self.last_number + 1 + u64_of(index)).saturating_sub(u64_of(self.flushes.len()))
     }
 
-    /// Whether nothing pins the segment. `covered` gives the op up to which a group's entries have a later home,
-    /// `promised` the ordinal of its newest durable promise.
-    pub(in crate::engine) fn is_free(
-        &self,
-        covered: impl Fn(GroupId) -> Op,
-        promised: &BTreeMap<GroupId, Ordinal>,
-    ) -> bool {
-        let entries = self.entries.iter().all(|(group, op)| covered(*group) >= *op);
-        entries && self.promises.iter().all(|group| !self.holds_newest(*group, promised))
+    /// Whether every promise in it was made again later; `promised` gives the ordinal of a group's newest durable one.
+    pub(in crate::engine) fn is_free_of_promises(&self, promised: &BTreeMap<GroupId, Ordinal>) -> bool {
+        self.promises.iter().all(|group| !self.holds_newest(*group, promised))
     }
 
     /// What pins the segment: `saved` gives the op up to which a snapshot in force covers a group.

@@ -1,6 +1,7 @@
 //! The scrub: reads everything again and again at a bounded rate, so that what rots is found while others still have it.
 //!
-//! A pass reads the manifest in force, the snapshots in force, and the journal, oldest segment first. What is not as it was
+//! A pass reads the manifest in force, the snapshots in force, the archives, newest chunk first, for each names the ones before
+//! it, and the journal, oldest segment first. What is not as it was
 //! written is read a second time before it is believed to be rotten, for reads may lie. The scrub only finds: who owns what
 //! rotted writes it again, for while the node runs it has everything in memory.
 
@@ -8,6 +9,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::engine::archive::{ArchiveMeta, ChunkHead, ChunkName, archive_file, meta_of, open};
 use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::findings::RecordName;
 use crate::engine::flush::{NoHead, read_head};
@@ -31,6 +33,8 @@ pub(in crate::engine) struct Scrub {
     unnamed: Vec<(u64, usize)>,
     /// Up to here flushes are read one by one: something among them cannot be read.
     alone_to: Option<Place>,
+    /// Chunks that are to be read next of the archive that is being read, descending.
+    chunks: Vec<ChunkName>,
     /// When this pass began.
     began: Option<Monotonic>,
     is_over: bool,
@@ -50,6 +54,8 @@ pub(in crate::engine) enum Rotten {
     Manifest,
     /// The snapshot in force of a group.
     Snapshot(GroupId),
+    /// A chunk of the archive of a group.
+    Chunk(GroupId, ChunkName),
     /// A flush of the segment of this generation, from this offset, and what of it is lost as far as anything names it.
     Flush { generation: u64, from: u64, lost: Vec<RecordName> },
 }
@@ -65,6 +71,7 @@ struct Place {
 enum Target {
     Manifest,
     Snapshot(GroupId),
+    Archive(GroupId),
     /// By its generation.
     Segment(u64),
 }
@@ -89,6 +96,7 @@ enum Version {
     Manifest(u64),
     /// And which chunk of it.
     Snapshot(SnapshotMeta, u32),
+    Chunk(ChunkName),
     /// These flushes of the segment, from one place among them to before another.
     Segment(usize, usize),
 }
@@ -124,6 +132,7 @@ impl Scrub {
             reading: None,
             unnamed: Vec::new(),
             alone_to: None,
+            chunks: Vec::new(),
             began: None,
             is_over: false,
         }
@@ -174,7 +183,10 @@ impl Scrub {
                 Ok(rotten) => rotten.into_iter().collect(),
             },
             Sought::Whole(unit) | Sought::WholeAfterAll(unit) if !live.still_has(&unit) => {
-                self.next = Place { at: 0, ..unit.place };
+                // Of an archive the older chunks are gone with this one.
+                self.chunks.clear();
+                let is_chunk = matches!(unit.version, Version::Chunk(_));
+                self.next = if is_chunk { unit.next } else { Place { at: 0, ..unit.place } };
                 Vec::new()
             }
             Sought::Whole(unit) => {
@@ -185,6 +197,7 @@ impl Scrub {
                     return Some(Vec::new());
                 }
                 self.next = unit.next;
+                self.note_chunk(&unit, &bytes, rotten.is_empty());
                 rotten
             }
             Sought::WholeAfterAll(unit) => {
@@ -194,6 +207,7 @@ impl Scrub {
                 } else {
                     let rotten = self.judge(&unit, &bytes, live);
                     self.next = unit.next;
+                    self.note_chunk(&unit, &bytes, rotten.is_empty());
                     rotten
                 }
             }
@@ -221,7 +235,8 @@ impl Scrub {
         }
         let one_by_one =
             self.alone_to.is_some_and(|to| to.target == self.next.target && self.next.at < to.at);
-        let Some(unit) = live.unit_from(self.next, if one_by_one { 1 } else { u64::MAX }) else {
+        let flushes_max = if one_by_one { 1 } else { u64::MAX };
+        let Some(unit) = live.unit_from(self.next, flushes_max, self.chunks.first()) else {
             out.marks.hit(Mark::ScrubPassOver);
             self.is_over = true;
             self.next = START;
@@ -232,6 +247,16 @@ impl Scrub {
             self.allowance = self.allowance.saturating_sub(unit.bytes);
             self.next = unit.place;
             self.ask(&unit, Sought::Whole(unit), ids, out);
+        }
+    }
+
+    /// A chunk was read: where it is whole it names the next one, else the one above has.
+    fn note_chunk(&mut self, unit: &Unit, bytes: &Bytes, is_whole: bool) {
+        let Version::Chunk(name) = unit.version else { return };
+        match ChunkHead::read(bytes).filter(|_| is_whole) {
+            Some(head) => self.chunks = head.earlier,
+            None if unit.place.at == 0 => self.chunks.clear(),
+            None => self.chunks.retain(|earlier| earlier.number < name.number),
         }
     }
 
@@ -273,6 +298,11 @@ impl Scrub {
                 let is_whole = name.open(group, index, bytes).is_some();
                 if is_whole { Vec::new() } else { Vec::from([Rotten::Snapshot(group)]) }
             }
+            (Version::Chunk(name), Target::Archive(group)) => {
+                let is_whole = open(group, bytes).is_some_and(|head| head.name == name);
+                if is_whole { Vec::new() } else { Vec::from([Rotten::Chunk(group, name)]) }
+            }
+            (Version::Chunk(_), _) => Vec::new(),
             (Version::Segment(first, behind), _) => {
                 let mut rotten = Vec::new();
                 let Some(contents) = live.segment(unit.place.target) else { return rotten };
@@ -304,8 +334,9 @@ impl Unit {
 }
 
 impl Live<'_> {
-    /// What is read first from `place` on, of flushes no more than `flushes_max`; none when nothing is left.
-    fn unit_from(&self, place: Place, flushes_max: u64) -> Option<Unit> {
+    /// What is read first from `place` on, of flushes no more than `flushes_max`, of an archive its newest chunk or, in the middle
+    /// of it, `chunk`; none when nothing is left.
+    fn unit_from(&self, place: Place, flushes_max: u64, chunk: Option<&ChunkName>) -> Option<Unit> {
         let at = |target: Target| if target == place.target { place.at } else { 0 };
         if place.target == Target::Manifest
             && let Some(unit) = self.copy(place.at)
@@ -316,13 +347,23 @@ impl Live<'_> {
         let snapshots = snapshots.filter(|meta| Target::Snapshot(meta.group) >= place.target);
         let mut snapshots: Vec<&SnapshotMeta> = snapshots.collect();
         snapshots.sort_by_key(|meta| meta.group);
-        let chunk = |meta: &&SnapshotMeta| chunk_of(meta, at(Target::Snapshot(meta.group)));
+        let piece = |meta: &&SnapshotMeta| piece_of(meta, at(Target::Snapshot(meta.group)));
+        let mut archives: Vec<&ArchiveMeta> = self.manifest.body.archives.iter().collect();
+        archives.retain(|meta| Target::Archive(meta.group) >= place.target);
+        archives.sort_by_key(|meta| meta.group);
+        let sealed = |meta: &&ArchiveMeta| {
+            let at = at(Target::Archive(meta.group));
+            let name =
+                if at == 0 { Some(&meta.newest) } else { chunk.filter(|name| name.number >= meta.first) };
+            Some(chunk_of(meta.group, name?, at))
+        };
         let later = |contents: &&SegmentContents| Target::Segment(contents.meta.generation) >= place.target;
         let run = |contents: &SegmentContents| {
             self.flushes(contents, at(Target::Segment(contents.meta.generation)), flushes_max)
         };
-        let snapshot = snapshots.iter().find_map(chunk);
-        snapshot.or_else(|| self.journal.segments().filter(later).find_map(run))
+        let snapshot = snapshots.iter().find_map(piece);
+        let chunk = || archives.iter().find_map(sealed);
+        snapshot.or_else(chunk).or_else(|| self.journal.segments().filter(later).find_map(run))
     }
 
     /// Whether what was asked for is still in force.
@@ -330,7 +371,11 @@ impl Live<'_> {
         match (unit.version, unit.place.target) {
             (Version::Manifest(sequence), _) => self.manifest.sequence == sequence,
             (Version::Snapshot(meta, _), _) => self.manifest.body.snapshots.contains(&meta),
-            (Version::Segment(..), target) => self.segment(target).is_some(),
+            (Version::Chunk(name), Target::Archive(group)) => {
+                let meta = meta_of(&self.manifest.body.archives, group);
+                meta.is_some_and(|meta| meta.first <= name.number)
+            }
+            (Version::Chunk(_) | Version::Segment(..), target) => self.segment(target).is_some(),
         }
     }
 
@@ -412,7 +457,7 @@ impl Live<'_> {
 }
 
 /// A chunk of a snapshot; none behind its end.
-fn chunk_of(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
+fn piece_of(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
     let target = Target::Snapshot(meta.group);
     let index = u32::try_from(at).ok().filter(|index| *index < meta.name.chunks())?;
     Some(Unit {
@@ -423,6 +468,19 @@ fn chunk_of(meta: &SnapshotMeta, at: u64) -> Option<Unit> {
         version: Version::Snapshot(*meta, index),
         next: Place { target, at: at + 1 },
     })
+}
+
+/// A chunk of the archive of a group, the one at this place from its newest on.
+fn chunk_of(group: GroupId, name: &ChunkName, at: u64) -> Unit {
+    let target = Target::Archive(group);
+    Unit {
+        place: Place { target, at },
+        file: archive_file(group, name.number),
+        offset: 0,
+        bytes: name.bytes,
+        version: Version::Chunk(*name),
+        next: Place { target, at: at + 1 },
+    }
 }
 
 /// What a flush of a segment has lost; none when it is as it was written, an error when its head is not there to say.

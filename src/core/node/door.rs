@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
-use crate::engine::{DiskDone, DiskOp, SnapshotChunk};
+use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
 use crate::kernel::{Command, Outcome};
+use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
 use crate::types::notation::{Notation, NotationError, Scanner};
@@ -33,6 +34,15 @@ pub enum Input {
         /// The request.
         request: Request,
     },
+    /// Somebody looks for an entry that was committed and applied here. It may be behind what is committed elsewhere.
+    LookUp {
+        /// Where what is found goes.
+        route: Route,
+        /// Of which group.
+        group: GroupId,
+        /// Which entry.
+        at: At,
+    },
 }
 
 notation_enum!(Input {
@@ -40,6 +50,7 @@ notation_enum!(Input {
     "message" => Message { from, message },
     "disk" => Disk(done),
     "client" => Client { route, request },
+    "look-up" => LookUp { route, group, at },
 });
 
 /// What leaves a node. A driver matches it with no wildcard.
@@ -61,6 +72,13 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// What was found for [`Input::LookUp`].
+    Found {
+        /// Who looked for it.
+        route: Route,
+        /// What became of it.
+        found: Found,
+    },
     /// Stop the node: it emits nothing more.
     Halt(HaltReason),
 }
@@ -69,6 +87,7 @@ notation_enum!(Effect {
     "send" => Send { to, message },
     "disk" => Disk(op),
     "reply" => Reply { route, reply },
+    "found" => Found { route, found },
     "halt" => Halt(reason),
 });
 
@@ -102,6 +121,12 @@ pub enum Message {
     RequestSnapshot(RequestSnapshot),
     /// A chunk of a snapshot.
     SnapshotChunk(SnapshotChunk),
+    /// Send me a piece of a chunk of an archive.
+    RequestChunk(RequestChunk),
+    /// A piece of one.
+    ChunkPiece(ChunkPiece),
+    /// There is no such chunk any more.
+    ChunkGone(ChunkGone),
 }
 
 notation_enum!(Message {
@@ -109,6 +134,9 @@ notation_enum!(Message {
     "group" => Group { group, body },
     "request-snapshot" => RequestSnapshot(request),
     "snapshot-chunk" => SnapshotChunk(chunk),
+    "request-chunk" => RequestChunk(request),
+    "chunk-piece" => ChunkPiece(piece),
+    "chunk-gone" => ChunkGone(gone),
 });
 
 /// A client's request.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
 use crate::kernel::{Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor};
+use crate::node::chunk_cursor::ChunkCursor;
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::status::{GroupStatus, Role};
@@ -33,6 +34,9 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     led: bool,
     /// Since when this replica has kept segments of the others from being freed.
     holds_floor_since: Option<Monotonic>,
+    /// The journal is too long, and this group's part of it cannot be written again elsewhere.
+    pub keeps_too_much: bool,
+    pub chunk: ChunkCursor,
     discards: BTreeMap<Discard, u64>,
     executed: Vec<Executed>,
 }
@@ -53,6 +57,8 @@ impl<A: ChrApplication> Group<A> {
             waking: None,
             led: false,
             holds_floor_since: None,
+            keeps_too_much: false,
+            chunk: ChunkCursor::default(),
             discards: BTreeMap::new(),
             executed: Vec::new(),
         }
@@ -184,6 +190,10 @@ impl<A: ChrApplication> Group<A> {
         if is_full && !is_waited_for {
             marks.hit(Mark::RefusedFull);
             return Some(Answer::Full);
+        }
+        if self.keeps_too_much && !is_waited_for {
+            marks.hit(Mark::RefusedOverQuota);
+            return Some(Answer::Busy);
         }
         if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
             marks.hit(Mark::QueueFull);
@@ -325,7 +335,8 @@ impl<A: ChrApplication> Group<A> {
         }
     }
 
-    pub(in crate::node) fn status(&self) -> GroupStatus {
+    /// The group, when a snapshot on the disk covers it and an archive reaches so far.
+    pub(in crate::node) fn status(&self, saved: Op, archived: Op) -> GroupStatus {
         let (view, log_view) = self.replica.views();
         let role = if self.is_arriving() {
             Role::ViewChange
@@ -344,7 +355,8 @@ impl<A: ChrApplication> Group<A> {
             commit: self.replica.commit(),
             head: self.replica.head(),
             applied: self.replica.applied(),
-            saved: self.replica.saved(),
+            saved: saved.min(self.replica.applied()),
+            archived,
             missing: self.replica.missing(),
             applied_digest: self.executor.digest(),
         }

@@ -5,11 +5,15 @@
 //! [`Input::Timeout`]. A driver that first hands over every input it has, and only then a due timeout, gets one flush
 //! for all of them; a driver that does not gets the same answers, later.
 
+mod archives;
+mod chunk_cursor;
+mod chunk_fetch;
 mod config;
 mod door;
 mod group;
 mod heartbeat;
 mod introductions;
+mod journal_length;
 mod snapshots;
 mod status;
 #[cfg(test)]
@@ -27,6 +31,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use chunk_fetch::ChunkFetch;
+pub use chunk_fetch::{ChunkGone, RequestChunk};
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
 use group::Group;
@@ -79,6 +85,9 @@ struct Running<A: ChrApplication> {
     waiting: BTreeMap<GroupId, Waiting>,
     /// The snapshot that is being fetched.
     transfer: Option<Transfer>,
+    /// The chunk of an archive that is being fetched, and how many were.
+    fetch: Option<ChunkFetch>,
+    fetches: u64,
     heartbeats: Heartbeats,
     next_beat: Monotonic,
     /// A peer has known this disk otherwise: the node says nothing any more.
@@ -134,6 +143,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Message { from, message: Message::SnapshotChunk(chunk) } => {
                 self.on_chunk(from, chunk, effects)
             }
+            Input::Message { from, message: Message::RequestChunk(ask) } => {
+                self.on_request_chunk(from, ask, effects);
+            }
+            Input::Message { from, message: Message::ChunkPiece(piece) } => {
+                self.on_piece(from, &piece, effects)
+            }
+            Input::Message { from, message: Message::ChunkGone(gone) } => {
+                self.on_chunk_gone(from, gone, effects)
+            }
             // Who is mute commits nothing any more either.
             Input::Message { message: Message::Group { .. }, .. } if self.amnesia().is_some() => {}
             Input::Message { from, message: Message::Group { group, body } } => {
@@ -147,6 +165,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Input::Disk(done) => self.on_disk(done, effects),
             Input::Client { route, request } => self.on_request(route, request, effects),
+            Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
         }
     }
 
@@ -190,7 +209,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             group.replica.left_behind().map(|voter| (id, voter)).collect::<Vec<_>>()
         };
         let left_behind = groups.iter().flat_map(left_behind).collect();
-        let groups = groups.iter().map(Group::status).collect();
+        let groups = groups.iter().map(|group| self.status_of(group)).collect();
         NodeStatus { phase, incarnation, full, groups, waiting, left_behind, amnesia }
     }
 
@@ -204,7 +223,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     /// What the node would tell an operator about one group, once it runs.
     pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
-        self.group(group).map(Group::status)
+        self.group(group).map(|group| self.status_of(group))
+    }
+
+    fn status_of(&self, group: &Group<A>) -> GroupStatus {
+        group.status(self.engine.saved(group.id()), self.engine.archived(group.id()))
     }
 
     /// The state of a group's application, once the node runs.
@@ -263,6 +286,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     self.send_heartbeats(effects);
                     self.shorten_journal(effects);
                     self.see_to_transfer(effects);
+                    self.see_to_chunks(effects);
+                    self.fill_gaps(effects);
+                    self.copy_forward(effects);
                     self.keep_disk(effects);
                 }
                 if matches!(self.life, Life::Running(_)) {
@@ -288,10 +314,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
                 self.send(to, Message::SnapshotChunk(chunk), effects);
             }
+            Ok(Some(EngineEvent::PieceRead { to, piece })) => {
+                self.send(to, Message::ChunkPiece(piece), effects);
+            }
+            Ok(Some(EngineEvent::Found { token, found })) => {
+                effects.push(Effect::Found { route: Route(token), found });
+            }
             Ok(Some(EngineEvent::Received { group, body })) => self.on_received(group, body, effects),
             Ok(None) => {}
             Err(error) => self.halt_over(error, effects),
         }
+        self.archive(effects);
         self.introduce(effects);
     }
 
@@ -336,6 +369,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             groups,
             waiting,
             transfer: None,
+            fetch: None,
+            fetches: 0,
             heartbeats,
             next_beat: self.now.monotonic,
             amnesia: opened.amnesia,
@@ -426,60 +461,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
             }
         }
-    }
-
-    /// Lets go of journal segments that are not needed; does what it takes to need the oldest no more: one snapshot at
-    /// a time, and promises written again.
-    fn shorten_journal(&mut self, effects: &mut Effects) {
-        let Life::Running(running) = &mut self.life else { return };
-        let is_too_long = self.engine.is_too_long();
-        let mut floors = Vec::with_capacity(running.groups.len());
-        for group in &mut running.groups {
-            let replica = &mut group.replica;
-            // A primary applies what it got as a snapshot entry by entry.
-            let saved = self.engine.saved(replica.group()).min(replica.applied());
-            replica.set_saved(saved, &mut self.marks);
-            let floor = if is_too_long { replica.saved() } else { replica.floor() };
-            if floor > replica.floor() {
-                self.marks.hit(Mark::LaggardsLeft);
-            }
-            replica.forget_to(floor);
-            floors.push((replica.group(), floor));
-        }
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        if let Err(error) = self.engine.set_floors(floors.into_iter(), out) {
-            return self.halt_over(error, effects);
-        }
-        let now = self.now.monotonic;
-        let follows: Vec<GroupId> = running
-            .groups
-            .iter_mut()
-            .filter_map(|group| group.must_follow_with_a_snapshot(now).then(|| group.id()))
-            .collect();
-        if let Some(pins) = self.engine.pins() {
-            for id in pins.promises {
-                self.with_group(id, effects, |group, turn| group.replica.renew_promise(turn));
-            }
-            let here = pins.snapshots.into_iter().filter(|group| self.group(*group).is_some());
-            if let Some(id) = here.min_by_key(|group| self.engine.saved(*group)) {
-                self.save_snapshot(id);
-            }
-        }
-        for id in follows {
-            self.marks.hit(Mark::SnapshotFollows);
-            self.save_snapshot(id);
-        }
-        self.emit_disk_ops(effects);
-    }
-
-    /// Lets the engine see to its space, and scrub.
-    fn keep_disk(&mut self, effects: &mut Effects) {
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        if let Err(error) = self.engine.keep_space(self.now.monotonic, out) {
-            return self.halt_over(error, effects);
-        }
-        self.engine.scrub(self.now.monotonic, out);
-        self.emit_disk_ops(effects);
     }
 
     /// Whether an entry could be prepared or a flush be started at once.

@@ -66,6 +66,8 @@ pub struct GroupStatus {
     pub applied: Op,
     /// A snapshot on its disk covers it up to here.
     pub saved: Op,
+    /// Its archive on its disk reaches up to here.
+    pub archived: Op,
     /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
     /// Chained hash of (op, outcomes) over all that was applied.

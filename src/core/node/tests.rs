@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::builtin::Builtin;
 use crate::codec;
 use crate::engine::perfect_disk::PerfectDisk;
-use crate::engine::{EngineConfig, FileId, Identity, format};
+use crate::engine::{EngineConfig, FileId, Found, Identity, format};
 use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
@@ -46,6 +46,7 @@ fn formatted_disks(voters: &[NodeId]) -> Vec<PerfectDisk> {
         kind: "register".to_string(),
         voters: voters.to_vec(),
         sessions_max: 2,
+        archive: None,
     };
     let formatted = |node: &NodeId| {
         let identity = Identity { cluster: CLUSTER, node: *node, groups: vec![init.clone()] };
@@ -64,6 +65,7 @@ struct Cluster {
     disks: Vec<PerfectDisk>,
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Reply>,
+    found: Vec<Found>,
     starts: u8,
 }
 
@@ -73,7 +75,15 @@ impl Cluster {
         let disks = formatted_disks(&voters);
         let now = Now { monotonic: Monotonic::from_nanos(0), wall: Wall::from_nanos(1_000_000_000) };
         let nodes = voters.iter().map(|_| None).collect();
-        let mut cluster = Self { now, nodes, disks, inputs: VecDeque::new(), replies: Vec::new(), starts: 0 };
+        let mut cluster = Self {
+            now,
+            nodes,
+            disks,
+            inputs: VecDeque::new(),
+            replies: Vec::new(),
+            found: Vec::new(),
+            starts: 0,
+        };
         for index in 0..cluster.nodes.len() {
             cluster.start(index);
         }
@@ -106,6 +116,7 @@ impl Cluster {
                     self.inputs.push_back((index, Input::Disk(done)));
                 }
                 Effect::Reply { reply, .. } => self.replies.push(reply),
+                Effect::Found { found, .. } => self.found.push(found),
                 Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
             }
         }
@@ -410,7 +421,7 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
             node.step(now, inputs.pop_front().unwrap_or(Input::Timeout), &mut effects);
             inputs.extend(effects.into_iter().filter_map(|effect| match effect {
                 Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
-                Effect::Send { .. } | Effect::Reply { .. } | Effect::Halt(_) => None,
+                Effect::Send { .. } | Effect::Reply { .. } | Effect::Found { .. } | Effect::Halt(_) => None,
             }));
         }
     }
@@ -480,7 +491,7 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
             idle_steps += usize::from(effects.is_empty());
             inputs.extend(effects.into_iter().filter_map(|effect| match effect {
                 Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
-                Effect::Send { .. } | Effect::Reply { .. } | Effect::Halt(_) => None,
+                Effect::Send { .. } | Effect::Reply { .. } | Effect::Found { .. } | Effect::Halt(_) => None,
             }));
         }
         if stalled && ms == 600 {
@@ -502,6 +513,7 @@ fn sessions_longer_than_a_body_are_restored() {
         kind: "register".to_string(),
         voters: vec![NodeId::new(1)],
         sessions_max: 1000,
+        archive: None,
     };
     let mut executor = crate::kernel::Executor::new(Builtin, init.clone());
     let mut last = init.genesis();

@@ -9,13 +9,16 @@ use proptest::prelude::*;
 
 use super::tests_notation::messages;
 use super::{
-    Effect, Heartbeat, Input, Life, Limits, Message, Node, NodeConfig, Phase, RequestSnapshot, Timeouts,
+    ChunkGone, Effect, Heartbeat, Input, Life, Limits, Message, Node, NodeConfig, Phase, RequestChunk,
+    RequestSnapshot, Timeouts,
 };
 use crate::builtin::Builtin;
 use crate::consensus::VsrMessage;
 use crate::engine::perfect_disk::PerfectDisk;
-use crate::engine::{DiskDone, DiskOp, EngineConfig, Identity, SnapshotChunk, Witnessed, format};
-use crate::types::{BootId, ClusterId, GroupId, GroupInit, Incarnation, Monotonic, NodeId, Now, Wall};
+use crate::engine::{ChunkPiece, DiskDone, DiskOp, EngineConfig, Identity, SnapshotChunk, Witnessed, format};
+use crate::types::{
+    Archiving, BootId, ClusterId, GroupId, GroupInit, Incarnation, Monotonic, NodeId, Now, Wall,
+};
 
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
@@ -34,7 +37,14 @@ impl Alone {
     fn new(me: u64) -> Self {
         let voters = [1, 2, 3].map(NodeId::new).to_vec();
         let kind = String::from("register");
-        let init = GroupInit { cluster: CLUSTER, group: GROUP, kind, voters, sessions_max: 2 };
+        let init = GroupInit {
+            cluster: CLUSTER,
+            group: GROUP,
+            kind,
+            voters,
+            sessions_max: 2,
+            archive: Some(Archiving { chunk_bytes: 1 << 10, chunks_max: 3 }),
+        };
         let node = NodeId::new(me);
         let config = NodeConfig {
             cluster: CLUSTER,
@@ -100,7 +110,7 @@ impl Alone {
                 Effect::Disk(op) => self.disk(op),
                 Effect::Halt(reason) => panic!("nothing a peer says halts a node: {reason}"),
                 Effect::Send { message: Message::Heartbeat(beat), .. } => self.boot = beat.boot,
-                Effect::Send { .. } | Effect::Reply { .. } => {}
+                Effect::Send { .. } | Effect::Reply { .. } | Effect::Found { .. } => {}
             }
         }
     }
@@ -135,6 +145,9 @@ fn addressed(message: Message) -> Message {
         }
         Message::RequestSnapshot(ask) => Message::RequestSnapshot(RequestSnapshot { group: GROUP, ..ask }),
         Message::SnapshotChunk(chunk) => Message::SnapshotChunk(SnapshotChunk { group: GROUP, ..chunk }),
+        Message::RequestChunk(ask) => Message::RequestChunk(RequestChunk { group: GROUP, ..ask }),
+        Message::ChunkPiece(piece) => Message::ChunkPiece(ChunkPiece { group: GROUP, ..piece }),
+        Message::ChunkGone(gone) => Message::ChunkGone(ChunkGone { group: GROUP, ..gone }),
     }
 }
 

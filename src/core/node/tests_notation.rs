@@ -10,12 +10,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request, RequestSnapshot, Route,
+    Answer, ChunkGone, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request,
+    RequestChunk, RequestSnapshot, Route,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
 use crate::engine::{
-    DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, SnapshotChunk, SnapshotName, Witnessed,
+    At, ChunkPiece, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, Found, SnapshotChunk, SnapshotName,
+    Witnessed,
 };
 use crate::kernel::{Batch, Command, Outcome};
 use crate::types::{
@@ -65,7 +67,8 @@ fn entries() -> impl Strategy<Value = Entry> {
             }
             let voters = [1, 2, 3].map(NodeId::new).to_vec();
             let (cluster, kind_of_group) = (ClusterId::new(7), String::from("register"));
-            let init = GroupInit { cluster, group, kind: kind_of_group, voters, sessions_max: 2 };
+            let init =
+                GroupInit { cluster, group, kind: kind_of_group, voters, sessions_max: 2, archive: None };
             Entry::next(&init.genesis(), kind, view, timestamp, batch.finish())
         },
     )
@@ -160,7 +163,17 @@ pub(super) fn messages() -> impl Strategy<Value = Message> {
         (groups(), names(), any::<u32>(), blobs())
             .prop_map(|(group, name, index, bytes)| SnapshotChunk { group, name, index, bytes })
             .prop_map(Message::SnapshotChunk),
+        (groups(), any::<u64>(), any::<u64>(), any::<u32>())
+            .prop_map(|(group, number, offset, bytes)| RequestChunk { group, number, offset, bytes })
+            .prop_map(Message::RequestChunk),
+        (groups(), any::<u64>(), any::<u64>(), blobs())
+            .prop_map(|(group, number, offset, bytes)| ChunkPiece { group, number, offset, bytes })
+            .prop_map(Message::ChunkPiece),
+        (groups(), any::<u64>())
+            .prop_map(|(group, first)| ChunkGone { group, first })
+            .prop_map(Message::ChunkGone),
     ]
+    .boxed()
 }
 
 fn requests() -> impl Strategy<Value = Request> {
@@ -240,7 +253,21 @@ fn inputs() -> impl Strategy<Value = Input> {
             .prop_map(|(id, outcome)| Input::Disk(DiskDone { id: DiskOpId(id), outcome })),
         (any::<u64>(), requests())
             .prop_map(|(route, request)| Input::Client { route: Route(route), request }),
+        (any::<u64>(), groups(), places()).prop_map(|(route, group, at)| Input::LookUp {
+            route: Route(route),
+            group,
+            at
+        }),
     ]
+}
+
+fn places() -> impl Strategy<Value = At> {
+    prop_oneof![numbers(Op::new).prop_map(At::Op), numbers(Timestamp::from_nanos).prop_map(At::Time)]
+}
+
+fn finds() -> impl Strategy<Value = Found> {
+    let words = [Found::Later, Found::Gone, Found::Unreadable, Found::Refused];
+    prop_oneof![entries().prop_map(Found::Entry), prop::sample::select(words.to_vec())]
 }
 
 fn effects() -> impl Strategy<Value = Effect> {
@@ -248,6 +275,7 @@ fn effects() -> impl Strategy<Value = Effect> {
         (numbers(NodeId::new), messages()).prop_map(|(to, message)| Effect::Send { to, message }),
         disk_ops().prop_map(Effect::Disk),
         (any::<u64>(), replies()).prop_map(|(route, reply)| Effect::Reply { route: Route(route), reply }),
+        (any::<u64>(), finds()).prop_map(|(route, found)| Effect::Found { route: Route(route), found }),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Disk { what })),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Storage { what })),
     ]
@@ -343,7 +371,7 @@ proptest! {
 #[test]
 fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
-    assert_eq!((error.column, error.expected.as_str()), (1, "one of timeout message disk client"));
+    assert_eq!((error.column, error.expected.as_str()), (1, "one of timeout message disk client look-up"));
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");
     assert_eq!((error.column, error.expected.as_str()), (66, "a number (u64)"));

@@ -25,7 +25,22 @@ pub struct GroupInit {
     pub voters: Vec<NodeId>,
     /// Sessions held at most; beyond that the one with the oldest last request goes.
     pub sessions_max: u32,
+    /// What it keeps of its committed entries beside its state; nothing when it keeps no archive.
+    pub archive: Option<Archiving>,
 }
+
+/// How a group archives. Equal on all replicas: where a chunk ends follows from it and from the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Archiving {
+    /// A chunk ends with the entry with which headers and payloads reach so many bytes.
+    pub chunk_bytes: u32,
+    /// Chunks kept at most; beyond that the oldest goes.
+    pub chunks_max: u32,
+}
+
+/// Bounds of [`Archiving::chunk_bytes`].
+pub const ARCHIVE_CHUNK_BYTES: core::ops::RangeInclusive<u32> = 1 << 10..=64 << 20;
 
 /// Why a group cannot be founded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -50,6 +65,20 @@ pub enum GroupInitError {
         /// The group.
         group: u32,
     },
+    /// Chunks of its archive have no sensible length, or none is kept.
+    #[error(
+        "group {group}: an archive of {chunks_max} chunks of {chunk_bytes} bytes; at least 1 chunk is needed, of {} to {} bytes",
+        ARCHIVE_CHUNK_BYTES.start(),
+        ARCHIVE_CHUNK_BYTES.end()
+    )]
+    Archive {
+        /// The group.
+        group: u32,
+        /// What was asked for.
+        chunk_bytes: u32,
+        /// What was asked for.
+        chunks_max: u32,
+    },
 }
 
 impl GroupInit {
@@ -67,6 +96,11 @@ impl GroupInit {
         }
         if self.sessions_max == 0 {
             return Err(GroupInitError::Sessions { group });
+        }
+        if let Some(Archiving { chunk_bytes, chunks_max }) = self.archive
+            && (chunks_max == 0 || !ARCHIVE_CHUNK_BYTES.contains(&chunk_bytes))
+        {
+            return Err(GroupInitError::Archive { group, chunk_bytes, chunks_max });
         }
         Ok(())
     }

@@ -57,6 +57,28 @@ marks! {
     ManifestWrittenAgain => "engine: manifest written once more",
     SnapshotLost => "engine: snapshot lost, it is to come from a peer",
     TransferResumed => "engine: chunks of a coming snapshot found after a start",
+    // The engine: archives.
+    ChunkSealed => "engine: chunk of an archive sealed",
+    ChunkSealedWithHole => "engine: chunk sealed although a payload of it is lost here",
+    ChunkHeadRotten => "engine: head of the newest chunk lost",
+    ChunkRottenFoundByLookup => "engine: rotten chunk found by a lookup",
+    ChunkRefused => "engine: chunk of a peer is not as it was sealed, or not the next",
+    ChunkFetched => "engine: next chunk taken from a peer",
+    ChunksSkipped => "engine: later chunk taken from a peer, for the next is gone there",
+    ChunkRepaired => "engine: rotten chunk written over with a peer's",
+    ChunkDropped => "engine: oldest chunk dropped",
+    // Consensus: what archives lack.
+    AskedBelow => "vsr: entries below the log asked for",
+    LogGrewDownward => "vsr: log grown downward",
+    // The node: the journal's length.
+    CopiedForward => "node: what the oldest segment holds written again",
+    RefusedOverQuota => "node: command refused, for its group keeps too much of the journal",
+    // The node: archives.
+    ChunkFetchBegun => "node: chunk of an archive asked for",
+    ChunkAskedAgain => "node: chunk asked for again, of another peer",
+    ChunkGoneAtPeer => "node: chunk wanted that a peer keeps no more",
+    PieceRefused => "node: piece of a chunk refused",
+    ChunkWaits => "node: whole chunk waits for another to be written",
     // The engine: running.
     FlushSplit => "engine: flush split",
     SegmentRolled => "engine: segment rolled",

@@ -20,7 +20,7 @@ pub use blob::Blob;
 pub use boot::BootId;
 pub use commit_index::CommitIndex;
 pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
-pub use group::{GroupInit, GroupInitError, VOTERS_MAX};
+pub use group::{ARCHIVE_CHUNK_BYTES, Archiving, GroupInit, GroupInitError, VOTERS_MAX};
 pub use hash::{Hash, Hasher};
 pub use marks::{Mark, Marks, NoMarks};
 pub use notation::{Notation, NotationError, Scanner};

@@ -16,7 +16,14 @@ use super::{
 fn init(group: u32) -> GroupInit {
     let voters = [1, 2, 3].map(NodeId::new).to_vec();
     let kind = String::from("bank");
-    GroupInit { cluster: ClusterId::new(9), group: GroupId::new(group), kind, voters, sessions_max: 4 }
+    GroupInit {
+        cluster: ClusterId::new(9),
+        group: GroupId::new(group),
+        kind,
+        voters,
+        sessions_max: 4,
+        archive: None,
+    }
 }
 
 fn entries() -> impl Strategy<Value = Entry> {

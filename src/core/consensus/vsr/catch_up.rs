@@ -33,7 +33,9 @@ impl VsrNode {
         let joins = self.log.install(last);
         turn.marks.hit(if joins { Mark::SnapshotJoinsLog } else { Mark::SnapshotReplacesLog });
         self.applied = last.op();
-        self.set_saved(last.op(), turn.marks);
+        if self.init.archive.is_none() {
+            self.set_saved(last.op(), turn.marks);
+        }
         self.commit = self.commit.max(last.op());
         turn.journal.note_commit(self.init.group, CommitIndex::At(self.commit));
         if let Status::Backup(backup) = &mut self.status {

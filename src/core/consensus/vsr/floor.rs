@@ -1,8 +1,27 @@
 //! The floor: up to where a snapshot covers every voter. Journals and logs keep what lies above it, as long as they are not
 //! too long.
 
+use alloc::vec::Vec;
+
 use super::VsrNode;
-use crate::types::{Mark, Marks, NodeId, Op};
+use crate::consensus::Turn;
+use crate::engine::archived_bytes;
+use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
+
+/// What a journal is to keep of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// Headers and payloads.
+    pub bytes: u64,
+    /// Whether none of it rotted: only then it can be written again.
+    pub is_whole: bool,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { bytes: 0, is_whole: true }
+    }
+}
 
 impl VsrNode {
     /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
@@ -41,6 +60,37 @@ impl VsrNode {
         let lags = |saved: &Op| *saved < op;
         self.left_behind
             .extend(self.saved.iter().enumerate().filter(|(_, saved)| lags(saved)).map(|(voter, _)| voter));
+    }
+
+    /// What of the entries up to `to` has no record after `through`.
+    pub fn live(&self, to: Op, through: Ordinal) -> Live {
+        let mut live = Live::default();
+        for op in self.live_ops(to, through) {
+            live.bytes += self.log.header(op).map_or(0, archived_bytes);
+            live.is_whole &= !self.log.is_missing(op);
+        }
+        live
+    }
+
+    /// Bytes of all that the journal is to keep of the group.
+    pub fn live_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Writes once more what of the entries up to `to` has no record after `through`.
+    pub fn copy_forward(&mut self, turn: &mut Turn<'_, impl Marks>, to: Op, through: Ordinal) {
+        for op in self.live_ops(to, through).collect::<Vec<_>>() {
+            if let Some(entry) = self.log.entry(op) {
+                let ordinal = self.record(turn, entry);
+                self.log.note_recorded(op, ordinal);
+            }
+        }
+    }
+
+    fn live_ops(&self, to: Op, through: Ordinal) -> impl Iterator<Item = Op> {
+        let ops = self.log.base_op().next().get()..=to.min(self.log.head_op()).get();
+        let is_behind = move |op: &Op| self.log.recorded(*op).is_some_and(|ordinal| ordinal <= through);
+        ops.map(Op::new).filter(is_behind)
     }
 
     /// Voters that were not waited for, and of which no snapshot is known that covers what was forgotten.

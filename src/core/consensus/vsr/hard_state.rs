@@ -95,15 +95,17 @@ fn rebuild(base: Base, promise: Option<&(Ordinal, HardState)>, recovered: &Recov
         let promised = suffix.iter().find(|header| header.op() == op);
         let below_promise = first_promised.is_none_or(|first| op < first);
         match (newer, promised, record) {
-            (Some((_, entry)), _, _) if log.can_follow(entry.header()) => log.append_recovered(entry),
-            (_, Some(header), Some((_, entry)))
+            (Some((ordinal, entry)), _, _) if log.can_follow(entry.header()) => {
+                log.append_recovered(*ordinal, entry)
+            }
+            (_, Some(header), Some((ordinal, entry)))
                 if log.can_follow(header) && entry.header().hash() == header.hash() =>
             {
-                log.append_recovered(entry);
+                log.append_recovered(*ordinal, entry);
             }
             (_, Some(header), _) if log.can_follow(header) => log.append_header(*header),
-            (_, None, Some((_, entry))) if below_promise && log.can_follow(entry.header()) => {
-                log.append_recovered(entry);
+            (_, None, Some((ordinal, entry))) if below_promise && log.can_follow(entry.header()) => {
+                log.append_recovered(*ordinal, entry);
             }
             _ => return log,
         }

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::engine::RecoveredEntry;
+use crate::engine::{RecoveredEntry, archived_bytes};
 use crate::types::{Entry, EntryHeader, Hash, Op, Ordinal, Timestamp, u64_of, usize_of};
 
 /// The log of a replica.
@@ -35,6 +35,8 @@ struct Slot {
     body: Body,
     /// The entry was on this disk, and may have been acknowledged: a replica never says that it was not.
     was_durable: bool,
+    /// Its newest record has this ordinal, if it has any.
+    recorded: Option<Ordinal>,
 }
 
 /// Where a slot's payload is.
@@ -129,6 +131,23 @@ impl Log {
         self.slot(op).is_some_and(Slot::is_missing)
     }
 
+    /// A record of the entry at `op` is on its way under this ordinal.
+    pub(super) fn note_recorded(&mut self, op: Op, ordinal: Ordinal) {
+        if let Some(slot) = self.slot_mut(op) {
+            slot.recorded = Some(ordinal);
+        }
+    }
+
+    /// The ordinal of the newest record of the entry at `op`.
+    pub(super) fn recorded(&self, op: Op) -> Option<Ordinal> {
+        self.slot(op)?.recorded
+    }
+
+    /// Bytes of all entries of the log.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| archived_bytes(&slot.header)).sum()
+    }
+
     /// Whether the entry with this op and hash was on this disk once.
     pub(super) fn was_durable(&self, op: Op, hash: Hash) -> bool {
         self.slot(op).is_some_and(|slot| slot.was_durable && slot.header.hash() == hash)
@@ -164,6 +183,7 @@ impl Log {
     /// Appends an entry whose record is on its way under `ordinal`.
     pub(super) fn append(&mut self, entry: &Entry, ordinal: Ordinal) {
         self.push(*entry.header(), Body::Held(entry.payload().clone(), ordinal));
+        self.note_recorded(entry.op(), ordinal);
     }
 
     /// Appends a header without its payload.
@@ -172,7 +192,7 @@ impl Log {
     }
 
     /// Appends an entry that the journal held at the start, whole or not.
-    pub(super) fn append_recovered(&mut self, entry: &RecoveredEntry) {
+    pub(super) fn append_recovered(&mut self, ordinal: Ordinal, entry: &RecoveredEntry) {
         let body = match entry {
             RecoveredEntry::Whole(entry) => Body::Durable(entry.payload().clone()),
             RecoveredEntry::Faulty(_) => Body::Faulty,
@@ -180,6 +200,7 @@ impl Log {
         self.push(*entry.header(), body);
         if let Some(slot) = self.slots.back_mut() {
             slot.was_durable = true;
+            slot.recorded = Some(ordinal);
         }
         self.advance_durable();
     }
@@ -202,6 +223,7 @@ impl Log {
         if let Some(slot) = self.slot_mut(entry.op()) {
             slot.body = Body::Held(entry.payload().clone(), ordinal);
         }
+        self.note_recorded(entry.op(), ordinal);
     }
 
     /// The record with this op and ordinal is on the disk. Without effect when the slot has another record by now: an
@@ -248,13 +270,24 @@ impl Log {
         joins
     }
 
+    /// The log begins with `entry`, if that is what it follows; a snapshot covers it.
+    pub(super) fn grow_downward(&mut self, entry: &Entry) -> bool {
+        let header = *entry.header();
+        let is_base = (header.op(), header.hash()) == (self.base.op, self.base.hash);
+        let Some(below) = Base::parent_of(&header).filter(|_| is_base) else { return false };
+        let body = Body::Durable(entry.payload().clone());
+        self.slots.push_front(Slot { header, body, was_durable: true, recorded: None });
+        self.base = below;
+        true
+    }
+
     fn push(&mut self, header: EntryHeader, body: Body) {
         assert!(
             self.can_follow(&header),
             "a log is a chain without gaps: {header} after op {}",
             self.head_op()
         );
-        self.slots.push_back(Slot { header, body, was_durable: false });
+        self.slots.push_back(Slot { header, body, was_durable: false, recorded: None });
     }
 
     fn advance_durable(&mut self) {

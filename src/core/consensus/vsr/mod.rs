@@ -22,6 +22,7 @@
 //! * An entry that rotted on this disk is faulty: never nacked, and not acknowledged before it is durable here again.
 //! * A primary that restarts or gives up never leads the same view again.
 
+mod below;
 mod catch_up;
 mod choose;
 mod floor;
@@ -38,6 +39,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 use choose::ChosenLog;
 use hard_state::HardState;
 use log::Log;
@@ -45,10 +47,10 @@ pub use quorum_tracker::QuorumTracker;
 
 use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
-use crate::engine::{Record, RecoveredLog};
+use crate::engine::{At, Found, Record, RecoveredLog};
 use crate::types::{
     CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Mark, Marks, Monotonic, NodeId, Op, Ordinal,
-    Quorums, View, u64_of,
+    Quorums, Timestamp, View, u64_of,
 };
 
 /// A replica of one group.
@@ -80,6 +82,10 @@ pub struct VsrNode {
     attempts: usize,
     /// Who said last that entries asked for are in its snapshot alone, and up to where.
     covered_by: Option<(usize, Op)>,
+    /// The archive reaches so far, and wants what lies between that and the log.
+    wants_below: Option<Op>,
+    /// What came of that, and does not join the log yet.
+    below: BTreeMap<Op, Entry>,
 }
 
 /// What the replica is doing in its view.
@@ -181,7 +187,8 @@ impl VsrNode {
             if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
         let mut saved = vec![Op::GENESIS; voters];
-        saved[me] = snapshot.op();
+        // How far an archive reaches is not known here.
+        saved[me] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
         let mut replica = Self {
             me,
             quorums: Quorums::of(voters),
@@ -200,6 +207,8 @@ impl VsrNode {
             timers: Timers::default(),
             attempts: 0,
             covered_by: None,
+            wants_below: None,
+            below: BTreeMap::new(),
             init,
         };
         replica.status = replica.status_after_start(promise);
@@ -417,6 +426,40 @@ impl VsrNode {
     /// The lowest op that was not applied and whose payload is not here.
     pub fn missing(&self) -> Option<Op> {
         self.log.first_missing_above(self.applied)
+    }
+
+    /// The entry at `op`, when it was applied and its header is here; its payload may not be.
+    pub fn committed(&self, op: Op) -> Option<(EntryHeader, Option<Bytes>)> {
+        let is_slot = self.log.base_op() < op && op <= self.applied;
+        let header = self.log.header(op).filter(|_| is_slot)?;
+        Some((*header, self.log.entry(op).map(|entry| entry.payload().clone())))
+    }
+
+    /// The log in memory begins behind this op; with its time, where that is known.
+    pub fn log_base(&self) -> (Op, Option<Timestamp>) {
+        let base = self.log.base_op();
+        (base, self.log.header(base).map(EntryHeader::timestamp))
+    }
+
+    /// Looks for an entry that was applied, in memory.
+    pub fn find(&self, at: At) -> Found {
+        let slots = self.log.base_op().next().get()..=self.applied.get();
+        let op = match at {
+            At::Op(op) if op > self.applied => return Found::Later,
+            At::Op(op) => op,
+            At::Time(time) => {
+                let is_later =
+                    |op: &Op| self.log.header(*op).is_some_and(|header| header.timestamp() >= time);
+                match slots.map(Op::new).find(is_later) {
+                    Some(op) => op,
+                    None => return Found::Later,
+                }
+            }
+        };
+        if op <= self.log.base_op() {
+            return Found::Gone;
+        }
+        self.log.entry(op).map_or(Found::Unreadable, Found::Entry)
     }
 
     /// The header of the last entry applied, once everything up to it is durable here.

@@ -24,7 +24,8 @@ impl VsrNode {
     pub fn write_again(&mut self, turn: &mut Turn<'_, impl Marks>, op: Op) {
         if let Some(entry) = self.log.entry(op).filter(|_| self.log.is_durable(op)) {
             turn.marks.hit(Mark::RottenWrittenAgain);
-            self.record(turn, entry);
+            let ordinal = self.record(turn, entry);
+            self.log.note_recorded(op, ordinal);
         }
     }
 
@@ -64,7 +65,7 @@ impl VsrNode {
     }
 
     /// A backup asks its primary, and every other time somebody else; a replica in a view change goes round.
-    fn next_peer(&mut self) -> usize {
+    pub(super) fn next_peer(&mut self) -> usize {
         self.attempts += 1;
         let primary = self.primary_of(self.view);
         if primary != self.me && !self.attempts.is_multiple_of(2) {
@@ -122,6 +123,9 @@ impl VsrNode {
         commit: CommitIndex,
         entries: Vec<Entry>,
     ) -> Result<(), Discard> {
+        if self.take_below(turn, commit, &entries) {
+            return Ok(());
+        }
         if from == self.me || matches!(self.status, Status::Primary(_)) {
             return Err(Discard::OutOfPlace);
         }

@@ -23,6 +23,7 @@ fn init(voters: u64) -> GroupInit {
         kind: "register".to_string(),
         voters: (1..=voters).map(NodeId::new).collect(),
         sessions_max: 8,
+        archive: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::engine::archive::ArchiveMeta;
 use crate::engine::boots::Amnesia;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::snapshot_file::SnapshotMeta;
@@ -15,6 +16,10 @@ pub(super) struct Changes {
     pub replaced: Option<SnapshotMeta>,
     /// The snapshot that is coming from a peer, or that none is.
     pub incoming: Option<Option<SnapshotMeta>>,
+    /// The archive of a group has a chunk more.
+    pub archive: Option<ArchiveMeta>,
+    /// As it was without that.
+    pub archive_before: Option<ArchiveMeta>,
     /// The oldest segments, which go.
     pub freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.
@@ -34,6 +39,7 @@ impl Changes {
         self.spare.is_none()
             && self.snapshot.is_none()
             && self.incoming.is_none()
+            && self.archive.is_none()
             && self.freed.is_empty()
             && self.rewrites == 0
             && !self.announces
@@ -55,6 +61,10 @@ impl Changes {
         if let Some(meta) = self.snapshot {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
+        }
+        if let Some(meta) = self.archive {
+            body.archives.retain(|other| other.group != meta.group);
+            body.archives.push(meta);
         }
         if self.amnesia.is_some() {
             body.amnesia = self.amnesia.clone();

@@ -1,5 +1,6 @@
 //! A running engine: which of its parts a completion belongs to, and what a manifest in force sets going.
 
+mod archiving;
 mod changes;
 mod receiving;
 mod segments;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
+use crate::engine::archive::{ArchiveEvent, ArchiveMeta, ArchiveStore, archive_file, meta_of};
 use crate::engine::boots::{Amnesia, Witnessed};
 use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
@@ -23,7 +25,7 @@ use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op};
+use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Ordinal, usize_of};
 
 /// How far the disks of peers go is written so often, while they go on.
 const WITNESSED_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
@@ -47,7 +49,10 @@ pub(in crate::engine) struct Running {
     witnessed_written_at: Monotonic,
     /// Nobody needs what the journal has of a group up to here.
     floors: BTreeMap<GroupId, Op>,
+    /// What is needed of the entries in the segment of this generation was staged again, up to this ordinal.
+    copied: Option<(u64, Ordinal)>,
     snapshots: SnapshotStore,
+    archive: ArchiveStore,
     scrub: Scrub,
     space: Space,
     /// On a full disk it is a spare segment's turn to be made, and not a snapshot's.
@@ -68,11 +73,17 @@ impl Running {
             // A process may have died before it gave back what the manifest had let go of.
             space.let_go(FileId::Reserve);
         }
+        // The same, of chunks.
+        for ArchiveMeta { group, first, .. } in &manifest.body().archives {
+            (first.saturating_sub(2).max(1)..*first)
+                .for_each(|number| space.let_go(archive_file(*group, number)));
+        }
         Self {
             witnessed: manifest.body().all_witnessed(),
             witnessed_written_at: Monotonic::default(),
             scrub: Scrub::new(config.scrub_every, config.scrub_bytes_per_second),
             snapshots,
+            archive: ArchiveStore::default(),
             space,
             spare_comes_first: true,
             config,
@@ -84,6 +95,7 @@ impl Running {
             pending: Changes::default(),
             installing: Changes::default(),
             floors: BTreeMap::new(),
+            copied: None,
         }
     }
 
@@ -268,6 +280,10 @@ impl Running {
         if let Some(event) = self.snapshots.on_read(done, in_force, ids, out) {
             return Ok(event);
         }
+        let in_force = &self.manifest.body().archives;
+        if let Some(event) = self.archive.on_read(done, in_force, ids, out) {
+            return Ok(event);
+        }
         if done.outcome == DiskOutcome::Full && self.finds_no_space(done.id) {
             self.space.found_none(out.marks);
             return Ok(None);
@@ -285,6 +301,14 @@ impl Running {
             SnapshotEvent::Step => return Ok(None),
             SnapshotEvent::NotMine => {}
         }
+        match self.archive.on_done(done, usize_of(u64::from(self.config.snapshot_chunk_bytes)), ids, out) {
+            ArchiveEvent::Sealed(meta) => {
+                self.pending.archive = Some(meta);
+                return Ok(None);
+            }
+            ArchiveEvent::Step => return Ok(None),
+            ArchiveEvent::NotMine => {}
+        }
         let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
         self.writer.mark_durable(through);
         Ok(Some(EngineEvent::Durable(through)))
@@ -293,7 +317,7 @@ impl Running {
     /// Whether the operation with this id was to make a file: nothing is there yet that would have to be undone.
     fn finds_no_space(&mut self, id: DiskOpId) -> bool {
         let spare = self.spare.take_if(|spare| spare.is_new && spare.id == id);
-        spare.is_some() || self.snapshots.finds_no_space(id)
+        spare.is_some() || self.snapshots.finds_no_space(id) || self.archive.finds_no_space(id)
     }
 
     /// A snapshot of this node's own is durable. One of a peer that goes farther may have come to be in force meanwhile.
@@ -314,6 +338,7 @@ impl Running {
                 Rotten::Snapshot(group) => {
                     self.snapshots.mark_rotten(group);
                 }
+                Rotten::Chunk(group, name) => self.archive.mark_rotten(group, name),
                 Rotten::Flush { generation, from, lost } => {
                     self.journal.mark_rotten(generation, |flush| flush.from == from);
                     records.extend(lost);
@@ -340,6 +365,9 @@ impl Running {
         self.recycled.extend(self.manifest.body().unused(&changes.freed));
         if let Some(gone) = changes.replaced.and_then(|meta| self.snapshots.replaced(meta)) {
             self.space.let_go(gone.file());
+        }
+        if let Some(meta) = changes.archive {
+            self.archive_installed(changes.archive_before, &meta, marks);
         }
         match changes.reserve {
             Some(0) => self.space.let_go(FileId::Reserve),
@@ -416,6 +444,8 @@ impl Running {
                 .copied()
         };
         changes.replaced = changes.snapshot.and_then(of);
+        let archives = &self.manifest.body().archives;
+        changes.archive_before = changes.archive.and_then(|new| meta_of(archives, new.group).copied());
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
         body.witnessed = self.witnessed.iter().map(|(node, witnessed)| (*node, *witnessed)).collect();

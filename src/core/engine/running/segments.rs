@@ -1,12 +1,13 @@
 //! Segments are made before they are needed, and let go of once nothing pins them.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 
 use super::Running;
 use crate::engine::disk::{BLOCK_BYTES, DiskOp, DiskOpId, DiskOut, FileId};
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::retention::{Pins, SegmentContents};
-use crate::types::{Blob, GroupId, Mark, Marks, Op, u64_of};
+use crate::types::{Blob, GroupId, Mark, Marks, Op, Ordinal, u64_of};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MakingSpare {
@@ -81,7 +82,14 @@ impl Running {
         let surplus = self.surplus();
         let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
         let oldest = self.journal.sealed().iter().take(surplus);
-        let count = oldest.take_while(|s| s.is_free(covered, self.journal.promised())).count();
+        let promised = self.journal.promised();
+        let count = oldest
+            .take_while(|segment| {
+                let needs_no_entries =
+                    self.is_copied(segment) || segment.entries().all(|(group, op)| covered(group) >= op);
+                needs_no_entries && segment.is_free_of_promises(promised)
+            })
+            .count();
         self.pending.freed = self.manifest.body().segments[..count].to_vec();
     }
 
@@ -95,6 +103,34 @@ impl Running {
         }
         let rotten = sealed.iter().rposition(SegmentContents::is_rotten).map_or(0, |last| last + 1);
         sealed.len().saturating_sub(target).max(rotten)
+    }
+
+    fn is_copied(&self, segment: &SegmentContents) -> bool {
+        let durable = self.writer.durable();
+        self.copied
+            .is_some_and(|(generation, through)| generation == segment.meta.generation && through <= durable)
+    }
+
+    /// The highest op of each group of which the oldest segment has entries that are needed, when the journal is too long.
+    pub(in crate::engine) fn oldest_entries(&self) -> Option<(BTreeMap<GroupId, Op>, Ordinal)> {
+        let most = self.config.sealed_segments_max.max(self.config.sealed_segments_target);
+        let is_too_long = u64_of(self.journal.sealed().len()) > u64::from(most);
+        let oldest = self.journal.sealed().front().filter(|_| is_too_long)?;
+        let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
+        let live = oldest.entries().filter(|(group, op)| covered(*group) < *op).collect();
+        Some((live, oldest.last_ordinal()))
+    }
+
+    /// Whether what the oldest segment holds may be written again.
+    pub(in crate::engine) fn may_copy_forward(&self) -> bool {
+        let oldest = self.journal.sealed().front().map(|segment| segment.meta.generation);
+        let is_under_way = self.copied.is_some_and(|(generation, _)| Some(generation) == oldest);
+        !is_under_way && !self.space.is_full() && !self.journal.is_blocked()
+    }
+
+    pub(in crate::engine) fn note_copied_forward(&mut self) {
+        let oldest = self.journal.sealed().front();
+        self.copied = oldest.map(|segment| (segment.meta.generation, self.writer.last()));
     }
 
     /// Whether the journal is longer than it may be: only what no snapshot of this node covers is kept then.

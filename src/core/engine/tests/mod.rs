@@ -1,5 +1,6 @@
 //! The engine on a disk that does at once what it is asked, and on one whose bytes were changed.
 
+mod archive;
 mod journal;
 mod layouts;
 mod rot;
@@ -31,6 +32,7 @@ fn identity() -> Identity {
         kind: "register".to_string(),
         voters: vec![NODE],
         sessions_max: 8,
+        archive: None,
     };
     Identity { cluster: CLUSTER, node: NODE, groups: vec![init] }
 }
@@ -67,6 +69,9 @@ struct Bench {
     /// What peers would be sent, and what was received of them.
     chunks: Vec<SnapshotChunk>,
     received: Vec<Bytes>,
+    pieces: Vec<ChunkPiece>,
+    /// What became of lookups.
+    found: Vec<Found>,
 }
 
 impl Bench {
@@ -75,8 +80,8 @@ impl Bench {
     }
 
     fn unopened(disk: PerfectDisk) -> Self {
-        let (durable, rotten, chunks, received) = Default::default();
-        Self { engine: Engine::new(config()), disk, durable, rotten, chunks, received }
+        let (durable, rotten, chunks, received, pieces, found) = Default::default();
+        Self { engine: Engine::new(config()), disk, durable, rotten, chunks, received, pieces, found }
     }
 
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
@@ -111,6 +116,8 @@ impl Bench {
                 Some(EngineEvent::Rotten(records)) => self.rotten.extend(records),
                 Some(EngineEvent::ChunkRead { chunk, .. }) => self.chunks.push(chunk),
                 Some(EngineEvent::Received { body, .. }) => self.received.push(body),
+                Some(EngineEvent::PieceRead { piece, .. }) => self.pieces.push(piece),
+                Some(EngineEvent::Found { found, .. }) => self.found.push(found),
                 None => {}
             }
             queue.extend(more);

@@ -1,0 +1,270 @@
+//! ArchiveAgree: a chunk is the same on every disk, holds what was committed and nothing else, follows the one before it, and ends
+//! where the log says. RetainedReadable (68): what is looked up is the entry that was committed there, and it is gone only when
+//! the archive is long enough.
+
+use std::collections::BTreeMap;
+
+use chronon_core::engine::{At, DiskOp, FileId, Found};
+use chronon_core::node::{Effect, Input, Route};
+use chronon_core::types::{Archiving, CommitIndex, GroupId, Hash, NodeId, Op};
+
+use super::{Counts, Observed, Oracle, Violation};
+use crate::archive::{self, Archived, Chunk};
+use crate::time::WorldTime;
+
+/// The oracle.
+#[derive(Clone, Debug, Default)]
+pub struct Archives {
+    archiving: BTreeMap<GroupId, Option<Archiving>>,
+    /// What was written of each chunk, by whomever.
+    chunks: BTreeMap<(GroupId, u64), Seen>,
+    logs: BTreeMap<GroupId, Log>,
+    /// What is being looked up, and how far the node had applied by then.
+    looks: BTreeMap<(NodeId, Route), Look>,
+    applied: BTreeMap<(NodeId, GroupId), u64>,
+    written: u64,
+    found: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    /// So many of them were written, from the start.
+    to: usize,
+    /// All of it was, and this is its hash.
+    hash: Option<Hash>,
+    last: u64,
+}
+
+/// What is known of a group's log.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    /// The highest commit that any replica knows.
+    commit: u64,
+    entries: BTreeMap<u64, (Hash, u64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    group: GroupId,
+    at: At,
+    applied: u64,
+}
+
+impl Archives {
+    fn write(&mut self, (group, number): (GroupId, u64), offset: usize, data: &[u8]) -> Result<(), String> {
+        let seen = self.chunks.entry((group, number)).or_default();
+        let to = offset + data.len();
+        if seen.bytes.len() < to {
+            seen.bytes.resize(to, 0);
+        }
+        self.written += 1;
+        for (known, new) in seen.bytes[offset..to].iter_mut().zip(data) {
+            // Where a payload was lost there are zeros.
+            if *known != *new && *known != 0 && *new != 0 {
+                return Err(format!(
+                    "chunk {number} is written otherwise than before, from byte {offset} on: it is not the same on every disk"
+                ));
+            }
+            *known |= *new;
+        }
+        if offset <= seen.to {
+            seen.to = seen.to.max(to);
+        }
+        let is_whole = archive::length(&seen.bytes) == Some(seen.to as u64);
+        if is_whole && seen.hash.is_none() {
+            let chunk = archive::read(&seen.bytes)?;
+            seen.hash = Some(chunk.hash);
+            seen.last = chunk.entries.last().map_or(0, |entry| entry.op);
+            return self.judge((group, number), &chunk);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, (group, number): (GroupId, u64), chunk: &Chunk) -> Result<(), String> {
+        if (chunk.group, chunk.number) != (group, number) {
+            return Err(format!("chunk {number} says that it is {} of group {}", chunk.number, chunk.group));
+        }
+        let limit =
+            self.archiving.get(&group).copied().flatten().map_or(0, |init| u64::from(init.chunk_bytes));
+        let bytes: u64 = chunk.entries.iter().map(|entry| entry.bytes).sum();
+        let (Some(first), Some(last)) = (chunk.entries.first(), chunk.entries.last()) else {
+            return Err(format!("chunk {number} is empty"));
+        };
+        if limit == 0 || bytes < limit || bytes - last.bytes >= limit {
+            return Err(format!(
+                "chunk {number} has {bytes} bytes of entries, the last {}: the limit is {limit}",
+                last.bytes
+            ));
+        }
+        for (earlier, hash) in &chunk.earlier {
+            let known = self.chunks.get(&(group, *earlier)).and_then(|seen| seen.hash);
+            if known.is_some_and(|known| known != *hash) {
+                return Err(format!("chunk {number} names another chunk {earlier} than there is"));
+            }
+        }
+        let numbers: Vec<u64> = chunk.earlier.iter().map(|(number, _)| *number).collect();
+        let mut expected = Vec::new();
+        let mut left = number - 1;
+        while left > 0 {
+            expected.push(left);
+            left &= left - 1;
+        }
+        if numbers != expected {
+            return Err(format!("chunk {number} names {numbers:?}, and should name {expected:?}"));
+        }
+        let below = number.checked_sub(1).and_then(|below| self.chunks.get(&(group, below)));
+        let log = self.logs.entry(group).or_default();
+        if let Some(below) = below.filter(|below| below.hash.is_some()) {
+            let known = log.entries.get(&below.last).map(|(hash, _)| *hash);
+            if first.op != below.last + 1 || known.is_some_and(|known| known != chunk.parent) {
+                return Err(format!(
+                    "chunk {number} does not follow the one before, which ends with op {}",
+                    below.last
+                ));
+            }
+        }
+        if last.op > log.commit {
+            return Err(format!(
+                "chunk {number} goes to op {}, and no more than {} is committed",
+                last.op, log.commit
+            ));
+        }
+        chunk.entries.iter().try_for_each(|entry| log.note(*entry))
+    }
+
+    fn found(&mut self, node: NodeId, route: Route, found: &Found) -> Result<(), (GroupId, String)> {
+        let Some(Look { group, at, applied }) = self.looks.remove(&(node, route)) else { return Ok(()) };
+        let log = self.logs.entry(group).or_default();
+        self.found += 1;
+        let judged = match found {
+            Found::Entry(entry) => {
+                let op = entry.op().get();
+                let (hash, time) = (entry.hash(), entry.header().timestamp().as_nanos());
+                let is_the_one = match at {
+                    At::Op(op) => op == entry.op(),
+                    At::Time(at) => {
+                        let below = log.entries.get(&(op - 1));
+                        time >= at.as_nanos() && below.is_none_or(|(_, time)| *time < at.as_nanos())
+                    }
+                };
+                let is_whole = Hash::of(entry.payload()) == entry.header().payload_hash();
+                if !is_whole {
+                    Err(format!(
+                        "{at} was looked up, and what was found under op {op} is not what was committed"
+                    ))
+                } else if !is_the_one || entry.header().group() != group || op > log.commit {
+                    Err(format!("{at} was looked up, and op {op} of time {time} was found"))
+                } else {
+                    log.note(Archived { op, hash, time, bytes: 0 })
+                }
+            }
+            Found::Later => match log.op_at(at) {
+                Some(op) if op <= applied => Err(format!(
+                    "{at} was looked up, it is op {op}, {applied} were applied, and it is said to come later"
+                )),
+                _ => Ok(()),
+            },
+            Found::Gone => {
+                let archiving = self.archiving.get(&group).copied().flatten();
+                let op = log.op_at(at);
+                match (archiving, op) {
+                    (Some(Archiving { chunks_max, .. }), Some(op)) if op > 0 => {
+                        let of_group = self.chunks.range((group, 0)..=(group, u64::MAX));
+                        let known = of_group.filter(|(_, seen)| seen.hash.is_some());
+                        let newest = known.clone().next_back().map_or(0, |((_, number), _)| *number);
+                        let holder = known.clone().find(|(_, seen)| seen.last >= op);
+                        let kept =
+                            holder.is_none_or(|((_, number), _)| number + u64::from(chunks_max) > newest);
+                        if kept {
+                            Err(format!(
+                                "{at} was looked up, it is op {op}, and it is said to be gone: {newest} chunks were sealed, {chunks_max} are to be kept"
+                            ))
+                        } else {
+                            Ok(())
+                        }
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Found::Unreadable | Found::Refused => Ok(()),
+        };
+        judged.map_err(|what| (group, what))
+    }
+}
+
+impl Log {
+    fn note(&mut self, entry: Archived) -> Result<(), String> {
+        let Archived { op, hash, time, .. } = entry;
+        let known = *self.entries.entry(op).or_insert((hash, time));
+        if known == (hash, time) { Ok(()) } else { Err(format!("two entries are given out for op {op}")) }
+    }
+
+    /// The op that `at` asks for, as far as that is known.
+    fn op_at(&self, at: At) -> Option<u64> {
+        match at {
+            At::Op(op) => Some(op.get()),
+            At::Time(at) => {
+                // The first one known is the first one there is where the one below is known to be earlier.
+                let (op, _) = self.entries.iter().find(|(_, (_, time))| *time >= at.as_nanos())?;
+                (*op == 1 || self.entries.contains_key(&(op - 1))).then_some(*op)
+            }
+        }
+    }
+}
+
+impl Oracle for Archives {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, broken: &mut Vec<Violation>) {
+        match seen {
+            Observed::Begin { groups, .. } => {
+                self.archiving = groups.iter().map(|init| (init.group, init.archive)).collect();
+            }
+            Observed::Start { node, .. } => {
+                self.looks.retain(|(other, _), _| other != node);
+                self.applied.retain(|(other, _), _| other != node);
+            }
+            Observed::Input { node, input: Input::LookUp { route, group, at }, .. } => {
+                let applied = self.applied.get(&(*node, *group)).copied().unwrap_or_default();
+                self.looks.insert((*node, *route), Look { group: *group, at: *at, applied });
+            }
+            Observed::Step { node, effects, changed, .. } => {
+                for status in *changed {
+                    self.applied.insert((*node, status.group), status.applied.get());
+                    let log = self.logs.entry(status.group).or_default();
+                    if let CommitIndex::At(commit) = status.commit {
+                        log.commit = log.commit.max(Op::get(commit));
+                    }
+                }
+                for effect in *effects {
+                    let Effect::Found { route, found } = effect else { continue };
+                    if let Err((group, what)) = self.found(*node, *route, found) {
+                        broken.push(Violation::new("RetainedReadable", what).at(*node).of(group));
+                    }
+                }
+            }
+            Observed::DiskSubmitted {
+                node,
+                op: DiskOp::Write { file: FileId::Archive { group, number }, offset, data, .. },
+            } => {
+                let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
+                if let Err(what) = self.write((*group, *number), offset, data.as_slice()) {
+                    broken.push(Violation::new("ArchiveAgree", what).at(*node).of(*group));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &["ArchiveAgree", "RetainedReadable"]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("ArchiveAgree", self.written);
+        counts.add("RetainedReadable", self.found);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}

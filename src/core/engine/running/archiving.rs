@@ -1,0 +1,135 @@
+//! Archives of a running engine: which chunk may be sealed or taken now, and what a manifest in force lets go of.
+
+use bytes::Bytes;
+
+use super::Running;
+use crate::engine::archive::{ArchiveMeta, At, Sealed, archive_file, meta_of, reaches};
+use crate::engine::disk::{DiskOpId, DiskOut};
+use crate::types::{Archiving, GroupId, Mark, Marks, NodeId, Op};
+
+impl Running {
+    fn archiving(&self, group: GroupId) -> Option<Archiving> {
+        let groups = &self.manifest.body().identity.groups;
+        groups.iter().find(|init| init.group == group)?.archive
+    }
+
+    fn archive_meta(&self, group: GroupId) -> Option<&ArchiveMeta> {
+        meta_of(&self.manifest.body().archives, group)
+    }
+
+    /// The op up to which the archive in force of `group` reaches.
+    pub(in crate::engine) fn archived(&self, group: GroupId) -> Op {
+        reaches(self.archive_meta(group))
+    }
+
+    /// The number of the chunk that the archive of `group` wants next.
+    pub(in crate::engine) fn next_chunk(&self, group: GroupId) -> u64 {
+        self.archive_meta(group).map_or(1, |meta| meta.newest.number + 1)
+    }
+
+    /// The number of the oldest chunk of `group` that is kept.
+    pub(in crate::engine) fn first_chunk(&self, group: GroupId) -> Option<u64> {
+        self.archive_meta(group).map(|meta| meta.first)
+    }
+
+    /// A chunk that rotted, and is to come from a peer.
+    pub(in crate::engine) fn rotten_chunk(&self) -> Option<(GroupId, u64)> {
+        self.archive.rotten()
+    }
+
+    pub(in crate::engine) fn can_write_chunk(&self) -> bool {
+        let is_writing = self.archive.is_writing();
+        let is_coming = self.pending.archive.is_some() || self.installing.archive.is_some();
+        !is_writing && !is_coming && self.space.may_allocate() && !self.space.is_full()
+    }
+
+    /// Whether a chunk of `group` can be sealed now; what is lacking for it is read.
+    pub(in crate::engine) fn archive_ready(
+        &mut self,
+        group: GroupId,
+        ids: &mut impl FnMut() -> DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> bool {
+        let meta = self.archive_meta(group).copied();
+        self.can_write_chunk() && self.archive.knows_names(group, meta.as_ref(), ids, out)
+    }
+
+    /// Seals the next chunk of `group`; [`Running::archive_ready`] has said yes.
+    pub(in crate::engine) fn seal_chunk(
+        &mut self,
+        group: GroupId,
+        entries: &[Sealed],
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        let Some(Archiving { chunks_max, .. }) = self.archiving(group) else { return };
+        self.space.keep(archive_file(group, self.next_chunk(group)));
+        let before = self.archive_meta(group).copied();
+        self.archive.seal((group, before.as_ref(), chunks_max), entries, id, out);
+    }
+
+    /// Takes all bytes of a chunk that came from a peer; whether it was of use.
+    pub(in crate::engine) fn take_chunk_file(
+        &mut self,
+        group: GroupId,
+        file: &Bytes,
+        skips: bool,
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> bool {
+        let Some(Archiving { chunks_max, .. }) = self.archiving(group) else { return false };
+        if !self.can_write_chunk() {
+            return false;
+        }
+        let before = self.archive_meta(group).copied();
+        self.archive.take((group, before.as_ref(), chunks_max), file, skips, id, out)
+    }
+
+    /// Reads a piece of a chunk for a peer.
+    pub(in crate::engine) fn read_piece(
+        &mut self,
+        to: NodeId,
+        group: GroupId,
+        piece: (u64, u64, u32),
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
+        if let Some(meta) = self.archive_meta(group).copied() {
+            self.archive.read_piece(to, &meta, piece, id, out);
+        }
+    }
+
+    /// Looks an entry up that the archive reaches; whether that is begun.
+    pub(in crate::engine) fn look_up(
+        &mut self,
+        token: u64,
+        group: GroupId,
+        at: At,
+        id: DiskOpId,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> bool {
+        let Some(meta) = self.archive_meta(group).copied() else { return false };
+        self.archive.look_up(token, &meta, at, id, out)
+    }
+
+    /// Whether the archive of `group` reaches the entry that `at` asks for.
+    pub(in crate::engine) fn archive_reaches(&self, group: GroupId, at: At) -> bool {
+        self.archive_meta(group).is_some_and(|meta| at.is_within(&meta.newest))
+    }
+
+    /// `meta` is in force, and what it keeps no more than `before` goes.
+    pub(super) fn archive_installed(
+        &mut self,
+        before: Option<ArchiveMeta>,
+        meta: &ArchiveMeta,
+        marks: &mut impl Marks,
+    ) {
+        self.archive.installed(meta);
+        let Some(before) = before else { return };
+        let kept_no_more = before.first..meta.first.min(before.newest.number + 1);
+        for number in kept_no_more {
+            marks.hit(Mark::ChunkDropped);
+            self.space.let_go(archive_file(meta.group, number));
+        }
+    }
+}

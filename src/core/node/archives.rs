@@ -1,0 +1,211 @@
+//! Archives of groups: sealing chunks of what was applied, fetching from peers what is not here, looking entries up.
+//!
+//! A chunk is fetched when the log begins behind what the archive reaches, for a snapshot took the place of the rest; and when
+//! one rotted. One at a time a node, piece by piece; peers are asked in turn, and what comes is verified as a whole.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::chunk_fetch::{ChunkFetch, ChunkGone, RequestChunk};
+use super::{Effects, Group, Life, Message, Node};
+use crate::engine::{At, BLOCK_BYTES, ChunkPiece, DiskOut, Engine, Found};
+use crate::kernel::ChrApplication;
+use crate::node::door::{Effect, Route};
+use crate::types::{GroupId, Mark, Marks, NodeId, Op, u64_of};
+
+impl<A: ChrApplication, M: Marks> Node<A, M> {
+    /// Seals the next chunk of a group of which enough was applied; one at a time.
+    pub(super) fn archive(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        for group in &mut running.groups {
+            let id = group.id();
+            let Group { replica, chunk, .. } = group;
+            if replica.init().archive.is_none() || !chunk.is_stale(replica.applied()) {
+                continue;
+            }
+            let Some((from, to)) = chunk.due(replica, self.engine.archived(id)) else { continue };
+            if !self.engine.archive_ready(id, out) {
+                continue;
+            }
+            let ops = (from.get()..=to.get()).map(Op::new);
+            let entries: Vec<_> = ops.filter_map(|op| replica.committed(op)).collect();
+            self.engine.seal_chunk(id, &entries, out);
+        }
+        self.emit_disk_ops(effects);
+    }
+
+    /// Begins to fetch a chunk when one is lacking, asks again, and gives up for now.
+    pub(super) fn see_to_chunks(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        if let Some(fetch) = &mut running.fetch {
+            let is_over = match self.engine.rotten_chunk() {
+                Some(rotten) if rotten == (fetch.group, fetch.number) => fetch.is_in_vain(),
+                _ => fetch.number < self.engine.next_chunk(fetch.group) || fetch.is_in_vain(),
+            };
+            if is_over {
+                running.fetch = None;
+            } else if fetch.is_whole() {
+                return self.take_whole_chunk(effects);
+            } else if self.now.monotonic.since(fetch.asked_at) >= self.config.timeouts.resend {
+                self.marks.hit(Mark::ChunkAskedAgain);
+                fetch.give_up_on_peer();
+                return self.ask_for_piece(effects);
+            } else {
+                return;
+            }
+        }
+        self.begin_fetch(effects);
+    }
+
+    /// What no peer may have sealed yet is asked for entry by entry.
+    pub(super) fn fill_gaps(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &self.life else { return };
+        let lacking = running.groups.iter().filter(|group| group.chunk.is_lacking()).map(Group::id);
+        for id in lacking.collect::<Vec<_>>() {
+            let archived = self.engine.archived(id);
+            self.with_group(id, effects, |group, turn| group.replica.ask_below(turn, archived));
+        }
+    }
+
+    fn begin_fetch(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let rotten = self.engine.rotten_chunk();
+        let lacking = running.groups.iter().find(|group| group.chunk.is_lacking()).map(Group::id);
+        let next = lacking.map(|group| (group, self.engine.next_chunk(group)));
+        // They take turns: what rotted may have rotted everywhere.
+        running.fetches += 1;
+        let wanted = if running.fetches % 2 == 0 { next.or(rotten) } else { rotten.or(next) };
+        let Some((group, number)) = wanted else { return };
+        let me = self.config.node;
+        let voters = running.groups.iter().find(|other| other.id() == group);
+        let voters = voters.map_or(&[][..], |group| &group.replica.init().voters);
+        let peers: Vec<NodeId> = voters.iter().copied().filter(|voter| *voter != me).collect();
+        if peers.is_empty() {
+            return;
+        }
+        self.marks.hit(Mark::ChunkFetchBegun);
+        running.fetch = Some(ChunkFetch::new(group, number, peers, self.now.monotonic));
+        self.ask_for_piece(effects);
+    }
+
+    fn ask_for_piece(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(fetch) = &mut running.fetch else { return };
+        let asked = fetch.ask(self.now.monotonic, self.config.engine.snapshot_chunk_bytes);
+        if let Some((to, ask)) = asked {
+            self.send(to, Message::RequestChunk(ask), effects);
+        }
+    }
+
+    /// A peer wants a piece of a chunk.
+    pub(super) fn on_request_chunk(&mut self, from: NodeId, ask: RequestChunk, effects: &mut Effects) {
+        let RequestChunk { group: id, number, offset, bytes } = ask;
+        let is_voter = self.group(id).is_some_and(|group| group.replica.init().voters.contains(&from));
+        let block = u64_of(BLOCK_BYTES);
+        let is_sound = offset.is_multiple_of(block)
+            && (block..=u64::from(self.config.engine.snapshot_chunk_bytes)).contains(&u64::from(bytes))
+            && u64::from(bytes).is_multiple_of(block)
+            && offset.checked_add(u64::from(bytes)).is_some();
+        let (true, true, Some(first)) = (is_voter, is_sound, self.engine.first_chunk(id)) else { return };
+        if number < first {
+            let gone = ChunkGone { group: id, first };
+            return self.send(from, Message::ChunkGone(gone), effects);
+        }
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        self.engine.read_piece(from, id, (number, offset, bytes), out);
+        self.emit_disk_ops(effects);
+    }
+
+    /// A peer keeps a chunk no more.
+    pub(super) fn on_chunk_gone(&mut self, from: NodeId, gone: ChunkGone, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(fetch) = &mut running.fetch else { return };
+        if fetch.group != gone.group || gone.first <= fetch.number || !fetch.peers.contains(&from) {
+            return;
+        }
+        self.marks.hit(Mark::ChunkGoneAtPeer);
+        fetch.gone = Some(fetch.gone.map_or(gone.first, |first| first.min(gone.first)));
+        fetch.give_up_on_peer();
+        self.ask_for_piece(effects);
+    }
+
+    /// A peer sends a piece of a chunk.
+    pub(super) fn on_piece(&mut self, from: NodeId, piece: &ChunkPiece, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(fetch) = &mut running.fetch else { return };
+        let is_next = (fetch.group, fetch.number, u64_of(fetch.file.len()))
+            == (piece.group, piece.number, piece.offset);
+        if !is_next || fetch.is_whole() || !fetch.peers.contains(&from) {
+            return;
+        }
+        fetch.file.extend_from_slice(piece.bytes.as_slice());
+        if fetch.length.is_none() {
+            fetch.length = Engine::chunk_length(fetch.group, fetch.number, &fetch.file);
+        }
+        if fetch.length.is_none_or(|length| length < u64_of(fetch.file.len())) {
+            self.marks.hit(Mark::PieceRefused);
+            fetch.begin_anew();
+            fetch.give_up_on_peer();
+        }
+        if fetch.is_whole() {
+            self.take_whole_chunk(effects);
+        } else {
+            self.ask_for_piece(effects);
+        }
+    }
+
+    /// All of a chunk is here: the engine verifies and keeps it. While it writes another one, this one waits.
+    fn take_whole_chunk(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(mut fetch) = running.fetch.take() else { return };
+        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+        if !self.engine.can_write_chunk() {
+            out.marks.hit(Mark::ChunkWaits);
+            running.fetch = Some(fetch);
+            return;
+        }
+        let file = Bytes::from(core::mem::take(&mut fetch.file));
+        if !self.engine.take_chunk_file(fetch.group, &file, fetch.skips, out) {
+            fetch.begin_anew();
+            fetch.give_up_on_peer();
+            running.fetch = Some(fetch);
+            return self.ask_for_piece(effects);
+        }
+        self.emit_disk_ops(effects);
+    }
+
+    /// Looks up an entry of the log that was committed and applied, in memory or in the archive.
+    pub(super) fn look_up(&mut self, route: Route, id: GroupId, at: At, effects: &mut Effects) {
+        let is_archived = self.engine.archive_reaches(id, at);
+        let found = match self.group(id) {
+            None => Found::Refused,
+            Some(_) if is_archived && at != At::Op(Op::GENESIS) => {
+                let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+                let is_begun = self.engine.look_up(route.0, id, at, out);
+                self.emit_disk_ops(effects);
+                if is_begun {
+                    return;
+                }
+                Found::Refused
+            }
+            Some(group) => {
+                let (base, time) = group.replica.log_base();
+                let archives = group.replica.init().archive.is_some();
+                let is_below = base > self.engine.archived(id)
+                    && match at {
+                        At::Op(op) => op <= base,
+                        At::Time(at) => time.is_none_or(|time| at <= time),
+                    };
+                match is_below {
+                    // What is between archive and log comes from peers.
+                    true if archives && at != At::Op(Op::GENESIS) => Found::Unreadable,
+                    true => Found::Gone,
+                    false => group.replica.find(at),
+                }
+            }
+        };
+        effects.push(Effect::Found { route, found });
+    }
+}
