@@ -1,23 +1,25 @@
 //! An engine alone on a disk, and one thread that drives both: what `chronon serve` has under its node, for measuring it
 //! and for tests.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use bytes::Bytes;
 use chronon_core::engine::{
-    DiskOp, DiskOut, Engine, EngineConfig, EngineError, EngineEvent, Identity, Opened, Record, VirtualDisk,
+    DiskOp, DiskOut, Engine, EngineConfig, EngineError, EngineEvent, Identity, Opened, Record, Sealed,
+    VirtualDisk, archived_bytes,
 };
 use chronon_core::types::{
-    ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NoMarks, NodeId, Op, Ordinal,
-    View,
+    Archiving, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NoMarks, NodeId, Op,
+    Ordinal, View,
 };
 
-/// One group of one voter, whose log it writes.
-pub fn identity() -> Identity {
+/// One group of one voter, whose log it writes, and archives if asked to.
+pub fn identity(archive: Option<Archiving>) -> Identity {
     let (cluster, node) = (ClusterId::new(0xb), NodeId::new(1));
     let (kind, voters) = ("register".to_owned(), vec![node]);
-    let groups = vec![GroupInit { cluster, group: GROUP, kind, voters, sessions_max: 1, archive: None }];
+    let groups = vec![GroupInit { cluster, group: GROUP, kind, voters, sessions_max: 1, archive }];
     Identity { cluster, node, groups }
 }
 
@@ -45,6 +47,10 @@ pub struct LoneEngine {
     base: Ordinal,
     parent: EntryHeader,
     appended: u64,
+    archive: Option<Archiving>,
+    /// What is not archived yet, and how much that is.
+    unarchived: VecDeque<Sealed>,
+    unarchived_bytes: u64,
 }
 
 impl LoneEngine {
@@ -58,7 +64,7 @@ impl LoneEngine {
         disk: Box<dyn VirtualDisk>,
         wait: &mut impl FnMut() -> io::Result<()>,
     ) -> Result<(Self, Opened), LoneEngineError> {
-        let identity = identity();
+        let identity = identity(None);
         let mut lone = Self {
             engine: Engine::new(config),
             disk,
@@ -67,6 +73,9 @@ impl LoneEngine {
             base: Ordinal::default(),
             parent: identity.groups[0].genesis(),
             appended: 0,
+            archive: None,
+            unarchived: VecDeque::new(),
+            unarchived_bytes: 0,
         };
         let out = &mut DiskOut { ops: &mut lone.ops, marks: &mut NoMarks };
         // It has no peers that would have to tell its starts apart.
@@ -75,6 +84,7 @@ impl LoneEngine {
         lone.submit();
         loop {
             if let Some(opened) = lone.poll()? {
+                lone.archive = opened.identity.groups[0].archive;
                 lone.base = lone.engine.writer().ok_or(LoneEngineError::Halted)?.last();
                 return Ok((lone, opened));
             }
@@ -91,6 +101,10 @@ impl LoneEngine {
         let entry = Entry::next(&self.parent, EntryKind::Commands, view, timestamp, payload);
         self.parent = *entry.header();
         self.appended += 1;
+        if self.archive.is_some() {
+            self.unarchived.push_back((self.parent, Some(entry.payload().clone())));
+            self.unarchived_bytes += archived_bytes(&self.parent);
+        }
         self.engine.writer().ok_or(LoneEngineError::Halted)?.append(Record::Entry(entry));
         Ok(self.parent)
     }
@@ -105,6 +119,12 @@ impl LoneEngine {
     /// Whether a flush could go to the disk at once.
     pub fn is_slot_free(&self) -> bool {
         self.engine.is_flush_slot_free()
+    }
+
+    /// Whether the archive is so far behind that nothing is to be appended before it has caught up.
+    pub fn lags(&self) -> bool {
+        self.archive
+            .is_some_and(|archive| self.unarchived_bytes > LAG_CHUNKS_MAX * u64::from(archive.chunk_bytes))
     }
 
     /// Takes completions.
@@ -131,6 +151,7 @@ impl LoneEngine {
                 | None => {}
             }
         }
+        self.seal();
         self.let_go()?;
         self.submit();
         if self.engine.wants_flush() {
@@ -159,8 +180,33 @@ impl LoneEngine {
             self.engine.save_snapshot(GROUP, durable, Bytes::from_static(&[7; 4096]), out);
         }
         let saved = self.engine.saved(GROUP);
+        let saved = if self.archive.is_some() { saved.min(self.engine.archived(GROUP)) } else { saved };
         let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
         Ok(self.engine.set_floors([(GROUP, saved)].into_iter(), out)?)
+    }
+
+    /// Archives what is durable, a chunk at a time.
+    fn seal(&mut self) {
+        let Some(Archiving { chunk_bytes, .. }) = self.archive else { return };
+        let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
+        if self.unarchived_bytes < u64::from(chunk_bytes) || !self.engine.archive_ready(GROUP, out) {
+            return;
+        }
+        let mut bytes = 0;
+        let is_short = |entry: &&Sealed| {
+            let goes_on = bytes < u64::from(chunk_bytes);
+            bytes += archived_bytes(&entry.0);
+            goes_on
+        };
+        let entries = self.unarchived.iter().take_while(is_short).count();
+        let durable = self.durable();
+        if self.unarchived.get(entries - 1).is_none_or(|(header, _)| header.op() > durable) {
+            return;
+        }
+        let chunk: Vec<Sealed> = self.unarchived.drain(..entries).collect();
+        self.unarchived_bytes -= chunk.iter().map(|(header, _)| archived_bytes(header)).sum::<u64>();
+        let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
+        self.engine.seal_chunk(GROUP, &chunk, out);
     }
 
     fn submit(&mut self) {
@@ -173,5 +219,7 @@ impl LoneEngine {
     }
 }
 
+/// Chunks that the archive may be behind.
+const LAG_CHUNKS_MAX: u64 = 16;
 /// The group whose log is written.
 pub const GROUP: GroupId = GroupId::new(0);

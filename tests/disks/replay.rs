@@ -14,7 +14,7 @@ use chronon::server::wake::Wake;
 use chronon_core::engine::{
     Damage, DiskDone, DiskOp, DiskOpId, DiskOutcome, EngineConfig, FileId, ReadFile, RecoveredEntry, inspect,
 };
-use chronon_core::types::{EntryHeader, Nanos, Op};
+use chronon_core::types::{Archiving, EntryHeader, Nanos, Op};
 use chronon_sim::random::{Draw, Purpose, Randomness};
 
 use crate::recording::{Event, Log, Recording};
@@ -34,7 +34,7 @@ fn record(backend: Backend) -> Run {
         std::env::current_exe().expect("a test has a file").parent().expect("in a folder").to_owned();
     let folder = tempfile::tempdir_in(beside).expect("it can be made");
     let path = folder.path().join("node");
-    sync_disk::format(&path, &identity()).expect("it is new");
+    sync_disk::format(&path, &identity(Some(ARCHIVE))).expect("it is new");
     let manifest = std::fs::read(DataDirectory::place(&path, FileId::Manifest)).expect("it was formatted");
     let (log, entries) = write(backend, &path);
     let events = std::mem::take(&mut *log.borrow_mut());
@@ -188,7 +188,16 @@ fn judge(image: &BTreeMap<FileId, Bytes>, acknowledged: Op, entries: &[EntryHead
     if let Some(gone) = inspection.snapshots.iter().find(|snapshot| !snapshot.is_whole) {
         return Err(format!("the manifest names snapshot {}, which is not whole", gone.slot));
     }
-    let covered = inspection.snapshots.iter().map(|snapshot| snapshot.op).max().unwrap_or_default();
+    if let Some(lost) = inspection.chunks.iter().find(|chunk| chunk.holds.is_none()) {
+        return Err(format!("the archive is to have chunk {}, which is not whole", lost.number));
+    }
+    let runs = inspection.chunks.iter().filter_map(|chunk| chunk.holds);
+    let archived = runs.clone().map(|run| run.last).max().unwrap_or_default();
+    if runs.map(|run| run.last.get() + 1 - run.first.get()).sum::<u64>() != archived.get() {
+        return Err(format!("the archive goes to op {archived}, and has not all up to there"));
+    }
+    let covered =
+        inspection.snapshots.iter().map(|snapshot| snapshot.op).max().unwrap_or_default().min(archived);
     let logs = inspection.logs?;
     let held = logs.get(&GROUP).map(|log| &log.entries);
     let hash = |op: u64| match held.and_then(|held| held.get(&Op::new(op))) {
@@ -262,6 +271,11 @@ fn holds(backend: Backend) {
         data.as_slice().iter().all(|byte| *byte == 0)
     });
     assert!(recycled.count() > 0, "no segment was used again");
+    let is_chunk = |event: &&Event| {
+        matches!(event, Event::Submitted(DiskOp::Allocate { file: FileId::Archive { .. }, .. }))
+    };
+    let chunks = run.events.iter().filter(is_chunk).count();
+    assert!(chunks > 10, "{chunks} chunks were sealed");
 }
 
 #[test]
@@ -288,6 +302,8 @@ fn a_disk_whose_barriers_do_nothing_is_found_out() {
     assert!(losses.iter().any(|loss| told.contains(loss)), "{told}");
 }
 
+/// Short chunks, and all of them are kept.
+const ARCHIVE: Archiving = Archiving { chunk_bytes: 8 << 10, chunks_max: 1000 };
 const FLUSHES: u64 = 120;
 const SECTOR_BYTES: usize = 512;
 /// Moments with no more sectors than this are tried with every subset of them.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use chronon_core::engine::{self, EngineConfig, FileId, VirtualDisk};
+use chronon_core::types::Archiving;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -69,7 +70,13 @@ pub(in crate::cli) fn run(args: &JournalArgs) -> anyhow::Result<Answer> {
         let what = format!("{backend}: appends of {SHORT_BYTES} B, one in flight");
         rows.push(Row { what, unit: Unit::PerSecond, figure, raw: Some(raw) });
         let raw = raw::sequential_writes(&folder.0, span)?;
-        let (figure, directory) = large_appends(*backend, &folder.0, args.flushes, span)?;
+        let (figure, directory) = large_appends(*backend, &folder.0, (args.flushes, Some(ARCHIVE)), span)?;
+        std::fs::remove_dir_all(directory)?;
+        let what =
+            format!("{backend}: the same with the archive, of {} MiB chunks", ARCHIVE.chunk_bytes >> 20);
+        rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
+        let raw = raw::sequential_writes(&folder.0, span)?;
+        let (figure, directory) = large_appends(*backend, &folder.0, (args.flushes, None), span)?;
         let what = format!("{backend}: appends of 1 MiB, {} in flight", args.flushes);
         rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
         let (figure, raw) = recovery(*backend, &directory)?;
@@ -105,7 +112,7 @@ fn processor(span: Duration) -> anyhow::Result<Vec<Row>> {
 /// For an entry of this length, on a disk that takes no time.
 fn processor_time(bytes: usize, a_flush: u32, span: Duration) -> anyhow::Result<Duration> {
     let mut disk = NullDisk::default();
-    engine::format(&identity())?.into_iter().for_each(|op| disk.submit(op));
+    engine::format(&identity(None))?.into_iter().for_each(|op| disk.submit(op));
     disk.poll(&mut Vec::new());
     let (mut lone, _) = LoneEngine::open(EngineConfig::default(), Box::new(disk), &mut || Ok(()))?;
     let payload = Bytes::from(vec![7; bytes]);
@@ -125,7 +132,7 @@ fn processor_time(bytes: usize, a_flush: u32, span: Duration) -> anyhow::Result<
 
 fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Result<f64> {
     let directory = folder.join("single");
-    sync_disk::format(&directory, &identity())?;
+    sync_disk::format(&directory, &identity(None))?;
     let (mut lone, wake) = open(backend, &directory, EngineConfig::default())?;
     let payload = Bytes::from(vec![7; SHORT_BYTES]);
     let (began, mut appends) = (Instant::now(), 0_u32);
@@ -148,18 +155,18 @@ fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Re
 fn large_appends(
     backend: Backend,
     folder: &Path,
-    flushes: u32,
+    (flushes, archive): (u32, Option<Archiving>),
     span: Duration,
 ) -> anyhow::Result<(f64, PathBuf)> {
     let directory = folder.join("large");
-    sync_disk::format(&directory, &identity())?;
+    sync_disk::format(&directory, &identity(archive))?;
     let config = EngineConfig { flushes_in_flight_max: flushes, ..EngineConfig::default() };
     let (mut lone, wake) = open(backend, &directory, config)?;
     let payload = Bytes::from(vec![7; LARGE_BYTES]);
     let mut measured = |span: Duration| {
         let (began, mut appends) = (Instant::now(), 0_u32);
         while began.elapsed() < span {
-            while lone.is_slot_free() {
+            while lone.is_slot_free() && !lone.lags() {
                 lone.append(payload.clone())?;
                 lone.flush();
                 appends += 1;
@@ -173,7 +180,7 @@ fn large_appends(
         }
         anyhow::Ok(f64::from(appends) * LARGE_BYTES as f64 / began.elapsed().as_secs_f64())
     };
-    // Until segments are used again, each is written twice.
+    // Until segments are used again, each is written twice; and the archive is to have what it may be behind.
     measured(WARM_UP)?;
     let rate = measured(span)?;
     Ok((rate, directory))
@@ -245,4 +252,6 @@ const SHORT_BYTES: usize = 256;
 const SHORT_A_FLUSH: u32 = 64;
 /// With the head of its flush, 1 MiB.
 const LARGE_BYTES: usize = (1 << 20) - 4096;
+/// What is kept is short: chunks go while others come.
+const ARCHIVE: Archiving = Archiving { chunk_bytes: 4 << 20, chunks_max: 64 };
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -92,7 +92,7 @@ pub(in crate::engine) struct ChunkHead {
 }
 
 /// An entry that is to be sealed, with its payload if that is here.
-pub(in crate::engine) type Sealed = (EntryHeader, Option<Bytes>);
+pub type Sealed = (EntryHeader, Option<Bytes>);
 
 /// Bytes that an entry takes in a chunk; what the limit of a chunk is measured in.
 pub fn archived_bytes(header: &EntryHeader) -> u64 {

@@ -19,8 +19,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use chunk::names_after;
-pub use chunk::{At, ChunkName, archived_bytes};
-pub(in crate::engine) use chunk::{ChunkHead, HEAD_BYTES, Sealed, open};
+pub use chunk::{At, ChunkName, Sealed, archived_bytes};
+pub(in crate::engine) use chunk::{ChunkHead, HEAD_BYTES, open};
 pub(in crate::engine) use inspection::inspect_archive;
 pub use inspection::{InspectedChunk, InspectedRun};
 pub use lookup::Found;
