@@ -22,9 +22,14 @@ impl Engine {
         self.running()?.first_chunk(group)
     }
 
-    /// A chunk that rotted, and is to come from a peer.
-    pub fn rotten_chunk(&self) -> Option<(GroupId, u64)> {
-        self.running()?.rotten_chunk()
+    /// The next chunk behind `last`, by group and number, that rotted and is to come from a peer; they go round.
+    pub fn rotten_chunk_behind(&self, last: (GroupId, u64)) -> Option<(GroupId, u64)> {
+        self.running()?.rotten_chunk_behind(last)
+    }
+
+    /// Whether this chunk rotted and is to come from a peer.
+    pub fn is_chunk_rotten(&self, group: GroupId, number: u64) -> bool {
+        self.running().is_some_and(|running| running.is_chunk_rotten((group, number)))
     }
 
     /// Whether a chunk can be written now: no other one is on its way, and there may be space.

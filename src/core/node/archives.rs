@@ -40,11 +40,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn see_to_chunks(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         if let Some(fetch) = &mut running.fetch {
-            let is_over = match self.engine.rotten_chunk() {
-                Some(rotten) if rotten == (fetch.group, fetch.number) => fetch.is_in_vain(),
-                _ => fetch.number < self.engine.next_chunk(fetch.group) || fetch.is_in_vain(),
-            };
-            if is_over {
+            let is_rotten = self.engine.is_chunk_rotten(fetch.group, fetch.number);
+            let is_here = !is_rotten && fetch.number < self.engine.next_chunk(fetch.group);
+            if is_here || fetch.is_in_vain() {
                 running.fetch = None;
             } else if fetch.is_whole() {
                 return self.take_whole_chunk(effects);
@@ -71,13 +69,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     fn begin_fetch(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        let rotten = self.engine.rotten_chunk();
-        let lacking = running.groups.iter().find(|group| group.chunk.is_lacking()).map(Group::id);
-        let next = lacking.map(|group| (group, self.engine.next_chunk(group)));
-        // They take turns: what rotted may have rotted everywhere.
-        running.fetches += 1;
-        let wanted = if running.fetches % 2 == 0 { next.or(rotten) } else { rotten.or(next) };
+        let rotten = self.engine.rotten_chunk_behind(running.last_rotten);
+        let lacking: Vec<GroupId> =
+            running.groups.iter().filter(|group| group.chunk.is_lacking()).map(Group::id).collect();
+        // They take turns, all of them: of some there may be nobody who has them.
+        running.fetches = running.fetches.wrapping_add(1);
+        let next = lacking.get(running.fetches / 2 % lacking.len().max(1));
+        let next = next.map(|group| (*group, self.engine.next_chunk(*group)));
+        let wanted = if running.fetches.is_multiple_of(2) { next.or(rotten) } else { rotten.or(next) };
         let Some((group, number)) = wanted else { return };
+        running.last_rotten =
+            rotten.filter(|rotten| *rotten == (group, number)).unwrap_or(running.last_rotten);
         let me = self.config.node;
         let voters = running.groups.iter().find(|other| other.id() == group);
         let voters = voters.map_or(&[][..], |group| &group.replica.init().voters);

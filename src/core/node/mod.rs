@@ -87,7 +87,9 @@ struct Running<A: ChrApplication> {
     transfer: Option<Transfer>,
     /// The chunk of an archive that is being fetched, and how many were.
     fetch: Option<ChunkFetch>,
-    fetches: u64,
+    fetches: usize,
+    /// The last one of those that had rotted.
+    last_rotten: (GroupId, u64),
     heartbeats: Heartbeats,
     next_beat: Monotonic,
     /// A peer has known this disk otherwise: the node says nothing any more.
@@ -371,6 +373,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             transfer: None,
             fetch: None,
             fetches: 0,
+            last_rotten: Default::default(),
             heartbeats,
             next_beat: self.now.monotonic,
             amnesia: opened.amnesia,

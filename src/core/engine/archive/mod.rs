@@ -16,6 +16,7 @@ mod writing;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use bytes::Bytes;
 use chunk::names_after;
@@ -212,9 +213,14 @@ impl ArchiveStore {
         self.rotten.retain(|(group, number), _| *group != meta.group || *number >= meta.first);
     }
 
-    /// The first chunk that is to come from a peer because it rotted.
-    pub(in crate::engine) fn rotten(&self) -> Option<(GroupId, u64)> {
-        self.rotten.keys().next().copied()
+    /// The next chunk behind `last` that is to come from a peer because it rotted; they go round.
+    pub(in crate::engine) fn rotten_behind(&self, last: (GroupId, u64)) -> Option<(GroupId, u64)> {
+        let behind = self.rotten.range((Bound::Excluded(last), Bound::Unbounded)).next();
+        behind.or_else(|| self.rotten.first_key_value()).map(|(chunk, _)| *chunk)
+    }
+
+    pub(in crate::engine) fn is_rotten(&self, chunk: (GroupId, u64)) -> bool {
+        self.rotten.contains_key(&chunk)
     }
 
     pub(in crate::engine) fn mark_rotten(&mut self, group: GroupId, name: ChunkName) {

@@ -32,9 +32,13 @@ impl Running {
         self.archive_meta(group).map(|meta| meta.first)
     }
 
-    /// A chunk that rotted, and is to come from a peer.
-    pub(in crate::engine) fn rotten_chunk(&self) -> Option<(GroupId, u64)> {
-        self.archive.rotten()
+    /// The next chunk behind `last` that rotted.
+    pub(in crate::engine) fn rotten_chunk_behind(&self, last: (GroupId, u64)) -> Option<(GroupId, u64)> {
+        self.archive.rotten_behind(last)
+    }
+
+    pub(in crate::engine) fn is_chunk_rotten(&self, chunk: (GroupId, u64)) -> bool {
+        self.archive.is_rotten(chunk)
     }
 
     pub(in crate::engine) fn can_write_chunk(&self) -> bool {
