@@ -60,8 +60,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// What no peer may have sealed yet is asked for entry by entry.
     pub(super) fn fill_gaps(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &self.life else { return };
-        let lacking = running.groups.iter().filter(|group| group.chunk.is_lacking()).map(Group::id);
-        for id in lacking.collect::<Vec<_>>() {
+        let archiving = running.groups.iter().filter(|group| group.replica.init().archive.is_some());
+        for id in archiving.map(Group::id).collect::<Vec<_>>() {
             let archived = self.engine.archived(id);
             self.with_group(id, effects, |group, turn| group.replica.ask_below(turn, archived));
         }
@@ -204,7 +204,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     // What is between archive and log comes from peers.
                     true if archives && at != At::Op(Op::GENESIS) => Found::Unreadable,
                     true => Found::Gone,
-                    false => group.replica.find(at),
+                    false => match group.replica.find(at) {
+                        // It rotted, and nobody needs it but who asks.
+                        Found::Unreadable if !archives => Found::Gone,
+                        found => found,
+                    },
                 }
             }
         };

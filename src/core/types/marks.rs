@@ -69,6 +69,7 @@ marks! {
     ChunkDropped => "engine: oldest chunk dropped",
     // Consensus: what archives lack.
     AskedBelow => "vsr: entries below the log asked for",
+    FaultyFilledForArchive => "vsr: payload taken that only the archive wants",
     LogGrewDownward => "vsr: log grown downward",
     // The node: the journal's length.
     CopiedForward => "node: what the oldest segment holds written again",

@@ -123,7 +123,9 @@ impl VsrNode {
         commit: CommitIndex,
         entries: Vec<Entry>,
     ) -> Result<(), Discard> {
-        if self.take_below(turn, commit, &entries) {
+        let asked_for = entries.len();
+        let entries = self.take_below(turn, commit, entries)?;
+        if entries.is_empty() && asked_for > 0 {
             return Ok(());
         }
         if from == self.me || matches!(self.status, Status::Primary(_)) {
