@@ -253,5 +253,5 @@ const SHORT_A_FLUSH: u32 = 64;
 /// With the head of its flush, 1 MiB.
 const LARGE_BYTES: usize = (1 << 20) - 4096;
 /// What is kept is short: chunks go while others come.
-const ARCHIVE: Archiving = Archiving { chunk_bytes: 4 << 20, chunks_max: 64 };
+const ARCHIVE: Archiving = Archiving { chunk_bytes: 16 << 20, chunks_max: 16 };
 const WARM_UP: Duration = Duration::from_secs(1);

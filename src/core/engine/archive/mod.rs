@@ -331,7 +331,7 @@ impl ArchiveStore {
         let Some(writing) = self.writing.as_mut().filter(|writing| writing.awaits(done.id)) else {
             return ArchiveEvent::NotMine;
         };
-        if !writing.on_done(piece_bytes, ids, out) {
+        if !writing.on_done(done.id, piece_bytes, ids, out) {
             return ArchiveEvent::Step;
         }
         let Some(WritingChunk { group, name, meta, .. }) = self.writing.take() else {

@@ -1,4 +1,6 @@
-//! A chunk on its way to the disk, piece by piece, so that it does not hold up the journal.
+//! A chunk on its way to the disk, a few pieces at a time, so that it does not hold up the journal.
+
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -13,17 +15,21 @@ pub(super) struct WritingChunk {
     /// What the manifest is to say then; nothing new when what rotted is written over.
     pub meta: Option<ArchiveMeta>,
     file: Bytes,
-    awaited: DiskOpId,
+    /// So much is written, or on its way.
+    to: usize,
+    awaited: Vec<DiskOpId>,
     step: Step,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Making,
-    /// So much is written, or on its way.
-    Writing(usize),
+    Writing,
     Barrier,
 }
+
+/// Pieces on their way at once.
+const PIECES_MAX: usize = 2;
 
 impl WritingChunk {
     pub(super) fn start(
@@ -35,40 +41,44 @@ impl WritingChunk {
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Self {
         out.push(DiskOp::Allocate { id, file: archive_file(group, name.number), bytes: name.bytes });
-        Self { group, name, meta, file, awaited: id, step: Step::Making }
+        Self { group, name, meta, file, to: 0, awaited: Vec::from([id]), step: Step::Making }
     }
 
     pub(super) fn awaits(&self, id: DiskOpId) -> bool {
-        self.awaited == id
+        self.awaited.contains(&id)
     }
 
     /// Whether the file is still being made, by the operation with this id.
     pub(super) fn is_making_its_file(&self, id: DiskOpId) -> bool {
-        self.step == Step::Making && id == self.awaited
+        self.step == Step::Making && self.awaits(id)
     }
 
-    /// What was awaited is done; whether all of the chunk is durable.
+    /// This one of what was awaited is done; whether all of the chunk is durable.
     pub(super) fn on_done(
         &mut self,
+        id: DiskOpId,
         piece_bytes: usize,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> bool {
-        let from = match self.step {
-            Step::Making => 0,
-            Step::Writing(to) => to,
-            Step::Barrier => return true,
-        };
-        self.awaited = ids();
-        let id = self.awaited;
-        if from < self.file.len() {
-            let to = (from + piece_bytes).min(self.file.len());
-            self.step = Step::Writing(to);
-            let (file, data) = (archive_file(self.group, self.name.number), self.file.slice(from..to));
-            out.push(DiskOp::Write { id, file, offset: u64_of(from), data: Blob(data) });
-        } else {
+        self.awaited.retain(|awaited| *awaited != id);
+        if self.step == Step::Barrier {
+            return true;
+        }
+        self.step = Step::Writing;
+        while self.awaited.len() < PIECES_MAX && self.to < self.file.len() {
+            let (id, offset) = (ids(), u64_of(self.to));
+            let to = (self.to + piece_bytes).min(self.file.len());
+            let data = Blob(self.file.slice(self.to..to));
+            out.push(DiskOp::Write { id, file: archive_file(self.group, self.name.number), offset, data });
+            self.awaited.push(id);
+            self.to = to;
+        }
+        if self.awaited.is_empty() {
             self.step = Step::Barrier;
+            let id = ids();
             out.push(DiskOp::Barrier { id });
+            self.awaited.push(id);
         }
         false
     }
