@@ -69,7 +69,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 let until = self.now.after(*for_ns);
                 let machine = self.machine_mut(*node);
                 machine.stalled_until = machine.stalled_until.max(until);
-                None
+                Some(*for_ns)
             }
             FaultKind::Rot { node, how, nth } => {
                 self.rot(*node, *how, *nth);
@@ -123,6 +123,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
             FaultKind::Echo { links, .. } => links.iter().for_each(|(from, to)| self.echoes.end(*from, *to)),
             FaultKind::DiskFull { node, .. } => self.machine_mut(*node).disk.fill(None),
+            FaultKind::DiskStall { node, .. } => self.release_disk(self.machine_of(*node)),
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
             FaultKind::PutBack { node, down_ns, .. } => self.put_back(index, *node, *down_ns),
             FaultKind::Crash { .. }
@@ -130,7 +131,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             | FaultKind::DiskError { .. }
             | FaultKind::PowerLoss { .. }
             | FaultKind::Clog { .. }
-            | FaultKind::DiskStall { .. }
             | FaultKind::Rot { .. }
             | FaultKind::Misread { .. }
             | FaultKind::RotManifest { .. }

@@ -33,6 +33,8 @@ pub(super) struct Machine<A: ChrApplication> {
     timeouts: Vec<WorldTime>,
     /// The disk completes nothing before.
     pub(super) stalled_until: WorldTime,
+    /// What was due since it stalled, in that order.
+    pub(super) stalled: Vec<DiskOpId>,
     paused: bool,
     held: Vec<Input>,
     /// Dies at this many more disk operations of this kind, and stays away so long.
@@ -80,6 +82,7 @@ impl<A: ChrApplication> Machine<A> {
             due: None,
             timeouts: Vec::new(),
             stalled_until: WorldTime::ZERO,
+            stalled: Vec::new(),
             paused: false,
             held: Vec::new(),
             dies_in: None,
@@ -143,6 +146,7 @@ impl<A: ChrApplication> Machine<A> {
         }
         self.paused = false;
         self.held.clear();
+        self.stalled.clear();
         self.due = None;
         self.dies_in = None;
         self.failed = None;

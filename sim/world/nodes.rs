@@ -44,9 +44,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         if machine.boot != boot || machine.process.is_none() {
             return;
         }
-        if machine.stalled_until > self.now {
-            // In the order in which they were due, so that a barrier stays behind its writes.
-            self.agenda.put(machine.stalled_until, Item::Disk { machine: index, boot, id });
+        if machine.stalled_until > self.now || !machine.stalled.is_empty() {
+            machine.stalled.push(id);
             return;
         }
         let is_allocation = matches!(machine.disk.operation(id), Some(DiskOp::Allocate { .. }));
@@ -57,6 +56,19 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
         self.step_node(index, Input::Disk(done));
+    }
+
+    /// A stall of the disk is over, unless another one goes on: everything that was due goes on in that order, so that a barrier
+    /// stays behind its writes.
+    pub(super) fn release_disk(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.stalled_until > self.now {
+            return;
+        }
+        let boot = machine.boot;
+        for id in std::mem::take(&mut machine.stalled) {
+            self.agenda.put(self.now, Item::Disk { machine: index, boot, id });
+        }
     }
 
     /// Gives `input` to the process, if one runs; one that is paused takes it later.

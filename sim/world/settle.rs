@@ -54,6 +54,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     self.randomness.draw(Purpose::Config, machine.node.get(), &[1]).below(100 * MILLISECOND);
                 self.agenda.put(self.now.after(soon), Item::Start { machine: index });
             }
+            self.release_disk(index);
             self.resume(index);
         }
         self.judges.see(self.now, &Observed::Healed);

@@ -56,6 +56,10 @@ pub struct GroupReport {
     pub applied: u64,
     /// A snapshot on its disk covers it up to here.
     pub saved: u64,
+    /// Its archive reaches up to here; zero while there is none.
+    pub archived: u64,
+    /// It keeps too much of the journal, and takes no new commands until that is less.
+    pub keeps_too_much: bool,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
     pub missing: Option<u64>,
     /// Hash over all that was applied, in hex.
@@ -189,6 +193,12 @@ impl StatusReport {
                     "the replica has changed its role"
                 );
             }
+            if group.keeps_too_much && seen.is_none_or(|seen| !seen.keeps_too_much) {
+                tracing::warn!(
+                    group = group.group,
+                    "the group keeps too much of the journal, and takes no new commands"
+                );
+            }
             if let Some(op) = group.missing.filter(|op| seen.is_none_or(|seen| seen.missing != Some(*op))) {
                 tracing::warn!(
                     group = group.group,
@@ -214,6 +224,8 @@ impl GroupReport {
             head: status.head.get(),
             applied: status.applied.get(),
             saved: status.saved.get(),
+            archived: status.archived.get(),
+            keeps_too_much: status.keeps_too_much,
             missing: status.missing.map(Op::get),
             digest: hex(status.applied_digest.as_bytes()),
         }

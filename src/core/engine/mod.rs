@@ -417,7 +417,7 @@ impl Engine {
         self.running().is_some_and(|running| running.is_too_long())
     }
 
-    /// The highest op of each group of which the oldest segment has entries that are needed, when the journal is too long; and the
+    /// The highest op of each group of which the oldest segment has entries that are needed, when that is to go; and the
     /// ordinal of the last record in it.
     pub fn oldest_entries(&self) -> Option<(BTreeMap<GroupId, Op>, Ordinal)> {
         self.running()?.oldest_entries()

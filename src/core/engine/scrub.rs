@@ -26,6 +26,8 @@ pub(in crate::engine) struct Scrub {
     bytes_per_second: u64,
     /// Bytes that may be read by now.
     allowance: u64,
+    /// Bytes that were read beyond what was allowed, and are to be earned first.
+    owed: u64,
     allowed_at: Option<Monotonic>,
     next: Place,
     reading: Option<Reading>,
@@ -127,6 +129,7 @@ impl Scrub {
             every,
             bytes_per_second,
             allowance: 0,
+            owed: 0,
             allowed_at: None,
             next: START,
             reading: None,
@@ -149,7 +152,10 @@ impl Scrub {
         let elapsed = now.since(self.allowed_at.replace(now).unwrap_or(now)).as_nanos();
         let earned = u128::from(elapsed) * u128::from(self.bytes_per_second) / 1_000_000_000;
         let most = self.bytes_per_second.max(UNIT_BYTES);
-        self.allowance = self.allowance.saturating_add(u64::try_from(earned).unwrap_or(most)).min(most);
+        let earned = u64::try_from(earned).unwrap_or(most);
+        let paid = earned.min(self.owed);
+        self.owed -= paid;
+        self.allowance = self.allowance.saturating_add(earned - paid).min(most);
         let began = *self.began.get_or_insert(now);
         if self.is_over && now.since(began) >= self.every {
             self.began = Some(now);
@@ -244,6 +250,7 @@ impl Scrub {
         };
         // A flush may be longer than what is ever saved up.
         if self.allowance >= unit.bytes.min(UNIT_BYTES) {
+            self.owed += unit.bytes.saturating_sub(self.allowance);
             self.allowance = self.allowance.saturating_sub(unit.bytes);
             self.next = unit.place;
             self.ask(&unit, Sought::Whole(unit), ids, out);

@@ -42,7 +42,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if let Some(fetch) = &mut running.fetch {
             let is_rotten = self.engine.is_chunk_rotten(fetch.group, fetch.number);
             let is_here = !is_rotten && fetch.number < self.engine.next_chunk(fetch.group);
-            if is_here || fetch.is_in_vain() {
+            if is_here || (fetch.is_in_vain() && !fetch.is_whole()) {
                 running.fetch = None;
             } else if fetch.is_whole() {
                 return self.take_whole_chunk(effects);
@@ -142,7 +142,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if !is_next || fetch.is_whole() || !fetch.peers.contains(&from) {
             return;
         }
-        fetch.file.extend_from_slice(piece.bytes.as_slice());
+        fetch.took(piece.bytes.as_slice());
         if fetch.length.is_none() {
             fetch.length = Engine::chunk_length(fetch.group, fetch.number, &fetch.file);
         }

@@ -49,6 +49,8 @@ pub(in crate::node) struct ChunkFetch {
     pub peers: Vec<NodeId>,
     /// Requests that were not answered; they go round the peers.
     attempts: usize,
+    /// The same, since something came last.
+    in_vain: usize,
     /// The oldest chunk that any peer keeps, of those that keep this one no more.
     pub gone: Option<u64>,
     pub asked_at: Monotonic,
@@ -69,6 +71,7 @@ impl ChunkFetch {
             skips: false,
             peers,
             attempts: 0,
+            in_vain: 0,
             gone: None,
             asked_at: now,
             length: None,
@@ -99,17 +102,24 @@ impl ChunkFetch {
         self.file.clear();
     }
 
+    /// Takes the next bytes of the file.
+    pub(in crate::node) fn took(&mut self, bytes: &[u8]) {
+        self.in_vain = 0;
+        self.file.extend_from_slice(bytes);
+    }
+
     /// Nothing came, or nothing of use.
     pub(in crate::node) fn give_up_on_peer(&mut self) {
-        self.attempts += 1;
-        let is_over = self.attempts >= ROUNDS_MAX * self.peers.len();
-        if let Some(first) = self.gone.filter(|first| is_over && *first > self.number) {
-            (self.number, self.skips, self.attempts, self.gone) = (first, true, 0, None);
+        self.attempts = self.attempts.wrapping_add(1);
+        self.in_vain += 1;
+        if let Some(first) = self.gone.filter(|first| self.is_in_vain() && *first > self.number) {
+            (self.number, self.skips, self.in_vain, self.gone) = (first, true, 0, None);
             self.begin_anew();
         }
     }
 
+    /// Whether all peers were asked, and nothing came.
     pub(in crate::node) fn is_in_vain(&self) -> bool {
-        self.attempts >= ROUNDS_MAX * self.peers.len()
+        self.in_vain >= ROUNDS_MAX * self.peers.len()
     }
 }

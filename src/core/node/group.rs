@@ -357,6 +357,7 @@ impl<A: ChrApplication> Group<A> {
             applied: self.replica.applied(),
             saved: saved.min(self.replica.applied()),
             archived,
+            keeps_too_much: self.keeps_too_much,
             missing: self.replica.missing(),
             applied_digest: self.executor.digest(),
         }

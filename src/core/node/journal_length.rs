@@ -40,7 +40,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             .filter_map(|group| {
                 // Where the archive is what lags, a snapshot would change nothing.
                 let lags = self.engine.saved(group.id()) <= group.replica.saved();
-                (group.must_follow_with_a_snapshot(now) && lags).then(|| group.id())
+                let follows = group.must_follow_with_a_snapshot(now) || group.keeps_too_much;
+                (follows && lags).then(|| group.id())
             })
             .collect();
         if let Some(pins) = self.engine.pins() {
@@ -75,23 +76,26 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn copy_forward(&mut self, effects: &mut Effects) {
         let engine = &self.config.engine;
         let oldest = self.engine.oldest_entries();
-        let journal_bytes = engine.segment_bytes * u64::from(engine.sealed_segments_max);
+        let is_too_long = oldest.is_some() && self.engine.is_too_long();
+        let journal_bytes =
+            engine.segment_bytes * u64::from(engine.sealed_segments_max.max(engine.sealed_segments_target));
         let Life::Running(running) = &mut self.life else { return };
         for group in &mut running.groups {
             // Chunks of its archive must be able to end.
             let chunk_bytes = group.replica.init().archive.map_or(0, |archive| archive.chunk_bytes);
             let quota = (journal_bytes / 2).max(4 * u64::from(chunk_bytes));
-            group.keeps_too_much = oldest.is_some() && group.replica.live_bytes() > quota;
+            group.keeps_too_much = is_too_long && group.replica.live_bytes() > quota;
         }
         let Some((oldest, through)) = oldest.filter(|_| self.engine.may_copy_forward()) else { return };
-        let mut bytes = 0;
         for (id, to) in &oldest {
             let group = running.groups.iter().find(|group| group.id() == *id);
-            let live = group.map(|group| group.replica.live(*to, through)).filter(|live| live.is_whole);
-            let Some(live) = live else { return };
-            bytes += live.bytes;
+            if group.is_none_or(|group| !group.replica.is_whole(*to, through)) {
+                return;
+            }
         }
-        if bytes > engine.segment_bytes / 2 {
+        // What is written again and again must be the lesser part, or nothing would ever be gained.
+        let live: u64 = running.groups.iter().map(|group| group.replica.live_bytes()).sum();
+        if live > journal_bytes / 2 {
             return;
         }
         self.marks.hit(Mark::CopiedForward);

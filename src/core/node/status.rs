@@ -68,6 +68,8 @@ pub struct GroupStatus {
     pub saved: Op,
     /// Its archive on its disk reaches up to here.
     pub archived: Op,
+    /// It keeps too much of the journal, and takes no new commands until that is less.
+    pub keeps_too_much: bool,
     /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
     /// Chained hash of (op, outcomes) over all that was applied.

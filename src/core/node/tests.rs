@@ -15,7 +15,9 @@ use crate::engine::{EngineConfig, FileId, Found, Identity, format};
 use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
-use crate::node::{Answer, Effect, Input, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts};
+use crate::node::{
+    Answer, Effect, Input, Life, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts,
+};
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
     Blob, ClientId, ClusterId, GroupId, GroupInit, Monotonic, NodeId, Now, RequestNumber, SessionId,
@@ -210,6 +212,29 @@ fn one_node_serves_and_remembers_over_a_restart() {
     let status = cluster.nodes[0].as_ref().unwrap().group_status(GROUP).unwrap();
     assert!(status.view > before, "a restarted primary never resumes its view");
     assert_eq!(done(&cluster.ask(command(9, session, 2, &read()))), RegisterAnswer::Value(Some(text("a"))));
+}
+
+#[test]
+fn a_group_that_keeps_too_much_of_the_journal_takes_nothing_new() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(20);
+    let session = cluster.register(9);
+    let first = cluster.ask(command(9, session, 1, &write("a")));
+    let Some(Life::Running(running)) = cluster.nodes[0].as_mut().map(|node| &mut node.life) else {
+        panic!("the node runs");
+    };
+    running.groups[0].keeps_too_much = true;
+    let refused = cluster.nodes[0].as_ref().and_then(|node| node.group_status(GROUP));
+    assert!(refused.is_some_and(|status| status.keeps_too_much), "its status says so");
+    let request = Request { group: GROUP, command: command(9, session, 2, &write("b")) };
+    cluster.replies.clear();
+    cluster.step(0, Input::Client { route: Route(1), request });
+    assert_eq!(cluster.replies.pop().map(|reply| reply.answer), Some(Answer::Busy));
+    let request = Request { group: GROUP, command: command(9, session, 1, &write("a")) };
+    cluster.step(0, Input::Client { route: Route(1), request });
+    assert_eq!(cluster.replies.pop().map(|reply| reply.answer), Some(first), "what was answered is answered");
+    cluster.run(2000);
+    assert_eq!(done(&cluster.ask(command(9, session, 2, &write("b")))), RegisterAnswer::Written);
 }
 
 #[test]

@@ -5,23 +5,7 @@ use alloc::vec::Vec;
 
 use super::VsrNode;
 use crate::consensus::Turn;
-use crate::engine::archived_bytes;
 use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
-
-/// What a journal is to keep of a group.
-#[derive(Clone, Copy, Debug)]
-pub struct Live {
-    /// Headers and payloads.
-    pub bytes: u64,
-    /// Whether none of it rotted: only then it can be written again.
-    pub is_whole: bool,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self { bytes: 0, is_whole: true }
-    }
-}
 
 impl VsrNode {
     /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
@@ -62,14 +46,9 @@ impl VsrNode {
             .extend(self.saved.iter().enumerate().filter(|(_, saved)| lags(saved)).map(|(voter, _)| voter));
     }
 
-    /// What of the entries up to `to` has no record after `through`.
-    pub fn live(&self, to: Op, through: Ordinal) -> Live {
-        let mut live = Live::default();
-        for op in self.live_ops(to, through) {
-            live.bytes += self.log.header(op).map_or(0, archived_bytes);
-            live.is_whole &= !self.log.is_missing(op);
-        }
-        live
+    /// Whether what of the entries up to `to` has no record after `through` can be written again: none of it rotted.
+    pub fn is_whole(&self, to: Op, through: Ordinal) -> bool {
+        self.live_ops(to, through).all(|op| !self.log.is_missing(op))
     }
 
     /// Bytes of all that the journal is to keep of the group.

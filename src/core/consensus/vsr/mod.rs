@@ -435,10 +435,12 @@ impl VsrNode {
         Some((*header, self.log.entry(op).map(|entry| entry.payload().clone())))
     }
 
-    /// The log in memory begins behind this op; with its time, where that is known.
+    /// The log in memory begins behind this op, whose time is no later than this.
     pub fn log_base(&self) -> (Op, Option<Timestamp>) {
         let base = self.log.base_op();
-        (base, self.log.header(base).map(EntryHeader::timestamp))
+        let before = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_sub(1));
+        let above = || self.log.header(base.next()).map(|header| before(header.timestamp()));
+        (base, self.log.header(base).map(EntryHeader::timestamp).or_else(above))
     }
 
     /// Looks for an entry that was applied, in memory.

@@ -43,6 +43,8 @@ const HASHED_FROM: usize = 40;
 const INDEX_LINE_BYTES: usize = 16;
 /// A head has room for so many names; a number has no more bits.
 const NAMES_MAX: usize = 60;
+/// No op and no number is higher.
+const COUNT_MAX: u64 = 1 << 62;
 /// No chunk is longer: its limit is far below, and one entry may reach beyond that.
 pub(in crate::engine) const CHUNK_FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -112,7 +114,8 @@ impl ChunkName {
     /// Whether a node could have given it; what lies on a disk or comes from a peer is not believed before.
     pub(in crate::engine) fn is_sound(&self) -> bool {
         let bytes = HEAD_BYTES + BLOCK_BYTES;
-        self.number > 0
+        (1..=COUNT_MAX).contains(&self.number)
+            && self.last_op.get() <= COUNT_MAX
             && (u64_of(bytes)..=CHUNK_FILE_BYTES_MAX).contains(&self.bytes)
             && self.bytes.is_multiple_of(u64_of(BLOCK_BYTES))
     }
@@ -211,9 +214,9 @@ impl ChunkHead {
         let head = Self::fields(&mut reader, hash).ok()?;
         let names = &head.earlier;
         let descends = names.is_sorted_by(|above, below| above.number > below.number);
-        let follows = names.first().map_or(1, |before| before.number + 1) == head.name.number;
-        let is_sound = head.name.is_sound() && names.iter().all(ChunkName::is_sound) && descends && follows;
-        is_sound.then_some(head)
+        let are_sound = head.name.is_sound() && names.iter().all(ChunkName::is_sound);
+        let before = names.first().map_or(0, |before| before.number);
+        (are_sound && descends && before == head.name.number - 1).then_some(head)
     }
 
     /// All but the last op and time, which only the index tells.

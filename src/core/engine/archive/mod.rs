@@ -14,7 +14,7 @@ mod inspection;
 mod lookup;
 mod writing;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound;
 
@@ -72,6 +72,8 @@ pub(in crate::engine) struct ArchiveStore {
     pieces: Vec<PieceRead>,
     /// Chunks that are not as they were sealed, and are to come from a peer.
     rotten: BTreeMap<(GroupId, u64), ChunkName>,
+    /// Those of them of which not even the head can be read.
+    headless: BTreeSet<(GroupId, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +141,7 @@ impl ArchiveStore {
     ) -> bool {
         let Some(ArchiveMeta { newest, .. }) = meta else { return true };
         let is_known = self.names.get(&group).is_some_and(|names| names.first() == Some(newest));
-        let is_lost = self.rotten.contains_key(&(group, newest.number));
+        let is_lost = self.headless.contains(&(group, newest.number));
         if !is_known && !is_lost && self.heads.iter().all(|read| read.group != group) {
             self.read_head(HeadRead { id: ids(), group, name: *newest, again: false }, out);
         }
@@ -210,7 +212,9 @@ impl ArchiveStore {
 
     /// `meta` is in force: what is older than its first chunk is not wanted any more.
     pub(in crate::engine) fn installed(&mut self, meta: &ArchiveMeta) {
-        self.rotten.retain(|(group, number), _| *group != meta.group || *number >= meta.first);
+        let is_kept = |group: GroupId, number| group != meta.group || number >= meta.first;
+        self.rotten.retain(|(group, number), _| is_kept(*group, *number));
+        self.headless.retain(|(group, number)| is_kept(*group, *number));
     }
 
     /// The next chunk behind `last` that is to come from a peer because it rotted; they go round.
@@ -315,6 +319,7 @@ impl ArchiveStore {
             None if !again => self.read_head(HeadRead { id: ids(), again: true, ..read }, out),
             None => {
                 out.marks.hit(Mark::ChunkHeadRotten);
+                self.headless.insert((group, name.number));
                 self.mark_rotten(group, name);
             }
         }
@@ -340,6 +345,7 @@ impl ArchiveStore {
         let Some(meta) = meta else {
             out.marks.hit(Mark::ChunkRepaired);
             self.rotten.remove(&(group, name.number));
+            self.headless.remove(&(group, name.number));
             return ArchiveEvent::Step;
         };
         ArchiveEvent::Sealed(meta)

@@ -44,7 +44,7 @@ impl Running {
     pub(in crate::engine) fn can_write_chunk(&self) -> bool {
         let is_writing = self.archive.is_writing();
         let is_coming = self.pending.archive.is_some() || self.installing.archive.is_some();
-        !is_writing && !is_coming && self.space.may_allocate() && !self.space.is_full()
+        !is_writing && !is_coming && self.space.may_allocate()
     }
 
     /// Whether a chunk of `group` can be sealed now; what is lacking for it is read.

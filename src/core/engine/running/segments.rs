@@ -111,11 +111,12 @@ impl Running {
             .is_some_and(|(generation, through)| generation == segment.meta.generation && through <= durable)
     }
 
-    /// The highest op of each group of which the oldest segment has entries that are needed, when the journal is too long.
+    /// The highest op of each group of which the oldest segment has entries that are needed, when that is to go.
     pub(in crate::engine) fn oldest_entries(&self) -> Option<(BTreeMap<GroupId, Op>, Ordinal)> {
         let most = self.config.sealed_segments_max.max(self.config.sealed_segments_target);
         let is_too_long = u64_of(self.journal.sealed().len()) > u64::from(most);
-        let oldest = self.journal.sealed().front().filter(|_| is_too_long)?;
+        let has_rotten = self.journal.sealed().iter().any(SegmentContents::is_rotten);
+        let oldest = self.journal.sealed().front().filter(|_| is_too_long || has_rotten)?;
         let covered = |group| self.floors.get(&group).copied().unwrap_or_default();
         let live = oldest.entries().filter(|(group, op)| covered(*group) < *op).collect();
         Some((live, oldest.last_ordinal()))
