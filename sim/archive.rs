@@ -3,6 +3,8 @@
 
 use chronon_core::types::{GroupId, Hash};
 
+use crate::fields::Fields;
+
 /// A chunk as it lies on a disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
@@ -26,18 +28,12 @@ pub(crate) struct Archived {
     pub bytes: u64,
 }
 
-/// The length of a chunk's file, by its first bytes.
-pub(crate) fn length(head: &[u8]) -> Option<u64> {
-    let bytes = Bytes(head);
-    (bytes.array::<8>(0).ok()? == MAGIC).then_some(bytes.u64(160).ok()?)
-}
-
 /// Reads a whole chunk; where a payload should be there may be zeros.
 ///
 /// # Errors
 /// What of the page it breaks.
 pub(crate) fn read(file: &[u8]) -> Result<Chunk, String> {
-    let head = Bytes(file);
+    let head = Fields(file);
     if head.array::<8>(0)? != MAGIC {
         return Err("it does not begin as a chunk does".to_owned());
     }
@@ -46,9 +42,9 @@ pub(crate) fn read(file: &[u8]) -> Result<Chunk, String> {
     if blake3::hash(hashed).as_bytes() != hash.as_bytes() {
         return Err("its head does not hash to its name".to_owned());
     }
-    let (group, count, number) = (GroupId::new(head.u32(40)?), head.u32(44)? as usize, head.u64(48)?);
+    let (group, count, number) = (GroupId::new(head.u32(40)?), head.usize(44)?, head.u64(48)?);
     let (first, parent, last, index_hash) = (head.u64(56)?, head.hash(64)?, head.hash(96)?, head.hash(128)?);
-    let names = head.u32(168)? as usize;
+    let names = head.usize(168)?;
     let name = |at: usize| Ok::<_, String>((head.u64(at)?, head.hash(at + 32)?));
     let earlier = (0..names).map(|nth| name(176 + 64 * nth)).collect::<Result<_, _>>()?;
     let index_end = BLOCK + 16 * count;
@@ -63,8 +59,8 @@ pub(crate) fn read(file: &[u8]) -> Result<Chunk, String> {
         let op = first + nth as u64;
         let (time, from) = (head.u64(BLOCK + 16 * nth)?, head.u64(BLOCK + 16 * nth + 8)?);
         let layout = file.get(at..at + HEADER).ok_or("its entries go beyond its end")?;
-        let header = Bytes(layout);
-        let (hash, payload_bytes) = (header.hash(0)?, header.u32(156)? as usize);
+        let header = Fields(layout);
+        let (hash, payload_bytes) = (header.hash(0)?, header.usize(156)?);
         let payload =
             file.get(at + HEADER..at + HEADER + payload_bytes).ok_or("an entry goes beyond its end")?;
         let is_whole = blake3::hash(&layout[32..]).as_bytes() == hash.as_bytes();
@@ -82,27 +78,6 @@ pub(crate) fn read(file: &[u8]) -> Result<Chunk, String> {
         return Err("it does not end with its last entry".to_owned());
     }
     Ok(Chunk { hash, group, number, parent, entries, earlier })
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn array<const N: usize>(&self, at: usize) -> Result<&[u8; N], String> {
-        let rest = self.0.get(at..).and_then(|rest| rest.first_chunk());
-        rest.ok_or_else(|| format!("it ends before byte {}", at + N))
-    }
-
-    fn u32(&self, at: usize) -> Result<u32, String> {
-        Ok(u32::from_le_bytes(*self.array(at)?))
-    }
-
-    fn u64(&self, at: usize) -> Result<u64, String> {
-        Ok(u64::from_le_bytes(*self.array(at)?))
-    }
-
-    fn hash(&self, at: usize) -> Result<Hash, String> {
-        Ok(Hash::from_bytes(*self.array(at)?))
-    }
 }
 
 const MAGIC: &[u8; 8] = b"CHRNARCH";

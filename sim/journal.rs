@@ -8,6 +8,7 @@ use chronon_core::engine::FileId;
 use chronon_core::types::{GroupId, Hash, Op};
 
 use crate::disk::DiskImage;
+use crate::fields::Fields;
 
 /// A flush as it lies on a disk.
 #[derive(Clone, Debug)]
@@ -112,7 +113,7 @@ pub(crate) fn generation(data: &[u8]) -> u64 {
 /// # Errors
 /// What of the page it breaks.
 pub(crate) fn read(data: &Bytes, offset: u64, proven: &mut Proven) -> Result<Option<Flush>, String> {
-    let head = Reader { bytes: data };
+    let head = Fields(data);
     match head.array::<8>(0)? {
         b"CHRNSEAL" => return Ok(None),
         b"CHRNFLSH" => {}
@@ -169,7 +170,7 @@ fn read_line(
     before: &[Record],
     proven: &mut Proven,
 ) -> Result<(Option<Record>, usize), String> {
-    let head = Reader { bytes: data };
+    let head = Fields(data);
     let (group, ordinal) = (GroupId::new(head.u32(at + 4)?), head.u64(at + 8)?);
     let (offset, length) = (head.usize(at + 16)?, head.usize(at + 20)?);
     if offset.checked_add(length).is_none_or(|end| end > body.len()) {
@@ -194,7 +195,7 @@ fn read_line(
             if before.iter().any(|record| record.ordinal == ordinal) {
                 return Ok((None, line));
             }
-            let state = Reader { bytes };
+            let state = Fields(bytes);
             let promise = Promise { view: state.u64(0)?, log_view: state.u64(8)? };
             (RecordKind::Promise { promise, commit: state.u64(16)? }, line)
         }
@@ -213,7 +214,7 @@ fn read_entry(
     let bytes = data
         .get(at..at + ENTRY_HEADER)
         .ok_or_else(|| format!("it ends before byte {}", at + ENTRY_HEADER))?;
-    let header = Reader { bytes };
+    let header = Fields(bytes);
     let (hash, parent, payload_hash) = (header.hash(0)?, header.hash(32)?, header.hash(64)?);
     let op = header.u64(136)?;
     let payload_bytes = header.usize(156)?;
@@ -257,7 +258,7 @@ pub(crate) fn on_disk(disk: &DiskImage) -> Vec<Placed> {
 fn in_file(file: FileId, bytes: Option<Bytes>) -> Vec<Placed> {
     let bytes = bytes.unwrap_or_default();
     let flush_at = |offset: usize| {
-        let head = Reader { bytes: bytes.get(offset..)? };
+        let head = Fields(bytes.get(offset..)?);
         let is_flush = head.array::<8>(0).ok()? == b"CHRNFLSH";
         let data = bytes.get(offset..offset.checked_add(head.usize(104).ok()?)?).filter(|_| is_flush)?;
         let (generation, number, barrier) = (head.u64(8).ok()?, head.u64(56).ok()?, head.u64(96).ok()?);
@@ -276,7 +277,7 @@ fn in_file(file: FileId, bytes: Option<Bytes>) -> Vec<Placed> {
 
 /// Which snapshot a file with these bytes holds chunks of, and up to which op it goes.
 pub(crate) fn snapshot_named(bytes: &[u8]) -> Option<(GroupId, Op)> {
-    let head = Reader { bytes };
+    let head = Fields(bytes);
     let is_chunk = head.array::<8>(0).ok()? == b"CHRNSNAP";
     let named = (GroupId::new(head.u32(48).ok()?), Op::new(head.u64(40).ok()?));
     is_chunk.then_some(named)
@@ -292,7 +293,7 @@ pub(crate) struct CommandId {
 
 /// The commands of a payload, in order; `None` when it is not a batch.
 pub(crate) fn commands(payload: &[u8]) -> Option<Vec<CommandId>> {
-    let batch = Reader { bytes: payload };
+    let batch = Fields(payload);
     let mut commands = Vec::new();
     let mut at = 0;
     while at < payload.len() {
@@ -302,34 +303,6 @@ pub(crate) fn commands(payload: &[u8]) -> Option<Vec<CommandId>> {
         at += COMMAND + batch.usize(at + 32).ok()?;
     }
     (at == payload.len()).then_some(commands)
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    #[inline]
-    fn array<const N: usize>(&self, at: usize) -> Result<&'a [u8; N], String> {
-        let rest = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
-        rest.ok_or_else(|| format!("it ends before byte {}", at + N))
-    }
-
-    fn u32(&self, at: usize) -> Result<u32, String> {
-        Ok(u32::from_le_bytes(*self.array(at)?))
-    }
-
-    fn u64(&self, at: usize) -> Result<u64, String> {
-        Ok(u64::from_le_bytes(*self.array(at)?))
-    }
-
-    fn usize(&self, at: usize) -> Result<usize, String> {
-        Ok(self.u32(at)? as usize)
-    }
-
-    fn hash(&self, at: usize) -> Result<Hash, String> {
-        Ok(Hash::from_bytes(*self.array(at)?))
-    }
 }
 
 const BLOCK: usize = 4096;

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod echo;
 pub mod edit;
 pub mod explain;
+mod fields;
 #[cfg(test)]
 mod forgetful;
 mod journal;

@@ -264,19 +264,26 @@ pub enum Aim {
     Snapshot,
     /// Those on segments of the journal.
     Segment,
+    /// Those on chunks of archives.
+    Archive,
 }
 
 impl Aim {
     /// Every one that names a file, and its word.
-    pub const WORDS: [(Self, &'static str); 3] =
-        [(Self::Manifest, "manifest"), (Self::Snapshot, "snapshot"), (Self::Segment, "segment")];
+    pub const WORDS: [(Self, &'static str); 4] = [
+        (Self::Manifest, "manifest"),
+        (Self::Snapshot, "snapshot"),
+        (Self::Segment, "segment"),
+        (Self::Archive, "archive"),
+    ];
 
     /// Whether `op` is counted.
     pub fn takes(self, op: &DiskOp) -> bool {
         let file = match op {
-            DiskOp::Allocate { file, .. } | DiskOp::Write { file, .. } | DiskOp::Read { file, .. } => {
-                Some(file)
-            }
+            DiskOp::Allocate { file, .. }
+            | DiskOp::Put { file, .. }
+            | DiskOp::Write { file, .. }
+            | DiskOp::Read { file, .. } => Some(file),
             DiskOp::Barrier { .. } => None,
         };
         match self {
@@ -284,6 +291,7 @@ impl Aim {
             Self::Manifest => matches!(file, Some(FileId::Manifest)),
             Self::Snapshot => matches!(file, Some(FileId::Snapshot(_))),
             Self::Segment => matches!(file, Some(FileId::Segment(_))),
+            Self::Archive => matches!(file, Some(FileId::Archive { .. })),
         }
     }
 
@@ -454,22 +462,24 @@ impl fmt::Display for Links<'_> {
 #[cfg(test)]
 mod tests {
     use chronon_core::engine::{DiskOp, DiskOpId, FileId};
-    use chronon_core::types::Blob;
+    use chronon_core::types::{Blob, GroupId};
 
     use super::Aim;
 
     #[test]
     fn an_aim_takes_the_operations_of_its_file() {
         let id = DiskOpId(1);
-        let ops = [FileId::Manifest, FileId::Snapshot(3), FileId::Segment(3)].map(|file| {
+        let chunk = FileId::Archive { group: GroupId::new(1), number: 3 };
+        let ops = [FileId::Manifest, FileId::Snapshot(3), FileId::Segment(3), chunk].map(|file| {
             let data = Blob::default();
             DiskOp::Write { id, file, offset: 0, data }
         });
         let taken = |aim: Aim| ops.each_ref().map(|op| aim.takes(op));
-        assert_eq!(taken(Aim::Any), [true, true, true]);
-        assert_eq!(taken(Aim::Manifest), [true, false, false]);
-        assert_eq!(taken(Aim::Snapshot), [false, true, false]);
-        assert_eq!(taken(Aim::Segment), [false, false, true]);
+        assert_eq!(taken(Aim::Any), [true, true, true, true]);
+        assert_eq!(taken(Aim::Manifest), [true, false, false, false]);
+        assert_eq!(taken(Aim::Snapshot), [false, true, false, false]);
+        assert_eq!(taken(Aim::Segment), [false, false, true, false]);
+        assert_eq!(taken(Aim::Archive), [false, false, false, true]);
         assert!(Aim::Any.takes(&DiskOp::Barrier { id }) && !Aim::Manifest.takes(&DiskOp::Barrier { id }));
     }
 }

@@ -230,6 +230,10 @@ impl Part {
         };
         match op {
             DiskOp::Allocate { id, file, bytes } => self.words([9 | place(file), id.0, *bytes]),
+            DiskOp::Put { id, file, data } => {
+                let data = data.as_slice();
+                self.words([16 | place(file), id.0, data.len() as u64, bytes_word(without_zeros(data))]);
+            }
             DiskOp::Write { id, file, offset, data } => {
                 self.written([place(file), id.0, *offset], data.as_slice());
             }

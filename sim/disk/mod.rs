@@ -5,6 +5,7 @@
 //! * At a crash each write that no barrier covered keeps any subset of its atomic units, whether it had completed or
 //!   not, and in any order: the disk may have written any of its cache back, or none.
 //! * Operations complete in any order, except that a barrier completes after every write submitted before it.
+//! * A file that is put there is durable when that completes; a crash before leaves what was there, or all of the new file.
 //!
 //! The disk knows no agenda: [`SimDisk::submit`] says when the operation will be due, and whoever keeps the time calls
 //! [`SimDisk::complete`] then, or later when the disk stalls.
@@ -115,7 +116,12 @@ impl SimDisk {
             return true;
         }
         let has = self.durable.length(file).unwrap_or_default();
-        bytes <= has || self.capacity.is_none_or(|capacity| self.durable.bytes() - has + bytes <= capacity)
+        bytes <= has || self.has_space_beside(bytes - has)
+    }
+
+    /// Whether there is space for so much more.
+    fn has_space_beside(&self, bytes: u64) -> bool {
+        self.capacity.is_none_or(|capacity| self.durable.bytes() + bytes <= capacity)
     }
 
     /// Operations that have not completed.
@@ -146,6 +152,10 @@ impl SimDisk {
             }
             DiskOp::Allocate { bytes, .. } => {
                 now.after(draw.tailed(self.model.allocate_ns) + transfer_ns(*bytes as usize))
+            }
+            DiskOp::Put { data, .. } => {
+                let ready = now.after(draw.tailed(self.model.write_ns) + transfer_ns(data.as_slice().len()));
+                ready.after(draw.tailed(self.model.allocate_ns) + draw.tailed(self.model.barrier_ns))
             }
             DiskOp::Barrier { .. } => {
                 let writes = self.flying.iter().filter(|flying| matches!(flying.op, DiskOp::Write { .. }));
@@ -180,7 +190,8 @@ impl SimDisk {
                 }
             }
             DiskOp::Barrier { .. } => self.unbarriered.retain(|write| write.serial > serial || draw.coin()),
-            DiskOp::Allocate { .. } | DiskOp::Read { .. } => {}
+            DiskOp::Put { file, data, .. } if draw.coin() => self.put(file, data.as_slice()),
+            DiskOp::Put { .. } | DiskOp::Allocate { .. } | DiskOp::Read { .. } => {}
         }
         Some(DiskDone { id, outcome: DiskOutcome::Failed })
     }
@@ -192,9 +203,15 @@ impl SimDisk {
         let outcome = match op {
             DiskOp::Allocate { file, bytes, .. } if !self.has_space(file, bytes) => DiskOutcome::Full,
             DiskOp::Allocate { file, bytes, .. } => {
-                self.unbarriered.retain(|write| write.file != file);
-                self.unreadable.retain(|(other, _)| *other != file);
-                self.durable.allocate(file, bytes);
+                self.allocate(file, bytes);
+                DiskOutcome::Done
+            }
+            // The old file goes when the new one is there.
+            DiskOp::Put { data, .. } if !self.has_space_beside(data.as_slice().len() as u64) => {
+                DiskOutcome::Full
+            }
+            DiskOp::Put { file, data, .. } => {
+                self.put(file, data.as_slice());
                 DiskOutcome::Done
             }
             DiskOp::Write { file, .. } | DiskOp::Read { file, .. } if self.durable.length(file).is_none() => {
@@ -209,6 +226,9 @@ impl SimDisk {
                 }
             }
             DiskOp::Barrier { .. } => {
+                let is_before =
+                    |flying: &Flying| flying.serial < serial && matches!(flying.op, DiskOp::Write { .. });
+                assert!(!self.flying.iter().any(is_before), "a barrier completes behind its writes");
                 self.cover_writes_before(serial);
                 DiskOutcome::Done
             }
@@ -300,6 +320,11 @@ impl SimDisk {
                     writes.push(Write { serial, file, offset, data });
                 }
                 DiskOp::Allocate { file, bytes, .. } => self.leave_allocation(serial, file, bytes),
+                DiskOp::Put { file, data, .. } => {
+                    if self.crash_draw(&[serial, ALLOCATION]).coin() {
+                        self.put(file, data.as_slice());
+                    }
+                }
                 DiskOp::Barrier { .. } | DiskOp::Read { .. } => {}
             }
         }
@@ -341,6 +366,17 @@ impl SimDisk {
             }
             !covered
         });
+    }
+
+    fn allocate(&mut self, file: FileId, bytes: u64) {
+        self.unbarriered.retain(|write| write.file != file);
+        self.unreadable.retain(|(other, _)| *other != file);
+        self.durable.allocate(file, bytes);
+    }
+
+    fn put(&mut self, file: FileId, data: &[u8]) {
+        self.allocate(file, data.len() as u64);
+        assert!(self.durable.put(file, 0, data), "a file is put there by whole blocks");
     }
 
     /// An allocation cut short leaves the file away, as it was, or zeroed.

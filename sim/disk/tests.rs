@@ -130,3 +130,26 @@ fn reads_see_what_completed_and_name_what_is_missing() {
     assert_eq!(run(&mut disk, read(5, FILE, 16 * BLOCK as u64)), DiskOutcome::Failed);
     assert!(disk.complete(DiskOpId(5)).is_none(), "an operation completes once");
 }
+
+#[test]
+fn a_file_is_put_there_whole_or_not_at_all() {
+    let put = |byte| DiskOp::Put { id: DiskOpId(9), file: FILE, data: Blob::from(vec![byte; 3 * BLOCK]) };
+    let (mut before, mut after) = (0, 0);
+    for seed in 0..50 {
+        let mut disk = disk(seed, 512);
+        assert_eq!(run(&mut disk, put(1)), DiskOutcome::Done);
+        disk.submit(WorldTime::ZERO, put(2));
+        disk.crash();
+        let left = disk.durable().read(FILE, 0, 3 * BLOCK).expect("it is durable once it is done");
+        assert_eq!(disk.durable().length(FILE), Some(3 * BLOCK as u64));
+        match left.as_ref() {
+            bytes if bytes == [1; 3 * BLOCK] => before += 1,
+            bytes if bytes == [2; 3 * BLOCK] => after += 1,
+            _ => panic!("seed {seed}: a crash left some of both"),
+        }
+    }
+    assert!(before > 10 && after > 10, "a crash leaves the one or the other: {before}, {after}");
+    let mut full = disk(1, 512);
+    full.fill(Some(2 * BLOCK as u64));
+    assert_eq!(run(&mut full, put(1)), DiskOutcome::Full, "the old one is there until the new one is");
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use chronon_core::engine::{At, DiskOp, FileId, Found};
 use chronon_core::node::{Effect, Input, Route};
-use chronon_core::types::{Archiving, CommitIndex, GroupId, Hash, NodeId, Op};
+use chronon_core::types::{Archiving, Blob, CommitIndex, GroupId, Hash, NodeId, Op};
 
 use super::{Counts, Observed, Oracle, Violation};
 use crate::archive::{self, Archived, Chunk};
@@ -16,7 +16,7 @@ use crate::time::WorldTime;
 #[derive(Clone, Debug, Default)]
 pub struct Archives {
     archiving: BTreeMap<GroupId, Option<Archiving>>,
-    /// What was written of each chunk, by whomever.
+    /// Each chunk, as whoever was first wrote it.
     chunks: BTreeMap<(GroupId, u64), Seen>,
     logs: BTreeMap<GroupId, Log>,
     /// What is being looked up, and how far the node had applied by then.
@@ -26,13 +26,11 @@ pub struct Archives {
     found: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Seen {
-    bytes: Vec<u8>,
-    /// So many of them were written, from the start.
-    to: usize,
-    /// All of it was, and this is its hash.
-    hash: Option<Hash>,
+    file: Blob,
+    hash: Hash,
+    /// It ends with this op.
     last: u64,
 }
 
@@ -52,33 +50,26 @@ struct Look {
 }
 
 impl Archives {
-    fn write(&mut self, (group, number): (GroupId, u64), offset: usize, data: &[u8]) -> Result<(), String> {
-        let seen = self.chunks.entry((group, number)).or_default();
-        let to = offset + data.len();
-        if seen.bytes.len() < to {
-            seen.bytes.resize(to, 0);
-        }
+    /// A chunk is put on a disk.
+    fn put(&mut self, (group, number): (GroupId, u64), file: &Blob) -> Result<(), String> {
         self.written += 1;
-        for (known, new) in seen.bytes[offset..to].iter_mut().zip(data) {
-            // Where a payload was lost there are zeros.
-            if *known != *new && *known != 0 && *new != 0 {
-                return Err(format!(
-                    "chunk {number} is written otherwise than before, from byte {offset} on: it is not the same on every disk"
-                ));
+        if self.chunks.get(&(group, number)).is_some_and(|seen| seen.file == *file) {
+            return Ok(());
+        }
+        // Where a payload was lost there are zeros, under the same name.
+        let chunk = archive::read(file.as_slice())?;
+        match self.chunks.get(&(group, number)) {
+            Some(seen) if seen.hash != chunk.hash => {
+                Err(format!("chunk {number} is not the same on every disk"))
             }
-            *known |= *new;
+            Some(_) => Ok(()),
+            None => {
+                self.judge((group, number), &chunk)?;
+                let last = chunk.entries.last().map_or(0, |entry| entry.op);
+                self.chunks.insert((group, number), Seen { file: file.clone(), hash: chunk.hash, last });
+                Ok(())
+            }
         }
-        if offset <= seen.to {
-            seen.to = seen.to.max(to);
-        }
-        let is_whole = archive::length(&seen.bytes) == Some(seen.to as u64);
-        if is_whole && seen.hash.is_none() {
-            let chunk = archive::read(&seen.bytes)?;
-            seen.hash = Some(chunk.hash);
-            seen.last = chunk.entries.last().map_or(0, |entry| entry.op);
-            return self.judge((group, number), &chunk);
-        }
-        Ok(())
     }
 
     fn judge(&mut self, (group, number): (GroupId, u64), chunk: &Chunk) -> Result<(), String> {
@@ -98,8 +89,7 @@ impl Archives {
             ));
         }
         for (earlier, hash) in &chunk.earlier {
-            let known = self.chunks.get(&(group, *earlier)).and_then(|seen| seen.hash);
-            if known.is_some_and(|known| known != *hash) {
+            if self.chunks.get(&(group, *earlier)).is_some_and(|known| known.hash != *hash) {
                 return Err(format!("chunk {number} names another chunk {earlier} than there is"));
             }
         }
@@ -115,7 +105,7 @@ impl Archives {
         }
         let below = number.checked_sub(1).and_then(|below| self.chunks.get(&(group, below)));
         let log = self.logs.entry(group).or_default();
-        if let Some(below) = below.filter(|below| below.hash.is_some()) {
+        if let Some(below) = below {
             let known = log.entries.get(&below.last).map(|(hash, _)| *hash);
             if first.op != below.last + 1 || known.is_some_and(|known| known != chunk.parent) {
                 return Err(format!(
@@ -171,9 +161,8 @@ impl Archives {
                 match (archiving, op) {
                     (Some(Archiving { chunks_max, .. }), Some(op)) if op > 0 => {
                         let of_group = self.chunks.range((group, 0)..=(group, u64::MAX));
-                        let known = of_group.filter(|(_, seen)| seen.hash.is_some());
-                        let newest = known.clone().next_back().map_or(0, |((_, number), _)| *number);
-                        let holder = known.clone().find(|(_, seen)| seen.last >= op);
+                        let newest = of_group.clone().next_back().map_or(0, |((_, number), _)| *number);
+                        let holder = of_group.clone().find(|(_, seen)| seen.last >= op);
                         let kept =
                             holder.is_none_or(|((_, number), _)| number + u64::from(chunks_max) > newest);
                         if kept {
@@ -244,10 +233,9 @@ impl Oracle for Archives {
             }
             Observed::DiskSubmitted {
                 node,
-                op: DiskOp::Write { file: FileId::Archive { group, number }, offset, data, .. },
+                op: DiskOp::Put { file: FileId::Archive { group, number }, data, .. },
             } => {
-                let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
-                if let Err(what) = self.write((*group, *number), offset, data.as_slice()) {
+                if let Err(what) = self.put((*group, *number), data) {
                     broken.push(Violation::new("ArchiveAgree", what).at(*node).of(*group));
                 }
             }

@@ -254,7 +254,7 @@ impl DiskShadow {
         self.submitted += 1;
         match op {
             DiskOp::Barrier { id } => self.barriers.push((*id, self.submitted)),
-            DiskOp::Allocate { file, .. } => {
+            DiskOp::Allocate { file, .. } | DiskOp::Put { file, .. } => {
                 self.ends.remove(file);
                 self.durable_ends.remove(file);
             }

@@ -264,7 +264,7 @@ fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 
 fn crash_at_disk_op(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let (node, nth, down_ns) = (some_node(draw, shape), draw.between(1, 40), draw.tailed(200 * MILLISECOND));
-    let aim = *draw.pick(&[Aim::Any, Aim::Any, Aim::Manifest, Aim::Snapshot]);
+    let aim = *draw.pick(&[Aim::Any, Aim::Any, Aim::Manifest, Aim::Snapshot, Aim::Archive]);
     // Of the seldom ones, one of the first few.
     let nth = if aim == Aim::Any { nth } else { nth.div_ceil(10) };
     FaultKind::CrashAtDiskOp { node, nth, aim, down_ns }
@@ -362,7 +362,7 @@ fn rot(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 
 /// Nodes read when they start: most reads are the manifest's, then the snapshots' and the journal's.
 fn misread(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    let aim = *draw.pick(&[Aim::Any, Aim::Segment, Aim::Segment, Aim::Manifest]);
+    let aim = *draw.pick(&[Aim::Any, Aim::Segment, Aim::Segment, Aim::Manifest, Aim::Archive]);
     let (node, nth, gives) = (some_node(draw, shape), draw.tailed(3) + 1, draw.pick(&Misread::WORDS).0);
     FaultKind::Misread { node, nth, aim, gives }
 }

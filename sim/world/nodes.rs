@@ -1,6 +1,6 @@
 //! The nodes' side of the world: what they are given, and what becomes of their effects.
 
-use chronon_core::engine::{DiskOp, DiskOpId};
+use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Effect, HaltReason, Input, Role};
 
@@ -48,10 +48,15 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             machine.stalled.push(id);
             return;
         }
-        let is_allocation = matches!(machine.disk.operation(id), Some(DiskOp::Allocate { .. }));
+        let op = machine.disk.operation(id);
+        let may_grow = matches!(op, Some(DiskOp::Allocate { .. } | DiskOp::Put { .. }));
+        let chunk = op.and_then(rot_archive::chunk_put);
         let Some(done) = machine.complete(id) else { return };
         let node = machine.node;
-        if is_allocation {
+        if let Some(chunk) = chunk.filter(|_| done.outcome == DiskOutcome::Done) {
+            machine.rotted_chunks.remove(&chunk);
+        }
+        if may_grow {
             self.tally.disk_bytes_max = self.tally.disk_bytes_max.max(machine.disk.durable().bytes());
         }
         self.judges.see(self.now, &Observed::DiskCompleted { node, done: &done });
@@ -118,9 +123,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
                 if let Some(copies) = rot::copies_written(&op) {
                     machine.rotted_copies.retain(|copy| !copies.contains(copy));
-                }
-                if let Some(chunk) = rot_archive::chunk_made(&op) {
-                    machine.rotted_chunks.remove(&chunk);
                 }
                 let dies = machine.dies_at_this_disk_op(&op);
                 let due = machine.disk.submit(self.now, op);

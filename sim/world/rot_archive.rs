@@ -14,10 +14,10 @@ use crate::random::Purpose;
 use crate::trace::Entity;
 use crate::workload::Workload;
 
-/// The chunk that `op` makes anew.
-pub(super) fn chunk_made(op: &DiskOp) -> Option<(GroupId, u64)> {
+/// The chunk that `op` puts there anew.
+pub(super) fn chunk_put(op: &DiskOp) -> Option<(GroupId, u64)> {
     match op {
-        DiskOp::Allocate { file: FileId::Archive { group, number }, .. } => Some((*group, *number)),
+        DiskOp::Put { file: FileId::Archive { group, number }, .. } => Some((*group, *number)),
         _ => None,
     }
 }

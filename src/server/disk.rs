@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use chronon_core::engine::{BLOCK_BYTES, FileId, Inspection, ReadFile};
 use rustix::fs::OFlags;
 
-use super::aligned::AlignedBuffer;
+use super::aligned::{AlignedBuffer, is_aligned};
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -198,10 +198,30 @@ impl DataDirectory {
             file.set_len(0)?;
             return file.sync_all();
         }
+        let zeros = AlignedBuffer::new(PIECE_BYTES);
+        let pieces = (0..bytes).step_by(PIECE_BYTES).map(|at| {
+            let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+            &zeros.as_slice()[..left.min(PIECE_BYTES)]
+        });
+        self.replace(&path, pieces)
+    }
+
+    /// Makes `file` hold `data` and nothing else, durably. Until all of that is true, what was there before is untouched.
+    pub(super) fn put(&self, file: FileId, data: &[u8]) -> io::Result<()> {
+        let path = self.path_of(file);
+        if is_aligned(data) {
+            return self.replace(&path, data.chunks(PIECE_BYTES));
+        }
+        let mut copy = AlignedBuffer::new(data.len());
+        copy.as_mut_slice().copy_from_slice(data);
+        self.replace(&path, copy.as_slice().chunks(PIECE_BYTES))
+    }
+
+    fn replace<'a>(&self, path: &Path, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let unfinished = path.with_extension("unfinished");
-        let result = write_zeros(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, &path));
+        let result = write_new(&unfinished, pieces).and_then(|()| fs::rename(&unfinished, path));
         if let Err(error) = result {
-            // Best effort: what is left over is never read, and the next allocation writes over it.
+            // Best effort: what is left over is never read, and the next one writes over it.
             let _ = fs::remove_file(&unfinished);
             return Err(error);
         }
@@ -235,18 +255,12 @@ pub enum InspectError {
     },
 }
 
-/// Writes `bytes` zeros to a new file and syncs it. Past the page cache, which would copy every one of them, and a piece
-/// at a time, so that the flushes of the journal beside it never wait behind one long burst.
-fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+/// Writes these pieces, which a device takes where they lie, to a new file and syncs it. Past the page cache, which would copy
+/// every byte, and a piece at a time, so that the flushes of the journal beside it never wait behind one long burst.
+fn write_new<'a>(path: &Path, mut pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = open_direct(options.write(true).create(true).truncate(true), OFlags::empty(), path)?;
-    let zeros = AlignedBuffer::new(ZEROS_BYTES);
-    let mut left = bytes;
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS_BYTES);
-        file.write_all(&zeros.as_slice()[..piece])?;
-        left -= piece as u64;
-    }
+    pieces.try_for_each(|piece| file.write_all(piece))?;
     file.sync_all()
 }
 
@@ -325,8 +339,8 @@ const ARCHIVE: &str = "archive";
 /// Bytes asked for at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// Bytes of zeros written at a time.
-const ZEROS_BYTES: usize = 256 << 10;
+/// Bytes of a new file written at a time.
+const PIECE_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

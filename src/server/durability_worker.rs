@@ -88,9 +88,12 @@ impl DurabilityWorker {
             DiskOp::Allocate { id, file, bytes } => {
                 self.write_run();
                 let result = self.directory.allocate(file, bytes);
-                self.files.close(file);
-                let outcome = outcome(&self.directory, "allocate", file, result.map(|()| DiskOutcome::Done));
-                self.report(id, outcome);
+                self.replaced(id, file, "allocate", result);
+            }
+            DiskOp::Put { id, file, data } => {
+                self.write_run();
+                let result = self.directory.put(file, data.as_slice());
+                self.replaced(id, file, "put", result);
             }
             DiskOp::Read { id, file, offset, bytes } => {
                 self.write_run();
@@ -99,6 +102,13 @@ impl DurabilityWorker {
                 self.report(id, outcome(&self.directory, "read", file, result.map(DiskOutcome::Read)));
             }
         }
+    }
+
+    /// Reports an operation after which `file` is another one.
+    fn replaced(&mut self, id: DiskOpId, file: FileId, what: &str, result: io::Result<()>) {
+        self.files.close(file);
+        let outcome = outcome(&self.directory, what, file, result.map(|()| DiskOutcome::Done));
+        self.report(id, outcome);
     }
 
     /// Whether `write` goes on where the run ends. A run without writes is extended by anything.

@@ -7,7 +7,7 @@
 //!
 //! Files are opened with `O_DIRECT` and `O_DSYNC`: a write completes when it is durable, and flushes of the device are
 //! ordered behind their own writes by the kernel. A barrier is then over when the writes before it are, and costs
-//! nothing; several flushes of the journal overlap. Allocations take long and are rare: a thread of their own makes them.
+//! nothing; several flushes of the journal overlap. New files take long and are rare: a thread of their own makes them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -228,7 +228,7 @@ impl VirtualDisk for IoUringDisk {
                 self.barriers.push_back((id, self.last));
                 self.settle_barriers();
             }
-            DiskOp::Allocate { id, file, .. } => {
+            DiskOp::Allocate { id, file, .. } | DiskOp::Put { id, file, .. } => {
                 self.allocating.insert(id, file);
                 self.allocator.take(op);
             }

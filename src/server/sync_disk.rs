@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! node thread --- submit ---> writer      writes and barriers, in order    --+
-//!                       \---> background  reads and allocations            --+--> poll, after a wake-up
+//!                       \---> background  reads, allocations, whole files  --+--> poll, after a wake-up
 //! ```
 //!
-//! Reads and allocations have a thread of their own: to prewrite a segment takes a hundred times as long as a flush,
-//! and no acknowledgement may wait behind it.
+//! What is no flush has a thread of its own: to prewrite a segment takes a hundred times as long as a flush, and no
+//! acknowledgement may wait behind it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -76,7 +76,7 @@ impl SyncDisk {
         self.in_flight += 1;
         match op {
             DiskOp::Write { .. } | DiskOp::Barrier { .. } => self.writer.take(op),
-            DiskOp::Read { .. } | DiskOp::Allocate { .. } => self.background.take(op),
+            DiskOp::Read { .. } | DiskOp::Allocate { .. } | DiskOp::Put { .. } => self.background.take(op),
         }
     }
 

@@ -55,19 +55,21 @@ fn settle(subject: &mut dyn Subject, model: &mut Model) -> Result<(), String> {
 }
 
 fn conforms(make: impl Fn(u64) -> Box<dyn Subject>) {
-    let (mut reads, mut survived, mut lost) = (0, 0, 0);
+    let (mut reads, mut survived, mut lost, mut replaced) = (0, 0, 0, 0);
     for seed in 1..=SEEDS {
         match judge(&mut *make(seed), &script(seed)) {
             Ok(model) => {
                 reads += model.compared;
                 survived += model.survived;
                 lost += model.lost;
+                replaced += model.replaced_whole;
             }
             Err(what) => panic!("script {seed}: {what}"),
         }
     }
     eprintln!(
-        "{reads} sectors compared; after crashes {survived} speculative ones were there, {lost} were not"
+        "{reads} sectors compared; after crashes {survived} speculative ones were there, {lost} were not, and {replaced} \
+         files were replaced"
     );
     assert!(reads > 1_000 * SEEDS, "too little was compared: {reads} sectors");
 }

@@ -80,6 +80,7 @@ struct Moment {
     /// Writes that no barrier covers, in the order of their submission.
     uncovered: Vec<(u64, FileId, usize, Bytes)>,
     allocating: BTreeMap<DiskOpId, (FileId, usize)>,
+    putting: BTreeMap<DiskOpId, (FileId, Bytes)>,
     /// How much had been submitted before each barrier.
     barriers: BTreeMap<DiskOpId, u64>,
     /// Writes that have not completed, each with its place among all that was submitted.
@@ -94,6 +95,7 @@ impl Moment {
             files: files.iter().map(|(file, bytes)| (*file, Bytes::from(bytes.clone()))).collect(),
             uncovered: Vec::new(),
             allocating: BTreeMap::new(),
+            putting: BTreeMap::new(),
             barriers: BTreeMap::new(),
             writing: BTreeMap::new(),
             submitted: 0,
@@ -118,6 +120,9 @@ impl Moment {
                     DiskOp::Allocate { id, file, bytes } => {
                         self.allocating.insert(*id, (*file, *bytes as usize));
                     }
+                    DiskOp::Put { id, file, data } => {
+                        self.putting.insert(*id, (*file, data.0.clone()));
+                    }
                     DiskOp::Read { .. } => {}
                 }
             }
@@ -133,6 +138,7 @@ impl Moment {
                 if let Some((file, bytes)) = self.allocating.remove(id) {
                     self.files.insert(file, Bytes::from(vec![0; bytes]));
                 }
+                self.files.extend(self.putting.remove(id));
             }
             Event::Completed(_) => {}
             Event::Acknowledged(op) => self.acknowledged = self.acknowledged.max(*op),
@@ -174,6 +180,7 @@ impl Moment {
                 _ => {}
             }
         }
+        left.extend(self.putting.values().filter(|_| draw.coin()).cloned());
         left
     }
 }
@@ -271,9 +278,8 @@ fn holds(backend: Backend) {
         data.as_slice().iter().all(|byte| *byte == 0)
     });
     assert!(recycled.count() > 0, "no segment was used again");
-    let is_chunk = |event: &&Event| {
-        matches!(event, Event::Submitted(DiskOp::Allocate { file: FileId::Archive { .. }, .. }))
-    };
+    let is_chunk =
+        |event: &&Event| matches!(event, Event::Submitted(DiskOp::Put { file: FileId::Archive { .. }, .. }));
     let chunks = run.events.iter().filter(is_chunk).count();
     assert!(chunks > 10, "{chunks} chunks were sealed");
 }

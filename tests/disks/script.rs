@@ -65,9 +65,14 @@ impl Writer {
             55..70 => self.read(file, from, blocks),
             70..88 => self.submit(|id| DiskOp::Barrier { id }),
             88..92 => self.settle(),
-            92..94 => {
+            92 => {
                 self.claim(file, 0, BLOCKS);
                 self.submit(|id| DiskOp::Allocate { id, file, bytes: BLOCKS * BLOCK_BYTES as u64 });
+            }
+            93 => {
+                self.claim(file, 0, BLOCKS);
+                let data = content(self.last + 1, BLOCKS);
+                self.submit(|id| DiskOp::Put { id, file, data });
             }
             94 => self.read(MISSING, 0, 1),
             95 => self.read(file, BLOCKS - 1, 2),

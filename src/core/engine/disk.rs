@@ -62,6 +62,16 @@ pub enum DiskOp {
         /// Its length, a multiple of [`BLOCK_BYTES`].
         bytes: u64,
     },
+    /// Make `file` hold `data` and nothing else. What it held before is there until that is durable, and the operation completes
+    /// then, the file's name included: no barrier has to follow it, and none waits for it.
+    Put {
+        /// Ties the completion to this operation.
+        id: DiskOpId,
+        /// The file.
+        file: FileId,
+        /// All of it, a multiple of [`BLOCK_BYTES`] long.
+        data: Blob,
+    },
     /// Write `data` at `offset`. Speculative until a later barrier completes: a crash may keep any subset of its
     /// atomic units. Never reaches past the end of the file.
     Write {
@@ -94,6 +104,7 @@ pub enum DiskOp {
 
 notation_enum!(DiskOp {
     "allocate" => Allocate { id, file, bytes },
+    "put" => Put { id, file, data },
     "write" => Write { id, file, offset, data },
     "barrier" => Barrier { id },
     "read" => Read { id, file, offset, bytes },
@@ -104,6 +115,7 @@ impl DiskOp {
     pub fn id(&self) -> DiskOpId {
         match self {
             Self::Allocate { id, .. }
+            | Self::Put { id, .. }
             | Self::Write { id, .. }
             | Self::Barrier { id }
             | Self::Read { id, .. } => *id,

@@ -19,6 +19,10 @@ impl PerfectDisk {
                 self.0.insert(file, vec![0; usize_of(bytes)]);
                 DiskOutcome::Done
             }
+            DiskOp::Put { file, data, .. } => {
+                self.0.insert(file, data.as_slice().to_vec());
+                DiskOutcome::Done
+            }
             DiskOp::Write { file, offset, data, .. } => {
                 let at = usize_of(offset);
                 let bytes = data.as_slice();

@@ -222,6 +222,7 @@ fn disk_ops() -> impl Strategy<Value = DiskOp> {
     let ids = || any::<u64>().prop_map(DiskOpId);
     prop_oneof![
         (ids(), files(), any::<u64>()).prop_map(|(id, file, bytes)| DiskOp::Allocate { id, file, bytes }),
+        (ids(), files(), blobs()).prop_map(|(id, file, data)| DiskOp::Put { id, file, data }),
         (ids(), files(), any::<u64>(), blobs()).prop_map(|(id, file, offset, data)| DiskOp::Write {
             id,
             file,

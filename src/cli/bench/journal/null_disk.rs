@@ -23,6 +23,10 @@ impl VirtualDisk for NullDisk {
                 self.files.insert(file, vec![0; bytes as usize]);
                 DiskOutcome::Done
             }
+            DiskOp::Put { file, data, .. } => {
+                self.files.insert(file, data.as_slice().to_vec());
+                DiskOutcome::Done
+            }
             DiskOp::Write { file, offset, data, .. } => match self.files.get_mut(&file) {
                 Some(held) => {
                     held[offset as usize..][..data.as_slice().len()].copy_from_slice(data.as_slice());

@@ -1,8 +1,8 @@
 //! The archive of each group: its committed entries for good, chunk by chunk, off the path of the acknowledgement.
 //!
 //! ```text
-//! its own      entries applied -> a chunk is sealed -> file made, written, barrier -> the manifest names it
-//! of a peer    pieces come -> all of it verified -> the same way; what rotted is written over where it lies
+//! its own      entries applied -> a chunk is sealed -> its file is put on the disk -> the manifest names it
+//! of a peer    pieces come -> all of it verified -> the same way; it takes the place of what rotted
 //! to a peer    pieces of the file are read and handed out; who gets them verifies the whole
 //! ```
 //!
@@ -12,7 +12,6 @@
 mod chunk;
 mod inspection;
 mod lookup;
-mod writing;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -26,7 +25,6 @@ pub(in crate::engine) use inspection::inspect_archive;
 pub use inspection::{InspectedChunk, InspectedRun};
 pub use lookup::Found;
 use lookup::Lookup;
-use writing::WritingChunk;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::EngineEvent;
@@ -76,6 +74,16 @@ pub(in crate::engine) struct ArchiveStore {
     headless: BTreeSet<(GroupId, u64)>,
 }
 
+/// A chunk on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct WritingChunk {
+    id: DiskOpId,
+    group: GroupId,
+    name: ChunkName,
+    /// What the manifest is to say then; nothing new when it takes the place of what rotted.
+    meta: Option<ArchiveMeta>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct HeadRead {
     id: DiskOpId,
@@ -98,7 +106,8 @@ struct PieceRead {
 #[derive(Debug, Eq, PartialEq)]
 pub(in crate::engine) enum ArchiveEvent {
     NotMine,
-    Step,
+    /// What rotted is whole again.
+    Repaired,
     /// Another chunk is durable: the manifest can name it.
     Sealed(ArchiveMeta),
 }
@@ -173,7 +182,7 @@ impl ArchiveStore {
         }
         let meta = ArchiveMeta::with(before, group, name, chunks_max);
         self.names.insert(group, names_after(name, &names));
-        self.writing = Some(WritingChunk::start(group, name, file.0, Some(meta), id, out));
+        self.put(WritingChunk { id, group, name, meta: Some(meta) }, file, out);
     }
 
     /// Takes all bytes of a chunk that came from a peer: one that rotted here, the next one, or, if peers have no earlier ones
@@ -194,7 +203,7 @@ impl ArchiveStore {
         if let Some(before) = before.filter(|before| name.number <= before.newest.number) {
             let is_wanted = before.has(name.number) && self.rotten.get(&(group, name.number)) == Some(&name);
             if is_wanted {
-                self.writing = Some(WritingChunk::start(group, name, file.clone(), None, id, out));
+                self.put(WritingChunk { id, group, name, meta: None }, Blob(file.clone()), out);
             }
             return is_wanted;
         }
@@ -206,8 +215,14 @@ impl ArchiveStore {
         out.marks.hit(if follows { Mark::ChunkFetched } else { Mark::ChunksSkipped });
         let meta = ArchiveMeta::with(before, group, name, chunks_max);
         self.names.insert(group, names_after(name, &head.earlier));
-        self.writing = Some(WritingChunk::start(group, name, file.clone(), Some(meta), id, out));
+        self.put(WritingChunk { id, group, name, meta: Some(meta) }, Blob(file.clone()), out);
         true
+    }
+
+    fn put(&mut self, chunk: WritingChunk, data: Blob, out: &mut DiskOut<'_, impl Marks>) {
+        let WritingChunk { id, group, name, .. } = chunk;
+        out.push(DiskOp::Put { id, file: archive_file(group, name.number), data });
+        self.writing = Some(chunk);
     }
 
     /// `meta` is in force: what is older than its first chunk is not wanted any more.
@@ -326,34 +341,21 @@ impl ArchiveStore {
     }
 
     /// Takes a completion of a write.
-    pub(in crate::engine) fn on_done(
-        &mut self,
-        done: &DiskDone,
-        piece_bytes: usize,
-        ids: &mut impl FnMut() -> DiskOpId,
-        out: &mut DiskOut<'_, impl Marks>,
-    ) -> ArchiveEvent {
-        let Some(writing) = self.writing.as_mut().filter(|writing| writing.awaits(done.id)) else {
-            return ArchiveEvent::NotMine;
-        };
-        if !writing.on_done(done.id, piece_bytes, ids, out) {
-            return ArchiveEvent::Step;
-        }
-        let Some(WritingChunk { group, name, meta, .. }) = self.writing.take() else {
-            return ArchiveEvent::Step;
-        };
+    pub(in crate::engine) fn on_done(&mut self, id: DiskOpId, marks: &mut impl Marks) -> ArchiveEvent {
+        let written = self.writing.take_if(|writing| writing.id == id);
+        let Some(WritingChunk { group, name, meta, .. }) = written else { return ArchiveEvent::NotMine };
         let Some(meta) = meta else {
-            out.marks.hit(Mark::ChunkRepaired);
+            marks.hit(Mark::ChunkRepaired);
             self.rotten.remove(&(group, name.number));
             self.headless.remove(&(group, name.number));
-            return ArchiveEvent::Step;
+            return ArchiveEvent::Repaired;
         };
         ArchiveEvent::Sealed(meta)
     }
 
-    /// An allocation found no space: whether it was for a chunk, which is given up.
+    /// An operation found no space: whether it was a chunk's, which is given up.
     pub(in crate::engine) fn finds_no_space(&mut self, id: DiskOpId) -> bool {
-        let given_up = self.writing.take_if(|writing| writing.is_making_its_file(id));
+        let given_up = self.writing.take_if(|writing| writing.id == id);
         if let Some(WritingChunk { group, name, meta: Some(_), .. }) = &given_up {
             self.names.remove(group);
             self.rotten.remove(&(*group, name.number));

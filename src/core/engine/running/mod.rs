@@ -25,7 +25,7 @@ use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
-use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Ordinal, usize_of};
+use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Ordinal};
 
 /// How far the disks of peers go is written so often, while they go on.
 const WITNESSED_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
@@ -301,12 +301,12 @@ impl Running {
             SnapshotEvent::Step => return Ok(None),
             SnapshotEvent::NotMine => {}
         }
-        match self.archive.on_done(done, usize_of(u64::from(self.config.snapshot_chunk_bytes)), ids, out) {
+        match self.archive.on_done(done.id, out.marks) {
             ArchiveEvent::Sealed(meta) => {
                 self.pending.archive = Some(meta);
                 return Ok(None);
             }
-            ArchiveEvent::Step => return Ok(None),
+            ArchiveEvent::Repaired => return Ok(None),
             ArchiveEvent::NotMine => {}
         }
         let Some(through) = self.journal.on_done(now, done.id, out.marks) else { return Ok(None) };
