@@ -7,9 +7,14 @@ use super::{DiskOut, Engine, EnginePhase, next_id};
 use crate::types::{GroupId, Marks, NodeId, Op};
 
 impl Engine {
-    /// The op up to which the archive in force of `group` reaches.
+    /// The op up to which the archive in force of `group` reaches: a start finds so much.
     pub fn archived(&self, group: GroupId) -> Op {
         self.running().map_or(Op::GENESIS, |running| running.archived(group))
+    }
+
+    /// The op behind which the next chunk of `group` begins: chunks up to there are durable, and in force soon.
+    pub fn sealed(&self, group: GroupId) -> Op {
+        self.running().map_or(Op::GENESIS, |running| running.sealed(group))
     }
 
     /// The number of the chunk that the archive of `group` wants next.

@@ -25,7 +25,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             if replica.init().archive.is_none() || !chunk.is_stale(replica.applied()) {
                 continue;
             }
-            let Some((from, to)) = chunk.due(replica, self.engine.archived(id)) else { continue };
+            let Some((from, to)) = chunk.due(replica, self.engine.sealed(id)) else { continue };
             if !self.engine.archive_ready(id, out) {
                 continue;
             }
@@ -62,8 +62,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Life::Running(running) = &self.life else { return };
         let archiving = running.groups.iter().filter(|group| group.replica.init().archive.is_some());
         for id in archiving.map(Group::id).collect::<Vec<_>>() {
-            let archived = self.engine.archived(id);
-            self.with_group(id, effects, |group, turn| group.replica.ask_below(turn, archived));
+            let sealed = self.engine.sealed(id);
+            self.with_group(id, effects, |group, turn| group.replica.ask_below(turn, sealed));
         }
     }
 
@@ -195,7 +195,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Some(group) => {
                 let (base, time) = group.replica.log_base();
                 let archives = group.replica.init().archive.is_some();
-                let is_below = base > self.engine.archived(id)
+                let is_below = base > self.engine.sealed(id)
                     && match at {
                         At::Op(op) => op <= base,
                         At::Time(at) => time.is_none_or(|time| at <= time),

@@ -280,10 +280,10 @@ impl ArchiveStore {
     }
 
     /// Takes the completion of a read, which may have failed: `None` when it is somebody else's, else what it leads to.
-    pub(in crate::engine) fn on_read(
+    pub(in crate::engine) fn on_read<'a>(
         &mut self,
         done: &DiskDone,
-        in_force: &[ArchiveMeta],
+        of: impl Fn(GroupId) -> Option<&'a ArchiveMeta>,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Option<Option<EngineEvent>> {
@@ -307,7 +307,7 @@ impl ArchiveStore {
         let index = self.lookups.iter().position(|lookup| lookup.is_reading(done.id))?;
         let mut lookup = self.lookups.swap_remove(index);
         let (token, group) = (lookup.token, lookup.group);
-        let first = in_force.iter().find(|meta| meta.group == group).map_or(u64::MAX, |meta| meta.first);
+        let first = of(group).map_or(u64::MAX, |meta| meta.first);
         let Some(found) = lookup.go_on(&bytes, first, ids, out) else {
             self.lookups.push(lookup);
             return Some(None);

@@ -3,9 +3,21 @@
 use bytes::Bytes;
 
 use super::Running;
+use super::changes::Changes;
 use crate::engine::archive::{ArchiveMeta, At, Sealed, archive_file, meta_of, reaches};
 use crate::engine::disk::{DiskOpId, DiskOut};
+use crate::engine::manifest_store::ManifestStore;
 use crate::types::{Archiving, GroupId, Mark, Marks, NodeId, Op};
+
+/// What is durable of the archive of `group`, whether or not a manifest in force names all of it; changes newest first.
+pub(super) fn durable_archive<'a>(
+    changes: [&'a Changes; 2],
+    manifest: &'a ManifestStore,
+    group: GroupId,
+) -> Option<&'a ArchiveMeta> {
+    let coming = changes.into_iter().find_map(|changes| changes.archives.get(&group));
+    coming.or_else(|| meta_of(&manifest.body().archives, group))
+}
 
 impl Running {
     fn archiving(&self, group: GroupId) -> Option<Archiving> {
@@ -14,11 +26,16 @@ impl Running {
     }
 
     fn archive_meta(&self, group: GroupId) -> Option<&ArchiveMeta> {
-        meta_of(&self.manifest.body().archives, group)
+        durable_archive([&self.pending, &self.installing], &self.manifest, group)
     }
 
-    /// The op up to which the archive in force of `group` reaches.
+    /// The op up to which the archive in force of `group` reaches: a start finds so much.
     pub(in crate::engine) fn archived(&self, group: GroupId) -> Op {
+        reaches(meta_of(&self.manifest.body().archives, group))
+    }
+
+    /// The op behind which the next chunk of `group` begins.
+    pub(in crate::engine) fn sealed(&self, group: GroupId) -> Op {
         reaches(self.archive_meta(group))
     }
 
@@ -42,9 +59,7 @@ impl Running {
     }
 
     pub(in crate::engine) fn can_write_chunk(&self) -> bool {
-        let is_writing = self.archive.is_writing();
-        let is_coming = self.pending.archive.is_some() || self.installing.archive.is_some();
-        !is_writing && !is_coming && self.space.may_allocate()
+        !self.archive.is_writing() && self.space.may_allocate()
     }
 
     /// Whether a chunk of `group` can be sealed now; what is lacking for it is read.
@@ -124,7 +139,7 @@ impl Running {
     /// `meta` is in force, and what it keeps no more than `before` goes.
     pub(super) fn archive_installed(
         &mut self,
-        before: Option<ArchiveMeta>,
+        before: Option<&ArchiveMeta>,
         meta: &ArchiveMeta,
         marks: &mut impl Marks,
     ) {

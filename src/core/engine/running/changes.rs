@@ -1,11 +1,13 @@
 //! What the next manifest will say that the one before does not.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::engine::archive::ArchiveMeta;
 use crate::engine::boots::Amnesia;
 use crate::engine::manifest::{ManifestBody, SegmentMeta};
 use crate::engine::snapshot_file::SnapshotMeta;
+use crate::types::GroupId;
 
 /// Differences between two manifests.
 #[derive(Clone, Debug, Default)]
@@ -16,10 +18,10 @@ pub(super) struct Changes {
     pub replaced: Option<SnapshotMeta>,
     /// The snapshot that is coming from a peer, or that none is.
     pub incoming: Option<Option<SnapshotMeta>>,
-    /// The archive of a group has a chunk more.
-    pub archive: Option<ArchiveMeta>,
-    /// As it was without that.
-    pub archive_before: Option<ArchiveMeta>,
+    /// Archives of which more chunks are durable.
+    pub archives: BTreeMap<GroupId, ArchiveMeta>,
+    /// These archives as they were without that, where there were any.
+    pub archives_before: Vec<ArchiveMeta>,
     /// The oldest segments, which go.
     pub freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.
@@ -39,7 +41,7 @@ impl Changes {
         self.spare.is_none()
             && self.snapshot.is_none()
             && self.incoming.is_none()
-            && self.archive.is_none()
+            && self.archives.is_empty()
             && self.freed.is_empty()
             && self.rewrites == 0
             && !self.announces
@@ -62,10 +64,8 @@ impl Changes {
             body.snapshots.retain(|other| other.group != meta.group);
             body.snapshots.push(meta);
         }
-        if let Some(meta) = self.archive {
-            body.archives.retain(|other| other.group != meta.group);
-            body.archives.push(meta);
-        }
+        body.archives.retain(|meta| !self.archives.contains_key(&meta.group));
+        body.archives.extend(self.archives.values());
         if self.amnesia.is_some() {
             body.amnesia = self.amnesia.clone();
         }

@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
+use archiving::durable_archive;
 use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
@@ -280,8 +281,8 @@ impl Running {
         if let Some(event) = self.snapshots.on_read(done, in_force, ids, out) {
             return Ok(event);
         }
-        let in_force = &self.manifest.body().archives;
-        if let Some(event) = self.archive.on_read(done, in_force, ids, out) {
+        let archives = |group| durable_archive([&self.pending, &self.installing], &self.manifest, group);
+        if let Some(event) = self.archive.on_read(done, archives, ids, out) {
             return Ok(event);
         }
         if done.outcome == DiskOutcome::Full && self.finds_no_space(done.id) {
@@ -303,7 +304,7 @@ impl Running {
         }
         match self.archive.on_done(done.id, out.marks) {
             ArchiveEvent::Sealed(meta) => {
-                self.pending.archive = Some(meta);
+                self.pending.archives.insert(meta.group, meta);
                 return Ok(None);
             }
             ArchiveEvent::Repaired => return Ok(None),
@@ -366,8 +367,8 @@ impl Running {
         if let Some(gone) = changes.replaced.and_then(|meta| self.snapshots.replaced(meta)) {
             self.space.let_go(gone.file());
         }
-        if let Some(meta) = changes.archive {
-            self.archive_installed(changes.archive_before, &meta, marks);
+        for meta in changes.archives.values() {
+            self.archive_installed(meta_of(&changes.archives_before, meta.group), meta, marks);
         }
         match changes.reserve {
             Some(0) => self.space.let_go(FileId::Reserve),
@@ -444,8 +445,8 @@ impl Running {
                 .copied()
         };
         changes.replaced = changes.snapshot.and_then(of);
-        let archives = &self.manifest.body().archives;
-        changes.archive_before = changes.archive.and_then(|new| meta_of(archives, new.group).copied());
+        let is_changing = |meta: &&ArchiveMeta| changes.archives.contains_key(&meta.group);
+        changes.archives_before = self.manifest.body().archives.iter().filter(is_changing).copied().collect();
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
         body.witnessed = self.witnessed.iter().map(|(node, witnessed)| (*node, *witnessed)).collect();
