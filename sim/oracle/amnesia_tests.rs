@@ -29,7 +29,7 @@ fn says_something() -> Effect {
         leads: true,
         commit: CommitIndex::None,
         head: Op::GENESIS,
-        saved: Op::GENESIS,
+        released: Op::GENESIS,
     }])
 }
 

@@ -179,10 +179,9 @@ impl LoneEngine {
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
             self.engine.save_snapshot(GROUP, durable, Bytes::from_static(&[7; 4096]), out);
         }
-        let saved = self.engine.saved(GROUP);
-        let saved = if self.archive.is_some() { saved.min(self.engine.archived(GROUP)) } else { saved };
+        let released = self.engine.released(GROUP);
         let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
-        Ok(self.engine.set_floors([(GROUP, saved)].into_iter(), out)?)
+        Ok(self.engine.set_floors([(GROUP, released)].into_iter(), out)?)
     }
 
     /// Archives what is durable, a chunk at a time.

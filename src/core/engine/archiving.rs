@@ -12,6 +12,11 @@ impl Engine {
         self.running().map_or(Op::GENESIS, |running| running.archived(group))
     }
 
+    /// The journal is not needed for a start up to here: snapshot and, where the group has one, archive cover it.
+    pub fn released(&self, group: GroupId) -> Op {
+        self.running().map_or(Op::GENESIS, |running| running.released(group))
+    }
+
     /// The op behind which the next chunk of `group` begins: chunks up to there are durable, and in force soon.
     pub fn sealed(&self, group: GroupId) -> Op {
         self.running().map_or(Op::GENESIS, |running| running.sealed(group))

@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::types::{BootId, NodeId};
+use crate::types::{BootId, NodeId, u64_of};
 
 /// One start of this directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -61,6 +61,16 @@ pub struct Amnesia {
 }
 
 impl Boots {
+    /// As many starts as are ever kept.
+    pub(in crate::engine) fn fullest() -> Self {
+        let mut boots = Self::default();
+        for nonce in 0..=u64_of(KEPT) {
+            boots.begin(nonce, 0);
+            boots.announce();
+        }
+        boots
+    }
+
     /// The start that the process runs in, or the last one before it reads the disk.
     pub(in crate::engine) fn last(&self) -> BootId {
         self.kept.last().map_or(BootId::default(), |boot| boot.id)

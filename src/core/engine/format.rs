@@ -14,8 +14,10 @@ use crate::types::{Blob, u64_of};
 /// [`FormatError`] naming what is wrong with the identity.
 pub fn format(identity: &Identity) -> Result<Vec<DiskOp>, FormatError> {
     identity.validate()?;
+    let too_large = |what| FormatError::TooLarge { groups: identity.groups.len(), what };
+    Manifest::fullest(identity.clone()).to_area().map_err(too_large)?;
     let manifest = Manifest::first(identity.clone());
-    let area = manifest.to_area().map_err(FormatError::TooLarge)?;
+    let area = manifest.to_area().map_err(too_large)?;
     let file = FileId::Manifest;
     Ok(vec![
         DiskOp::Allocate { id: DiskOpId(1), file, bytes: u64_of(FILE_BYTES) },

@@ -85,9 +85,14 @@ pub enum FormatError {
         /// The node.
         node: u64,
     },
-    /// The manifest cannot hold so much.
-    #[error("{0}")]
-    TooLarge(String),
+    /// The manifest could not hold all that may come to be in it.
+    #[error("{groups} groups are too many for one node: with all that may come to be in it, {what}")]
+    TooLarge {
+        /// How many there are.
+        groups: usize,
+        /// How long the manifest would be.
+        what: String,
+    },
     /// Segments are too small for the largest flush.
     #[error("segment_bytes is {segment_bytes}; it must be a multiple of {BLOCK_BYTES} and at least {least}")]
     Segment {

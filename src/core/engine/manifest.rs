@@ -14,7 +14,7 @@
 //! ..   zeros up to COPY_BYTES
 //! ```
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -24,11 +24,11 @@ use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
-use crate::engine::archive::ArchiveMeta;
+use crate::engine::archive::{ArchiveMeta, ChunkName};
 use crate::engine::boots::{Amnesia, Boots, Witnessed};
 use crate::engine::identity::Identity;
-use crate::engine::snapshot_file::SnapshotMeta;
-use crate::types::{Hash, Mark, Marks, NodeId, usize_of};
+use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
+use crate::types::{GroupInit, Hash, Mark, Marks, NodeId, Op, Timestamp, usize_of};
 
 /// Bytes of one copy.
 pub(in crate::engine) const COPY_BYTES: usize = 16 << 10;
@@ -43,6 +43,9 @@ const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
 /// Copies of an area.
 pub(in crate::engine) const COPIES: usize = 4;
+/// There is to be room for so many segments of the journal, and for a word on amnesia as long as this.
+const SEGMENTS: usize = 64;
+const AMNESIA_BYTES: usize = 512;
 
 /// A segment of the journal: a file, or what is behind the end of another segment in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -153,6 +156,32 @@ impl Manifest {
             reserve: 0,
         };
         Self { sequence: 1, body }
+    }
+
+    /// The same with all that may come to be in it: the node of this identity will never be stopped by a manifest that is full.
+    pub(in crate::engine) fn fullest(identity: Identity) -> Self {
+        let snapshot = |group| {
+            let name = SnapshotName { op: Op::GENESIS, bytes: 0, chunk_bytes: 0, hash: Hash::ZERO };
+            SnapshotMeta { group, slot: 0, name }
+        };
+        let archive = |init: &GroupInit| {
+            let (number, last_op, last_time, bytes) = (1, Op::GENESIS, Timestamp::default(), 0);
+            let newest = ChunkName { number, last_op, last_time, bytes, hash: Hash::ZERO };
+            init.archive.map(|_| ArchiveMeta { group: init.group, first: 1, newest })
+        };
+        let peers: BTreeSet<NodeId> = identity.groups.iter().flat_map(|init| init.voters.clone()).collect();
+        let by = identity.node;
+        let mut full = Self::first(identity);
+        let body = &mut full.body;
+        body.boots = Boots::fullest();
+        body.witnessed = peers.into_iter().map(|peer| (peer, Witnessed::default())).collect();
+        body.amnesia = Some(Amnesia { by, what: " ".repeat(AMNESIA_BYTES) });
+        let segment = SegmentMeta { slot: 0, bytes: 0, generation: 0, from: 0, end: Some(0) };
+        body.segments = vec![segment; SEGMENTS];
+        body.snapshots = body.identity.groups.iter().map(|init| snapshot(init.group)).collect();
+        body.incoming = body.snapshots.first().copied();
+        body.archives = body.identity.groups.iter().filter_map(archive).collect();
+        full
     }
 
     /// Where this version goes in the file.

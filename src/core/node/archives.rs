@@ -46,7 +46,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 running.fetch = None;
             } else if fetch.is_whole() {
                 return self.take_whole_chunk(effects);
-            } else if self.now.monotonic.since(fetch.asked_at) >= self.config.timeouts.resend {
+            } else if fetch.peers.is_overdue(self.now.monotonic, self.config.timeouts.resend) {
                 self.marks.hit(Mark::ChunkAskedAgain);
                 fetch.give_up_on_peer();
                 return self.ask_for_piece(effects);
@@ -80,15 +80,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Some((group, number)) = wanted else { return };
         running.last_rotten =
             rotten.filter(|rotten| *rotten == (group, number)).unwrap_or(running.last_rotten);
-        let me = self.config.node;
-        let voters = running.groups.iter().find(|other| other.id() == group);
-        let voters = voters.map_or(&[][..], |group| &group.replica.init().voters);
-        let peers: Vec<NodeId> = voters.iter().copied().filter(|voter| *voter != me).collect();
+        let peers = running.peers(group, self.config.node);
         if peers.is_empty() {
             return;
         }
         self.marks.hit(Mark::ChunkFetchBegun);
-        running.fetch = Some(ChunkFetch::new(group, number, peers, self.now.monotonic));
+        running.fetch = Some(ChunkFetch::new(group, number, peers));
         self.ask_for_piece(effects);
     }
 
@@ -104,7 +101,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// A peer wants a piece of a chunk.
     pub(super) fn on_request_chunk(&mut self, from: NodeId, ask: RequestChunk, effects: &mut Effects) {
         let RequestChunk { group: id, number, offset, bytes } = ask;
-        let is_voter = self.group(id).is_some_and(|group| group.replica.init().voters.contains(&from));
+        let is_voter = self.is_voter(id, from);
         let block = u64_of(BLOCK_BYTES);
         let is_sound = offset.is_multiple_of(block)
             && (block..=u64::from(self.config.engine.snapshot_chunk_bytes)).contains(&u64::from(bytes))
@@ -124,7 +121,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn on_chunk_gone(&mut self, from: NodeId, gone: ChunkGone, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let Some(fetch) = &mut running.fetch else { return };
-        if fetch.group != gone.group || gone.first <= fetch.number || !fetch.peers.contains(&from) {
+        if fetch.group != gone.group || gone.first <= fetch.number || !fetch.peers.has(from) {
             return;
         }
         self.marks.hit(Mark::ChunkGoneAtPeer);
@@ -139,7 +136,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Some(fetch) = &mut running.fetch else { return };
         let is_next = (fetch.group, fetch.number, u64_of(fetch.file.len()))
             == (piece.group, piece.number, piece.offset);
-        if !is_next || fetch.is_whole() || !fetch.peers.contains(&from) {
+        if !is_next || fetch.is_whole() || !fetch.peers.has(from) {
             return;
         }
         fetch.took(piece.bytes.as_slice());
@@ -193,22 +190,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 Found::Refused
             }
             Some(group) => {
-                let (base, time) = group.replica.log_base();
                 let archives = group.replica.init().archive.is_some();
-                let is_below = base > self.engine.sealed(id)
-                    && match at {
-                        At::Op(op) => op <= base,
-                        At::Time(at) => time.is_none_or(|time| at <= time),
-                    };
-                match is_below {
+                match group.replica.find(at, self.engine.sealed(id)) {
                     // What is between archive and log comes from peers.
-                    true if archives && at != At::Op(Op::GENESIS) => Found::Unreadable,
-                    true => Found::Gone,
-                    false => match group.replica.find(at) {
-                        // It rotted, and nobody needs it but who asks.
-                        Found::Unreadable if !archives => Found::Gone,
-                        found => found,
-                    },
+                    Found::Gone if archives && at != At::Op(Op::GENESIS) => Found::Unreadable,
+                    // It rotted, and nobody needs it but who asks.
+                    Found::Unreadable if !archives => Found::Gone,
+                    found => found,
                 }
             }
         };

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::peers_in_turn::PeersInTurn;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::BLOCK_BYTES;
 use crate::types::{GroupId, Monotonic, NodeId, u64_of};
@@ -46,14 +47,9 @@ pub(in crate::node) struct ChunkFetch {
     /// Peers have no earlier one any more.
     pub skips: bool,
     /// The other voters of the group.
-    pub peers: Vec<NodeId>,
-    /// Requests that were not answered; they go round the peers.
-    attempts: usize,
-    /// The same, since something came last.
-    in_vain: usize,
+    pub peers: PeersInTurn,
     /// The oldest chunk that any peer keeps, of those that keep this one no more.
     pub gone: Option<u64>,
-    pub asked_at: Monotonic,
     /// Length of the file, once its head is here.
     pub length: Option<u64>,
     pub file: Vec<u8>,
@@ -64,19 +60,9 @@ const ROUNDS_MAX: usize = 2;
 
 impl ChunkFetch {
     /// A chunk that is to come from one of `peers`.
-    pub(in crate::node) fn new(group: GroupId, number: u64, peers: Vec<NodeId>, now: Monotonic) -> Self {
-        Self {
-            group,
-            number,
-            skips: false,
-            peers,
-            attempts: 0,
-            in_vain: 0,
-            gone: None,
-            asked_at: now,
-            length: None,
-            file: Vec::new(),
-        }
+    pub(in crate::node) fn new(group: GroupId, number: u64, peers: Vec<NodeId>) -> Self {
+        let peers = PeersInTurn::new(peers, None);
+        Self { group, number, skips: false, peers, gone: None, length: None, file: Vec::new() }
     }
 
     pub(in crate::node) fn is_whole(&self) -> bool {
@@ -89,8 +75,7 @@ impl ChunkFetch {
         now: Monotonic,
         piece_bytes: u32,
     ) -> Option<(NodeId, RequestChunk)> {
-        let to = *self.peers.get(self.attempts % self.peers.len().max(1))?;
-        self.asked_at = now;
+        let to = self.peers.ask(now)?;
         let (group, number, offset) = (self.group, self.number, u64_of(self.file.len()));
         let left = self.length.map_or(u64_of(BLOCK_BYTES), |length| length - offset);
         let bytes = u32::try_from(left).unwrap_or(u32::MAX).min(piece_bytes);
@@ -104,22 +89,22 @@ impl ChunkFetch {
 
     /// Takes the next bytes of the file.
     pub(in crate::node) fn took(&mut self, bytes: &[u8]) {
-        self.in_vain = 0;
+        self.peers.came();
         self.file.extend_from_slice(bytes);
     }
 
     /// Nothing came, or nothing of use.
     pub(in crate::node) fn give_up_on_peer(&mut self) {
-        self.attempts = self.attempts.wrapping_add(1);
-        self.in_vain += 1;
+        self.peers.give_up();
         if let Some(first) = self.gone.filter(|first| self.is_in_vain() && *first > self.number) {
-            (self.number, self.skips, self.in_vain, self.gone) = (first, true, 0, None);
+            (self.number, self.skips, self.gone) = (first, true, None);
+            self.peers.came();
             self.begin_anew();
         }
     }
 
     /// Whether all peers were asked, and nothing came.
     pub(in crate::node) fn is_in_vain(&self) -> bool {
-        self.in_vain >= ROUNDS_MAX * self.peers.len()
+        self.peers.were_asked_in_vain(ROUNDS_MAX)
     }
 }

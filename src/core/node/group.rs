@@ -325,13 +325,13 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn beat(&self) -> GroupBeat {
         let (view, _) = self.replica.views();
-        let saved = self.replica.saved();
+        let released = self.replica.released();
         if self.replica.leads() {
             let (commit, head) = (self.replica.commit(), self.replica.head());
-            GroupBeat { group: self.id(), view, leads: true, commit, head, saved }
+            GroupBeat { group: self.id(), view, leads: true, commit, head, released }
         } else {
             let (commit, head) = (CommitIndex::None, Op::GENESIS);
-            GroupBeat { group: self.id(), view, leads: false, commit, head, saved }
+            GroupBeat { group: self.id(), view, leads: false, commit, head, released }
         }
     }
 

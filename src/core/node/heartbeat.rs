@@ -65,11 +65,11 @@ pub struct GroupBeat {
     pub commit: CommitIndex,
     /// The highest op of its log.
     pub head: Op,
-    /// A snapshot on the sender's disk covers it up to here.
-    pub saved: Op,
+    /// Snapshot and archive on the sender's disk cover it up to here.
+    pub released: Op,
 }
 
-notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, saved });
+notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, released });
 
 /// The heartbeats of a node with every peer.
 #[derive(Clone, Debug)]
@@ -297,8 +297,8 @@ impl Pair {
         match self.known.get(&beat.group) {
             // While something is not committed yet, the peer's acknowledgement may have been lost: it repeats it when told.
             Some(known) if beat.leads => known != beat || !beat.commit.covers(beat.head),
-            Some(known) => known.leads || known.saved != beat.saved || self.may_believe(beat.group),
-            None => beat.leads || beat.saved > Op::GENESIS || self.may_believe(beat.group),
+            Some(known) => known.leads || known.released != beat.released || self.may_believe(beat.group),
+            None => beat.leads || beat.released > Op::GENESIS || self.may_believe(beat.group),
         }
     }
 

@@ -39,8 +39,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             self.send_heartbeat(from, effects);
         }
         self.let_groups_arrive(effects);
-        for GroupBeat { group, view, leads, commit, head, saved } in beat.groups.iter().copied() {
-            let beat = Beat { view, leads, commit, head, saved };
+        for GroupBeat { group, view, leads, commit, head, released } in beat.groups.iter().copied() {
+            let beat = Beat { view, leads, commit, head, released };
             if let Life::Running(running) = &mut self.life
                 && let Some(waiting) = running.waiting.get_mut(&group)
             {

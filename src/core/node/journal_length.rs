@@ -18,11 +18,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         for group in &mut running.groups {
             let replica = &mut group.replica;
             // A primary applies what it got as a snapshot entry by entry.
-            let saved = self.engine.saved(replica.group()).min(replica.applied());
-            let archives = replica.init().archive.is_some();
-            let saved = if archives { saved.min(self.engine.archived(replica.group())) } else { saved };
-            replica.set_saved(saved, &mut self.marks);
-            let floor = if is_too_long { replica.saved() } else { replica.floor() };
+            let released = self.engine.released(replica.group()).min(replica.applied());
+            replica.set_released(released, &mut self.marks);
+            let floor = if is_too_long { replica.released() } else { replica.floor() };
             if floor > replica.floor() {
                 self.marks.hit(Mark::LaggardsLeft);
             }
@@ -39,7 +37,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             .iter_mut()
             .filter_map(|group| {
                 // Where the archive is what lags, a snapshot would change nothing.
-                let lags = self.engine.saved(group.id()) <= group.replica.saved();
+                let lags = self.engine.saved(group.id()) <= group.replica.released();
                 let follows = group.must_follow_with_a_snapshot(now) || group.keeps_too_much;
                 (follows && lags).then(|| group.id())
             })

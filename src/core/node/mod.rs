@@ -14,6 +14,7 @@ mod group;
 mod heartbeat;
 mod introductions;
 mod journal_length;
+mod peers_in_turn;
 mod snapshots;
 mod status;
 #[cfg(test)]

@@ -12,6 +12,11 @@ use crate::kernel::{ChrApplication, Executor};
 use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
+    /// Whether `node` is a voter of a group that takes part here.
+    pub(super) fn is_voter(&self, id: GroupId, node: NodeId) -> bool {
+        self.group(id).is_some_and(|group| group.replica.init().voters.contains(&node))
+    }
+
     pub(super) fn save_snapshot(&mut self, id: GroupId) {
         let Some(group) = self.group(id) else { return };
         let is_wanted =
@@ -31,8 +36,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// A peer wants a snapshot. Where there is none that goes far enough, one is taken: the peer will ask again.
     pub(super) fn on_request_snapshot(&mut self, from: NodeId, ask: RequestSnapshot, effects: &mut Effects) {
         let RequestSnapshot { group: id, at_least, name, mut chunks } = ask;
-        let is_voter = |id| self.group(id).is_some_and(|group| group.replica.init().voters.contains(&from));
-        if !is_voter(id) {
+        if !self.is_voter(id, from) {
             return;
         }
         let in_force = self.engine.snapshot(id).filter(|name| name.op >= at_least);
@@ -58,9 +62,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn on_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
         let Some(transfer) = &mut running.transfer else { return };
-        let is_wanted = transfer.group == chunk.group
-            && transfer.peers().contains(&from)
-            && chunk.name.op >= transfer.at_least;
+        let is_wanted =
+            transfer.group == chunk.group && transfer.peers.has(from) && chunk.name.op >= transfer.at_least;
         if !is_wanted {
             return;
         }
@@ -111,8 +114,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Life::Running(running) = &self.life else { return };
         if let Some(transfer) = &running.transfer {
             if running.lacks(transfer.group, transfer.at_least) {
-                let overdue = self.now.monotonic.since(transfer.asked_at()) >= self.config.timeouts.resend;
-                if overdue {
+                if transfer.peers.is_overdue(self.now.monotonic, self.config.timeouts.resend) {
                     self.ask_somebody_else(effects);
                 }
                 return;
@@ -146,7 +148,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Some((group.id(), to, Some(peer)))
         });
         let Some((id, at_least, first)) = coming.or(waiting).or(lagging) else { return };
-        let peers = running.voters(id).iter().copied().filter(|voter| *voter != me).collect();
+        let peers = running.peers(id, me);
         running.transfer = Some(Transfer::new(id, at_least, peers, first));
         self.marks.hit(Mark::TransferBegun);
         self.ask_for_snapshot(effects);
@@ -156,7 +158,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Life::Running(running) = &mut self.life else { return };
         let Some(transfer) = &mut running.transfer else { return };
         self.marks.hit(Mark::TransferAskedAgain);
-        transfer.give_up_on_peer();
+        transfer.peers.give_up();
         self.ask_for_snapshot(effects);
     }
 
@@ -183,10 +185,11 @@ impl<A: ChrApplication> super::Running<A> {
         known.map_or(self.waiting.contains_key(&group), |index| self.groups[index].replica.applied() < op)
     }
 
-    fn voters(&self, group: GroupId) -> &[NodeId] {
+    /// The voters of a group, but for `me`.
+    pub(super) fn peers(&self, group: GroupId, me: NodeId) -> Vec<NodeId> {
         let known = self.groups.binary_search_by_key(&group, super::Group::id);
         let waiting = || self.waiting.get(&group).map(|waiting| &waiting.init);
         let init = known.map_or_else(|_| waiting(), |index| Some(self.groups[index].replica.init()));
-        init.map_or(&[], |init| &init.voters)
+        init.map_or(&[][..], |init| &init.voters).iter().copied().filter(|voter| *voter != me).collect()
     }
 }

@@ -123,13 +123,13 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let ops = || numbers(Op::new);
     let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops());
-    let group = group.prop_map(|(group, view, leads, commit, head, saved)| GroupBeat {
+    let group = group.prop_map(|(group, view, leads, commit, head, released)| GroupBeat {
         group,
         view,
         leads,
         commit,
         head,
-        saved,
+        released,
     });
     let numbers = || numbers(|number| number);
     let own = (boots(), numbers(), numbers(), any::<bool>());

@@ -9,6 +9,7 @@
 
 use alloc::vec::Vec;
 
+use super::peers_in_turn::PeersInTurn;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::SnapshotName;
 use crate::types::{GroupId, Monotonic, NodeId, Op};
@@ -38,15 +39,9 @@ pub(in crate::node) struct Transfer {
     pub group: GroupId,
     pub at_least: Op,
     /// The other voters of the group.
-    peers: Vec<NodeId>,
-    /// Requests that were not answered; they go round the peers.
-    attempts: usize,
-    /// The same, since something came last.
-    in_vain: usize,
+    pub peers: PeersInTurn,
     /// Chunks that were asked for last and have not come.
     awaited: usize,
-    /// When the last request was made.
-    asked_at: Monotonic,
 }
 
 impl Transfer {
@@ -57,8 +52,7 @@ impl Transfer {
         peers: Vec<NodeId>,
         first: Option<NodeId>,
     ) -> Self {
-        let attempts = peers.iter().position(|peer| Some(*peer) == first).unwrap_or_default();
-        Self { group, at_least, peers, attempts, in_vain: 0, awaited: 0, asked_at: Monotonic::default() }
+        Self { group, at_least, peers: PeersInTurn::new(peers, first), awaited: 0 }
     }
 
     /// The next request, and to whom, when of the snapshot that is coming these chunks are wanted.
@@ -67,36 +61,20 @@ impl Transfer {
         now: Monotonic,
         coming: Option<(SnapshotName, Vec<u32>)>,
     ) -> Option<(NodeId, RequestSnapshot)> {
-        let to = *self.peers.get(self.attempts % self.peers.len().max(1))?;
+        let to = self.peers.ask(now)?;
         let (name, chunks) = coming.map_or((None, Vec::new()), |(name, chunks)| (Some(name), chunks));
         self.awaited = chunks.len().max(1);
-        self.asked_at = now;
         Some((to, RequestSnapshot { group: self.group, at_least: self.at_least, name, chunks }))
-    }
-
-    pub(in crate::node) fn peers(&self) -> &[NodeId] {
-        &self.peers
-    }
-
-    /// When the last request was made.
-    pub(in crate::node) fn asked_at(&self) -> Monotonic {
-        self.asked_at
-    }
-
-    /// The last request was not answered: the next goes to somebody else.
-    pub(in crate::node) fn give_up_on_peer(&mut self) {
-        self.attempts += 1;
-        self.in_vain += 1;
     }
 
     /// Whether nobody is left who has the snapshot that is coming.
     pub(in crate::node) fn takes_another(&self) -> bool {
-        self.in_vain >= self.peers.len()
+        self.peers.were_asked_in_vain(1)
     }
 
     /// A chunk came; whether it is the last of those asked for.
     pub(in crate::node) fn took(&mut self) -> bool {
-        self.in_vain = 0;
+        self.peers.came();
         self.awaited = self.awaited.saturating_sub(1);
         self.awaited == 0
     }

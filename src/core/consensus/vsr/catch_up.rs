@@ -34,7 +34,7 @@ impl VsrNode {
         turn.marks.hit(if joins { Mark::SnapshotJoinsLog } else { Mark::SnapshotReplacesLog });
         self.applied = last.op();
         if self.init.archive.is_none() {
-            self.set_saved(last.op(), turn.marks);
+            self.set_released(last.op(), turn.marks);
         }
         self.commit = self.commit.max(last.op());
         turn.journal.note_commit(self.init.group, CommitIndex::At(self.commit));

@@ -1,5 +1,5 @@
-//! The floor: up to where a snapshot covers every voter. Journals and logs keep what lies above it, as long as they are not
-//! too long.
+//! The floor: every voter has released its journal up to there, for its snapshot goes so far, and its archive if it keeps one.
+//! Journals and logs keep what lies above it, as long as they are not too long.
 
 use alloc::vec::Vec;
 
@@ -8,42 +8,43 @@ use crate::consensus::Turn;
 use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
 
 impl VsrNode {
-    /// A snapshot covers every voter up to here: nobody will ever ask for what lies below, whatever of its journal rots.
+    /// Every voter has released its journal up to here: nobody will ever ask for what lies below, whatever of a journal rots.
     pub fn floor(&self) -> Op {
-        self.saved.iter().copied().min().unwrap_or_default()
+        self.released.iter().copied().min().unwrap_or_default()
     }
 
-    /// Whether this replica is the one that keeps the floor down: a voter has a snapshot of more.
+    /// Whether this replica is the one that keeps the floor down: a voter has released more.
     pub fn holds_floor_down(&self) -> bool {
-        let own = self.saved();
-        own == self.floor() && self.saved.iter().any(|saved| *saved > own)
+        let own = self.released();
+        own == self.floor() && self.released.iter().any(|released| *released > own)
     }
 
-    /// A snapshot on this disk covers the replica up to `op`.
-    pub fn set_saved(&mut self, op: Op, marks: &mut impl Marks) {
-        self.note_saved(self.me, op, marks);
+    /// Snapshot and archive on this disk cover the replica up to `op`.
+    pub fn set_released(&mut self, op: Op, marks: &mut impl Marks) {
+        self.note_released(self.me, op, marks);
     }
 
-    /// Up to where a snapshot on this disk covers the replica.
-    pub fn saved(&self) -> Op {
-        self.saved[self.me]
+    /// Up to where snapshot and archive on this disk cover the replica.
+    pub fn released(&self) -> Op {
+        self.released[self.me]
     }
 
-    pub(super) fn note_saved(&mut self, voter: usize, op: Op, marks: &mut impl Marks) {
+    pub(super) fn note_released(&mut self, voter: usize, op: Op, marks: &mut impl Marks) {
         let before = self.floor();
-        self.saved[voter] = self.saved[voter].max(op);
+        self.released[voter] = self.released[voter].max(op);
         if self.floor() > before {
             marks.hit(Mark::FloorRaised);
         }
     }
 
-    /// Forgets the log up to `op`, which a snapshot here covers. Who asks for it is told so.
+    /// Forgets the log up to `op`, which is released here. Who asks for it is told so.
     pub fn forget_to(&mut self, op: Op) {
         assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
         self.log.forget_to(op);
-        let lags = |saved: &Op| *saved < op;
-        self.left_behind
-            .extend(self.saved.iter().enumerate().filter(|(_, saved)| lags(saved)).map(|(voter, _)| voter));
+        let lags = |released: &Op| *released < op;
+        self.left_behind.extend(
+            self.released.iter().enumerate().filter(|(_, released)| lags(released)).map(|(voter, _)| voter),
+        );
     }
 
     /// Whether what of the entries up to `to` has no record after `through` can be written again: none of it rotted.
@@ -72,10 +73,10 @@ impl VsrNode {
         ops.map(Op::new).filter(is_behind)
     }
 
-    /// Voters that were not waited for, and of which no snapshot is known that covers what was forgotten.
+    /// Voters that were not waited for, and that are not known to have released what was forgotten.
     pub fn left_behind(&self) -> impl Iterator<Item = NodeId> {
         let base = self.log.base_op();
-        let lagging = self.left_behind.iter().filter(move |voter| self.saved[**voter] < base);
+        let lagging = self.left_behind.iter().filter(move |voter| self.released[**voter] < base);
         lagging.map(|voter| self.init.voters[*voter])
     }
 }

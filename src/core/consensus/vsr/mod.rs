@@ -67,9 +67,9 @@ pub struct VsrNode {
     log: Log,
     commit: Op,
     applied: Op,
-    /// Up to where a snapshot on its disk covers each voter, as far as is known.
-    saved: Vec<Op>,
-    /// Voters whose snapshots did not cover what was forgotten when it was.
+    /// Up to where each voter has released its journal, as far as is known.
+    released: Vec<Op>,
+    /// Voters that had not released what was forgotten when it was.
     left_behind: BTreeSet<usize>,
     /// What each replica wished for last.
     wishes: Vec<Wish>,
@@ -186,9 +186,9 @@ impl VsrNode {
         let (view, log_view) =
             if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
         let voters = init.voters.len();
-        let mut saved = vec![Op::GENESIS; voters];
+        let mut released = vec![Op::GENESIS; voters];
         // How far an archive reaches is not known here.
-        saved[me] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
+        released[me] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
         let mut replica = Self {
             me,
             quorums: Quorums::of(voters),
@@ -196,7 +196,7 @@ impl VsrNode {
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
-            saved,
+            released,
             left_behind: BTreeSet::new(),
             log: recovered.log,
             commit: recovered.commit,
@@ -304,7 +304,7 @@ impl VsrNode {
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
         let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
-        self.note_saved(from, beat.saved, turn.marks);
+        self.note_released(from, beat.released, turn.marks);
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
         }
@@ -435,20 +435,18 @@ impl VsrNode {
         Some((*header, self.log.entry(op).map(|entry| entry.payload().clone())))
     }
 
-    /// The log in memory begins behind this op, whose time is no later than this.
-    pub fn log_base(&self) -> (Op, Option<Timestamp>) {
+    /// Looks in memory for an entry that was applied, and is none of those up to `archived`: it is gone when the log begins
+    /// behind it.
+    pub fn find(&self, at: At, archived: Op) -> Found {
         let base = self.log.base_op();
-        let before = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_sub(1));
-        let above = || self.log.header(base.next()).map(|header| before(header.timestamp()));
-        (base, self.log.header(base).map(EntryHeader::timestamp).or_else(above))
-    }
-
-    /// Looks for an entry that was applied, in memory.
-    pub fn find(&self, at: At) -> Found {
-        let slots = self.log.base_op().next().get()..=self.applied.get();
+        let slots = base.next().get()..=self.applied.get();
         let op = match at {
             At::Op(op) if op > self.applied => return Found::Later,
+            At::Op(op) if op <= base => return Found::Gone,
             At::Op(op) => op,
+            At::Time(time) if base > archived && self.base_time().is_none_or(|base| time <= base) => {
+                return Found::Gone;
+            }
             At::Time(time) => {
                 let is_later =
                     |op: &Op| self.log.header(*op).is_some_and(|header| header.timestamp() >= time);
@@ -458,10 +456,15 @@ impl VsrNode {
                 }
             }
         };
-        if op <= self.log.base_op() {
-            return Found::Gone;
-        }
         self.log.entry(op).map_or(Found::Unreadable, Found::Entry)
+    }
+
+    /// The entry below the log is no later than this, as far as that is known.
+    fn base_time(&self) -> Option<Timestamp> {
+        let base = self.log.base_op();
+        let before = |time: Timestamp| Timestamp::from_nanos(time.as_nanos().saturating_sub(1));
+        let above = || self.log.header(base.next()).map(|header| before(header.timestamp()));
+        self.log.header(base).map(EntryHeader::timestamp).or_else(above)
     }
 
     /// The header of the last entry applied, once everything up to it is durable here.
@@ -570,8 +573,8 @@ pub struct Beat {
     pub commit: CommitIndex,
     /// The highest op of the sender's log.
     pub head: Op,
-    /// A snapshot on the sender's disk covers it up to here.
-    pub saved: Op,
+    /// Snapshot and archive on the sender's disk cover it up to here.
+    pub released: Op,
 }
 
 impl Backup {

@@ -247,7 +247,7 @@ fn a_message_of_an_older_view_is_dropped() {
             leads: true,
             commit: CommitIndex::None,
             head: Op::new(0),
-            saved: Op::new(0),
+            released: Op::new(0),
         };
         replica.on_beat(turn, NodeId::new(1), beat);
     });
@@ -457,7 +457,7 @@ fn a_wish_is_taken_back_when_the_primary_speaks_again() {
         leads: true,
         commit: CommitIndex::At(Op::new(0)),
         head: Op::new(0),
-        saved: Op::new(0),
+        released: Op::new(0),
     };
     r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
     // Silence for a while.

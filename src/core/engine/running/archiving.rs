@@ -34,6 +34,11 @@ impl Running {
         reaches(meta_of(&self.manifest.body().archives, group))
     }
 
+    pub(in crate::engine) fn released(&self, group: GroupId) -> Op {
+        let saved = self.saved(group);
+        if self.archiving(group).is_some() { saved.min(self.archived(group)) } else { saved }
+    }
+
     /// The op behind which the next chunk of `group` begins.
     pub(in crate::engine) fn sealed(&self, group: GroupId) -> Op {
         reaches(self.archive_meta(group))

@@ -28,6 +28,8 @@ use crate::engine::space::{Space, SpaceEvent};
 use crate::engine::{EngineConfig, EngineError, EngineEvent};
 use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Ordinal};
 
+/// Chunks that two versions of a manifest let go of at most, unless chunks were skipped.
+const DROPPED_AT_ONCE: u64 = 4;
 /// How far the disks of peers go is written so often, while they go on.
 const WITNESSED_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
 
@@ -74,10 +76,9 @@ impl Running {
             // A process may have died before it gave back what the manifest had let go of.
             space.let_go(FileId::Reserve);
         }
-        // The same, of chunks.
         for ArchiveMeta { group, first, .. } in &manifest.body().archives {
-            (first.saturating_sub(2).max(1)..*first)
-                .for_each(|number| space.let_go(archive_file(*group, number)));
+            let dropped_last = first.saturating_sub(DROPPED_AT_ONCE).max(1)..*first;
+            dropped_last.for_each(|number| space.let_go(archive_file(*group, number)));
         }
         Self {
             witnessed: manifest.body().all_witnessed(),

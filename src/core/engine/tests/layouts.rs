@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::flush::{FlushPlan, Found, build, read_head};
 use crate::engine::manifest::{AREA_BYTES, COPY_BYTES, Manifest, places};
-use crate::types::{CommitIndex, Hash};
+use crate::types::{Archiving, CommitIndex, Hash};
 
 #[test]
 fn foreign_and_unformatted_directories_are_refused_by_name() {
@@ -37,6 +37,18 @@ fn formatting_refuses_impossible_groups() {
     refused(|i| i.groups[0].voters = vec![NODE, NODE], "ascending order");
     refused(|i| i.groups[0].sessions_max = 0, "sessions_max is 0");
     refused(|i| i.groups[0].cluster = ClusterId::new(1), "founded for another cluster");
+    let archiving = |identity: &mut Identity, groups: u32| {
+        let archive = Some(Archiving { chunk_bytes: 1 << 20, chunks_max: 1 });
+        let init = GroupInit { archive, ..identity.groups[0].clone() };
+        let of = |group| GroupInit { group: GroupId::new(group), ..init.clone() };
+        identity.groups = (1..=groups).map(of).collect();
+    };
+    let mut many = identity();
+    archiving(&mut many, 60);
+    assert_eq!(format(&many).map(|_| ()), Ok(()));
+    archiving(&mut many, 80);
+    let what = format(&many).expect_err("its manifest may come to be too long").to_string();
+    assert!(what.contains("80 groups are too many for one node"), "{what}");
     assert_eq!(with(|_| {}), Ok(()));
 }
 
