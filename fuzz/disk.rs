@@ -138,6 +138,10 @@ fn run(files: &mut Files, op: DiskOp) -> DiskDone {
             files.insert(file, vec![0; bytes as usize]);
             DiskOutcome::Done
         }
+        DiskOp::Put { file, data, .. } => {
+            files.insert(file, data.as_slice().to_vec());
+            DiskOutcome::Done
+        }
         DiskOp::Write { file, offset, data, .. } => {
             let found = files.get_mut(&file);
             match found.and_then(|file| file.get_mut(place(offset, data.as_slice().len()))) {
