@@ -61,6 +61,7 @@ struct Expect {
     crashes_min: u64,
     repeated_min: u64,
     rotted_min: u64,
+    halts_min: u64,
     /// No data directory may ever be longer.
     disk_bytes_max: u64,
     /// Whether it ends in a stall, beyond the fault budget.
@@ -105,6 +106,7 @@ impl Scenario {
             crashes_min: file.expect.crashes_min.unwrap_or(0),
             repeated_min: file.expect.repeated_min.unwrap_or(0),
             rotted_min: file.expect.rotted_min.unwrap_or(0),
+            halts_min: file.expect.halts_min.unwrap_or(0),
             disk_bytes_max: file.expect.disk_bytes_max.unwrap_or(u64::MAX),
             stall: file.expect.stall,
             marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
@@ -121,6 +123,7 @@ impl Scenario {
             ("crashes", tally.crashes, self.expect.crashes_min),
             ("repeated operations", tally.repeated, self.expect.repeated_min),
             ("rotten flushes", tally.rotted, self.expect.rotted_min),
+            ("nodes that stop over what their disk lost", tally.halts, self.expect.halts_min),
             ("stalls", tally.stalled, u64::from(self.expect.stall)),
         ];
         let mut missing = least

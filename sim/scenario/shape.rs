@@ -117,6 +117,7 @@ pub(super) struct ExpectShape {
     pub(super) crashes_min: Option<u64>,
     pub(super) repeated_min: Option<u64>,
     pub(super) rotted_min: Option<u64>,
+    pub(super) halts_min: Option<u64>,
     pub(super) disk_bytes_max: Option<u64>,
     #[serde(default)]
     pub(super) stall: bool,

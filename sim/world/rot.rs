@@ -25,10 +25,12 @@ use crate::trace::Entity;
 use crate::workload::Workload;
 
 /// The `nth` of the flushes on `disk` that may still rot, from the newest, or the oldest when there are fewer.
-/// `near` tells whether one next to this number has, and `spends` whether this copy of a record may go.
+/// `near` tells whether one next to this number has, and `spends` whether this copy of a record may go; `beyond` the budget
+/// nothing has to name what is lost.
 fn choose(
     disk: &DiskImage,
     nth: u64,
+    beyond: bool,
     near: impl Fn(u64) -> bool,
     spends: impl Fn(&Record) -> bool,
 ) -> Option<Chosen> {
@@ -41,7 +43,7 @@ fn choose(
         }
     }
     let barrier = flushes.values().map(|flush| flush.barrier).max()?;
-    let named = |number: u64| number < barrier && flushes.contains_key(&(number + 1));
+    let named = |number: u64| number < barrier && (beyond || flushes.contains_key(&(number + 1)));
     let may_rot = flushes.values().rev().filter(|flush| named(flush.number) && !near(flush.number));
     let mut chosen = None;
     let mut left = nth;
@@ -160,7 +162,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             // Its two copies lie in different blocks of the flush.
             RecordKind::Promise { .. } => beyond || how.leaves_a_block(),
         };
-        let Some(Chosen { flush, meant, stray }) = choose(machine.disk.durable(), nth, near, spends) else {
+        let Some(Chosen { flush, meant, stray }) = choose(machine.disk.durable(), nth, beyond, near, spends)
+        else {
             return;
         };
         machine.rotted.insert(flush.number);
