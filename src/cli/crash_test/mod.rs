@@ -99,22 +99,28 @@ struct Kill {
 }
 
 impl Kill {
-    /// Runs what is to be run before; whether there is anything.
-    fn before(&self) -> anyhow::Result<bool> {
+    /// Whether answers still count that the node gives once [`Kill::before`] began: nobody knows what a disk says then of writes
+    /// that it does not keep.
+    fn leaves_answers_true(&self) -> bool {
+        self.before.is_none()
+    }
+
+    /// Runs what is to be run before.
+    fn before(&self) -> anyhow::Result<()> {
         shell(self.before.as_deref())
     }
 
-    fn after(&self) -> anyhow::Result<bool> {
+    fn after(&self) -> anyhow::Result<()> {
         shell(self.after.as_deref())
     }
 }
 
-fn shell(command: Option<&str>) -> anyhow::Result<bool> {
-    let Some(command) = command else { return Ok(false) };
+fn shell(command: Option<&str>) -> anyhow::Result<()> {
+    let Some(command) = command else { return Ok(()) };
     let output = Command::new("sh").args(["-c", command]).output().context("cannot run a shell")?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "`{command}` failed: {}", said.trim());
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn run(verb: &CrashTestVerb) -> anyhow::Result<Answer> {

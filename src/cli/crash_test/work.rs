@@ -1,6 +1,8 @@
 //! What the test asks a node: writes in the middle of which it is killed, and reads of what is there afterwards.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chronon_core::codec;
@@ -20,48 +22,69 @@ pub(super) enum Found {
     Told(String),
 }
 
-/// Writes for `patience`, kills the node, and hears what it had still answered; how many writes were acknowledged.
+/// Writes, and kills the node in the middle of it, `patience` after the first answer; how many writes were acknowledged.
 pub(super) fn write(
     cluster: &mut LocalCluster,
     patience: Duration,
     kill: &Kill,
     notes: &mut Notes,
 ) -> anyhow::Result<u64> {
-    let mut pool = pool(cluster, Duration::from_secs(30))?;
     notes.begin_round();
-    for key in 0..KEYS {
-        pool.submit(key, write_of(key, notes.ask(key)))?;
+    let mut writers = Writers::start(cluster, notes)?;
+    let counts = AtomicBool::new(true);
+    // Sessions are open once there is an answer.
+    while writers.acknowledged == 0 {
+        writers.go_on(&counts)?;
     }
-    let (mut acknowledged, mut completions) = (0, Vec::new());
-    // The time runs from the first answer: sessions are open by then.
-    let mut until = None;
-    while until.is_none_or(|until| Instant::now() < until) {
-        pool.poll(Duration::from_millis(1), &mut completions);
-        for completion in completions.drain(..) {
-            let key = take(completion, notes)?;
-            acknowledged += 1;
-            until.get_or_insert_with(|| Instant::now() + patience);
-            pool.submit(key, write_of(key, notes.ask(key)))?;
+    thread::scope(|scope| {
+        // Somebody else kills it: between two rounds of the writers nothing is on its way.
+        let killer = scope.spawn(|| {
+            thread::sleep(patience);
+            counts.store(kill.leaves_answers_true(), Ordering::SeqCst);
+            kill.before()?;
+            cluster.kill(0);
+            anyhow::Ok(())
+        });
+        while !killer.is_finished() {
+            writers.go_on(&counts)?;
         }
-    }
-    // Answers that were under way count, for they were given; but not what the disk does not keep any more.
-    let cuts = kill.before()?;
-    cluster.kill(0);
-    if !cuts {
-        pool.poll(Duration::from_millis(5), &mut completions);
-    }
-    for completion in completions {
-        take(completion, notes)?;
-        acknowledged += 1;
-    }
-    Ok(acknowledged)
+        killer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    // Answers that were under way count, for they were given.
+    writers.go_on(&counts)?;
+    Ok(writers.acknowledged)
 }
 
-/// Notes an acknowledgement; whose it is.
-fn take(completion: Completion, notes: &mut Notes) -> anyhow::Result<usize> {
-    let (op, _) = completion.result.context("a write failed")?;
-    notes.acknowledge(completion.session, op);
-    Ok(completion.session)
+/// Sessions, each of which writes to a key of its own, one write after the other.
+struct Writers<'a> {
+    pool: SessionPool,
+    notes: &'a mut Notes,
+    acknowledged: u64,
+    completions: Vec<Completion>,
+}
+
+impl<'a> Writers<'a> {
+    fn start(cluster: &LocalCluster, notes: &'a mut Notes) -> anyhow::Result<Self> {
+        let mut pool = pool(cluster, Duration::from_secs(30))?;
+        for key in 0..KEYS {
+            pool.submit(key, write_of(key, notes.ask(key)))?;
+        }
+        Ok(Self { pool, notes, acknowledged: 0, completions: Vec::new() })
+    }
+
+    /// Notes what is acknowledged, if that counts when it is heard, and writes on.
+    fn go_on(&mut self, counts: &AtomicBool) -> anyhow::Result<()> {
+        self.pool.poll(Duration::from_millis(1), &mut self.completions);
+        for Completion { session: key, result, .. } in self.completions.drain(..) {
+            let (op, _) = result.context("a write failed")?;
+            if counts.load(Ordering::SeqCst) {
+                self.notes.acknowledge(key, op);
+                self.acknowledged += 1;
+            }
+            self.pool.submit(key, write_of(key, self.notes.ask(key)))?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads every key.
