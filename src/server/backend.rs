@@ -33,8 +33,11 @@ impl Backend {
     /// When no thread can be started, or the disk cannot flush.
     pub fn start(self, directory: DataDirectory, wake: Wake) -> io::Result<Box<dyn VirtualDisk>> {
         let directory = Arc::new(directory);
+        let cannot =
+            |what| move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"));
         // A barrier covers what this process writes; what the last one wrote is covered here.
-        directory.flush_device()?;
+        directory.flush_device().map_err(cannot("flush what was written before"))?;
+        directory.remove_unfinished().map_err(cannot("remove unfinished files"))?;
         if self == Self::IoUring {
             match IoUringDisk::start(Arc::clone(&directory), wake.clone()) {
                 Ok(disk) => return Ok(Box::new(disk)),

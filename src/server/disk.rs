@@ -128,6 +128,22 @@ impl DataDirectory {
         }
     }
 
+    /// Removes files that a process was killed over before they were whole. Nobody reads them, and for as long as none of the
+    /// same name is made they take the space of others.
+    pub(super) fn remove_unfinished(&self) -> io::Result<()> {
+        for folder in
+            [self.path.clone(), self.path.join(JOURNAL), self.path.join(SNAPSHOTS), self.path.join(ARCHIVE)]
+        {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                    fs::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -225,7 +241,7 @@ impl DataDirectory {
     }
 
     fn replace(&self, path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-        let unfinished = path.with_extension("unfinished");
+        let unfinished = path.with_extension(UNFINISHED);
         if let Err(error) = write(&unfinished).and_then(|()| fs::rename(&unfinished, path)) {
             // Best effort: what is left over is never read, and the next one writes over it. There may be no space.
             let _ = fs::remove_file(&unfinished);
@@ -355,6 +371,8 @@ const LOCK_RETRY_EVERY: Duration = Duration::from_millis(20);
 const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
 const ARCHIVE: &str = "archive";
+/// Extends the names of files that are being made.
+const UNFINISHED: &str = "unfinished";
 /// Bytes asked for at once.
 const READ_BYTES: usize = 1 << 20;
 

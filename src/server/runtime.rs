@@ -135,7 +135,7 @@ impl Runtime {
         poll.registry()
             .register(&mut SourceFd(&counter), DISK, Interest::READABLE)
             .map_err(io("watch the disk"))?;
-        let disk = config.disk.start(directory, wake).map_err(io("start the disk's threads"))?;
+        let disk = config.disk.start(directory, wake).map_err(io("start the disk"))?;
         let peer_listener = listen(listeners.peers, PEER_LISTENER, &poll)?;
         let request_listener = listen(listeners.requests, REQUEST_LISTENER, &poll)?;
         let mut entropy = [0; 32];

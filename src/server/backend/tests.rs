@@ -163,3 +163,17 @@ fn more_files_than_are_kept_open_hold_what_was_written_to_each() {
         }
     });
 }
+
+#[test]
+fn a_start_removes_files_that_were_never_finished() {
+    for (backend, _) in Backend::WORDS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node");
+        let data = DataDirectory::create(&path).unwrap();
+        let names = ["journal/00000007.unfinished", "reserve.unfinished", "journal/00000007.segment"];
+        names.iter().for_each(|name| std::fs::write(path.join(name), "left over").unwrap());
+        let _disk = backend.start(data, Wake::new().unwrap()).unwrap();
+        let is_there: Vec<bool> = names.iter().map(|name| path.join(name).exists()).collect();
+        assert_eq!(is_there, [false, false, true], "{backend}");
+    }
+}
