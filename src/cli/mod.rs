@@ -8,6 +8,7 @@ mod format;
 mod kv;
 pub mod local_cluster;
 mod log;
+pub mod loop_disk;
 mod serve;
 mod status;
 

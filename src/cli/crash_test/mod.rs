@@ -10,12 +10,13 @@
 
 mod damage;
 mod draw;
+mod kill;
 mod notes;
 mod work;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,9 +25,11 @@ use serde_json::json;
 
 use super::Answer;
 use super::local_cluster::LocalCluster;
+use super::loop_disk::LoopDisk;
 use crate::server::backend::Backend;
 use damage::Damage;
 use draw::Draw;
+use kill::{Kill, Moment};
 use notes::Notes;
 use work::Found;
 
@@ -83,44 +86,16 @@ pub(super) struct TestArgs {
     /// test's directory.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Cut the power of the node's disk right before the node is killed: what nobody synced is gone. The disk is an XFS
+    /// filesystem in a file in DIR, which takes root and xfsprogs. One cut in four comes while the node starts.
+    #[arg(long, conflicts_with_all = ["data_dir", "before_kill", "after_kill"])]
+    power_cut: bool,
     /// A shell command that is run right before the node is killed, such as one that cuts the power of its disk.
     #[arg(long, value_name = "COMMAND", requires = "data_dir")]
     before_kill: Option<String>,
     /// A shell command that is run after the node was killed, such as one that mounts its disk again.
     #[arg(long, value_name = "COMMAND", requires = "data_dir")]
     after_kill: Option<String>,
-}
-
-/// How a node is killed: what is done around it.
-#[derive(Debug, Default)]
-struct Kill {
-    before: Option<String>,
-    after: Option<String>,
-}
-
-impl Kill {
-    /// Whether answers still count that the node gives once [`Kill::before`] began: nobody knows what a disk says then of writes
-    /// that it does not keep.
-    fn leaves_answers_true(&self) -> bool {
-        self.before.is_none()
-    }
-
-    /// Runs what is to be run before.
-    fn before(&self) -> anyhow::Result<()> {
-        shell(self.before.as_deref())
-    }
-
-    fn after(&self) -> anyhow::Result<()> {
-        shell(self.after.as_deref())
-    }
-}
-
-fn shell(command: Option<&str>) -> anyhow::Result<()> {
-    let Some(command) = command else { return Ok(()) };
-    let output = Command::new("sh").args(["-c", command]).output().context("cannot run a shell")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "`{command}` failed: {}", said.trim());
-    Ok(())
 }
 
 pub(super) fn run(verb: &CrashTestVerb) -> anyhow::Result<Answer> {
@@ -133,7 +108,7 @@ pub(super) fn run(verb: &CrashTestVerb) -> anyhow::Result<Answer> {
         CrashTestVerb::Write(args) => {
             let mut notes = Notes::read(&args.dir)?;
             let mut draw = Draw::new(args.seed, notes.round());
-            let written = write(&args.dir, args.disk, &mut draw, &Kill::default(), &mut notes)?;
+            let written = write(&args.dir, args.disk, &mut draw, &Kill::PLAIN, &mut notes)?;
             let text = format!("{written} writes acknowledged before the node was killed");
             Ok(Answer { text, json: json!({ "acknowledged": written }) })
         }
@@ -174,23 +149,54 @@ fn test(args: &TestArgs) -> anyhow::Result<Answer> {
     let mut lines = Vec::new();
     let mut results = Vec::new();
     for backend in &args.disk {
-        let dir = args.dir.join(format!("chronon-crash-test-{}-{backend}", std::process::id()));
-        let summary = rounds(args, *backend, &dir).with_context(|| {
-            format!("{backend}, seed {}; what the node left is in {}", args.seed, dir.display())
-        })?;
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-        if let Some(data) = &args.data_dir {
-            empty(data).with_context(|| format!("cannot empty {}", data.display()))?;
-        }
+        let summary =
+            if args.power_cut { on_loop_disk(args, *backend)? } else { on_disk_of_dir(args, *backend)? };
         lines.push(summary.to_string());
         results.push(summary.as_json());
     }
     Ok(Answer { text: lines.join("\n"), json: json!({ "seed": args.seed, "disks": results }) })
 }
 
+/// Kills the node of a new directory, and removes that when all held.
+fn on_disk_of_dir(args: &TestArgs, backend: Backend) -> anyhow::Result<Summary> {
+    let data = args.data_dir.as_deref();
+    let kill = Kill::Shell { before: args.before_kill.as_deref(), after: args.after_kill.as_deref() };
+    let summary = in_new_dir(args, backend, data, &kill)?;
+    if let Some(data) = data {
+        empty(data).with_context(|| format!("cannot empty {}", data.display()))?;
+    }
+    Ok(summary)
+}
+
+/// The same with its data on a disk of its own, whose power is cut.
+fn on_loop_disk(args: &TestArgs, backend: Backend) -> anyhow::Result<Summary> {
+    let folder = args.dir.join(format!("chronon-crash-test-{}-{backend}-disk", std::process::id()));
+    let disk = LoopDisk::make(&folder)?;
+    let summary = in_new_dir(args, backend, Some(disk.top()), &Kill::PowerCut(&disk))
+        .with_context(|| format!("on the filesystem in {}", disk.image().display()))?;
+    drop(disk);
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    Ok(summary)
+}
+
+fn in_new_dir(
+    args: &TestArgs,
+    backend: Backend,
+    data: Option<&Path>,
+    kill: &Kill<'_>,
+) -> anyhow::Result<Summary> {
+    let dir = args.dir.join(format!("chronon-crash-test-{}-{backend}", std::process::id()));
+    let summary = rounds(args, backend, &dir, data, kill).with_context(|| {
+        format!("{backend}, seed {}; what the node left is in {}", args.seed, dir.display())
+    })?;
+    std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    Ok(summary)
+}
+
 /// What the rounds on one disk came to.
 struct Summary {
     backend: Backend,
+    by_power_cut: bool,
     rounds: u64,
     acknowledged: u64,
     unacknowledged: Tally,
@@ -199,10 +205,17 @@ struct Summary {
     took: Duration,
 }
 
-fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summary> {
+fn rounds(
+    args: &TestArgs,
+    backend: Backend,
+    dir: &Path,
+    data: Option<&Path>,
+    kill: &Kill<'_>,
+) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let mut summary = Summary {
         backend,
+        by_power_cut: args.power_cut,
         rounds: args.rounds,
         acknowledged: 0,
         unacknowledged: Tally::default(),
@@ -210,14 +223,12 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
         told: 0,
         took: Duration::ZERO,
     };
-    let data = args.data_dir.as_deref();
-    let kill = Kill { before: args.before_kill.clone(), after: args.after_kill.clone() };
     clean(dir, data)?;
     let mut notes = Notes::read(dir)?;
     for round in 1..=args.rounds {
         let place = || format!("round {round}");
         let mut draw = Draw::new(args.seed, round);
-        summary.acknowledged += write(dir, backend, &mut draw, &kill, &mut notes).with_context(place)?;
+        summary.acknowledged += write(dir, backend, &mut draw, kill, &mut notes).with_context(place)?;
         let damage = match args.fault {
             Some(damage) => {
                 damage.apply(&data_dir(dir), notes.acknowledged_op(), &mut draw).with_context(place)?
@@ -260,10 +271,11 @@ fn rounds(args: &TestArgs, backend: Backend, dir: &Path) -> anyhow::Result<Summa
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, rounds, acknowledged, unacknowledged, damaged, told, took } = self;
+        let Self { backend, by_power_cut, rounds, acknowledged, unacknowledged, damaged, told, took } = self;
+        let killed = if *by_power_cut { "power cut" } else { "killed" };
         write!(
             f,
-            "{backend}: killed {rounds} times in {:.0} s; {acknowledged} writes acknowledged, none lost, nothing invented; \
+            "{backend}: {killed} {rounds} times in {:.0} s; {acknowledged} writes acknowledged, none lost, nothing invented; \
              of those in flight, {unacknowledged}",
             took.as_secs_f64()
         )?;
@@ -280,7 +292,8 @@ impl fmt::Display for Summary {
 impl Summary {
     fn as_json(&self) -> serde_json::Value {
         json!({
-            "disk": self.backend.to_string(), "rounds": self.rounds, "acknowledged": self.acknowledged,
+            "disk": self.backend.to_string(), "power_cut": self.by_power_cut, "rounds": self.rounds,
+            "acknowledged": self.acknowledged,
             "survived": self.unacknowledged.survived, "gone": self.unacknowledged.gone,
             "damaged": self.damaged, "told": self.told, "seconds": self.took.as_secs_f64(),
         })
@@ -312,18 +325,26 @@ fn empty(data: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes until the node is killed; how many writes it acknowledged.
+/// Runs the node, and writes until it is killed; how many writes it acknowledged.
 fn write(
     dir: &Path,
     backend: Backend,
     draw: &mut Draw,
-    kill: &Kill,
+    kill: &Kill<'_>,
     notes: &mut Notes,
 ) -> anyhow::Result<u64> {
     let mut cluster = start(dir, backend)?;
-    let patience = Duration::from_millis(20 + draw.below(180));
-    cluster.wait_ready(READY_WAIT)?;
-    let written = work::write(&mut cluster, patience, kill, notes);
+    notes.begin_round();
+    let written = match kill.moment(draw) {
+        Moment::InItsStart(patience) => {
+            thread::sleep(patience);
+            kill.before().map(|()| 0)
+        }
+        Moment::AmongWrites(patience) => {
+            cluster.wait_ready(READY_WAIT)?;
+            work::write(&mut cluster, patience, kill, notes)
+        }
+    };
     drop(cluster);
     kill.after()?;
     notes.save(dir)?;

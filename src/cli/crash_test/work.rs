@@ -9,7 +9,7 @@ use chronon_core::codec;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId};
 
-use super::Kill;
+use super::kill::Kill;
 use super::notes::{KEYS, Notes, value};
 use crate::cli::local_cluster::LocalCluster;
 use crate::client::{self, ClientConfig, Completion, SessionPool};
@@ -26,10 +26,9 @@ pub(super) enum Found {
 pub(super) fn write(
     cluster: &mut LocalCluster,
     patience: Duration,
-    kill: &Kill,
+    kill: &Kill<'_>,
     notes: &mut Notes,
 ) -> anyhow::Result<u64> {
-    notes.begin_round();
     let mut writers = Writers::start(cluster, notes)?;
     let counts = AtomicBool::new(true);
     // Sessions are open once there is an answer.
