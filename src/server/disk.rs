@@ -209,10 +209,12 @@ impl DataDirectory {
                 Ok(()) | Err(_) => sync_directory(path.parent().unwrap_or(&self.path)),
             };
         }
-        if bytes == 0 && path.exists() {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(0)?;
-            return file.sync_all();
+        if bytes == 0 {
+            return match OpenOptions::new().write(true).open(&path) {
+                Ok(file) => file.set_len(0).and_then(|()| file.sync_all()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            };
         }
         let zeros = AlignedBuffer::new(ZEROS_BYTES);
         let pieces = (0..bytes).step_by(ZEROS_BYTES).map(|at| {

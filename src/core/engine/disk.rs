@@ -53,7 +53,8 @@ impl Notation for DiskOpId {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DiskOp {
     /// Make `file` exist with `bytes` zeros, written out and not merely reserved (what the file held before is
-    /// gone). Completes once that is durable, the file's name included. A chunk of an archive without bytes is removed.
+    /// gone). Completes once that is durable, the file's name included. Without bytes a chunk of an
+    /// archive is removed, and of another file no more is said than that it takes no space.
     Allocate {
         /// Ties the completion to this operation.
         id: DiskOpId,

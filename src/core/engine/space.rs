@@ -20,6 +20,8 @@ pub(in crate::engine) struct Space {
     is_full: bool,
     /// Nothing is allocated until the next try.
     waits: bool,
+    /// Nothing is cut until the next try either: not even that found space.
+    cuts_wait: bool,
     tried_at: Option<Monotonic>,
     on_its_way: Option<(DiskOpId, Sizing)>,
     /// Files that hold nothing any more, and are to take no space.
@@ -82,6 +84,7 @@ impl Space {
         }
         self.tried_at = Some(now);
         self.waits = false;
+        self.cuts_wait = false;
         true
     }
 
@@ -103,7 +106,8 @@ impl Space {
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
-        if self.may_allocate()
+        if self.on_its_way.is_none()
+            && !self.cuts_wait
             && let Some(file) = self.unused.pop()
         {
             self.size(file, 0, Sizing::Nothing(file), ids(), out);
@@ -128,7 +132,7 @@ impl Space {
             (None, _) => SpaceEvent::NotMine,
             (Some((_, Sizing::Nothing(file))), DiskOutcome::Full) => {
                 self.let_go(file);
-                self.waits = true;
+                self.cuts_wait = true;
                 SpaceEvent::Step
             }
             (Some((_, Sizing::Reserve(_))), DiskOutcome::Full) => {

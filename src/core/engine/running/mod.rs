@@ -272,7 +272,10 @@ impl Running {
         }
         match self.space.on_done(done, out.marks) {
             SpaceEvent::NotMine => {}
-            SpaceEvent::Step => return Ok(None),
+            SpaceEvent::Step => {
+                self.space.shrink(ids, out);
+                return Ok(None);
+            }
             SpaceEvent::ReserveMade(bytes) => {
                 self.pending.reserve = Some(bytes);
                 return Ok(None);
@@ -319,6 +322,9 @@ impl Running {
     /// Whether the operation with this id was to make a file: nothing is there yet that would have to be undone.
     fn finds_no_space(&mut self, id: DiskOpId) -> bool {
         let spare = self.spare.take_if(|spare| spare.is_new && spare.id == id);
+        if spare.is_some() {
+            self.let_go_of_nameless_segments();
+        }
         spare.is_some() || self.snapshots.finds_no_space(id) || self.archive.finds_no_space(id)
     }
 

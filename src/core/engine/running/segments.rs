@@ -9,6 +9,9 @@ use crate::engine::manifest::SegmentMeta;
 use crate::engine::retention::{Pins, SegmentContents};
 use crate::types::{Blob, GroupId, Mark, Marks, Op, Ordinal, u64_of};
 
+/// Slots behind the highest one in use that may have been used before.
+const NAMELESS_BEHIND: u32 = 8;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MakingSpare {
     pub id: DiskOpId,
@@ -30,6 +33,25 @@ impl Running {
             .unwrap_or_default();
         pins.snapshots.extend(self.snapshots.rotten());
         (pins != Pins::default()).then_some(pins)
+    }
+
+    /// Whether the oldest segment cannot go because of its entries, or a snapshot is wanted.
+    fn is_pinned_by_entries(&self) -> bool {
+        let oldest = self.journal.sealed().front().filter(|_| self.surplus() > 0);
+        let is_pinned =
+            |oldest: &SegmentContents| oldest.entries().any(|(group, op)| self.released(group) < op);
+        oldest.is_some_and(is_pinned) || !self.snapshots.rotten().is_empty()
+    }
+
+    /// A new segment found no space. Files of segments that a process let go of before it died take some, and no manifest
+    /// names them.
+    pub(super) fn let_go_of_nameless_segments(&mut self) {
+        let body = self.manifest.body();
+        let is_named = |slot: u32| body.segments.iter().any(|meta| meta.slot == slot);
+        let is_kept = |slot: u32| self.recycled.iter().any(|meta| meta.slot == slot);
+        let slots = body.segments.iter().map(|meta| meta.slot).max().unwrap_or_default();
+        let nameless = (0..=slots + NAMELESS_BEHIND).filter(|slot| !is_named(*slot) && !is_kept(*slot));
+        nameless.for_each(|slot| self.space.let_go(FileId::Segment(slot)));
     }
 
     /// Starts to make a spare segment when one is wanted, so that rolling never waits for the disk.
@@ -57,12 +79,11 @@ impl Running {
             out.marks.hit(Mark::SegmentRecycled);
             return;
         }
-        // On a full disk what little there is serves snapshots first: they free segments, and no segment frees anything. But
-        // nothing can be saved that waits for the journal, and what pins a segment may not be there to be saved: an entry
-        // that was never committed, of a group that takes no new ones.
+        // On a full disk what little there is serves snapshots and archives first: they free segments, and no segment frees
+        // anything. But nothing can be saved that waits for the journal, and what pins a segment may not be there to be
+        // saved: an entry that was never committed, of a group that takes no new ones.
         let goes_on = self.space.is_full() && !self.journal.is_blocked() && !self.spare_comes_first;
-        let snapshots_first = goes_on && self.pins().is_some_and(|pins| !pins.snapshots.is_empty());
-        if !self.space.may_allocate() || snapshots_first {
+        if !self.space.may_allocate() || (goes_on && self.is_pinned_by_entries()) {
             return;
         }
         let slot = self.manifest.body().free_segment_slot();

@@ -137,3 +137,27 @@ fn a_first_start_without_space_is_refused_by_name() {
     };
     assert!(what.contains("no space is left for the first journal segment, of 65536 bytes"), "{what}");
 }
+
+#[test]
+fn segments_that_no_manifest_names_are_given_back_when_no_space_is_left() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    // A process let go of it, and died before it used it again.
+    let nameless = segment(5);
+    bench.disk.0.insert(nameless, vec![1; 64 << 10]);
+    let mut entry = first_entry();
+    for _ in 0..64 {
+        bench.append(Record::Entry(entry.clone()));
+        entry = follow(&entry);
+        let mut ops = Vec::new();
+        bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+        bench.drain_full(ops).expect("a full disk is no reason to stop");
+    }
+    assert!(bench.engine.is_full());
+    let written = bench.durable.get();
+    for second in 2..=6 {
+        bench.wait_full(second);
+    }
+    assert!(bench.disk.0[&nameless].is_empty(), "it takes no space any more");
+    let (_, opened) = Bench::open(bench.disk).expect("it opens");
+    assert_eq!(u64_of(ops(&opened).len()), written, "what is named is as it was");
+}
