@@ -64,23 +64,23 @@ pub(in crate::cli) fn run(args: &JournalArgs) -> anyhow::Result<Answer> {
     let mut rows = processor(span)?;
     for backend in &args.disk {
         eprintln!("{backend} ...");
-        // The raw limit right before each figure: a shared disk is not the same a minute later.
-        let raw = FlushRate::measure(&folder.0)?.per_second();
-        let figure = single_appends(*backend, &folder.0, span)?;
+        // The raw limit right before each figure and right after it: a shared disk is not the same a minute later.
+        let flushes = || Ok(FlushRate::measure(&folder.0)?.per_second());
+        let writes = || raw::sequential_writes(&folder.0, span);
+        let (figure, raw) = between(flushes, || single_appends(*backend, &folder.0, span))?;
         let what = format!("{backend}: appends of {SHORT_BYTES} B, one in flight");
         rows.push(Row { what, unit: Unit::PerSecond, figure, raw: Some(raw) });
-        let raw = raw::sequential_writes(&folder.0, span)?;
-        let (figure, directory) = large_appends(*backend, &folder.0, (args.flushes, Some(ARCHIVE)), span)?;
-        std::fs::remove_dir_all(directory)?;
-        let what =
-            format!("{backend}: the same with the archive, of {} MiB chunks", ARCHIVE.chunk_bytes >> 20);
-        rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
-        let raw = raw::sequential_writes(&folder.0, span)?;
-        let (figure, directory) = large_appends(*backend, &folder.0, (args.flushes, None), span)?;
+        let appends = |archive| large_appends(*backend, &folder.0, (args.flushes, archive), span);
+        let ((figure, directory), raw) = between(writes, || appends(None))?;
         let what = format!("{backend}: appends of 1 MiB, {} in flight", args.flushes);
         rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
         let (figure, raw) = recovery(*backend, &directory)?;
         let what = format!("{backend}: recovery of the journal that this left");
+        rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
+        std::fs::remove_dir_all(&directory)?;
+        let ((figure, directory), raw) = between(writes, || appends(Some(ARCHIVE)))?;
+        let what =
+            format!("{backend}: the appends with the archive, of {} MiB chunks", ARCHIVE.chunk_bytes >> 20);
         rows.push(Row { what, unit: Unit::BytesPerSecond, figure, raw: Some(raw) });
         std::fs::remove_dir_all(&directory)?;
     }
@@ -192,12 +192,26 @@ fn recovery(backend: Backend, directory: &Path) -> anyhow::Result<(f64, f64)> {
     let place = |slot| DataDirectory::place(directory, FileId::Segment(slot));
     let paths: Vec<PathBuf> = segments.iter().map(|segment| place(segment.slot)).collect();
     let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-    let before = raw::sequential_reads(&paths)?;
-    let began = Instant::now();
-    drop(open(backend, directory, EngineConfig::default())?);
-    let took = began.elapsed();
-    let after = raw::sequential_reads(&paths)?;
-    Ok((bytes as f64 / took.as_secs_f64(), 2.0 / (1.0 / before + 1.0 / after)))
+    let (took, raw) = between(
+        || raw::sequential_reads(&paths),
+        || {
+            let began = Instant::now();
+            drop(open(backend, directory, EngineConfig::default())?);
+            Ok(began.elapsed())
+        },
+    )?;
+    Ok((bytes as f64 / took.as_secs_f64(), raw))
+}
+
+/// A figure, and the raw limit right before and after it: the harmonic mean, as of a run that took both.
+fn between<T>(
+    raw: impl Fn() -> anyhow::Result<f64>,
+    figure: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, f64)> {
+    let before = raw()?;
+    let figure = figure()?;
+    let after = raw()?;
+    Ok((figure, 2.0 / (1.0 / before + 1.0 / after)))
 }
 
 fn open(backend: Backend, directory: &Path, config: EngineConfig) -> anyhow::Result<(LoneEngine, Wake)> {
