@@ -142,7 +142,7 @@ impl LoneEngine {
                 // Nobody lets it scrub, and it has no peers.
                 Some(
                     EngineEvent::Durable(_)
-                    | EngineEvent::Rotten(_)
+                    | EngineEvent::Rotten { .. }
                     | EngineEvent::ChunkRead { .. }
                     | EngineEvent::PieceRead { .. }
                     | EngineEvent::Found { .. }

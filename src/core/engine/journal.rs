@@ -343,7 +343,8 @@ impl OpenSegment {
     /// A flush of so many bytes goes to the open end.
     fn note(&mut self, number: u64, bytes: u64, records: &[(Ordinal, Record)]) {
         let names = records.iter().map(|(ordinal, record)| (*ordinal, RecordName::of_record(record)));
-        let place = FlushPlace { from: self.at, to: self.at + bytes, is_rotten: false };
+        let last_ordinal = Ordinal::default();
+        let place = FlushPlace { from: self.at, to: self.at + bytes, is_rotten: false, last_ordinal };
         self.contents.note(number, place, names);
         self.at = place.to;
         self.note_last(records);

@@ -332,7 +332,12 @@ impl LogReader {
             self.find(chain, (*segment, *at), head.number, Damage::Body(lost));
         }
         let held = &self.segments[*segment];
-        let place = FlushPlace { from: held.in_file(*at), to: held.in_file(flush.end()), is_rotten };
+        let place = FlushPlace {
+            from: held.in_file(*at),
+            to: held.in_file(flush.end()),
+            is_rotten,
+            last_ordinal: Ordinal::default(),
+        };
         chain.take((*segment, flush.end()), place, head.number, records.clone());
         chain.tail = Some(Tail { number: head.number, hash: head.hash, directory: head.directory.clone() });
         for (group, commit) in &head.commits {
@@ -354,7 +359,12 @@ impl LogReader {
             (chain.expected, best.unwrap_or_else(|| records(&directory, &Bytes::new(), 0)));
         self.find(chain, (segment, gap.begin), number, Damage::Head(RecordName::lost(&records)));
         let held = &self.segments[segment];
-        let place = FlushPlace { from: held.in_file(gap.begin), to: held.in_file(gap.end), is_rotten: true };
+        let place = FlushPlace {
+            from: held.in_file(gap.begin),
+            to: held.in_file(gap.end),
+            is_rotten: true,
+            last_ordinal: Ordinal::default(),
+        };
         chain.take((segment, gap.end), place, number, records);
         chain.tail = Some(Tail { number, hash: next.head.previous, directory });
     }

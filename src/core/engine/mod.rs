@@ -122,8 +122,13 @@ pub enum EngineEvent {
         /// What became of it.
         found: Found,
     },
-    /// These records rotted on the disk while the node runs: whoever holds them in memory writes them again.
-    Rotten(Vec<RecordName>),
+    /// Records rotted on the disk while the node runs: whoever holds them in memory writes them again.
+    Rotten {
+        /// These.
+        records: Vec<RecordName>,
+        /// And whatever was recorded under an ordinal above the first of these, up to the second: nothing names it any more.
+        nameless: Vec<(Ordinal, Ordinal)>,
+    },
 }
 
 /// A piece of a snapshot, on its way between two nodes.

@@ -33,6 +33,8 @@ pub(in crate::engine) struct FlushPlace {
     pub to: u64,
     /// Whether it was found not to be as it was written.
     pub is_rotten: bool,
+    /// The ordinal of its last record, or of the last one before it; set when it is noted.
+    pub last_ordinal: Ordinal,
 }
 
 /// Why the oldest segment cannot go: groups that need a snapshot, and groups whose promise must be written again.
@@ -83,6 +85,15 @@ impl SegmentContents {
                 RecordName::Truncation(..) => {}
             }
         }
+        if let Some(place) = self.flushes.last_mut() {
+            place.last_ordinal = self.last_ordinal;
+        }
+    }
+
+    /// The ordinals of the records of the flush at this place: those above the first, up to the second.
+    pub(in crate::engine) fn ordinals_of(&self, index: usize) -> (Ordinal, Ordinal) {
+        let last = |index: usize| self.flushes.get(index).map(|place| place.last_ordinal).unwrap_or_default();
+        (index.checked_sub(1).map(last).unwrap_or_default(), last(index))
     }
 
     /// The highest op of each group's entries.

@@ -17,7 +17,7 @@ use crate::engine::journal::Journal;
 use crate::engine::manifest::{COPIES, COPY_BYTES, Manifest};
 use crate::engine::retention::{FlushPlace, SegmentContents};
 use crate::engine::snapshot_file::SnapshotMeta;
-use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, u64_of, usize_of};
+use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, Ordinal, u64_of, usize_of};
 
 /// Where the scrub is, and what it may read.
 #[derive(Clone, Debug)]
@@ -58,8 +58,10 @@ pub(in crate::engine) enum Rotten {
     Snapshot(GroupId),
     /// A chunk of the archive of a group.
     Chunk(GroupId, ChunkName),
-    /// A flush of the segment of this generation, from this offset, and what of it is lost as far as anything names it.
+    /// A flush of the segment of this generation, from this offset, and what of it is lost.
     Flush { generation: u64, from: u64, lost: Vec<RecordName> },
+    /// One of which nothing says what it held: records with ordinals above the first of these, up to the second.
+    Nameless { generation: u64, from: u64, ordinals: (Ordinal, Ordinal) },
 }
 
 /// A place in the order of a pass.
@@ -185,7 +187,7 @@ impl Scrub {
                     self.name(generation, index, true, live, ids, out);
                     Vec::new()
                 }
-                Err(NoHead) => live.unnamed(generation, index).into_iter().collect(),
+                Err(NoHead) => live.nameless(generation, index).into_iter().collect(),
                 Ok(rotten) => rotten.into_iter().collect(),
             },
             Sought::Whole(unit) | Sought::WholeAfterAll(unit) if !live.still_has(&unit) => {
@@ -408,19 +410,19 @@ impl Live<'_> {
     /// What the flush behind the one at this place of a segment, of which these are the bytes, says of it; nothing when
     /// the segment is gone.
     fn names(&self, generation: u64, index: usize, bytes: &Bytes) -> Result<Option<Rotten>, NoHead> {
-        let Some(mut rotten) = self.unnamed(generation, index) else { return Ok(None) };
-        let Some(next) = self.behind(generation, index) else { return Ok(Some(rotten)) };
+        let Some(contents) = self.segment(Target::Segment(generation)) else { return Ok(None) };
+        let Some(FlushPlace { from, .. }) = contents.flushes.get(index).copied() else { return Ok(None) };
+        let Some(next) = self.behind(generation, index) else { return Ok(self.nameless(generation, index)) };
         let lines = read_head(bytes, generation, next.offset)?.previous_directory(bytes)?;
-        if let Rotten::Flush { lost, .. } = &mut rotten {
-            lost.extend(lines.iter().map(RecordName::of_line));
-        }
-        Ok(Some(rotten))
+        let lost = lines.iter().map(RecordName::of_line).collect();
+        Ok(Some(Rotten::Flush { generation, from, lost }))
     }
 
     /// The flush at this place of a segment, of which nobody says what it held.
-    fn unnamed(&self, generation: u64, index: usize) -> Option<Rotten> {
-        let from = self.segment(Target::Segment(generation))?.flushes.get(index)?.from;
-        Some(Rotten::Flush { generation, from, lost: Vec::new() })
+    fn nameless(&self, generation: u64, index: usize) -> Option<Rotten> {
+        let contents = self.segment(Target::Segment(generation))?;
+        let from = contents.flushes.get(index)?.from;
+        Some(Rotten::Nameless { generation, from, ordinals: contents.ordinals_of(index) })
     }
 
     /// A copy of the manifest in force.

@@ -313,7 +313,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Ok(Some(EngineEvent::Durable(_))) => {
                 self.for_each_group(effects, |group, turn| group.on_durable(turn))
             }
-            Ok(Some(EngineEvent::Rotten(records))) => self.write_again(&records, effects),
+            Ok(Some(EngineEvent::Rotten { records, nameless })) => {
+                self.write_again(&records, effects);
+                for ordinals in nameless {
+                    self.for_each_group(effects, |group, turn| {
+                        group.replica.write_again_all(turn, ordinals);
+                    });
+                }
+            }
             Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
                 self.send(to, Message::SnapshotChunk(chunk), effects);
             }

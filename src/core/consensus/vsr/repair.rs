@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::{Phase, Status, ViewChange, VsrNode};
 use crate::consensus::{Discard, Turn, VsrMessage};
 use crate::engine::Record;
-use crate::types::{CommitIndex, Entry, Mark, Marks, Op, View, u64_of, usize_of};
+use crate::types::{CommitIndex, Entry, Mark, Marks, Op, Ordinal, View, u64_of, usize_of};
 
 impl VsrNode {
     /// Arms the timer of repetitions, if it is not armed: what is missing may still be on its way.
@@ -27,6 +27,17 @@ impl VsrNode {
             let ordinal = self.record(turn, entry);
             self.log.note_recorded(op, ordinal);
         }
+    }
+
+    /// Writes once more all whose newest record has an ordinal above the first of these, up to the second, and the promise, which
+    /// may be one of them.
+    pub fn write_again_all(&mut self, turn: &mut Turn<'_, impl Marks>, (above, to): (Ordinal, Ordinal)) {
+        let ops = (self.log.base_op().next().get()..=self.log.head_op().get()).map(Op::new);
+        let is_one = |op: &Op| self.log.recorded(*op).is_some_and(|ordinal| above < ordinal && ordinal <= to);
+        for op in ops.filter(is_one).collect::<Vec<_>>() {
+            self.write_again(turn, op);
+        }
+        self.renew_promise(turn);
     }
 
     /// Asks for what is missing, now, and again later.

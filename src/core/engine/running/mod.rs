@@ -339,7 +339,7 @@ impl Running {
 
     /// Sees to what the scrub found; what the owners of records have to write again.
     fn take_rotten(&mut self, found: Vec<Rotten>) -> Option<EngineEvent> {
-        let mut records = Vec::new();
+        let (mut records, mut nameless) = (Vec::new(), Vec::new());
         for rotten in found {
             match rotten {
                 Rotten::Manifest => self.pending.rewrites = 2,
@@ -351,9 +351,14 @@ impl Running {
                     self.journal.mark_rotten(generation, |flush| flush.from == from);
                     records.extend(lost);
                 }
+                Rotten::Nameless { generation, from, ordinals } => {
+                    self.journal.mark_rotten(generation, |flush| flush.from == from);
+                    nameless.push(ordinals);
+                }
             }
         }
-        (!records.is_empty()).then_some(EngineEvent::Rotten(records))
+        let is_anything = !records.is_empty() || !nameless.is_empty();
+        is_anything.then_some(EngineEvent::Rotten { records, nameless })
     }
 
     /// A new manifest is in force: what it changed may be relied on.

@@ -66,6 +66,7 @@ struct Bench {
     durable: Ordinal,
     /// What the scrub found.
     rotten: Vec<RecordName>,
+    nameless: Vec<(Ordinal, Ordinal)>,
     /// What peers would be sent, and what was received of them.
     chunks: Vec<SnapshotChunk>,
     received: Vec<Bytes>,
@@ -80,8 +81,18 @@ impl Bench {
     }
 
     fn unopened(disk: PerfectDisk) -> Self {
-        let (durable, rotten, chunks, received, pieces, found) = Default::default();
-        Self { engine: Engine::new(config()), disk, durable, rotten, chunks, received, pieces, found }
+        let (durable, rotten, nameless, chunks, received, pieces, found) = Default::default();
+        Self {
+            engine: Engine::new(config()),
+            disk,
+            durable,
+            rotten,
+            nameless,
+            chunks,
+            received,
+            pieces,
+            found,
+        }
     }
 
     fn open_as(disk: PerfectDisk, cluster: ClusterId, node: NodeId) -> Result<(Self, Opened), EngineError> {
@@ -113,7 +124,10 @@ impl Bench {
             )? {
                 Some(EngineEvent::Opened(found)) => opened = Some(found),
                 Some(EngineEvent::Durable(through)) => self.durable = through,
-                Some(EngineEvent::Rotten(records)) => self.rotten.extend(records),
+                Some(EngineEvent::Rotten { records, nameless }) => {
+                    self.rotten.extend(records);
+                    self.nameless.extend(nameless);
+                }
                 Some(EngineEvent::ChunkRead { chunk, .. }) => self.chunks.push(chunk),
                 Some(EngineEvent::Received { body, .. }) => self.received.push(body),
                 Some(EngineEvent::PieceRead { piece, .. }) => self.pieces.push(piece),

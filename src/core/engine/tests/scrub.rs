@@ -121,3 +121,17 @@ fn a_snapshot_that_rots_is_wanted_again() {
     bench.scrub(|_, done| done);
     assert_eq!(bench.engine.pins(), None, "the new one is whole");
 }
+
+#[test]
+fn two_rotten_heads_in_a_row_are_told_by_the_ordinals_that_they_held() {
+    let mut bench = running(6);
+    for flush in [2, 3] {
+        flip(&mut bench, segment(0), flush * BLOCK_BYTES + 50);
+    }
+    bench.scrub(|_, done| done);
+    // The second one is named by the flush behind it, the first one by nobody.
+    assert_eq!(bench.rotten, [entry(4)]);
+    assert_eq!(bench.nameless, [(Ordinal::new(2), Ordinal::new(3))]);
+    bench.scrub(|_, done| done);
+    assert_eq!((bench.rotten.len(), bench.nameless.len()), (1, 1), "it is told once");
+}
