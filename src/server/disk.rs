@@ -134,7 +134,11 @@ impl DataDirectory {
         for folder in
             [self.path.clone(), self.path.join(JOURNAL), self.path.join(SNAPSHOTS), self.path.join(ARCHIVE)]
         {
-            for entry in fs::read_dir(folder)? {
+            let entries = match fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
                 let path = entry?.path();
                 if path.extension().is_some_and(|extension| extension == UNFINISHED) {
                     fs::remove_file(path)?;

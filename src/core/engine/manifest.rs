@@ -158,7 +158,7 @@ impl Manifest {
         Self { sequence: 1, body }
     }
 
-    /// The same with all that may come to be in it: the node of this identity will never be stopped by a manifest that is full.
+    /// The same with all that may come to be in it, and a journal of [`SEGMENTS`] segments.
     pub(in crate::engine) fn fullest(identity: Identity) -> Self {
         let snapshot = |group| {
             let name = SnapshotName { op: Op::GENESIS, bytes: 0, chunk_bytes: 0, hash: Hash::ZERO };

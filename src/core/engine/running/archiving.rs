@@ -9,6 +9,9 @@ use crate::engine::disk::{DiskOpId, DiskOut};
 use crate::engine::manifest_store::ManifestStore;
 use crate::types::{Archiving, GroupId, Mark, Marks, NodeId, Op};
 
+/// Chunks that the manifest which is written next may have more than the one before.
+pub(super) const CHUNKS_AHEAD_MAX: u64 = 2;
+
 /// What is durable of the archive of `group`, whether or not a manifest in force names all of it; changes newest first.
 pub(super) fn durable_archive<'a>(
     changes: [&'a Changes; 2],
@@ -64,7 +67,7 @@ impl Running {
     }
 
     pub(in crate::engine) fn can_write_chunk(&self) -> bool {
-        !self.archive.is_writing() && self.space.may_allocate()
+        !self.archive.is_writing() && self.pending.chunks < CHUNKS_AHEAD_MAX && self.space.may_allocate()
     }
 
     /// Whether a chunk of `group` can be sealed now; what is lacking for it is read.
@@ -141,19 +144,24 @@ impl Running {
         self.archive_meta(group).is_some_and(|meta| at.is_within(&meta.newest))
     }
 
-    /// `meta` is in force, and what it keeps no more than `before` goes.
-    pub(super) fn archive_installed(
-        &mut self,
-        before: Option<&ArchiveMeta>,
-        meta: &ArchiveMeta,
-        marks: &mut impl Marks,
-    ) {
-        self.archive.installed(meta);
-        let Some(before) = before else { return };
-        let kept_no_more = before.first..meta.first.min(before.newest.number + 1);
-        for number in kept_no_more {
-            marks.hit(Mark::ChunkDropped);
-            self.space.let_go(archive_file(meta.group, number));
+    /// A chunk more is durable: the next manifest names it, and not those that it takes the place of.
+    pub(super) fn chunk_sealed(&mut self, meta: ArchiveMeta) {
+        if let Some(before) = self.archive_meta(meta.group) {
+            let kept_no_more = before.first..meta.first.min(before.newest.number + 1);
+            self.pending.dropped.push((meta.group, kept_no_more));
+        }
+        self.pending.archives.insert(meta.group, meta);
+        self.pending.chunks += 1;
+    }
+
+    /// A manifest with these changes is in force.
+    pub(super) fn archives_installed(&mut self, changes: &Changes, marks: &mut impl Marks) {
+        changes.archives.values().for_each(|meta| self.archive.installed(meta));
+        for (group, numbers) in &changes.dropped {
+            for number in numbers.clone() {
+                marks.hit(Mark::ChunkDropped);
+                self.space.let_go(archive_file(*group, number));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::engine::archive::ArchiveMeta;
 use crate::engine::boots::Amnesia;
@@ -20,8 +21,10 @@ pub(super) struct Changes {
     pub incoming: Option<Option<SnapshotMeta>>,
     /// Archives of which more chunks are durable.
     pub archives: BTreeMap<GroupId, ArchiveMeta>,
-    /// These archives as they were without that, where there were any.
-    pub archives_before: Vec<ArchiveMeta>,
+    /// How many chunks.
+    pub chunks: u64,
+    /// Chunks that are kept no more then.
+    pub dropped: Vec<(GroupId, Range<u64>)>,
     /// The oldest segments, which go.
     pub freed: Vec<SegmentMeta>,
     /// A copy of the manifest rotted: two versions more, and every copy was written again.

@@ -9,12 +9,12 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-use archiving::durable_archive;
+use archiving::{CHUNKS_AHEAD_MAX, durable_archive};
 use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
-use crate::engine::archive::{ArchiveEvent, ArchiveMeta, ArchiveStore, archive_file, meta_of};
+use crate::engine::archive::{ArchiveEvent, ArchiveMeta, ArchiveStore, archive_file};
 use crate::engine::boots::{Amnesia, Witnessed};
 use crate::engine::disk::{DiskDone, DiskOpId, DiskOut, DiskOutcome, FileId};
 use crate::engine::journal::Journal;
@@ -29,7 +29,7 @@ use crate::engine::{EngineConfig, EngineError, EngineEvent};
 use crate::types::{GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, Ordinal};
 
 /// Chunks that two versions of a manifest let go of at most, unless chunks were skipped.
-const DROPPED_AT_ONCE: u64 = 4;
+const DROPPED_AT_ONCE: u64 = 2 * CHUNKS_AHEAD_MAX;
 /// How far the disks of peers go is written so often, while they go on.
 const WITNESSED_WRITTEN_EVERY: Nanos = Nanos::from_secs(60);
 
@@ -60,6 +60,8 @@ pub(in crate::engine) struct Running {
     space: Space,
     /// On a full disk it is a spare segment's turn to be made, and not a snapshot's.
     spare_comes_first: bool,
+    /// Files that earlier processes left in no manifest were given back.
+    nameless_gone: bool,
 }
 
 impl Running {
@@ -88,6 +90,7 @@ impl Running {
             archive: ArchiveStore::default(),
             space,
             spare_comes_first: true,
+            nameless_gone: false,
             config,
             manifest,
             journal,
@@ -201,10 +204,14 @@ impl Running {
         if let Some(meta) = self.snapshots.take_back(now, self.space.is_full()) {
             self.space.let_go(meta.file());
         }
-        self.space.shrink(ids, out);
-        if !self.space.tries(now) || !self.space.may_allocate() {
-            return Ok(());
+        if self.space.tries(now) {
+            self.try_for_space(ids, out);
         }
+        self.space.shrink(ids, out);
+        self.keep_house(ids, out)
+    }
+
+    fn try_for_space(&mut self, ids: &mut impl FnMut() -> DiskOpId, out: &mut DiskOut<'_, impl Marks>) {
         self.spare_comes_first = !self.spare_comes_first;
         let held = self.manifest.body().reserve;
         let is_changing = self.pending.reserve.is_some() || self.installing.reserve.is_some();
@@ -216,10 +223,10 @@ impl Running {
             }
         }
         let is_wanted = held < self.reserve_wanted() && !is_changing && self.pending.reserve.is_none();
-        if is_wanted && !self.journal.wants_spare() && !self.is_saving() {
+        let may_be_made = !self.journal.wants_spare() && !self.is_saving() && self.space.may_allocate();
+        if is_wanted && may_be_made {
             self.space.make_reserve(self.reserve_wanted(), ids, out);
         }
-        self.keep_house(ids, out)
     }
 
     /// So long the reserve should be: for a segment, and for the largest snapshot beside the one that it follows.
@@ -308,7 +315,7 @@ impl Running {
         }
         match self.archive.on_done(done.id, out.marks) {
             ArchiveEvent::Sealed(meta) => {
-                self.pending.archives.insert(meta.group, meta);
+                self.chunk_sealed(meta);
                 return Ok(None);
             }
             ArchiveEvent::Repaired => return Ok(None),
@@ -322,7 +329,7 @@ impl Running {
     /// Whether the operation with this id was to make a file: nothing is there yet that would have to be undone.
     fn finds_no_space(&mut self, id: DiskOpId) -> bool {
         let spare = self.spare.take_if(|spare| spare.is_new && spare.id == id);
-        if spare.is_some() {
+        if spare.is_some() && !core::mem::replace(&mut self.nameless_gone, true) {
             self.let_go_of_nameless_segments();
         }
         spare.is_some() || self.snapshots.finds_no_space(id) || self.archive.finds_no_space(id)
@@ -379,9 +386,7 @@ impl Running {
         if let Some(gone) = changes.replaced.and_then(|meta| self.snapshots.replaced(meta)) {
             self.space.let_go(gone.file());
         }
-        for meta in changes.archives.values() {
-            self.archive_installed(meta_of(&changes.archives_before, meta.group), meta, marks);
-        }
+        self.archives_installed(&changes, marks);
         match changes.reserve {
             Some(0) => self.space.let_go(FileId::Reserve),
             Some(_) => self.space.found(marks),
@@ -457,8 +462,6 @@ impl Running {
                 .copied()
         };
         changes.replaced = changes.snapshot.and_then(of);
-        let is_changing = |meta: &&ArchiveMeta| changes.archives.contains_key(&meta.group);
-        changes.archives_before = self.manifest.body().archives.iter().filter(is_changing).copied().collect();
         let mut body = self.manifest.body().clone();
         changes.apply(&mut body, self.journal.first_flush_after(changes.freed.len()));
         body.witnessed = self.witnessed.iter().map(|(node, witnessed)| (*node, *witnessed)).collect();

@@ -261,3 +261,31 @@ fn a_head_that_rotted_keeps_the_next_chunk_waiting() {
     let newest = u64_of(chunks.len());
     assert_eq!(bench.file(newest), peer.file(newest));
 }
+
+#[test]
+fn chunks_that_no_manifest_came_to_name_are_dropped_as_well() {
+    let chunks = chunks(&log(60));
+    let mut bench = bench(archiving(1));
+    bench.seal(&chunks[..1]);
+    // The manifest that names the second one is being written while the next two are sealed.
+    let mut held = Vec::new();
+    for chunk in &chunks[1..4] {
+        let mut ops = Vec::new();
+        let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
+        assert!(bench.engine.archive_ready(GROUP, out));
+        bench.engine.seal_chunk(GROUP, chunk, out);
+        for op in ops {
+            let done = bench.disk.run(op);
+            let out = &mut DiskOut { ops: &mut held, marks: &mut NoMarks };
+            bench.engine.on_done(Monotonic::default(), done, out).expect("the disk is perfect");
+        }
+    }
+    assert!(!bench.act(|engine, out| engine.archive_ready(GROUP, out)), "manifests are to keep up");
+    bench.drain(held).expect("the disk is perfect");
+    bench.act(|engine, out| engine.keep_space(Monotonic::default(), out)).expect("the disk is perfect");
+    bench.seal(&chunks[4..]);
+    let newest = u64_of(chunks.len());
+    let length = |number| bench.disk.0[&archive_file(GROUP, number)].len();
+    assert!((1..newest).all(|number| length(number) == 0), "only the newest is kept");
+    assert!(length(newest) > 0);
+}

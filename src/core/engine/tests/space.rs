@@ -161,3 +161,39 @@ fn segments_that_no_manifest_names_are_given_back_when_no_space_is_left() {
     let (_, opened) = Bench::open(bench.disk).expect("it opens");
     assert_eq!(u64_of(ops(&opened).len()), written, "what is named is as it was");
 }
+
+#[test]
+fn a_full_disk_is_tried_now_and_then_and_the_reserve_is_given_back() {
+    let (mut bench, _) = Bench::open(formatted()).expect("it opens");
+    let mut ops = Vec::new();
+    let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
+    bench.engine.keep_space(Monotonic::from_nanos(1), out).expect("there is space");
+    bench.drain(ops).expect("there is space");
+    assert!(!bench.disk.0[&FileId::Reserve].is_empty());
+    let mut entry = first_entry();
+    for _ in 0..64 {
+        bench.append(Record::Entry(entry.clone()));
+        entry = follow(&entry);
+        let mut ops = Vec::new();
+        bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+        bench.drain_full(ops).expect("a full disk is no reason to stop");
+    }
+    assert!(bench.engine.is_full());
+    let (mut tries, mut cuts) = (0, 0);
+    for beat in 20..120 {
+        let mut ops = Vec::new();
+        let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
+        bench.engine.keep_space(Monotonic::from_nanos(beat * 100_000_000), out).expect("it goes on");
+        bench
+            .drain_lying(ops, &mut |op, done| {
+                tries +=
+                    u64::from(matches!(op, DiskOp::Allocate { file: FileId::Segment(_), bytes: 1.., .. }));
+                cuts += u64::from(matches!(op, DiskOp::Allocate { bytes: 0, .. }));
+                full(op, done)
+            })
+            .expect("it goes on");
+    }
+    assert!((5..=15).contains(&tries), "{tries} tries in ten seconds");
+    assert!(cuts < 20, "{cuts} cuts in ten seconds");
+    assert!(bench.disk.0[&FileId::Reserve].is_empty(), "the reserve was given back");
+}
