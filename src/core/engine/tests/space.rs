@@ -39,6 +39,19 @@ impl Bench {
         opened
     }
 
+    /// Entries, a flush each, on a disk without space, until nothing fits any more: no spare segment can be made.
+    fn fill(&mut self) {
+        let mut entry = first_entry();
+        for _ in 0..64 {
+            self.append(Record::Entry(entry.clone()));
+            entry = follow(&entry);
+            let mut ops = Vec::new();
+            self.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
+            self.drain_full(ops).expect("a full disk is no reason to stop");
+        }
+        assert!(self.engine.is_full());
+    }
+
     /// A second goes by on a full disk.
     fn wait_full(&mut self, second: u64) {
         let mut ops = Vec::new();
@@ -69,16 +82,7 @@ fn the_journal_goes_on_behind_its_end() {
 #[test]
 fn a_start_needs_no_space_however_often_and_however_full_the_journal_is() {
     let (mut bench, _) = Bench::open(formatted()).expect("it opens");
-    let mut entry = first_entry();
-    // Until nothing fits any more: no spare can be made.
-    for _ in 0..64 {
-        bench.append(Record::Entry(entry.clone()));
-        entry = follow(&entry);
-        let mut ops = Vec::new();
-        bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
-        bench.drain_full(ops).expect("a full disk is no reason to stop");
-    }
-    assert!(bench.engine.is_full());
+    bench.fill();
     let written = bench.durable.get();
     assert!((10..64).contains(&written), "{written} records fit what was there");
     let mut disk = bench.disk;
@@ -144,15 +148,7 @@ fn segments_that_no_manifest_names_are_given_back_when_no_space_is_left() {
     // A process let go of it, and died before it used it again.
     let nameless = segment(5);
     bench.disk.0.insert(nameless, vec![1; 64 << 10]);
-    let mut entry = first_entry();
-    for _ in 0..64 {
-        bench.append(Record::Entry(entry.clone()));
-        entry = follow(&entry);
-        let mut ops = Vec::new();
-        bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
-        bench.drain_full(ops).expect("a full disk is no reason to stop");
-    }
-    assert!(bench.engine.is_full());
+    bench.fill();
     let written = bench.durable.get();
     for second in 2..=6 {
         bench.wait_full(second);
@@ -170,15 +166,7 @@ fn a_full_disk_is_tried_now_and_then_and_the_reserve_is_given_back() {
     bench.engine.keep_space(Monotonic::from_nanos(1), out).expect("there is space");
     bench.drain(ops).expect("there is space");
     assert!(!bench.disk.0[&FileId::Reserve].is_empty());
-    let mut entry = first_entry();
-    for _ in 0..64 {
-        bench.append(Record::Entry(entry.clone()));
-        entry = follow(&entry);
-        let mut ops = Vec::new();
-        bench.engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
-        bench.drain_full(ops).expect("a full disk is no reason to stop");
-    }
-    assert!(bench.engine.is_full());
+    bench.fill();
     let (mut tries, mut cuts) = (0, 0);
     for beat in 20..120 {
         let mut ops = Vec::new();
