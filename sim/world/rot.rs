@@ -43,7 +43,10 @@ fn choose(
         }
     }
     let barrier = flushes.values().map(|flush| flush.barrier).max()?;
-    let named = |number: u64| number < barrier && (beyond || flushes.contains_key(&(number + 1)));
+    // Without any flush behind it nobody can tell here that it was there.
+    let behind = |number: u64| flushes.range(number + 1..).next().map(|(next, _)| *next);
+    let named =
+        |number: u64| number < barrier && behind(number).is_some_and(|next| beyond || next == number + 1);
     let may_rot = flushes.values().rev().filter(|flush| named(flush.number) && !near(flush.number));
     let mut chosen = None;
     let mut left = nth;
@@ -107,7 +110,9 @@ pub(super) fn damaged(
         Damage::Sector | Damage::Block => {
             let place = piece(if how == Damage::Sector { 512 } else { BLOCK_BYTES }, draw);
             let fill = if draw.coin() { 0 } else { draw.word() as u8 };
-            let bytes = vec![fill; place.len()];
+            // What stays as it was did not rot.
+            let is_same = data[place.start..place.end.min(meant)].iter().all(|byte| *byte == fill);
+            let bytes = vec![if is_same { !fill } else { fill }; place.len()];
             (place, bytes)
         }
         Damage::Lost => (0..data.len(), vec![0; data.len()]),
