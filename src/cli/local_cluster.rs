@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -260,30 +261,57 @@ impl Drop for LocalCluster {
 }
 
 /// The first of `count` free ports that follow each other, below the range from which the system takes ports for
-/// outgoing connections: a node that is down for a while finds its own free again. This process is never given the same
-/// ones twice; should another take one all the same, the node says so and ends.
+/// outgoing connections: a node that is down for a while finds its own free again. No process that asks here is ever given
+/// what another was given; should somebody else take one all the same, the node says so and ends.
 pub(super) fn adjacent_ports(count: u16) -> Result<u16, LocalClusterError> {
     let io = |cause| LocalClusterError::Io { what: "find free ports".to_owned(), cause };
-    let mut next = NEXT_PORT.lock().unwrap_or_else(PoisonError::into_inner);
-    if *next == 0 {
-        // Processes that start one after the other begin in blocks of their own.
-        let block = std::process::id() % u32::from((PORTS.end - PORTS.start) / BLOCK_PORTS);
-        *next = PORTS.start + u16::try_from(block).unwrap_or_default() * BLOCK_PORTS;
-    }
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut firsts = (*next..PORTS.end - count).chain(PORTS.start..*next);
-    let first = firsts.find(|first| (*first..first + count).all(is_free));
-    let first = first.ok_or_else(|| io(io::ErrorKind::AddrNotAvailable.into()))?;
-    *next = first + count;
-    Ok(first)
+    let mut held = HELD_BLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = held.last_mut().and_then(|block| block.take(count)).or_else(|| {
+        let mut block = PortBlock::hold()?;
+        let first = block.take(count);
+        held.push(block);
+        first
+    });
+    first.ok_or_else(|| io(io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Where the next search begins; 0 before the first.
-static NEXT_PORT: Mutex<u16> = Mutex::new(0);
+/// Ports of this process alone.
+struct PortBlock {
+    /// Listens on the block's first port: while it lives, no other process can hold the block.
+    _mark: TcpListener,
+    unused: Range<u16>,
+}
 
-/// Ports that a process has before the next process's begin.
-const BLOCK_PORTS: u16 = 40;
+impl PortBlock {
+    /// The first block that nobody holds. Each process begins to look elsewhere.
+    fn hold() -> Option<Self> {
+        let blocks = (PORTS.end - PORTS.start) / BLOCK_PORTS;
+        let begin = u16::try_from(std::process::id() % u32::from(blocks)).unwrap_or_default();
+        (begin..blocks).chain(0..begin).find_map(|block| {
+            let first = PORTS.start + block * BLOCK_PORTS;
+            let mark = listen(first).ok()?;
+            Some(Self { _mark: mark, unused: first + 1..first + BLOCK_PORTS })
+        })
+    }
+
+    fn take(&mut self, count: u16) -> Option<u16> {
+        let mut firsts = self.unused.start..=self.unused.end.checked_sub(count)?;
+        let first = firsts.find(|first| (*first..first + count).all(|port| listen(port).is_ok()))?;
+        self.unused.start = first + count;
+        Some(first)
+    }
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Those that this process has come to need.
+static HELD_BLOCKS: Mutex<Vec<PortBlock>> = Mutex::new(Vec::new());
+
+/// Ports of a block: those of a cluster follow each other within one.
+const BLOCK_PORTS: u16 = 100;
 /// Where ports are looked for.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
+const PORTS: Range<u16> = 20_000..30_000;
 /// The cluster that all of these nodes belong to, in hex.
 pub const CLUSTER: &str = "10ca1";

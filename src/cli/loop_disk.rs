@@ -187,34 +187,3 @@ const IMAGE_BYTES: u64 = 400 << 20;
 /// How long a killed process may keep the filesystem in use.
 const UNMOUNT_WAIT_MAX: Duration = Duration::from_secs(20);
 const UNMOUNT_RETRY_EVERY: Duration = Duration::from_millis(10);
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, File};
-    use std::io::Write as _;
-
-    use super::LoopDisk;
-
-    #[test]
-    #[ignore = "needs root and xfsprogs"]
-    fn a_cut_takes_what_nobody_synced_and_nothing_else() {
-        let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-        let folder = tempfile::tempdir_in(beside).unwrap();
-        let disk = LoopDisk::make(&folder.path().join("disk")).unwrap();
-        let at = |name: &str| disk.top().join(name);
-        let mut kept = File::create(at("kept")).unwrap();
-        kept.write_all(b"synced").unwrap();
-        kept.sync_all().unwrap();
-        File::open(disk.top()).unwrap().sync_all().unwrap();
-
-        kept.write_all(b", and more").unwrap();
-        fs::write(at("new"), "nobody synced it").unwrap();
-        fs::rename(at("kept"), at("renamed")).unwrap();
-        drop(kept);
-        disk.cut().unwrap();
-        assert!(fs::write(at("later"), "too late").is_err());
-        disk.restore().unwrap();
-        assert_eq!(fs::read_to_string(at("kept")).unwrap(), "synced");
-        assert_eq!(fs::read_dir(disk.top()).unwrap().count(), 1);
-    }
-}

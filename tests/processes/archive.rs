@@ -12,8 +12,8 @@ use chronon_core::register::RegisterCommand;
 use chronon_core::types::Blob;
 use serde_json::Value;
 
+use crate::folder::{CHRONON, Folder};
 use crate::load;
-use crate::support::{CHRONON, Folder};
 
 fn chronon(arguments: &[&str]) -> (Output, Value) {
     let output = Command::new(CHRONON).args(["-o", "json"]).args(arguments).output().unwrap();

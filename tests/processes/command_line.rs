@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{CHRONON, Folder};
+use crate::folder::{CHRONON, Folder};
 use serde_json::Value;
 
 /// Runs the binary to its end.

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{CHRONON, Folder};
+use crate::folder::{CHRONON, Folder};
 
 fn crash_test(arguments: &[&str]) -> (Output, Value) {
     let output = Command::new(CHRONON).args(["-o", "json", "crash-test"]).args(arguments).output().unwrap();
@@ -70,4 +70,19 @@ fn what_is_gone_is_lost_and_what_is_no_tests_is_left_alone() {
     assert!(folder.path().join("mine").is_file());
     let (output, _) = crash_test(&["write", folder.path().to_str().unwrap()]);
     assert!(!output.status.success(), "it has no notes");
+}
+
+#[test]
+fn what_a_power_cut_takes_is_named_where_it_is_lacking() {
+    let folder = Folder::new("no-power-cut");
+    let output = Command::new(CHRONON)
+        .args(["crash-test", "test", "--power-cut", "--dir"])
+        .arg(folder.path())
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && words.lines().count() == 1, "{words}");
+    assert!(words.contains("mkfs.xfs (package xfsprogs), xfs_io (package xfsprogs)"), "{words}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }

@@ -8,9 +8,10 @@ use chronon::cli::local_cluster::CLUSTER;
 use chronon::server::protocol::{HELLO, Hello, write_one};
 use chronon_core::types::{ClusterId, NodeId};
 
+use crate::folder::{Folder, log_of};
 use crate::load;
 use crate::nemesis::assert_runs;
-use crate::support::{Folder, cluster_of_three, log_of};
+use crate::support::cluster_of_three;
 
 #[test]
 fn what_is_not_a_frame_harms_nobody() {

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::folder::Folder;
 use crate::load::{self, Load};
 use crate::nemesis::{Deeds, torment};
-use crate::support::{Folder, assert_replicas_converge, cluster_of_three};
+use crate::support::{assert_replicas_converge, cluster_of_three};
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::types::Prng;
 use chronon_sim::checker::{History, Limits, Verdict, check};

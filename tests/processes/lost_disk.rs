@@ -8,8 +8,9 @@ use chronon::cli::local_cluster::LocalCluster;
 use chronon::client;
 use chronon_core::bank::{BankAnswer, BankCommand};
 
+use crate::folder::{Folder, log_of};
 use crate::load;
-use crate::support::{Folder, cluster_of_three, log_of};
+use crate::support::cluster_of_three;
 
 #[test]
 fn a_node_whose_disk_was_put_back_is_mute() {

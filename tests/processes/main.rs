@@ -3,15 +3,13 @@
 mod archive;
 mod command_line;
 mod crash_test;
+mod folder;
 mod garbage;
 mod history;
-mod injected;
 mod kill;
 mod load;
 mod lost_disk;
 mod nemesis;
-mod power_cut;
 mod rot;
-mod series;
 mod support;
 mod transfer;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{CHRONON, Folder, cluster_of_three};
+use crate::folder::{CHRONON, Folder};
+use crate::support::cluster_of_three;
 
 /// Runs `chronon log verify` on a data directory.
 fn verify(path: &Path) -> (Output, Value) {

@@ -1,6 +1,6 @@
 //! What these tests share.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,35 +8,8 @@ use chronon::cli::local_cluster::LocalCluster;
 use chronon::client;
 use chronon::server::status::StatusReport;
 
+use crate::folder::{CHRONON, Folder};
 use crate::nemesis::assert_runs;
-
-/// The binary under test.
-pub const CHRONON: &str = env!("CARGO_BIN_EXE_chronon");
-
-/// A new folder on a real disk. It is removed afterwards unless the test failed.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("logs and data are kept in {}", self.0.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
 
 /// A cluster of three that is ready.
 pub fn cluster_of_three(folder: &Folder) -> LocalCluster {
@@ -44,11 +17,6 @@ pub fn cluster_of_three(folder: &Folder) -> LocalCluster {
     cluster.start_all().unwrap();
     cluster.wait_ready(Duration::from_secs(30)).unwrap();
     cluster
-}
-
-/// What a node has logged so far.
-pub fn log_of(cluster: &LocalCluster, index: usize) -> String {
-    std::fs::read_to_string(cluster.log(index)).unwrap()
 }
 
 /// Without load, all replicas of a group end up with the same log applied to the same effect.

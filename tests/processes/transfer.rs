@@ -11,8 +11,9 @@ use chronon_core::engine::EngineConfig;
 use chronon_core::register::RegisterCommand;
 use chronon_core::types::Blob;
 
+use crate::folder::{Folder, log_of};
 use crate::load;
-use crate::support::{Folder, assert_replicas_converge, cluster_of_three, log_of};
+use crate::support::{assert_replicas_converge, cluster_of_three};
 
 /// Bytes of a value.
 const VALUE_BYTES: u64 = 60 << 10;

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use chronon::server::backend::Backend;
 
+use crate::folder::{CHRONON, Folder, log_of};
 use crate::series::{
     LONG, SHORT, Series, assert_halts_for_an_io_error, client, start, start_new, start_sound, wait_until,
 };
-use crate::support::{CHRONON, Folder, log_of};
 
 #[test]
-#[ignore = "needs strace"]
 fn a_call_that_fails_once_halts_the_node_and_loses_nothing() {
     // A flush of the journal; the manifest; a new file, its folder and its name.
     let faults = [
@@ -45,7 +44,6 @@ fn halts_and_loses_nothing(call: &str, number: &str, bytes: usize) {
 }
 
 #[test]
-#[ignore = "needs strace"]
 fn a_call_that_is_interrupted_is_no_failure() {
     let folder = Folder::new("interrupted");
     let mut series = Series::default();
@@ -61,7 +59,6 @@ fn a_call_that_is_interrupted_is_no_failure() {
 }
 
 #[test]
-#[ignore = "needs strace"]
 fn a_start_that_cannot_flush_the_disk_says_so() {
     let folder = Folder::new("no-flush");
     let mut series = Series::default();

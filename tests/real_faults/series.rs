@@ -8,10 +8,9 @@ use chronon::cli::local_cluster::LocalCluster;
 use chronon::client::{Client, ClientConfig, ClientError};
 use chronon::server::backend::Backend;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
-use chronon_core::types::Blob;
+use chronon_core::types::{Blob, GroupId};
 
-use crate::load::REGISTERS;
-use crate::support::{CHRONON, log_of};
+use crate::folder::{CHRONON, log_of};
 
 /// Starts the node, run by `program`.
 pub fn start(program: &Path, folder: &Path, disk: Backend) -> LocalCluster {
@@ -108,6 +107,9 @@ impl Series {
 pub const LONG: usize = 60 << 10;
 /// Bytes of one that is none of these.
 pub const SHORT: usize = 100;
+
+/// A new data directory holds the register in this group.
+const REGISTERS: GroupId = GroupId::new(1);
 
 fn key() -> Blob {
     Blob::from(b"series".to_vec())

@@ -15,13 +15,12 @@ use chronon::server::status::StatusReport;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::Value;
 
+use crate::folder::{CHRONON, Folder};
 use crate::series::{
     LONG, SHORT, Series, assert_halts_for_an_io_error, client, start_new, start_sound, wait_until,
 };
-use crate::support::{CHRONON, Folder};
 
 #[test]
-#[ignore = "needs root and xfsprogs"]
 fn what_was_acknowledged_survives_power_cuts_on_either_disk() {
     let folder = Folder::new("power-cut");
     let output = Command::new(CHRONON)
@@ -41,22 +40,6 @@ fn what_was_acknowledged_survives_power_cuts_on_either_disk() {
 }
 
 #[test]
-fn what_a_power_cut_takes_is_named_where_it_is_lacking() {
-    let folder = Folder::new("no-power-cut");
-    let output = Command::new(CHRONON)
-        .args(["crash-test", "test", "--power-cut", "--dir"])
-        .arg(folder.path())
-        .env("PATH", folder.path())
-        .output()
-        .unwrap();
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && words.lines().count() == 1, "{words}");
-    assert!(words.contains("mkfs.xfs (package xfsprogs), xfs_io (package xfsprogs)"), "{words}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
-}
-
-#[test]
-#[ignore = "needs root and xfsprogs"]
 fn a_node_whose_disk_goes_away_halts_and_says_so_on_either_disk() {
     for (backend, word) in Backend::WORDS {
         let folder = Folder::new(&format!("disk-gone-{word}"));
@@ -78,7 +61,6 @@ fn a_node_whose_disk_goes_away_halts_and_says_so_on_either_disk() {
 }
 
 #[test]
-#[ignore = "needs root and xfsprogs"]
 fn a_node_on_a_full_disk_refuses_and_goes_on_once_there_is_space_on_either_disk() {
     for (backend, word) in Backend::WORDS {
         let folder = Folder::new(&format!("disk-full-{word}"));
