@@ -22,7 +22,7 @@ use chronon_core::types::Blob;
 use super::aligned::is_aligned;
 use super::disk::DataDirectory;
 use super::durability_worker::{DurabilityWorker, OPERATIONS_IN_FLIGHT_MAX, OpenFiles, Worker, outcome};
-use super::ring::{Direction, FileSlot, Finished, Memory, Ring, Transfer};
+use super::ring::{FileSlot, Finished, LONG_READ_BYTES, Memory, Ring, Room, Transfer};
 use super::wake::Wake;
 
 /// A node's disk. It belongs to the thread that polls it first.
@@ -144,9 +144,8 @@ impl IoUringDisk {
                         return false;
                     };
                     let bytes = left.len().min(memory.len());
-                    let (token, direction) = (number, Direction::Write);
                     let offset = write.offset + write.handed as u64;
-                    self.ring.push(Transfer { token, direction, file, offset, bytes, memory });
+                    self.ring.push(Transfer { token: number, file, offset, bytes, memory });
                     write.handed += bytes;
                     write.pieces += 1;
                 }
@@ -159,12 +158,11 @@ impl IoUringDisk {
     /// False when there was no room for it.
     fn hand_out_read(&mut self, number: u64) -> bool {
         let Read { id, file, offset, bytes } = self.reads[&number];
-        let direction = Direction::Read;
-        match self.files.slot(&mut self.ring, &self.directory, file, direction) {
+        match self.files.slot(&mut self.ring, &self.directory, file, Direction::Read) {
             Ok(_) if !self.ring.has_room() => return false,
             Ok(slot) => {
-                let memory = Memory::new(bytes);
-                self.ring.push(Transfer { token: number, direction, file: slot, offset, bytes, memory });
+                let memory = Memory::Room(Room::new(bytes));
+                self.ring.push(Transfer { token: number, file: slot, offset, bytes, memory });
             }
             Err(error) => {
                 self.reads.remove(&number);
@@ -176,14 +174,14 @@ impl IoUringDisk {
     }
 
     fn finished(&mut self, Finished { transfer, result }: Finished) {
-        match transfer.direction {
-            Direction::Read => {
+        match transfer.memory {
+            Memory::Room(room) => {
                 let Read { id, file, .. } = self.reads.remove(&transfer.token).expect("a read is over once");
-                let bytes = result.map(|()| DiskOutcome::Read(Blob(transfer.memory.into_bytes())));
+                let bytes = result.map(|()| DiskOutcome::Read(Blob(room.into_bytes())));
                 self.done.push(DiskDone { id, outcome: outcome(&self.directory, "read", file, bytes) });
             }
-            Direction::Write => {
-                self.buffers.put_back(transfer.memory);
+            memory => {
+                self.buffers.put_back(memory);
                 let write = self.writes.get_mut(&transfer.token).expect("a write is over once");
                 write.pieces -= 1;
                 let piece = outcome(&self.directory, "write", write.file, result.map(|()| DiskOutcome::Done));
@@ -223,6 +221,7 @@ impl IoUringDisk {
 
 impl VirtualDisk for IoUringDisk {
     fn submit(&mut self, op: DiskOp) {
+        let is_long = matches!(op, DiskOp::Read { bytes, .. } if bytes as usize >= LONG_READ_BYTES);
         match op {
             DiskOp::Barrier { id } => {
                 self.barriers.push_back((id, self.last));
@@ -246,6 +245,10 @@ impl VirtualDisk for IoUringDisk {
             }
         }
         self.hand_out();
+        if is_long {
+            // Whoever asked for so much has something to do before it kicks.
+            self.enter();
+        }
         if !self.done.is_empty() {
             // It was over at once, and nobody else tells.
             self.wake.wake();
@@ -279,10 +282,17 @@ impl VirtualDisk for IoUringDisk {
     }
 }
 
+/// What a file is open for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Direction {
+    Read,
+    Write,
+}
+
 /// Which files are in the ring's table. A file is opened once for reads and once for writes.
 #[derive(Default)]
 struct RingFiles {
-    slots: BTreeMap<(FileId, bool), FileSlot>,
+    slots: BTreeMap<(FileId, Direction), FileSlot>,
     /// Places of the table that files were closed in.
     free: Vec<FileSlot>,
     /// Places that were ever used.
@@ -297,8 +307,7 @@ impl RingFiles {
         file: FileId,
         direction: Direction,
     ) -> io::Result<FileSlot> {
-        let key = (file, direction == Direction::Write);
-        if let Some(slot) = self.slots.get(&key) {
+        if let Some(slot) = self.slots.get(&(file, direction)) {
             return Ok(*slot);
         }
         let open: File = match direction {
@@ -307,7 +316,7 @@ impl RingFiles {
         };
         let slot = self.free_slot(ring)?;
         ring.open(slot, &open)?;
-        self.slots.insert(key, slot);
+        self.slots.insert((file, direction), slot);
         Ok(slot)
     }
 
@@ -329,8 +338,8 @@ impl RingFiles {
 
     /// Forgets a file that was replaced.
     fn close(&mut self, ring: &Ring, file: FileId) {
-        for is_write in [false, true] {
-            if let Some(slot) = self.slots.remove(&(file, is_write)) {
+        for direction in [Direction::Read, Direction::Write] {
+            if let Some(slot) = self.slots.remove(&(file, direction)) {
                 match ring.close(slot) {
                     Ok(()) => self.free.push(slot),
                     // The place stays taken: it is never used again.

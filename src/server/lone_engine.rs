@@ -150,6 +150,7 @@ impl LoneEngine {
                 )
                 | None => {}
             }
+            self.hand_over();
         }
         self.seal();
         self.let_go()?;
@@ -209,8 +210,12 @@ impl LoneEngine {
     }
 
     fn submit(&mut self) {
-        self.ops.drain(..).for_each(|op| self.disk.submit(op));
+        self.hand_over();
         self.disk.kick();
+    }
+
+    fn hand_over(&mut self) {
+        self.ops.drain(..).for_each(|op| self.disk.submit(op));
     }
 
     fn now(&self) -> Monotonic {

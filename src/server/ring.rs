@@ -3,11 +3,14 @@
 
 #![expect(unsafe_code, reason = "the kernel is given addresses")]
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 
 use bytes::Bytes;
+use chronon_core::engine::BLOCK_BYTES;
 use io_uring::types::Fixed;
 use io_uring::{IoUring, Probe, opcode, squeue};
 
@@ -21,19 +24,24 @@ pub(super) struct FileSlot(pub(super) u32);
 /// Memory of a transfer. All of it begins at a multiple of the block.
 #[derive(Debug)]
 pub(super) enum Memory {
-    /// Mapped by the kernel once and for all, under this number.
+    /// To be written, and mapped by the kernel once and for all, under this number.
     Registered(AlignedBuffer, u16),
-    /// Mapped for one transfer.
+    /// To be written, and mapped for one transfer.
     Own(AlignedBuffer),
-    /// Mapped for one transfer, and written only.
+    /// The same, and not the disk's alone.
     Shared(Bytes),
+    /// To be read into, and mapped for one transfer.
+    Room(Room),
 }
 
-/// Which way the bytes go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Direction {
-    Read,
-    Write,
+/// Memory without contents, until the kernel has read something into it.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// The room is what this has of spare capacity. Zeros before it are there for its alignment.
+    memory: Vec<u8>,
+    bytes: usize,
+    /// How much of it has contents.
+    filled: usize,
 }
 
 /// What to move.
@@ -41,7 +49,6 @@ pub(super) enum Direction {
 pub(super) struct Transfer {
     /// Comes back with the completion.
     pub(super) token: u64,
-    pub(super) direction: Direction,
     pub(super) file: FileSlot,
     /// Bytes from the start of the file, a multiple of the block.
     pub(super) offset: u64,
@@ -64,7 +71,7 @@ pub(super) struct Ring {
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     /// Completions taken from the kernel: which flight, and its word.
-    arrived: Vec<(usize, i32)>,
+    arrived: VecDeque<(usize, i32)>,
 }
 
 /// A transfer on its way.
@@ -97,7 +104,7 @@ impl Ring {
         ring.submitter().register_eventfd(wake.as_raw_fd())?;
         let flights: Vec<_> = (0..TRANSFERS_MAX).map(|_| None).collect();
         let free = (0..flights.len()).rev().collect();
-        Ok(Self { ring, enabled: false, flights, free, arrived: Vec::new() })
+        Ok(Self { ring, enabled: false, flights, free, arrived: VecDeque::new() })
     }
 
     /// Buffers of these lengths, which the kernel has mapped, if it lets itself be asked to: locked memory is limited.
@@ -206,13 +213,16 @@ impl Ring {
 
     /// The next transfer that is over, of those taken by [`Ring::enter`]. One of which only a part arrived goes on.
     pub(super) fn next_finished(&mut self) -> Option<Finished> {
-        while let Some((index, word)) = self.arrived.pop() {
+        while let Some((index, word)) = self.arrived.pop_front() {
             let flight = self.flights[index].as_mut().expect("what completes was on its way");
             let result = match usize::try_from(word) {
                 Err(_) => Err(io::Error::from_raw_os_error(-word)),
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(moved) => {
                     flight.moved += moved;
+                    if let Memory::Room(room) = &mut flight.transfer.memory {
+                        room.filled = flight.moved;
+                    }
                     Ok(())
                 }
             };
@@ -253,35 +263,51 @@ impl Drop for Ring {
 
 impl Flight {
     fn entry(&mut self) -> squeue::Entry {
-        let Self { transfer: Transfer { direction, file, offset, bytes, memory, .. }, moved } = self;
+        let Self { transfer: Transfer { file, offset, bytes, memory, .. }, moved } = self;
         let (file, offset) = (Fixed(file.0), *offset + *moved as u64);
         let length = u32::try_from(*bytes - *moved).expect("a transfer is shorter than 4 GiB");
         let left = *moved..*bytes;
-        match (direction, memory) {
-            (Direction::Read, Memory::Registered(buffer, _) | Memory::Own(buffer)) => {
-                let room = buffer.as_mut_slice()[left].as_mut_ptr();
-                opcode::Read::new(file, room, length).offset(offset).build()
+        let write = |data: &[u8]| opcode::Write::new(file, data.as_ptr(), length).offset(offset).build();
+        match memory {
+            Memory::Room(room) => {
+                let memory = room.spare()[left].as_mut_ptr().cast();
+                let read = opcode::Read::new(file, memory, length).offset(offset).build();
+                // The device takes a long read bit by bit: a thread of the kernel waits for that, and not this one.
+                if *bytes >= LONG_READ_BYTES { read.flags(squeue::Flags::ASYNC) } else { read }
             }
-            (Direction::Read, Memory::Shared(_)) => unreachable!("shared memory is written only"),
-            (Direction::Write, Memory::Registered(buffer, index)) => {
+            Memory::Registered(buffer, index) => {
                 let data = buffer.as_slice()[left].as_ptr();
                 opcode::WriteFixed::new(file, data, length, *index).offset(offset).build()
             }
-            (Direction::Write, memory) => {
-                let data = memory.as_slice()[left].as_ptr();
-                opcode::Write::new(file, data, length).offset(offset).build()
-            }
+            Memory::Own(buffer) => write(&buffer.as_slice()[left]),
+            Memory::Shared(data) => write(&data[left]),
         }
     }
 }
 
-impl Memory {
-    /// Memory that the kernel maps for one transfer.
+impl Room {
+    /// Room for so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        Self::Own(AlignedBuffer::new(bytes))
+        let mut memory: Vec<u8> = Vec::with_capacity(bytes + BLOCK_BYTES);
+        memory.resize(memory.as_ptr().align_offset(BLOCK_BYTES), 0);
+        Self { memory, bytes, filled: 0 }
     }
 
-    /// Copies as much of `data` as it takes; shared memory takes nothing.
+    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.memory.spare_capacity_mut()[..self.bytes]
+    }
+
+    /// What was read, without copying it.
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        let start = self.memory.len();
+        // SAFETY: the kernel has said that it read so much into the spare capacity, from its beginning.
+        unsafe { self.memory.set_len(start + self.filled) };
+        Bytes::from(self.memory).slice(start..)
+    }
+}
+
+impl Memory {
+    /// Copies as much of `data` as it takes, if that is what it is for.
     pub(super) fn fill(&mut self, data: &[u8]) {
         if let Self::Registered(buffer, _) | Self::Own(buffer) = self {
             let bytes = data.len().min(buffer.as_slice().len());
@@ -289,23 +315,12 @@ impl Memory {
         }
     }
 
-    /// The bytes, without copying them.
-    pub(super) fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Registered(buffer, _) | Self::Own(buffer) => buffer.into_bytes(),
-            Self::Shared(bytes) => bytes,
-        }
-    }
-
     /// How many bytes it takes.
     pub(super) fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Registered(buffer, _) | Self::Own(buffer) => buffer.as_slice(),
-            Self::Shared(bytes) => bytes,
+            Self::Registered(buffer, _) | Self::Own(buffer) => buffer.as_slice().len(),
+            Self::Shared(bytes) => bytes.len(),
+            Self::Room(room) => room.bytes,
         }
     }
 }
@@ -317,3 +332,5 @@ fn is_transient(error: &io::Error) -> bool {
 
 /// Transfers that may be on their way at once.
 const TRANSFERS_MAX: u32 = 64;
+/// Reads of this length and more are long: devices take less at once.
+pub(super) const LONG_READ_BYTES: usize = 2 << 20;

@@ -176,7 +176,7 @@ impl Piece {
 const PIECE_BYTES: u64 = 32 << 20;
 /// Parts of it that are asked for when it cannot be read.
 const PART_BYTES: u64 = 1 << 20;
-/// Pieces that are on their way at most, unless one cannot be read: the next is read while one is looked at.
-const PIECES_AHEAD: usize = 2;
+/// Pieces that are on their way at most, unless one cannot be read: two are read while one is looked at.
+const PIECES_AHEAD: usize = 3;
 /// A block that cannot be read is asked for this many times more.
 const BLOCK_RETRIES_MAX: u32 = 2;

@@ -196,8 +196,10 @@ fn recovery(backend: Backend, directory: &Path) -> anyhow::Result<(f64, f64)> {
         || raw::sequential_reads(&paths),
         || {
             let began = Instant::now();
-            drop(open(backend, directory, EngineConfig::default())?);
-            Ok(began.elapsed())
+            let opened = open(backend, directory, EngineConfig::default())?;
+            let took = began.elapsed();
+            drop(opened);
+            Ok(took)
         },
     )?;
     Ok((bytes as f64 / took.as_secs_f64(), raw))
