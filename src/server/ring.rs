@@ -100,6 +100,8 @@ impl Ring {
         if !needed.into_iter().all(|code| probe.is_supported(code)) {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        // So that long reads come in one after the other, and each is looked at while the next one comes.
+        ring.submitter().register_iowq_max_workers(&mut [1, 1])?;
         ring.submitter().register_files_sparse(files)?;
         ring.submitter().register_eventfd(wake.as_raw_fd())?;
         let flights: Vec<_> = (0..TRANSFERS_MAX).map(|_| None).collect();

@@ -134,15 +134,13 @@ fn single_appends(backend: Backend, folder: &Path, span: Duration) -> anyhow::Re
     let directory = folder.join("single");
     sync_disk::format(&directory, &identity(None))?;
     let (mut lone, wake) = open(backend, &directory, EngineConfig::default())?;
+    append_large(&mut lone, &wake, WARM_UP)?;
     let payload = Bytes::from(vec![7; SHORT_BYTES]);
     let (began, mut appends) = (Instant::now(), 0_u32);
     while began.elapsed() < span {
         lone.append(payload.clone())?;
         lone.flush();
-        while !lone.is_durable() {
-            wake.wait()?;
-            lone.poll()?;
-        }
+        wait_until_durable(&mut lone, &wake)?;
         appends += 1;
     }
     let rate = f64::from(appends) / began.elapsed().as_secs_f64();
@@ -162,28 +160,34 @@ fn large_appends(
     sync_disk::format(&directory, &identity(archive))?;
     let config = EngineConfig { flushes_in_flight_max: flushes, ..EngineConfig::default() };
     let (mut lone, wake) = open(backend, &directory, config)?;
-    let payload = Bytes::from(vec![7; LARGE_BYTES]);
-    let mut measured = |span: Duration| {
-        let (began, mut appends) = (Instant::now(), 0_u32);
-        while began.elapsed() < span {
-            while lone.is_slot_free() && !lone.lags() {
-                lone.append(payload.clone())?;
-                lone.flush();
-                appends += 1;
-            }
-            wake.wait()?;
-            lone.poll()?;
-        }
-        while !lone.is_durable() {
-            wake.wait()?;
-            lone.poll()?;
-        }
-        anyhow::Ok(f64::from(appends) * LARGE_BYTES as f64 / began.elapsed().as_secs_f64())
-    };
-    // Until segments are used again, each is written twice; and the archive is to have what it may be behind.
-    measured(WARM_UP)?;
-    let rate = measured(span)?;
+    append_large(&mut lone, &wake, WARM_UP)?;
+    let rate = append_large(&mut lone, &wake, span)?;
     Ok((rate, directory))
+}
+
+/// Appends 1 MiB after the other, until all of them are durable; bytes a second.
+fn append_large(lone: &mut LoneEngine, wake: &Wake, span: Duration) -> anyhow::Result<f64> {
+    let payload = Bytes::from(vec![7; LARGE_BYTES]);
+    let (began, mut appends) = (Instant::now(), 0_u32);
+    while began.elapsed() < span {
+        while lone.is_slot_free() && !lone.lags() {
+            lone.append(payload.clone())?;
+            lone.flush();
+            appends += 1;
+        }
+        wake.wait()?;
+        lone.poll()?;
+    }
+    wait_until_durable(lone, wake)?;
+    Ok(f64::from(appends) * LARGE_BYTES as f64 / began.elapsed().as_secs_f64())
+}
+
+fn wait_until_durable(lone: &mut LoneEngine, wake: &Wake) -> anyhow::Result<()> {
+    while !lone.is_durable() {
+        wake.wait()?;
+        lone.poll()?;
+    }
+    Ok(())
 }
 
 /// Bytes of the journal that a start goes through a second, and what reading them alone gives, before and after it.
@@ -270,4 +274,5 @@ const SHORT_A_FLUSH: u32 = 64;
 const LARGE_BYTES: usize = (1 << 20) - 4096;
 /// What is kept is short: chunks go while others come.
 const ARCHIVE: Archiving = Archiving { chunk_bytes: 16 << 20, chunks_max: 16 };
+/// Until segments are used again, each is written twice; and the archive is to have what it may be behind.
 const WARM_UP: Duration = Duration::from_secs(1);
