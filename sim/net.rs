@@ -84,6 +84,14 @@ pub enum MessageKind {
     ChunkPiece,
     /// The chunk asked for is kept no more.
     ChunkGone,
+    /// A question for a read index.
+    RequestReadIndex,
+    /// A primary's question whether it still leads.
+    ConfirmView,
+    /// The answer that it does.
+    ViewConfirmed,
+    /// A read index.
+    ReadIndex,
     /// A client's request.
     Request,
     /// The answer to it.
@@ -92,7 +100,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// Every kind and its word.
-    pub const WORDS: [(Self, &'static str); 16] = [
+    pub const WORDS: [(Self, &'static str); 20] = [
         (Self::Heartbeat, "heartbeat"),
         (Self::Prepare, "prepare"),
         (Self::PrepareOk, "prepare-ok"),
@@ -107,6 +115,10 @@ impl MessageKind {
         (Self::RequestChunk, "request-chunk"),
         (Self::ChunkPiece, "chunk-piece"),
         (Self::ChunkGone, "chunk-gone"),
+        (Self::RequestReadIndex, "request-read-index"),
+        (Self::ConfirmView, "confirm-view"),
+        (Self::ViewConfirmed, "view-confirmed"),
+        (Self::ReadIndex, "read-index"),
         (Self::Request, "request"),
         (Self::Reply, "reply"),
     ];
@@ -175,6 +187,10 @@ impl Subject {
             }
             VsrMessage::StartView { view, commit, .. } => (Kind::StartView, view.get(), commit.get(), 0),
             VsrMessage::Covered { to } => (Kind::Covered, 0, to.get(), 0),
+            VsrMessage::RequestReadIndex { token } => (Kind::RequestReadIndex, 0, *token, 0),
+            VsrMessage::ConfirmView { view, round } => (Kind::ConfirmView, view.get(), *round, 0),
+            VsrMessage::ViewConfirmed { view, round } => (Kind::ViewConfirmed, view.get(), *round, 0),
+            VsrMessage::ReadIndex { token, index } => (Kind::ReadIndex, *token, index.get(), 0),
             VsrMessage::RequestEntries { from, to } => (Kind::RequestEntries, from.get(), to.get(), 0),
             VsrMessage::Entries { log_view, entries, .. } => {
                 let first = entries.first().map_or(0, |entry| entry.op().get());

@@ -10,7 +10,7 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 
 use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
-use chronon_core::node::{Answer, Effect, Input, Message};
+use chronon_core::node::{Answer, Effect, Input, Message, QueryAnswer};
 use chronon_core::types::{Hash, NodeId};
 
 use crate::disk::without_zeros;
@@ -160,6 +160,9 @@ impl Part {
                 self.words([3 | outcome << TAG_BITS, done.id.0]);
             }
             Input::Client { route, request } => self.subject(4, route.0, Subject::of_request(request)),
+            Input::Query { route, query } => {
+                self.words([17, route.0, u64::from(query.group.get()), bytes_word(query.body.as_slice())]);
+            }
             Input::LookUp { route, group, at } => {
                 let (kind, at) = match at {
                     At::Op(op) => (0, op.get()),
@@ -177,6 +180,15 @@ impl Part {
             Effect::Reply { route, reply } => {
                 self.subject(7, route.0, Subject::of_reply(reply));
                 self.answer(&reply.answer);
+            }
+            Effect::Answer { route, answer, .. } => {
+                let (kind, op, body) = match answer {
+                    QueryAnswer::State { op, body } => (0, op.get(), bytes_word(body.as_slice())),
+                    QueryAnswer::Busy => (1, 0, 0),
+                    QueryAnswer::UnknownGroup => (2, 0, 0),
+                    QueryAnswer::Malformed => (3, 0, 0),
+                };
+                self.words([18 | kind << TAG_BITS, route.0, op, body]);
             }
             Effect::Found { route, found } => {
                 let (kind, op) = match found {

@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand};
-use chronon_core::builtin::{Builtin, BuiltinState, KINDS};
+use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView, KINDS};
 use chronon_core::codec;
 use chronon_core::kernel::{ChrApplication, Outcome, QueryContext};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
@@ -51,6 +51,13 @@ pub trait Workload<A: ChrApplication>: Clone {
     /// The body of the next command of a session: its `number`-th, of `client` (from 1), to `group`. Two calls never
     /// have the same client, group, life and number; `unique` is different in each.
     fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes;
+
+    /// A question about the state, as [`ChrApplication::query`] takes it, encoded; `None` of an application that is not asked
+    /// any.
+    fn question(&self, group: &GroupInit, draw: &mut Draw) -> Option<Blob> {
+        let _ = (group, draw);
+        None
+    }
 
     /// Judges an answer.
     ///
@@ -109,6 +116,14 @@ impl Workload<Builtin> for BuiltinWorkload {
         Bytes::from(body)
     }
 
+    fn question(&self, group: &GroupInit, draw: &mut Draw) -> Option<Blob> {
+        let question = match group.kind.as_str() {
+            "bank" => BuiltinQuery::Balance { account: draw.between(1, ACCOUNTS) },
+            _ => BuiltinQuery::Value { key: register(draw) },
+        };
+        Some(Blob::from(codec::encode(&question)))
+    }
+
     fn answered(&mut self, group: &GroupInit, body: &[u8], outcome: &Outcome) -> Result<(), String> {
         let Outcome::Done(answer) = outcome else { return Ok(()) };
         match group.kind.as_str() {
@@ -127,9 +142,11 @@ impl Workload<Builtin> for BuiltinWorkload {
             return Ok(());
         }
         let balance = |account: u64| {
-            let question = Bytes::copy_from_slice(&account.to_le_bytes());
-            let answer = application.query(state, question, &mut QueryContext { op: Op::GENESIS })?;
-            Some(u64::from_le_bytes(answer.as_ref().try_into().ok()?))
+            let question = BuiltinQuery::Balance { account };
+            match application.query(state, question, &mut QueryContext { op: Op::GENESIS }) {
+                BuiltinView::Balance(balance) => balance,
+                BuiltinView::Value(_) | BuiltinView::WrongKind => None,
+            }
         };
         let open: Vec<u64> = (1..=ACCOUNTS).filter_map(balance).collect();
         books_balance(open.len() as u64, open.iter().sum())
@@ -138,7 +155,7 @@ impl Workload<Builtin> for BuiltinWorkload {
 
 impl BuiltinWorkload {
     fn register_command(&self, group: GroupId, asking: Asking, draw: &mut Draw) -> RegisterCommand {
-        let key = Blob::from(format!("r{}", draw.below(REGISTERS)).into_bytes());
+        let key = register(draw);
         let choice = draw.below(10);
         // A unique value tells which write a read saw; some are long, so that flushes differ in size.
         let mut value = asking.unique().to_le_bytes().to_vec();
@@ -173,6 +190,10 @@ impl BuiltinWorkload {
         self.heard.insert((group, key), value);
         Ok(())
     }
+}
+
+fn register(draw: &mut Draw) -> Blob {
+    Blob::from(format!("r{}", draw.below(REGISTERS)).into_bytes())
 }
 
 fn bank_command(asking: Asking, draw: &mut Draw) -> BankCommand {

@@ -142,6 +142,8 @@ impl Oracle for Narrator {
             | Observed::DiskSubmitted { .. }
             | Observed::DiskCompleted { .. }
             | Observed::Invoke { .. }
+            | Observed::Asked { .. }
+            | Observed::Told { .. }
             | Observed::Return { .. }
             | Observed::Repeated { .. } => {}
         }

@@ -3,7 +3,7 @@
 //! It may ask its peers whether they know it, in a heartbeat that tells nothing of any group. Once one has told it that
 //! it is not the one that was known, not even that; and once a process knew so from its disk, every later one does.
 
-use chronon_core::node::{Answer, Effect, Message, Phase};
+use chronon_core::node::{Answer, Effect, Message, Phase, QueryAnswer};
 use chronon_core::types::NodeId;
 
 use super::few::Few;
@@ -44,7 +44,12 @@ impl AmnesiacMute {
                 Effect::Reply { reply, .. } if matches!(reply.answer, Answer::Committed { .. }) => {
                     Some("an answer that something is committed")
                 }
-                Effect::Reply { .. } | Effect::Disk(_) | Effect::Found { .. } | Effect::Halt(_) => None,
+                Effect::Answer { answer: QueryAnswer::State { .. }, .. } => Some("an answer to a question"),
+                Effect::Reply { .. }
+                | Effect::Answer { .. }
+                | Effect::Disk(_)
+                | Effect::Found { .. }
+                | Effect::Halt(_) => None,
             };
             self.compared += u64::from(!matches!(effect, Effect::Disk(_)));
             found.extend(what.map(|what| {

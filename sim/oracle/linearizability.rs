@@ -10,11 +10,11 @@ use std::hash::{BuildHasherDefault, Hash};
 
 use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand, BankError};
-use chronon_core::builtin::BuiltinError;
+use chronon_core::builtin::{BuiltinError, BuiltinQuery, BuiltinView};
 use chronon_core::codec;
 use chronon_core::kernel::{Command, Outcome};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
-use chronon_core::types::{Blob, GroupInit};
+use chronon_core::types::{Blob, GroupInit, Op};
 
 use super::shadow::Broken;
 use crate::checker::{
@@ -31,8 +31,10 @@ pub(super) struct History {
     operations: BTreeMap<u64, Asked>,
     /// Which operation a command is.
     by_command: BTreeMap<(u128, u64, u64), u64>,
-    /// Operations in the order of the committed log.
-    order: Vec<u64>,
+    /// Operations in the order of the committed log, each with its op.
+    order: Vec<(Op, u64)>,
+    /// Reads beside the log, by numbers that no operation has.
+    reads: BTreeMap<u64, Read>,
     pub compared: u64,
     /// Objects of which neither was known when the search reached its limits.
     pub given_up: u64,
@@ -50,6 +52,15 @@ struct Asked {
     body: Blob,
     invoked: u64,
     returned: Option<(u64, Outcome)>,
+}
+
+/// A read beside the log.
+#[derive(Clone, Debug)]
+struct Read {
+    question: BuiltinQuery,
+    invoked: u64,
+    /// When, the op that it is said to reflect, and what it shows, if it is an answer at all.
+    returned: Option<(u64, Op, Option<BuiltinView>)>,
 }
 
 /// The operations on one object, and for each the operation of the history that it is.
@@ -73,6 +84,7 @@ impl History {
             operations: BTreeMap::new(),
             by_command,
             order,
+            reads: BTreeMap::new(),
             compared: 0,
             given_up: 0,
         })
@@ -97,9 +109,38 @@ impl History {
     }
 
     /// A command is executed in the committed log.
-    pub(super) fn commit(&mut self, command: CommandId) {
+    pub(super) fn commit(&mut self, op: u64, command: CommandId) {
         let CommandId { client, session, number } = command;
-        self.order.extend(self.by_command.remove(&(client, session, number)));
+        let operation = self.by_command.remove(&(client, session, number));
+        self.order.extend(operation.map(|operation| (Op::new(op), operation)));
+    }
+
+    /// Somebody reads beside the log.
+    pub(super) fn ask(&mut self, read: u64, question: &Blob) {
+        self.events += 1;
+        // The builtin application refuses what is no question.
+        let Ok(question) = codec::decode(question.as_slice()) else { return };
+        self.reads.insert(read | READS, Read { question, invoked: self.events, returned: None });
+    }
+
+    /// A read was answered.
+    pub(super) fn tell(&mut self, read: u64, op: Op, answer: &Blob) {
+        self.events += 1;
+        if let Some(read) = self.reads.get_mut(&(read | READS)) {
+            read.returned = Some((self.events, op, codec::decode(answer.as_slice()).ok()));
+        }
+    }
+
+    /// The order of the log, with each read behind the op that it is said to reflect.
+    fn whole_order(&self) -> Vec<u64> {
+        let place = |(number, read): (&u64, &Read)| {
+            let (_, op, _) = read.returned.as_ref()?;
+            Some((*op, *number))
+        };
+        let mut order = self.order.clone();
+        order.extend(self.reads.iter().filter_map(place));
+        order.sort_by_key(|(op, number)| (*op, number & READS));
+        order.into_iter().map(|(_, number)| number).collect()
     }
 
     /// Judges the whole history.
@@ -127,8 +168,19 @@ impl History {
                 keys.entry(key).or_default().put(*number, asked.timed(op));
             }
         }
+        for (number, read) in &self.reads {
+            let Some((_, _, view)) = &read.returned else { continue };
+            let BuiltinQuery::Value { key } = &read.question else { continue };
+            let op = match view {
+                Some(BuiltinView::Value(None)) => RegisterOp::Read(UNSET),
+                Some(BuiltinView::Value(Some(value))) => RegisterOp::Read(values.of(&value.0)),
+                Some(BuiltinView::Balance(_) | BuiltinView::WrongKind) | None => RegisterOp::Impossible,
+            };
+            keys.entry(key.clone()).or_default().put(*number, read.timed(op));
+        }
         let name = |key: &Blob| format!("register {}", String::from_utf8_lossy(key.as_slice()));
-        keys.iter().map(|(key, object)| object.verdict(&name(key), &Register, &self.order)).collect()
+        let order = self.whole_order();
+        keys.iter().map(|(key, object)| object.verdict(&name(key), &Register, &order)).collect()
     }
 
     fn judge_bank(&self) -> Vec<Result<u64, Failed>> {
@@ -139,7 +191,24 @@ impl History {
                 object.put(*number, asked.timed(op));
             }
         }
-        vec![object.verdict("the bank", &Bank::closed(accounts.0.len()), &self.order)]
+        for (number, read) in &self.reads {
+            let Some((_, _, view)) = &read.returned else { continue };
+            let BuiltinQuery::Balance { account } = &read.question else { continue };
+            let account = accounts.of(account) as usize - 1;
+            let op = match view {
+                Some(BuiltinView::Balance(None)) => BankOp::Missing(account),
+                Some(BuiltinView::Balance(Some(balance))) => BankOp::Balance(account, *balance),
+                Some(BuiltinView::Value(_) | BuiltinView::WrongKind) | None => BankOp::Impossible,
+            };
+            object.put(*number, read.timed(op));
+        }
+        vec![object.verdict("the bank", &Bank::closed(accounts.0.len()), &self.whole_order())]
+    }
+}
+
+impl Read {
+    fn timed<O>(&self, op: O) -> Timed<O> {
+        Timed { op, invoked: self.invoked, returned: self.returned.as_ref().map(|(at, ..)| *at) }
     }
 }
 
@@ -322,6 +391,9 @@ impl<T: Hash + Eq + Clone> Numbers<T> {
         *self.0.entry(value.clone()).or_insert(next)
     }
 }
+
+/// In the numbers of reads.
+const READS: u64 = 1 << 63;
 
 /// A bound that a run of a few thousand operations stays far below.
 const LIMITS: Limits = Limits { configurations_max: 200_000, steps_max: 20_000_000 };

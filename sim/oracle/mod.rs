@@ -14,6 +14,7 @@ mod digests;
 mod few;
 mod linearizability;
 mod promises;
+mod read_fresh;
 mod replication;
 mod replication_claims;
 mod replication_commits;
@@ -36,12 +37,13 @@ use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
 use chronon_core::kernel::Command;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
-use chronon_core::types::{GroupId, GroupInit, NodeId, Now, Op};
+use chronon_core::types::{Blob, GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
 pub use amnesia::AmnesiacMute;
 pub use archives::Archives;
 pub use promises::promise_of;
+pub use read_fresh::ReadFresh;
 pub use replication::Replication;
 pub use scrub::RotRepaired;
 pub use simple::{AckedSurvives, Bounded, FailStop, OnePrimary};
@@ -183,6 +185,30 @@ pub enum Observed<'a> {
         /// Who asked.
         process: u64,
     },
+    /// Somebody asks a replica for the state of its group, and wants to see all that is committed by now.
+    Asked {
+        /// The replica's node.
+        node: NodeId,
+        /// Tells it from all others of the run.
+        read: u64,
+        /// The group.
+        group: GroupId,
+        /// The question.
+        body: &'a Blob,
+    },
+    /// It was answered.
+    Told {
+        /// The replica's node.
+        node: NodeId,
+        /// Which.
+        read: u64,
+        /// The group.
+        group: GroupId,
+        /// The op that the answer is said to reflect.
+        op: Op,
+        /// The answer.
+        body: &'a Blob,
+    },
     /// All faults are over: every node is up or starting, every link works.
     Healed,
     /// More rotted than the design survives: the run is over, and these groups stand still for want of an entry, or others
@@ -234,6 +260,8 @@ impl Observed<'_> {
             | Self::DiskCompleted { node, .. }
             | Self::Crash { node, .. }
             | Self::Rot { node, .. }
+            | Self::Asked { node, .. }
+            | Self::Told { node, .. }
             | Self::DiskLost { node } => Some(*node),
             Self::Begin { .. }
             | Self::Invoke { .. }
@@ -366,6 +394,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<OnePrimary>::default(),
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
+        Box::<ReadFresh>::default(),
         Box::<FailStop>::default(),
         Box::<RotRepaired>::default(),
         Box::<SnapshotAtomic>::default(),

@@ -87,6 +87,8 @@ impl Replication {
                         | Message::ChunkGone(_),
                     ..
                 }
+                // What is read is judged by what clients hear.
+                | Effect::Answer { .. }
                 | Effect::Found { .. }
                 | Effect::Disk(_)
                 | Effect::Halt(_) => {}
@@ -179,7 +181,7 @@ impl Replication {
                 for (index, command) in commands.into_iter().enumerate() {
                     let executes = sessions.commit(op, index, command);
                     if let Some(history) = history.as_mut().filter(|_| executes) {
-                        history.commit(command);
+                        history.commit(op, command);
                     }
                 }
             })
@@ -284,7 +286,12 @@ impl Facts {
                 self.wishes.wish(node, view.get());
                 Ok(())
             }
-            VsrMessage::PrepareOk { .. } | VsrMessage::RequestEntries { .. } => Ok(()),
+            VsrMessage::PrepareOk { .. }
+            | VsrMessage::RequestEntries { .. }
+            | VsrMessage::RequestReadIndex { .. }
+            | VsrMessage::ConfirmView { .. }
+            | VsrMessage::ViewConfirmed { .. }
+            | VsrMessage::ReadIndex { .. } => Ok(()),
         }
     }
 }
@@ -371,6 +378,18 @@ impl Oracle for Replication {
             Observed::Return { operation, group, answer: Answer::Committed { outcome, .. }, .. } => {
                 if let Some(history) = self.history(*group) {
                     history.answer(*operation, outcome);
+                }
+                return;
+            }
+            Observed::Asked { group, read, body, .. } => {
+                if let Some(history) = self.history(*group) {
+                    history.ask(*read, body);
+                }
+                return;
+            }
+            Observed::Told { group, read, op, body, .. } => {
+                if let Some(history) = self.history(*group) {
+                    history.tell(*read, *op, body);
                 }
                 return;
             }

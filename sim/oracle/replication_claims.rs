@@ -53,14 +53,7 @@ pub(super) fn judge(
             Err(early(&format!("start-view-change to view {view}"), promised))
         }
         VsrMessage::PrepareOk { view, from, to, hash } => {
-            said.compared.no_straddle += 1;
-            if let Some(left) = said.left.as_ref().filter(|left| left.view > view.get()) {
-                let what = format!(
-                    "a prepare-ok in view {view}, after a view-change message for view {}",
-                    left.view
-                );
-                return Err(Broken::new("NoStraddle", what));
-            }
+            said.still_in(view.get())?;
             leads(promised, view.get(), "prepare-ok")?;
             said.acknowledge(view.get(), to.get());
             holds(durable, from.get(), to.get(), *hash, &mut said.compared)
@@ -72,9 +65,16 @@ pub(super) fn judge(
         VsrMessage::Entries { log_view, .. } if log_view.get() > promised.log_view => {
             Err(early(&format!("entries under log view {log_view}"), promised))
         }
+        VsrMessage::ConfirmView { view, .. } => leads(promised, view.get(), "confirm-view"),
+        VsrMessage::ViewConfirmed { view, .. } if view.get() > promised.view => {
+            Err(early(&format!("view-confirmed of view {view}"), promised))
+        }
+        VsrMessage::ViewConfirmed { view, .. } => said.still_in(view.get()),
         VsrMessage::StartViewChange { .. }
         | VsrMessage::Covered { .. }
         | VsrMessage::Entries { .. }
+        | VsrMessage::RequestReadIndex { .. }
+        | VsrMessage::ReadIndex { .. }
         | VsrMessage::RequestEntries { .. } => Ok(()),
     }
 }
@@ -183,6 +183,19 @@ fn judge_faulty(
 }
 
 impl Said {
+    /// It has told nobody that it left `view`.
+    fn still_in(&mut self, view: u64) -> Result<(), Broken> {
+        self.compared.no_straddle += 1;
+        match &self.left {
+            Some(left) if left.view > view => {
+                let what =
+                    format!("a word in view {view}, after a view-change message for view {}", left.view);
+                Err(Broken::new("NoStraddle", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn acknowledge(&mut self, view: u64, to: u64) {
         let (before, highest) = self.acknowledged;
         self.acknowledged = if view > before { (view, to) } else { (view, highest.max(to)) };

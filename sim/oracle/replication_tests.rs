@@ -1,6 +1,7 @@
 //! The oracles of replication tell what is wrong, each by its name, and let what is right be.
 
 use bytes::Bytes;
+use chronon_core::builtin::{BuiltinQuery, BuiltinView};
 use chronon_core::codec;
 use chronon_core::consensus::{DoViewChange, SuffixEntry, VsrMessage};
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, EngineConfig, FileId, Identity, format};
@@ -569,8 +570,8 @@ fn a_stale_read_is_told_whatever_the_log_says() {
         history.answer(1, &answer(&RegisterAnswer::Written));
         history.invoke(2, &read);
         history.answer(2, &answer(&RegisterAnswer::Value(seen)));
-        for client in order {
-            history.commit(command(client, 1, 1));
+        for (op, client) in (1..).zip(order) {
+            history.commit(op, command(client, 1, 1));
         }
         let broken = history.judge();
         broken.iter().map(|broken| broken.invariant).collect::<Vec<_>>()
@@ -583,4 +584,25 @@ fn a_stale_read_is_told_whatever_the_log_says() {
     );
     assert_eq!(judged(None, [1, 2]), ["Linearizable"]);
     assert_eq!(judged(None, [2, 1]), ["Linearizable"], "an order that real time forbids proves nothing");
+}
+
+#[test]
+fn a_read_beside_the_log_that_shows_too_little_is_told() {
+    let (key, value) = (Blob::from(b"r".to_vec()), Blob::from(b"v".to_vec()));
+    let write = asked(1, 1, &RegisterCommand::Write { key: key.clone(), value: value.clone() });
+    let question = Blob::from(codec::encode(&BuiltinQuery::Value { key: key.clone() }));
+    let judged = |seen: Option<Blob>| {
+        let mut history = History::new(&init(3)).expect("registers are known");
+        history.invoke(1, &write);
+        history.answer(1, &Outcome::Done(Blob::from(codec::encode(&RegisterAnswer::Written))));
+        history.ask(1, &question);
+        history.tell(1, Op::new(1), &Blob::from(codec::encode(&BuiltinView::Value(seen))));
+        // Nobody hears the answer to this one.
+        history.ask(2, &question);
+        history.commit(1, command(1, 1, 1));
+        let broken = history.judge();
+        (broken.iter().map(|broken| broken.invariant).collect::<Vec<_>>(), history.compared)
+    };
+    assert_eq!(judged(Some(value)), (Vec::new(), 2));
+    assert_eq!(judged(None).0, ["Linearizable"]);
 }

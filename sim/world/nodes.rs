@@ -133,6 +133,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 }
             }
             Effect::Reply { route, reply } => self.reply(index, route, reply),
+            Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
             Effect::Found { route, found } => self.found(self.machines[index].node, route, &found),
             Effect::Halt(reason) if let Some(down_ns) = self.machines[index].stops_for() => {
                 let (node, line) = (self.machines[index].node, format_args!("{reason}"));

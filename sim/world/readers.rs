@@ -1,13 +1,15 @@
-//! Readers: they look up entries of the log, now and then while faults go on, and in the end on every node until it answers.
+//! Readers: they look up entries of the log and ask for the state, now and then while faults go on, and in the end on every
+//! node until it answers.
 
 use std::collections::BTreeMap;
 
 use chronon_core::engine::{At, Found};
 use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{Input, Phase, Route};
-use chronon_core::types::{GroupId, NodeId, Op, Timestamp};
+use chronon_core::node::{Freshness, Input, Phase, Query, QueryAnswer, Route};
+use chronon_core::types::{Blob, GroupId, NodeId, Op, Timestamp};
 
 use super::{Item, World};
+use crate::oracle::Observed;
 use crate::random::{Draw, Purpose};
 use crate::time::{MILLISECOND, WorldTime};
 use crate::workload::Workload;
@@ -16,8 +18,19 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Readers {
     asked: BTreeMap<NodeId, u64>,
+    /// Questions for the state that are open.
+    open: BTreeMap<(NodeId, Route), GroupId>,
     /// What must be answered before the run is over.
-    last: BTreeMap<(NodeId, Route), (GroupId, At)>,
+    last: BTreeMap<(NodeId, Route), (GroupId, Reading)>,
+}
+
+/// What a reader wants.
+#[derive(Clone, Debug)]
+enum Reading {
+    /// An entry of the log.
+    Entry(At),
+    /// The state, as of now.
+    State(Blob),
 }
 
 impl Readers {
@@ -34,8 +47,11 @@ impl Readers {
 
     /// Who waits, for people.
     pub(super) fn waits_for(&self) -> Option<String> {
-        let ((node, _), (group, at)) = self.last.first_key_value()?;
-        Some(format!("node {node} does not find {at} of group {group}"))
+        let ((node, _), (group, reading)) = self.last.first_key_value()?;
+        Some(match reading {
+            Reading::Entry(at) => format!("node {node} does not find {at} of group {group}"),
+            Reading::State(_) => format!("node {node} does not answer for group {group}"),
+        })
     }
 }
 
@@ -49,8 +65,16 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let groups = self.config.groups.iter().map(|init| init.group);
         if let Some(group) = groups.min_by_key(rank) {
             let applied = self.applied(node, group);
-            let at = self.place(index, applied.get() + 2, &mut key.draw(&[]));
+            let mut draw = key.draw(&[]);
+            let at = self.place(index, applied.get() + 2, &mut draw);
             self.step_node(index, Input::LookUp { route, group, at });
+            let questions = draw.below(QUESTIONS);
+            for _ in 0..questions {
+                let route = self.readers.route(node);
+                if let Some(question) = self.question(group, &mut draw) {
+                    self.ask_state(node, route, group, question);
+                }
+            }
         }
         self.agenda.put(self.now.after(LOOK_UP_NS), Item::LookUp { machine: index });
     }
@@ -63,6 +87,35 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let at = WorldTime::from_nanos(draw.below(self.now.as_nanos() + 1));
             At::Time(Timestamp::from_nanos(self.machines[index].clock.now(at).wall.as_nanos()))
         }
+    }
+
+    fn question(&self, group: GroupId, draw: &mut Draw) -> Option<Blob> {
+        let init = self.config.groups.iter().find(|init| init.group == group)?;
+        self.workload.question(init, draw)
+    }
+
+    /// Asks for the state, as of now, of a replica that may be down.
+    fn ask_state(&mut self, node: NodeId, route: Route, group: GroupId, body: Blob) {
+        let index = self.machine_of(node);
+        if self.machines[index].process.is_none() {
+            return;
+        }
+        if self.readers.open.insert((node, route), group).is_none() {
+            let asked = Observed::Asked { node, read: read_of(node, route), group, body: &body };
+            self.judges.see(self.now, &asked);
+        }
+        let (number, freshness) = (read_of(node, route), Freshness::Linearizable);
+        let query = Query { number, group, body, freshness };
+        self.step_node(index, Input::Query { route, query });
+    }
+
+    /// A question for the state was answered.
+    pub(super) fn told(&mut self, node: NodeId, route: Route, answer: QueryAnswer) {
+        let Some(group) = self.readers.open.remove(&(node, route)) else { return };
+        let QueryAnswer::State { op, body } = answer else { return };
+        self.readers.last.remove(&(node, route));
+        let told = Observed::Told { node, read: read_of(node, route), group, op, body: &body };
+        self.judges.see(self.now, &told);
     }
 
     fn applied(&self, node: NodeId, group: GroupId) -> Op {
@@ -84,7 +137,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     let route = self.readers.route(node);
                     let mut draw = self.randomness.draw(Purpose::Reader, node.get(), &[route.0]);
                     let at = self.place(self.machine_of(node), applied.get() + 1, &mut draw);
-                    self.readers.last.insert((node, route), (init.group, at));
+                    self.readers.last.insert((node, route), (init.group, Reading::Entry(at)));
+                }
+                let route = self.readers.route(node);
+                let mut draw = self.randomness.draw(Purpose::Reader, node.get(), &[route.0]);
+                if let Some(question) = self.workload.question(init, &mut draw) {
+                    self.readers.last.insert((node, route), (init.group, Reading::State(question)));
                 }
             }
         }
@@ -93,11 +151,16 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     /// Asks again for what was not found.
     pub(super) fn read_again(&mut self) {
-        for ((node, route), (group, at)) in self.readers.last.clone() {
+        for ((node, route), (group, reading)) in self.readers.last.clone() {
             let index = self.machine_of(node);
             let process = &self.machines[index].process;
-            if process.as_ref().is_some_and(|process| process.status.phase == Phase::Running) {
-                self.step_node(index, Input::LookUp { route, group, at });
+            if process.as_ref().is_none_or(|process| process.status.phase != Phase::Running) {
+                continue;
+            }
+            match reading {
+                Reading::Entry(at) => self.step_node(index, Input::LookUp { route, group, at }),
+                Reading::State(_) if self.readers.open.contains_key(&(node, route)) => {}
+                Reading::State(question) => self.ask_state(node, route, group, question),
             }
         }
     }
@@ -115,7 +178,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 }
 
+/// The number of a read, of all those of the run.
+fn read_of(node: NodeId, route: Route) -> u64 {
+    node.get() << 40 | route.0 & !READERS
+}
+
 const READERS: u64 = 1 << 63;
+/// For the state, each time that a reader looks: fewer than so many.
+const QUESTIONS: u64 = 3;
 /// Between two looks while faults go on.
 const LOOK_UP_NS: u64 = 700 * MILLISECOND;
 /// Looks at the end, for each replica.

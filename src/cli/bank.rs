@@ -1,12 +1,14 @@
 //! `chronon bank`.
 
-use chronon_core::bank::{BankAnswer, BankCommand};
+use chronon_core::bank::{BankAnswer, BankCommand, BankError};
+use chronon_core::builtin::{BuiltinQuery, BuiltinView};
+use chronon_core::node::Freshness;
 use chronon_core::types::GroupId;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Answer, NodesArgs, parse_group};
-use crate::client::Client;
+use super::{Answer, FreshnessArgs, NodesArgs, parse_group};
+use crate::client::{self, Client};
 
 /// Move money.
 #[derive(Args, Debug)]
@@ -27,16 +29,24 @@ enum BankVerb {
     /// Move money between two accounts.
     Transfer { from: u64, to: u64, amount: u64 },
     /// The balance of an account.
-    Balance { account: u64 },
+    Balance {
+        account: u64,
+        #[command(flatten)]
+        freshness: FreshnessArgs,
+    },
     /// The number of accounts and the sum of their balances.
     Audit,
 }
 
 pub(super) fn run(args: &BankArgs) -> anyhow::Result<Answer> {
-    let command = match args.verb {
-        BankVerb::Open { account, balance } => BankCommand::Open { account, balance },
-        BankVerb::Transfer { from, to, amount } => BankCommand::Transfer { from, to, amount },
-        BankVerb::Balance { account } => BankCommand::Balance { account },
+    let command = match &args.verb {
+        BankVerb::Open { account, balance } => BankCommand::Open { account: *account, balance: *balance },
+        BankVerb::Transfer { from, to, amount } => {
+            BankCommand::Transfer { from: *from, to: *to, amount: *amount }
+        }
+        BankVerb::Balance { account, freshness } => {
+            return balance(args, *account, freshness.freshness());
+        }
         BankVerb::Audit => BankCommand::Audit,
     };
     Ok(match Client::new(args.nodes.client()).bank(args.group, &command)? {
@@ -44,12 +54,18 @@ pub(super) fn run(args: &BankArgs) -> anyhow::Result<Answer> {
         BankAnswer::Transferred => {
             Answer { text: "transferred".to_owned(), json: json!({ "transferred": true }) }
         }
-        BankAnswer::Balance(balance) => {
-            Answer { text: balance.to_string(), json: json!({ "balance": balance }) }
-        }
+        BankAnswer::Balance(_) => anyhow::bail!("a transfer was answered like a question"),
         BankAnswer::Audit { accounts, total } => Answer {
             text: format!("{accounts} accounts hold {total} in all"),
             json: json!({ "accounts": accounts, "total": total }),
         },
     })
+}
+
+fn balance(args: &BankArgs, account: u64, freshness: Freshness) -> anyhow::Result<Answer> {
+    let question = BuiltinQuery::Balance { account };
+    let (op, view) = client::query(&args.nodes.client(), args.group, &question, freshness)?;
+    let BuiltinView::Balance(balance) = view else { anyhow::bail!("group {} is no bank", args.group) };
+    let balance = balance.ok_or(BankError::NoAccount { account })?;
+    Ok(Answer { text: balance.to_string(), json: json!({ "balance": balance, "op": op.get() }) })
 }

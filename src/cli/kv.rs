@@ -1,12 +1,13 @@
 //! `chronon kv`.
 
+use chronon_core::builtin::{BuiltinQuery, BuiltinView};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Answer, NodesArgs, parse_group, show};
-use crate::client::Client;
+use super::{Answer, FreshnessArgs, NodesArgs, parse_group, show};
+use crate::client::{self, Client};
 
 /// Read and write registers.
 #[derive(Args, Debug)]
@@ -23,7 +24,11 @@ pub(super) struct KvArgs {
 #[derive(Debug, Subcommand)]
 enum KvVerb {
     /// The value of a key.
-    Get { key: String },
+    Get {
+        key: String,
+        #[command(flatten)]
+        freshness: FreshnessArgs,
+    },
     /// Set the value of a key.
     Set { key: String, value: String },
     /// Set the value of a key if it is what you believe.
@@ -39,7 +44,17 @@ enum KvVerb {
 pub(super) fn run(args: &KvArgs) -> anyhow::Result<Answer> {
     let blob = |text: &String| Blob::from(text.clone().into_bytes());
     let (key, command) = match &args.verb {
-        KvVerb::Get { key } => (key, RegisterCommand::Read { key: blob(key) }),
+        KvVerb::Get { key, freshness } => {
+            let (config, freshness) = (args.nodes.client(), freshness.freshness());
+            let question = BuiltinQuery::Value { key: blob(key) };
+            let (op, view) = client::query(&config, args.group, &question, freshness)?;
+            let BuiltinView::Value(value) = view else {
+                anyhow::bail!("group {} holds no registers", args.group);
+            };
+            let value = value.as_ref().map(show);
+            let text = value.clone().unwrap_or_else(|| format!("{key} is not set"));
+            return Ok(Answer { text, json: json!({ "key": key, "value": value, "op": op.get() }) });
+        }
         KvVerb::Set { key, value } => (key, RegisterCommand::Write { key: blob(key), value: blob(value) }),
         KvVerb::Cas { key, value, expected } => {
             let expected = expected.as_ref().map(blob);
@@ -48,12 +63,7 @@ pub(super) fn run(args: &KvArgs) -> anyhow::Result<Answer> {
     };
     let answer = Client::new(args.nodes.client()).register(args.group, &command)?;
     Ok(match answer {
-        RegisterAnswer::Value(None) => {
-            Answer { text: format!("{key} is not set"), json: json!({ "key": key, "value": null }) }
-        }
-        RegisterAnswer::Value(Some(value)) => {
-            Answer { text: show(&value), json: json!({ "key": key, "value": show(&value) }) }
-        }
+        RegisterAnswer::Value(_) => anyhow::bail!("a write was answered like a read"),
         RegisterAnswer::Written | RegisterAnswer::Swapped => {
             Answer { text: format!("{key} is set"), json: json!({ "key": key, "written": true }) }
         }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chronon_core::node::Freshness;
 use chronon_core::types::{Blob, GroupId};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -98,6 +99,20 @@ impl NodesArgs {
 
     fn client(&self) -> ClientConfig {
         ClientConfig { request_timeout: self.timeout(), ..ClientConfig::new(self.nodes.clone()) }
+    }
+}
+
+/// How new a state must be that is asked for.
+#[derive(Args, Clone, Copy, Debug)]
+struct FreshnessArgs {
+    /// Take what the node has, which may be behind; without, the answer shows everything that was acknowledged before.
+    #[arg(long)]
+    stale: bool,
+}
+
+impl FreshnessArgs {
+    fn freshness(self) -> Freshness {
+        if self.stale { Freshness::Stale } else { Freshness::Linearizable }
     }
 }
 

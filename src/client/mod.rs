@@ -9,18 +9,22 @@ mod pool;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::codec;
 use chronon_core::codec::wire::{Decode, Encode};
 use chronon_core::engine::Found;
+use chronon_core::node::{Freshness, Query, QueryAnswer};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
 pub use error::ClientError;
 pub use pool::{Completion, SessionPool};
 
-use crate::server::protocol::{FOUND, GREETING, LOOK_UP, LookUp, STATUS_ANSWER, STATUS_QUESTION};
+use crate::server::protocol::{
+    ANSWERS, Answered, FOUND, GREETING, LOOK_UP, LookUp, QUERIES, STATUS_ANSWER, STATUS_QUESTION,
+};
 use crate::server::status::StatusReport;
 use link::{Link, LinkError};
 
@@ -109,6 +113,51 @@ impl Client {
     }
 }
 
+/// Asks for the state of a group, of whichever node answers first; the op that the answer reflects, and the answer.
+///
+/// # Errors
+/// [`ClientError`]. A question changes nothing, so after any of them it can be asked again.
+pub fn query<A: Decode<()>>(
+    config: &ClientConfig,
+    group: GroupId,
+    question: &impl Encode,
+    freshness: Freshness,
+) -> Result<(Op, A), ClientError> {
+    let start = Instant::now();
+    let query = Query { number: 0, group, body: Blob::from(codec::encode(question)), freshness };
+    let mut last = None;
+    for address in config.addresses.iter().cycle() {
+        let left = config.request_timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        let ask_it = |link: &mut Link| link.ask_for(QUERIES, &vec![query.clone()]);
+        let answers = ask::<Vec<Answered>>(*address, left.min(config.attempt_timeout), ask_it, ANSWERS);
+        let answer = answers.map(|mut answers| answers.pop().map(|answered| answered.answer));
+        let why = match answer {
+            Ok(Some(QueryAnswer::State { op, body })) => {
+                let answer = codec::decode(body.as_slice());
+                return answer
+                    .map(|answer| (op, answer))
+                    .map_err(|error| ClientError::Protocol { what: error.to_string() });
+            }
+            Ok(Some(QueryAnswer::UnknownGroup)) => {
+                return Err(ClientError::UnknownGroup { group: group.get() });
+            }
+            Ok(Some(QueryAnswer::Malformed)) => {
+                let what = "the group's application cannot read the question".to_owned();
+                return Err(ClientError::Protocol { what });
+            }
+            Ok(Some(QueryAnswer::Busy) | None) => format!("{address} was busy, or finds no quorum"),
+            Err(error) => error.to_string(),
+        };
+        last = Some(why);
+        thread::sleep(PAUSE);
+    }
+    let last = last.ok_or(ClientError::NoAddress)?;
+    Err(ClientError::TimedOut { after: config.request_timeout, last })
+}
+
 /// Asks one node how it is.
 ///
 /// # Errors
@@ -150,3 +199,6 @@ fn ask<T: Decode<()>>(
     }
     Err(unreachable(&format!("no answer within {timeout:?}")))
 }
+
+/// How long to wait before trying again what just failed.
+const PAUSE: Duration = Duration::from_millis(20);

@@ -14,7 +14,7 @@ use chronon_core::node::{Answer, Reply, Request};
 use chronon_core::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, SessionId};
 
 use super::link::Link;
-use super::{ClientConfig, ClientError};
+use super::{ClientConfig, ClientError, PAUSE};
 use crate::server::protocol::{GREETING, Greeting, REPLIES};
 
 /// The end of a request.
@@ -361,6 +361,3 @@ fn random_client() -> Result<ClientId, ClientError> {
     getrandom::fill(&mut bytes[8..]).map_err(ClientError::Entropy)?;
     Ok(ClientId::new(u128::from_le_bytes(bytes)))
 }
-
-/// How long to wait before trying again what just failed.
-const PAUSE: Duration = Duration::from_millis(20);

@@ -9,15 +9,15 @@ use std::net::SocketAddr;
 use chronon_core::codec;
 use chronon_core::codec::frame::Frame;
 use chronon_core::engine::Found;
-use chronon_core::node::{Reply, Request, Route};
+use chronon_core::node::{Query, QueryAnswer, Reply, Request, Route};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 
 use super::connection::{Connection, ConnectionError};
 use super::protocol::{
-    FOUND, GREETING, Greeting, LOOK_UP, LookUp, Packer, REPLIES, REQUESTS, STATUS_ANSWER, STATUS_QUESTION,
-    write_one,
+    ANSWERS, Answered, FOUND, GREETING, Greeting, LOOK_UP, LookUp, Packer, QUERIES, REPLIES, REQUESTS,
+    STATUS_ANSWER, STATUS_QUESTION, write_one,
 };
 use super::status::StatusReport;
 
@@ -32,6 +32,7 @@ pub(super) struct Clients {
 #[derive(Debug)]
 pub(super) enum Question {
     Request { route: Route, request: Request },
+    Query { route: Route, query: Query },
     Status { route: Route },
     LookUp { route: Route, look_up: LookUp },
 }
@@ -40,6 +41,7 @@ pub(super) enum Question {
 struct Client {
     connection: Connection,
     replies: Packer,
+    answers: Packer,
 }
 
 impl Clients {
@@ -62,7 +64,8 @@ impl Clients {
         match Connection::accepted(stream, address, token, registry) {
             Ok(mut connection) => {
                 write_one(GREETING, &self.greeting, &mut connection.outgoing);
-                self.clients.insert(token, Client { connection, replies: Packer::new(REPLIES) });
+                let (replies, answers) = (Packer::new(REPLIES), Packer::new(ANSWERS));
+                self.clients.insert(token, Client { connection, replies, answers });
             }
             Err(error) => tracing::warn!(%address, %error, "client lost as it was accepted"),
         }
@@ -95,6 +98,15 @@ impl Clients {
         }
     }
 
+    /// Queues the answer to a query.
+    pub(super) fn answer(&mut self, route: Route, number: u64, answer: QueryAnswer) {
+        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id)))
+            && !client.answers.push(&Answered { number, answer }, &mut client.connection.outgoing)
+        {
+            tracing::warn!(number, "an answer is longer than a frame may be, and is left out");
+        }
+    }
+
     /// Answers a question for the node's status.
     pub(super) fn report(&mut self, route: Route, report: &StatusReport) {
         if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id))) {
@@ -113,6 +125,7 @@ impl Clients {
     pub(super) fn flush(&mut self) {
         self.clients.retain(|_, client| {
             client.replies.finish(&mut client.connection.outgoing);
+            client.answers.finish(&mut client.connection.outgoing);
             if let Err(error) = client.connection.flush() {
                 return client.closed(&error);
             }
@@ -169,6 +182,11 @@ fn take(frame: &Frame, route: Route, questions: &mut Vec<Question>) -> Result<()
         REQUESTS => {
             let requests: Vec<Request> = codec::decode(&frame.body)?;
             questions.extend(requests.into_iter().map(|request| Question::Request { route, request }));
+            Ok(())
+        }
+        QUERIES => {
+            let queries: Vec<Query> = codec::decode(&frame.body)?;
+            questions.extend(queries.into_iter().map(|query| Question::Query { route, query }));
             Ok(())
         }
         STATUS_QUESTION => {

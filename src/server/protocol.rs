@@ -12,6 +12,8 @@
 //!   client   <- REPLIES, many a frame --              (in any order; client and number tell which)
 //!   client   -- STATUS_QUESTION ------>
 //!   client   <------- STATUS_ANSWER ---
+//!   client   -- QUERIES, many a frame ->
+//!   client   <- ANSWERS, many a frame --              (in any order; the number tells which)
 //!   client   -- LOOK_UP ------------->
 //!   client   <--------------- FOUND ---
 //! ```
@@ -22,6 +24,7 @@ use chronon_core::codec::frame::write_frame;
 use chronon_core::codec::wire::{DecodeDerive, Encode, EncodeDerive};
 use chronon_core::codec::{self, BODY_BYTES_MAX};
 use chronon_core::engine::At;
+use chronon_core::node::QueryAnswer;
 use chronon_core::types::{ClusterId, GroupId, NodeId};
 
 /// [`Hello`], both ways on a new peer link.
@@ -43,6 +46,21 @@ pub const STATUS_ANSWER: u16 = 7;
 pub const LOOK_UP: u16 = 8;
 /// [`chronon_core::engine::Found`].
 pub const FOUND: u16 = 9;
+
+/// Many [`chronon_core::node::Query`]s of clients.
+pub const QUERIES: u16 = 10;
+/// Many [`Answered`]s to a client.
+pub const ANSWERS: u16 = 11;
+
+/// The answer to a query.
+#[derive(Clone, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct Answered {
+    /// As it was asked.
+    pub number: u64,
+    /// The answer.
+    pub answer: QueryAnswer,
+}
 
 /// A question for an entry of a group's log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]

@@ -268,6 +268,7 @@ impl Runtime {
         for question in inbox.questions.drain(..) {
             match question {
                 Question::Request { route, request } => self.step(Input::Client { route, request })?,
+                Question::Query { route, query } => self.step(Input::Query { route, query })?,
                 Question::LookUp { route, look_up: LookUp { group, at } } => {
                     self.step(Input::LookUp { route, group, at })?;
                 }
@@ -295,6 +296,7 @@ impl Runtime {
                 Effect::Send { to, message } => self.peers.send(to, message),
                 Effect::Disk(op) => self.disk.submit(op),
                 Effect::Reply { route, reply } => self.clients.reply(route, &reply),
+                Effect::Answer { route, number, answer } => self.clients.answer(route, number, answer),
                 Effect::Found { route, found } => self.clients.found(route, &found),
                 Effect::Halt(reason) => return Err(RuntimeError::Halted(HaltWords(reason))),
             }

@@ -191,6 +191,14 @@ fn a_node_for_trying_things_out_needs_nothing_and_forgets_nothing() {
     dev.ask(&["bank", "open", "2", "0"]);
     dev.ask(&["bank", "transfer", "1", "2", "30"]);
     assert_eq!(dev.ask(&["bank", "audit"])["total"], 100);
+    let balance = dev.ask(&["bank", "balance", "1"]);
+    assert_eq!(balance["balance"], 70);
+    assert!(balance["op"].as_u64().unwrap() > 0, "an answer says what it reflects");
+    assert_eq!(dev.ask(&["bank", "balance", "1", "--stale"])["balance"], 70);
+    let missing = error(&["bank", "balance", "3", "--nodes", &dev.requests]);
+    assert!(missing.contains("account 3"), "{missing}");
+    let elsewhere = error(&["kv", "get", "greeting", "--group", "0", "--nodes", &dev.requests]);
+    assert!(elsewhere.contains("group 0 holds no registers"), "{elsewhere}");
     let refused = error(&["bank", "transfer", "1", "2", "71", "--nodes", &dev.requests]);
     assert_eq!(refused, "error: account 1 holds 70, which is less than asked for");
     let unknown = error(&["kv", "get", "x", "--group", "9", "--nodes", &dev.requests]);

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chronon::client::{Client, ClientConfig, ClientError};
+use chronon::client::{self, Client, ClientConfig, ClientError};
 use chronon_core::bank::{BankAnswer, BankCommand};
-use chronon_core::builtin::BuiltinError;
+use chronon_core::builtin::{BuiltinError, BuiltinQuery, BuiltinView};
+use chronon_core::node::Freshness;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Prng};
 use serde_json::{Value, json};
@@ -38,17 +39,22 @@ pub struct Load {
 }
 
 pub fn client(addresses: Vec<SocketAddr>) -> Client {
-    Client::new(ClientConfig {
+    Client::new(patience(addresses))
+}
+
+fn patience(addresses: Vec<SocketAddr>) -> ClientConfig {
+    ClientConfig {
         attempt_timeout: Duration::from_millis(500),
         request_timeout: Duration::from_secs(5),
         ..ClientConfig::new(addresses)
-    })
+    }
 }
 
 /// A client of registers. It writes values that nobody else writes.
 pub fn use_registers(load: &Load, process: usize, addresses: Vec<SocketAddr>) {
-    let mut client = client(addresses);
+    let mut client = client(addresses.clone());
     let mut random = Prng::from_key([u8::try_from(process).unwrap(); 32]);
+    let mut anybody = patience(addresses);
     let mut believed: BTreeMap<u64, Option<Blob>> = BTreeMap::new();
     let mut written = 0_u64;
     while !load.stop.load(Ordering::Relaxed) {
@@ -58,7 +64,12 @@ pub fn use_registers(load: &Load, process: usize, addresses: Vec<SocketAddr>) {
         written += 1;
         let new = Blob::from(format!("{process}-{written}").into_bytes());
         let found = match random.below(4) {
-            0 => read(load, &mut client, process, &key),
+            0 if random.below(2) == 0 => read(load, &mut client, process, &key),
+            0 => {
+                let count = u64::try_from(anybody.addresses.len()).unwrap();
+                anybody.addresses.rotate_left(usize::try_from(random.below(count)).unwrap());
+                read_beside_the_log(load, &anybody, process, &key)
+            }
             1 => write(load, &mut client, process, &key, new),
             _ => compare_and_set(load, &mut client, process, &key, belief, new),
         };
@@ -80,6 +91,20 @@ fn read(load: &Load, client: &mut Client, process: usize, key: &str) -> Found {
             Some(found)
         }
         other => unknown(load, process, "read", key, &other),
+    }
+}
+
+/// Asks whichever node comes first.
+fn read_beside_the_log(load: &Load, anybody: &ClientConfig, process: usize, key: &str) -> Found {
+    load.history.invoke(process, "read", key, &Value::Null);
+    let question = BuiltinQuery::Value { key: blob(key) };
+    match client::query(anybody, REGISTERS, &question, Freshness::Linearizable) {
+        Ok((_, BuiltinView::Value(found))) => {
+            load.history.ok(process, "read", key, &text(found.as_ref()));
+            Some(found)
+        }
+        Ok((op, other)) => panic!("a read of {key} at op {op} was answered {other:?}"),
+        Err(error) => unknown(load, process, "read", key, &Err(error)),
     }
 }
 

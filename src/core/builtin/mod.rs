@@ -6,7 +6,7 @@ use crate::bank::{Bank, BankError, BankState};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 use crate::register::{RegisterError, RegisterState, Registers};
-use crate::types::GroupInit;
+use crate::types::{Blob, GroupInit};
 
 /// The kinds a group can be of.
 pub const KINDS: [&str; 2] = ["bank", "register"];
@@ -24,6 +24,34 @@ pub enum BuiltinState {
     Register(RegisterState),
     /// A kind that this build does not know: it refuses every command, alike on all replicas.
     Unknown,
+}
+
+/// A question about the state of one of them.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BuiltinQuery {
+    /// A bank's account.
+    Balance {
+        /// Which.
+        account: u64,
+    },
+    /// A register.
+    Value {
+        /// Which.
+        key: Blob,
+    },
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum BuiltinView {
+    /// The account's balance, if it is open.
+    Balance(Option<u64>),
+    /// The register's value, if it is set.
+    Value(Option<Blob>),
+    /// The group is of a kind that has no such thing.
+    WrongKind,
 }
 
 /// A refusal of one of them.
@@ -44,8 +72,8 @@ pub enum BuiltinError {
 impl ChrApplication for Builtin {
     const SCHEMA: Schema = Schema(1);
     type State = BuiltinState;
-    type QueryRequest = Bytes;
-    type QueryResponse = Option<Bytes>;
+    type QueryRequest = BuiltinQuery;
+    type QueryResponse = BuiltinView;
     type Error = BuiltinError;
 
     fn genesis(&self, group: &GroupInit) -> BuiltinState {
@@ -69,16 +97,17 @@ impl ChrApplication for Builtin {
         }
     }
 
-    /// The value of a register's key, or the balance of the account whose number is the eight bytes asked with.
-    fn query(&self, state: &BuiltinState, request: Bytes, ctx: &mut QueryContext) -> Option<Bytes> {
-        match state {
-            BuiltinState::Bank(state) => {
-                let account = u64::from_le_bytes(request.as_ref().try_into().ok()?);
-                let balance = Bank.query(state, account, ctx)?;
-                Some(Bytes::copy_from_slice(&balance.to_le_bytes()))
+    fn query(&self, state: &BuiltinState, request: BuiltinQuery, ctx: &mut QueryContext) -> BuiltinView {
+        match (state, request) {
+            (BuiltinState::Bank(state), BuiltinQuery::Balance { account }) => {
+                BuiltinView::Balance(Bank.query(state, account, ctx))
             }
-            BuiltinState::Register(state) => Registers.query(state, request, ctx),
-            BuiltinState::Unknown => None,
+            (BuiltinState::Register(state), BuiltinQuery::Value { key }) => {
+                BuiltinView::Value(Registers.query(state, key, ctx))
+            }
+            (BuiltinState::Bank(_) | BuiltinState::Register(_) | BuiltinState::Unknown, _) => {
+                BuiltinView::WrongKind
+            }
         }
     }
 

@@ -32,7 +32,8 @@ pub struct Timeouts {
     pub view_change: Nanos,
     /// Between repetitions of a message that was not answered.
     pub resend: Nanos,
-    /// A primary whose oldest entry is not committed for this long gives the view up.
+    /// A primary whose oldest entry is not committed for this long gives the view up, and a read whose index is not confirmed
+    /// for this long is refused.
     pub abdicate: Nanos,
 }
 

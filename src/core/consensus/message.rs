@@ -66,6 +66,32 @@ pub enum VsrMessage {
         /// The entries.
         entries: Vec<Entry>,
     },
+    /// Any replica to the primary: what must I have applied to show all that is committed by now?
+    RequestReadIndex {
+        /// What tells the answer from all others.
+        token: u64,
+    },
+    /// Primary to all: is this still your view?
+    ConfirmView {
+        /// The sender's view.
+        view: View,
+        /// Counts the questions of a view.
+        round: u64,
+    },
+    /// To the primary: it is.
+    ViewConfirmed {
+        /// The sender's view; durable.
+        view: View,
+        /// Which question is answered.
+        round: u64,
+    },
+    /// Primary to who asked: so much, and a quorum has confirmed that I led since.
+    ReadIndex {
+        /// As it was asked.
+        token: u64,
+        /// All that was committed when it was asked is no higher.
+        index: Op,
+    },
 }
 
 notation_enum!(VsrMessage {
@@ -77,6 +103,10 @@ notation_enum!(VsrMessage {
     "request-entries" => RequestEntries { from, to },
     "covered" => Covered { to },
     "entries" => Entries { log_view, commit, entries },
+    "request-read-index" => RequestReadIndex { token },
+    "confirm-view" => ConfirmView { view, round },
+    "view-confirmed" => ViewConfirmed { view, round },
+    "read-index" => ReadIndex { token, index },
 });
 
 /// A replica's log as a view change sees it.

@@ -1,7 +1,7 @@
 //! Consensus: protocols behind one contract.
 //!
 //! A replica is a state machine without time, disk or network. It is handed a [`Turn`] (the time, the journal's
-//! writer, a random stream, a place for messages) with one of five inputs:
+//! writer, a random stream, a place for messages) with one of six inputs:
 //!
 //! | input | what it brings |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `on_durable` | the journal's durable ordinal has grown |
 //! | `on_timeout` | the deadline it asked for has passed |
 //! | `propose` | a payload for the next entry, on the primary alone |
+//! | `ask_read_index` | somebody wants to read beside the log |
 //!
 //! What it stages with the journal's writer waits for `on_durable`; what claims durability is sent from there. What it
 //! has committed is handed out entry by entry, in order (`next_to_apply`); what peers only have in a snapshot is named
@@ -27,6 +28,7 @@
 //! | `StartView` | the first AppendEntries of a term, with the no-op |
 //! | `RequestEntries`, `Entries` | AppendEntries after a conflict hint |
 //! | `Covered`, and the snapshot that the nodes then pass on | InstallSnapshot |
+//! | `RequestReadIndex`, `ReadIndex` | the same; `ConfirmView` and its answer are AppendEntries without entries |
 //! | heartbeat of the node pair | AppendEntries without entries |
 
 mod config;

@@ -39,9 +39,9 @@ pub trait ChrApplication: Clone {
     /// The replicated state. A clone is cheap, or the application's snapshots are not.
     type State: Clone;
     /// What [`ChrApplication::query`] is asked.
-    type QueryRequest;
+    type QueryRequest: wire::Decode<()> + Clone;
     /// What it answers.
-    type QueryResponse;
+    type QueryResponse: wire::Encode;
     /// A deterministic refusal; the state is then as it was.
     type Error: wire::Encode;
 

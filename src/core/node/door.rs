@@ -11,7 +11,7 @@ use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
 use crate::types::notation::{Notation, NotationError, Scanner};
-use crate::types::{ClientId, GroupId, NodeId, Op, RequestNumber, View};
+use crate::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, View};
 
 /// What enters a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,6 +34,13 @@ pub enum Input {
         /// The request.
         request: Request,
     },
+    /// A question about a group's state, which any replica answers.
+    Query {
+        /// Where the answer goes.
+        route: Route,
+        /// The question.
+        query: Query,
+    },
     /// Somebody looks for an entry that was committed and applied here. It may be behind what is committed elsewhere.
     LookUp {
         /// Where what is found goes.
@@ -50,6 +57,7 @@ notation_enum!(Input {
     "message" => Message { from, message },
     "disk" => Disk(done),
     "client" => Client { route, request },
+    "query" => Query { route, query },
     "look-up" => LookUp { route, group, at },
 });
 
@@ -72,6 +80,15 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+    /// Answer an [`Input::Query`].
+    Answer {
+        /// Who asked.
+        route: Route,
+        /// As it was asked.
+        number: u64,
+        /// The answer.
+        answer: QueryAnswer,
+    },
     /// What was found for [`Input::LookUp`].
     Found {
         /// Who looked for it.
@@ -87,6 +104,7 @@ notation_enum!(Effect {
     "send" => Send { to, message },
     "disk" => Disk(op),
     "reply" => Reply { route, reply },
+    "answer" => Answer { route, number, answer },
     "found" => Found { route, found },
     "halt" => Halt(reason),
 });
@@ -205,6 +223,61 @@ notation_enum!(Answer {
     "full" => Full,
     "unknown-group" => UnknownGroup,
     "too-long" => TooLong { max },
+});
+
+/// A question about a group's state.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Query {
+    /// What tells it from others of its route.
+    pub number: u64,
+    /// The group to be asked.
+    pub group: GroupId,
+    /// The application's question, encoded.
+    pub body: Blob,
+    /// How new the state must be that answers it.
+    pub freshness: Freshness,
+}
+
+notation_struct!("query" => Query { number, group, body, freshness });
+
+/// How new a state must be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Freshness {
+    /// It shows everything that was committed before the question came: reads are linearizable with all commands.
+    Linearizable,
+    /// It is what the replica has, which may be far behind.
+    Stale,
+}
+
+notation_enum!(Freshness { "linearizable" => Linearizable, "stale" => Stale });
+
+/// How a question was answered.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum QueryAnswer {
+    /// The application's answer.
+    State {
+        /// The op that the state reflects.
+        op: Op,
+        /// The answer, encoded.
+        body: Blob,
+    },
+    /// Too many questions wait, the node is still recovering, or no quorum confirmed in time what is committed. Try again, or
+    /// elsewhere.
+    Busy,
+    /// This node holds no such group.
+    UnknownGroup,
+    /// The application cannot read the question.
+    Malformed,
+}
+
+notation_enum!(QueryAnswer {
+    "state" => State { op, body },
+    "busy" => Busy,
+    "unknown-group" => UnknownGroup,
+    "malformed" => Malformed,
 });
 
 /// Why a node stopped.

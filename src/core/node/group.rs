@@ -9,6 +9,7 @@ use crate::kernel::{Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Exec
 use crate::node::chunk_cursor::ChunkCursor;
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
+use crate::node::queries::Queries;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
     ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
@@ -37,6 +38,7 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     /// The journal is too long, and this group's part of it cannot be written again elsewhere.
     pub keeps_too_much: bool,
     pub chunk: ChunkCursor,
+    pub queries: Queries<A>,
     discards: BTreeMap<Discard, u64>,
     executed: Vec<Executed>,
 }
@@ -59,6 +61,7 @@ impl<A: ChrApplication> Group<A> {
             holds_floor_since: None,
             keeps_too_much: false,
             chunk: ChunkCursor::default(),
+            queries: Queries::default(),
             discards: BTreeMap::new(),
             executed: Vec::new(),
         }
@@ -273,6 +276,7 @@ impl<A: ChrApplication> Group<A> {
         if self.waking.is_some_and(|op| op <= self.replica.applied()) {
             self.waking = None;
         }
+        self.queries.settle(&self.replica, &self.executor, effects, marks);
         let leads = self.replica.leads();
         if self.led && !leads {
             self.turn_clients_away(effects, marks);

@@ -15,6 +15,7 @@ mod heartbeat;
 mod introductions;
 mod journal_length;
 mod peers_in_turn;
+mod queries;
 mod snapshots;
 mod status;
 #[cfg(test)]
@@ -35,7 +36,9 @@ use bytes::Bytes;
 use chunk_fetch::ChunkFetch;
 pub use chunk_fetch::{ChunkGone, RequestChunk};
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
-pub use door::{Answer, Effect, Effects, HaltReason, Input, Message, Reply, Request, Route};
+pub use door::{
+    Answer, Effect, Effects, Freshness, HaltReason, Input, Message, Query, QueryAnswer, Reply, Request, Route,
+};
 use group::Group;
 use heartbeat::Heartbeats;
 pub use heartbeat::{GroupBeat, Heartbeat};
@@ -168,6 +171,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Input::Disk(done) => self.on_disk(done, effects),
             Input::Client { route, request } => self.on_request(route, request, effects),
+            Input::Query { route, query } => self.on_query(route, &query, effects),
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
         }
     }
@@ -287,6 +291,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 });
                 if beats {
                     self.send_heartbeats(effects);
+                    self.give_up_queries(effects);
                     self.shorten_journal(effects);
                     self.see_to_transfer(effects);
                     self.see_to_chunks(effects);

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::builtin::Builtin;
+use crate::builtin::{Builtin, BuiltinQuery, BuiltinView};
 use crate::codec;
 use crate::engine::perfect_disk::PerfectDisk;
 use crate::engine::{EngineConfig, FileId, Found, Identity, format};
@@ -16,7 +16,8 @@ use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
 use crate::node::{
-    Answer, Effect, Input, Life, Limits, Node, NodeConfig, Reply, Request, Role, Route, Timeouts,
+    Answer, Effect, Freshness, Input, Life, Limits, Node, NodeConfig, Query, QueryAnswer, Reply, Request,
+    Role, Route, Timeouts,
 };
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
@@ -68,6 +69,7 @@ struct Cluster {
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Reply>,
     found: Vec<Found>,
+    answers: Vec<(u64, QueryAnswer)>,
     starts: u8,
 }
 
@@ -84,6 +86,7 @@ impl Cluster {
             inputs: VecDeque::new(),
             replies: Vec::new(),
             found: Vec::new(),
+            answers: Vec::new(),
             starts: 0,
         };
         for index in 0..cluster.nodes.len() {
@@ -119,6 +122,7 @@ impl Cluster {
                 }
                 Effect::Reply { reply, .. } => self.replies.push(reply),
                 Effect::Found { found, .. } => self.found.push(found),
+                Effect::Answer { number, answer, .. } => self.answers.push((number, answer)),
                 Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
             }
         }
@@ -170,6 +174,78 @@ impl Cluster {
             other => panic!("not registered: {other}"),
         }
     }
+}
+
+/// Asks a node for the value of a register.
+fn query(number: u64, key: &[u8], freshness: Freshness) -> Input {
+    let body = Blob::from(codec::encode(&BuiltinQuery::Value { key: Blob::from(key.to_vec()) }));
+    Input::Query { route: Route(9), query: Query { number, group: GROUP, body, freshness } }
+}
+
+/// The value that an answer shows, and the op that it reflects.
+fn shown(answer: &QueryAnswer) -> Option<(u64, Option<Blob>)> {
+    let QueryAnswer::State { op, body } = answer else { return None };
+    let BuiltinView::Value(value) = codec::decode(body.as_slice()).ok()? else { return None };
+    Some((op.get(), value))
+}
+
+#[test]
+fn every_replica_answers_with_what_was_committed_before_it_was_asked() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(1000);
+    let session = cluster.register(7);
+    let (key, value) = (Blob::from(b"k".to_vec()), Blob::from(b"v".to_vec()));
+    cluster.ask(command(7, session, 1, &RegisterCommand::Write { key, value: value.clone() }));
+    for node in 0..3 {
+        cluster.step(node, query(10 + crate::types::u64_of(node), b"k", Freshness::Linearizable));
+    }
+    cluster.run(20);
+    let answers = core::mem::take(&mut cluster.answers);
+    let mut numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [10, 11, 12]);
+    assert!(answers.iter().all(|(_, answer)| shown(answer) == Some((2, Some(value.clone())))), "{answers:?}");
+}
+
+#[test]
+fn who_finds_no_quorum_answers_no_question_but_for_what_it_has() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(1000);
+    let primary = cluster.primary().expect("there is a primary");
+    (0..3).filter(|node| *node != primary).for_each(|node| cluster.stop(node));
+    cluster.step(primary, query(1, b"k", Freshness::Linearizable));
+    cluster.step(primary, query(2, b"k", Freshness::Stale));
+    assert_eq!(cluster.answers.len(), 1, "what it has is told at once");
+    assert_eq!((cluster.answers[0].0, shown(&cluster.answers[0].1)), (2, Some((0, None))));
+    cluster.run(5000);
+    assert_eq!(cluster.answers[1..], [(1, QueryAnswer::Busy)]);
+}
+
+#[test]
+fn what_is_no_question_is_refused() {
+    let mut cluster = Cluster::new(1);
+    cluster.step(0, query(1, b"k", Freshness::Linearizable));
+    cluster.run(100);
+    for (number, group, freshness) in [
+        (2, GROUP, Freshness::Stale),
+        (3, GROUP, Freshness::Linearizable),
+        (4, GroupId::new(5), Freshness::Stale),
+    ] {
+        let query = Query { number, group, body: Blob::from(vec![1]), freshness };
+        cluster.step(0, Input::Query { route: Route(9), query });
+    }
+    cluster.step(0, query(5, b"k", Freshness::Linearizable));
+    cluster.run(1);
+    assert_eq!(
+        cluster.answers[..4],
+        [
+            (1, QueryAnswer::Busy),
+            (2, QueryAnswer::Malformed),
+            (3, QueryAnswer::Malformed),
+            (4, QueryAnswer::UnknownGroup)
+        ]
+    );
+    assert_eq!(shown(&cluster.answers[4].1), Some((0, None)), "a quorum of one is enough for one");
 }
 
 fn command(client: u128, session: SessionId, number: u64, body: &RegisterCommand) -> Command {
@@ -446,7 +522,11 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
             node.step(now, inputs.pop_front().unwrap_or(Input::Timeout), &mut effects);
             inputs.extend(effects.into_iter().filter_map(|effect| match effect {
                 Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
-                Effect::Send { .. } | Effect::Reply { .. } | Effect::Found { .. } | Effect::Halt(_) => None,
+                Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Answer { .. }
+                | Effect::Found { .. }
+                | Effect::Halt(_) => None,
             }));
         }
     }
@@ -516,7 +596,11 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
             idle_steps += usize::from(effects.is_empty());
             inputs.extend(effects.into_iter().filter_map(|effect| match effect {
                 Effect::Disk(op) => Some(Input::Disk(disk.run(op))),
-                Effect::Send { .. } | Effect::Reply { .. } | Effect::Found { .. } | Effect::Halt(_) => None,
+                Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Answer { .. }
+                | Effect::Found { .. }
+                | Effect::Halt(_) => None,
             }));
         }
         if stalled && ms == 600 {

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{Debug, Display};
 use core::str::FromStr;
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, ChunkGone, Effect, GroupBeat, HaltReason, Heartbeat, Input, Message, Reply, Request,
-    RequestChunk, RequestSnapshot, Route,
+    Answer, ChunkGone, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message, Query,
+    QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
@@ -117,6 +118,10 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
         ops().prop_map(|to| VsrMessage::Covered { to }),
         (views(), commits(), prop::collection::vec(entries(), 0..4))
             .prop_map(|(log_view, commit, entries)| VsrMessage::Entries { log_view, commit, entries }),
+        any::<u64>().prop_map(|token| VsrMessage::RequestReadIndex { token }),
+        (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ConfirmView { view, round }),
+        (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ViewConfirmed { view, round }),
+        (any::<u64>(), ops()).prop_map(|(token, index)| VsrMessage::ReadIndex { token, index }),
     ]
 }
 
@@ -254,6 +259,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             .prop_map(|(id, outcome)| Input::Disk(DiskDone { id: DiskOpId(id), outcome })),
         (any::<u64>(), requests())
             .prop_map(|(route, request)| Input::Client { route: Route(route), request }),
+        (any::<u64>(), queries()).prop_map(|(route, query)| Input::Query { route: Route(route), query }),
         (any::<u64>(), groups(), places()).prop_map(|(route, group, at)| Input::LookUp {
             route: Route(route),
             group,
@@ -266,6 +272,18 @@ fn places() -> impl Strategy<Value = At> {
     prop_oneof![numbers(Op::new).prop_map(At::Op), numbers(Timestamp::from_nanos).prop_map(At::Time)]
 }
 
+fn queries() -> impl Strategy<Value = Query> {
+    let freshness = prop::sample::select(vec![Freshness::Linearizable, Freshness::Stale]);
+    let fields = (any::<u64>(), groups(), blobs(), freshness);
+    fields.prop_map(|(number, group, body, freshness)| Query { number, group, body, freshness })
+}
+
+fn query_answers() -> impl Strategy<Value = QueryAnswer> {
+    let words = vec![QueryAnswer::Busy, QueryAnswer::UnknownGroup, QueryAnswer::Malformed];
+    let state = (numbers(Op::new), blobs()).prop_map(|(op, body)| QueryAnswer::State { op, body });
+    prop_oneof![state, prop::sample::select(words)]
+}
+
 fn finds() -> impl Strategy<Value = Found> {
     let words = [Found::Later, Found::Gone, Found::Unreadable, Found::Refused];
     prop_oneof![entries().prop_map(Found::Entry), prop::sample::select(words.to_vec())]
@@ -276,6 +294,11 @@ fn effects() -> impl Strategy<Value = Effect> {
         (numbers(NodeId::new), messages()).prop_map(|(to, message)| Effect::Send { to, message }),
         disk_ops().prop_map(Effect::Disk),
         (any::<u64>(), replies()).prop_map(|(route, reply)| Effect::Reply { route: Route(route), reply }),
+        (any::<u64>(), any::<u64>(), query_answers()).prop_map(|(route, number, answer)| Effect::Answer {
+            route: Route(route),
+            number,
+            answer
+        }),
         (any::<u64>(), finds()).prop_map(|(route, found)| Effect::Found { route: Route(route), found }),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Disk { what })),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Storage { what })),
@@ -372,7 +395,10 @@ proptest! {
 #[test]
 fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
-    assert_eq!((error.column, error.expected.as_str()), (1, "one of timeout message disk client look-up"));
+    assert_eq!(
+        (error.column, error.expected.as_str()),
+        (1, "one of timeout message disk client query look-up")
+    );
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");
     assert_eq!((error.column, error.expected.as_str()), (66, "a number (u64)"));

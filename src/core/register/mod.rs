@@ -84,8 +84,8 @@ pub struct RegisterState {
 impl ChrApplication for Registers {
     const SCHEMA: Schema = Schema(1);
     type State = RegisterState;
-    type QueryRequest = Bytes;
-    type QueryResponse = Option<Bytes>;
+    type QueryRequest = Blob;
+    type QueryResponse = Option<Blob>;
     type Error = RegisterError;
 
     fn genesis(&self, _group: &GroupInit) -> RegisterState {
@@ -104,8 +104,8 @@ impl ChrApplication for Registers {
         Ok(Bytes::from(codec::encode(&answer)))
     }
 
-    fn query(&self, state: &RegisterState, key: Bytes, _ctx: &mut QueryContext) -> Option<Bytes> {
-        state.values.get(&key).cloned()
+    fn query(&self, state: &RegisterState, key: Blob, _ctx: &mut QueryContext) -> Option<Blob> {
+        state.values.get(&key.0).cloned().map(Blob)
     }
 
     fn snapshot(&self, state: &RegisterState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {

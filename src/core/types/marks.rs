@@ -179,6 +179,13 @@ marks! {
     QueueFull => "node: request refused, the queue is full",
     RefusedFull => "node: request refused, no space is left",
     NotPrimary => "node: request turned away, another leads",
+    // Reads beside the log.
+    ReadsShareAnAsk => "vsr: read that shares the next ask for an index",
+    ReadAskedAgain => "vsr: read index asked for again",
+    ReadWaitsForTheViewsLog => "vsr: read that waits for what the view began with",
+    QueriesFull => "node: query refused, too many wait",
+    QueryGivenUp => "node: query refused, no quorum confirmed its index",
+    QueryWaitsToBeApplied => "node: query that waits until its index is applied",
     RetryAnswered => "node: retry answered from its session",
     RetryUnderWay => "node: retry of a request under way",
     PipelineFull => "node: requests wait, the pipeline is full",

@@ -30,6 +30,7 @@ mod hard_state;
 mod log;
 mod normal;
 mod quorum_tracker;
+mod reads;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ use choose::ChosenLog;
 use hard_state::HardState;
 use log::Log;
 pub use quorum_tracker::QuorumTracker;
+pub use reads::ReadTicket;
+use reads::{Asking, Confirming};
 
 use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
@@ -86,6 +89,7 @@ pub struct VsrNode {
     wants_below: Option<Op>,
     /// What came of that, and does not join the log yet.
     below: BTreeMap<Op, Entry>,
+    asking: Asking,
 }
 
 /// What the replica is doing in its view.
@@ -101,6 +105,7 @@ struct Primary {
     tracker: QuorumTracker,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
+    confirming: Confirming,
 }
 
 #[derive(Clone, Debug)]
@@ -209,6 +214,7 @@ impl VsrNode {
             covered_by: None,
             wants_below: None,
             below: BTreeMap::new(),
+            asking: Asking::default(),
             init,
         };
         replica.status = replica.status_after_start(promise);
@@ -232,8 +238,7 @@ impl VsrNode {
             let phase = if whole { self.collecting() } else { Phase::Silent };
             Status::ViewChange(ViewChange { message, phase })
         } else if leads && fresh {
-            let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-            Status::Primary(Primary::new(tracker, Monotonic::default()))
+            Status::Primary(Primary::new(self.commit, self.log.head_op(), Monotonic::default()))
         } else if leads {
             let message = self.view_change_message(self.commit, &self.suffix_headers());
             Status::ViewChange(ViewChange { message, phase: Phase::Silent })
@@ -295,6 +300,10 @@ impl VsrNode {
                 Ok(())
             }
             VsrMessage::Covered { to } => self.on_covered(from, to),
+            VsrMessage::RequestReadIndex { token } => self.on_request_read_index(turn, from, token),
+            VsrMessage::ConfirmView { view, round } => self.on_confirm_view(turn, from, (view, round)),
+            VsrMessage::ViewConfirmed { view, round } => self.on_view_confirmed(turn, from, (view, round)),
+            VsrMessage::ReadIndex { token, index } => self.on_read_index(turn, token, index),
             VsrMessage::Entries { log_view, commit, entries } => {
                 self.on_entries(turn, from, log_view, commit, entries)
             }
@@ -359,11 +368,12 @@ impl VsrNode {
             self.timers.resend = None;
             self.resend(turn);
         }
+        self.repeat_ask(turn);
     }
 
     /// When [`VsrNode::on_timeout`] is due.
     pub fn deadline(&self) -> Option<Monotonic> {
-        [self.timers.patience, self.timers.resend].into_iter().flatten().min()
+        [self.timers.patience, self.timers.resend, self.read_deadline()].into_iter().flatten().min()
     }
 
     /// The next committed entry to be applied, when its payload is here.
@@ -557,8 +567,10 @@ impl Write {
 }
 
 impl Primary {
-    fn new(tracker: QuorumTracker, now: Monotonic) -> Self {
-        Self { tracker, waiting_since: now }
+    /// With this commit, and this head of the log that the view begins with.
+    fn new(commit: Op, head: Op, now: Monotonic) -> Self {
+        let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
+        Self { tracker, waiting_since: now, confirming }
     }
 }
 

@@ -120,6 +120,10 @@ fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
         VsrMessage::RequestEntries { .. } => "request-entries",
         VsrMessage::Covered { .. } => "covered",
         VsrMessage::Entries { .. } => "entries",
+        VsrMessage::RequestReadIndex { .. } => "request-read-index",
+        VsrMessage::ConfirmView { .. } => "confirm-view",
+        VsrMessage::ViewConfirmed { .. } => "view-confirmed",
+        VsrMessage::ReadIndex { .. } => "read-index",
     };
     messages.iter().map(|(to, message)| (*to, kind(message))).collect()
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::choose::{Choice, ChosenLog, chains, choose};
-use super::{Backup, Phase, Primary, QuorumTracker, Status, ViewChange, VsrNode, Wish};
+use super::{Backup, Phase, Primary, Status, ViewChange, VsrNode, Wish};
 use crate::consensus::{Discard, DoViewChange, SuffixEntry, Turn, VsrMessage};
 use crate::types::{EntryHeader, Mark, Marks, Monotonic, Op, View};
 
@@ -370,8 +370,7 @@ impl VsrNode {
         if !durable {
             return;
         }
-        let tracker = QuorumTracker::new(self.commit, self.log.head_op());
-        self.status = Status::Primary(Primary::new(tracker, turn.now.monotonic));
+        self.status = Status::Primary(Primary::new(self.commit, self.log.head_op(), turn.now.monotonic));
         self.wishes.fill(Wish::default());
         self.timers.resend = None;
         for to in 0..self.init.voters.len() {

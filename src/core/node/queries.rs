@@ -1,0 +1,115 @@
+//! Questions about a group's state that wait: for a read index, and then for the state to reach it.
+
+use alloc::vec::Vec;
+
+use super::{Effects, Life, Node};
+use crate::codec;
+use crate::consensus::vsr::{ReadTicket, VsrNode};
+use crate::kernel::{ChrApplication, Executor};
+use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
+use crate::types::{Blob, Mark, Marks, Monotonic, Nanos, u64_of};
+
+/// Those of one group, oldest first.
+#[derive(Clone)]
+pub(in crate::node) struct Queries<A: ChrApplication>(Vec<Waiting<A>>);
+
+#[derive(Clone)]
+struct Waiting<A: ChrApplication> {
+    route: Route,
+    number: u64,
+    request: A::QueryRequest,
+    ticket: ReadTicket,
+    since: Monotonic,
+}
+
+impl<A: ChrApplication> Default for Queries<A> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<A: ChrApplication> Queries<A> {
+    /// Answers those whose index is confirmed and applied.
+    pub(in crate::node) fn settle(
+        &mut self,
+        replica: &VsrNode,
+        executor: &Executor<A>,
+        effects: &mut Effects,
+        marks: &mut impl Marks,
+    ) {
+        let is_ready = |waiting: &mut Waiting<A>| match replica.read_index(waiting.ticket) {
+            Some(index) if index > executor.applied() => {
+                marks.hit(Mark::QueryWaitsToBeApplied);
+                false
+            }
+            index => index.is_some(),
+        };
+        for Waiting { route, number, request, .. } in self.0.extract_if(.., is_ready) {
+            effects.push(Effect::Answer { route, number, answer: answer(executor, request) });
+        }
+    }
+
+    /// Turns away those that have waited for so long.
+    fn give_up(&mut self, now: Monotonic, patience: Nanos, effects: &mut Effects, marks: &mut impl Marks) {
+        for Waiting { route, number, .. } in
+            self.0.extract_if(.., |waiting| now.since(waiting.since) >= patience)
+        {
+            marks.hit(Mark::QueryGivenUp);
+            effects.push(Effect::Answer { route, number, answer: QueryAnswer::Busy });
+        }
+    }
+}
+
+fn answer<A: ChrApplication>(executor: &Executor<A>, request: A::QueryRequest) -> QueryAnswer {
+    let body = Blob::from(codec::encode(&executor.query(request)));
+    QueryAnswer::State { op: executor.applied(), body }
+}
+
+impl<A: ChrApplication, M: Marks> Node<A, M> {
+    pub(super) fn on_query(&mut self, route: Route, query: &Query, effects: &mut Effects) {
+        if matches!(self.life, Life::Halted(_)) {
+            return;
+        }
+        let number = query.number;
+        if let Some(answer) = self.answer_at_once(query) {
+            effects.push(Effect::Answer { route, number, answer });
+            return;
+        }
+        let Ok(request) = codec::decode::<A::QueryRequest>(query.body.as_slice()) else {
+            effects.push(Effect::Answer { route, number, answer: QueryAnswer::Malformed });
+            return;
+        };
+        self.with_group(query.group, effects, |group, turn| {
+            let (ticket, since) = (group.replica.ask_read_index(turn), turn.now.monotonic);
+            group.queries.0.push(Waiting { route, number, request, ticket, since });
+        });
+    }
+
+    /// `None` when the question must wait.
+    fn answer_at_once(&mut self, query: &Query) -> Option<QueryAnswer> {
+        let Life::Running(running) = &self.life else { return Some(QueryAnswer::Busy) };
+        if running.amnesia.is_some() || running.waiting.contains_key(&query.group) {
+            return Some(QueryAnswer::Busy);
+        }
+        let Some(group) = self.group(query.group) else { return Some(QueryAnswer::UnknownGroup) };
+        if query.freshness == Freshness::Stale {
+            let request = codec::decode::<A::QueryRequest>(query.body.as_slice());
+            return Some(request.map_or(QueryAnswer::Malformed, |request| answer(group.executor(), request)));
+        }
+        let is_full = u64_of(group.queries.0.len()) >= u64::from(self.config.limits.queue_requests_max);
+        let is_refused = is_full || group.is_arriving();
+        if is_full {
+            self.marks.hit(Mark::QueriesFull);
+        }
+        is_refused.then_some(QueryAnswer::Busy)
+    }
+
+    /// Turns away what no quorum has confirmed for long.
+    pub(super) fn give_up_queries(&mut self, effects: &mut Effects) {
+        let (now, patience) = (self.now.monotonic, self.config.timeouts.abdicate);
+        let Life::Running(running) = &mut self.life else { return };
+        for group in &mut running.groups {
+            group.queries.give_up(now, patience, effects, &mut self.marks);
+        }
+    }
+}
