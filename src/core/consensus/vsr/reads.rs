@@ -222,9 +222,9 @@ impl VsrNode {
                 self.send(turn, from, VsrMessage::ReadIndex { token, index });
             }
         }
-        let is_idle =
-            matches!(&self.status, Status::Primary(primary) if primary.confirming.waiting.is_empty());
-        if is_idle {
+        if let Status::Primary(primary) = &self.status
+            && primary.confirming.waiting.is_empty()
+        {
             self.begin_round(turn);
         }
     }
