@@ -76,7 +76,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 }
             }
         }
-        self.agenda.put(self.now.after(LOOK_UP_NS), Item::LookUp { machine: index });
+        let pause = LOOK_UP_NS.max(self.config.faults_ns / LOOKS_MAX);
+        self.agenda.put(self.now.after(pause), Item::LookUp { machine: index });
     }
 
     /// An op below `end`, or a time so far.
@@ -188,5 +189,7 @@ const READERS: u64 = 1 << 63;
 const QUESTIONS: u64 = 3;
 /// Between two looks while faults go on.
 const LOOK_UP_NS: u64 = 700 * MILLISECOND;
+/// Looks at each replica while faults go on, at most: a simulated day is to be about more than readers.
+const LOOKS_MAX: u64 = 10_000;
 /// Looks at the end, for each replica.
 const LOOKS_LAST: usize = 4;

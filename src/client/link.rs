@@ -48,6 +48,17 @@ impl Link {
         })
     }
 
+    /// Queues an item in a packer of the caller's.
+    pub(super) fn pack(&mut self, packer: &mut Packer, item: &impl Encode) {
+        packer.push(item, &mut self.outgoing);
+    }
+
+    /// Sends what is queued, that in `packer` as well.
+    pub(super) fn send(&mut self, packer: &mut Packer) -> Result<(), LinkError> {
+        packer.finish(&mut self.outgoing);
+        self.flush()
+    }
+
     /// Queues a request for the next [`Link::flush`].
     pub(super) fn queue(&mut self, request: &Request) {
         self.requests.push(request, &mut self.outgoing);

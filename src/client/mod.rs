@@ -6,6 +6,7 @@
 mod error;
 mod link;
 mod pool;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +22,9 @@ use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
 pub use error::ClientError;
 pub use pool::{Completion, SessionPool};
+pub use reader::Reader;
 
-use crate::server::protocol::{
-    ANSWERS, Answered, FOUND, GREETING, LOOK_UP, LookUp, QUERIES, STATUS_ANSWER, STATUS_QUESTION,
-};
+use crate::server::protocol::{FOUND, GREETING, LOOK_UP, LookUp, STATUS_ANSWER, STATUS_QUESTION};
 use crate::server::status::StatusReport;
 use link::{Link, LinkError};
 
@@ -131,10 +131,7 @@ pub fn query<A: Decode<()>>(
         if left.is_zero() {
             break;
         }
-        let ask_it = |link: &mut Link| link.ask_for(QUERIES, &vec![query.clone()]);
-        let answers = ask::<Vec<Answered>>(*address, left.min(config.attempt_timeout), ask_it, ANSWERS);
-        let answer = answers.map(|mut answers| answers.pop().map(|answered| answered.answer));
-        let why = match answer {
+        let why = match ask_for_state(*address, left.min(config.attempt_timeout), &query) {
             Ok(Some(QueryAnswer::State { op, body })) => {
                 let answer = codec::decode(body.as_slice());
                 return answer
@@ -148,7 +145,8 @@ pub fn query<A: Decode<()>>(
                 let what = "the group's application cannot read the question".to_owned();
                 return Err(ClientError::Protocol { what });
             }
-            Ok(Some(QueryAnswer::Busy) | None) => format!("{address} was busy, or finds no quorum"),
+            Ok(Some(QueryAnswer::Busy)) => format!("{address} was busy, or finds no quorum"),
+            Ok(None) => format!("{address} did not answer"),
             Err(error) => error.to_string(),
         };
         last = Some(why);
@@ -156,6 +154,23 @@ pub fn query<A: Decode<()>>(
     }
     let last = last.ok_or(ClientError::NoAddress)?;
     Err(ClientError::TimedOut { after: config.request_timeout, last })
+}
+
+/// What one node answers within this time, if anything.
+fn ask_for_state(
+    address: SocketAddr,
+    timeout: Duration,
+    query: &Query,
+) -> Result<Option<QueryAnswer>, ClientError> {
+    let start = Instant::now();
+    let mut reader = Reader::connect(address, timeout)?;
+    reader.ask(query);
+    while start.elapsed() < timeout {
+        if let Some(answered) = reader.poll()?.pop() {
+            return Ok(Some(answered.answer));
+        }
+    }
+    Ok(None)
 }
 
 /// Asks one node how it is.

@@ -47,10 +47,17 @@ pub(super) fn measure(
         }
         anyhow::Ok(())
     })?;
-    anyhow::ensure!(!total.is_empty(), "not one write was answered");
-    let ms = |quantile| total.value_at_quantile(quantile) as f64 / 1e6;
-    let per_second = total.len() as f64 / span.as_secs_f64();
-    Ok(Figure { per_second, p50_ms: ms(0.5), p99_ms: ms(0.99), max_ms: ms(1.0) })
+    Figure::of(&total, span).context("not one write was answered")
+}
+
+impl Figure {
+    /// Of these latencies, in nanoseconds; `None` when there are none.
+    pub(super) fn of(latencies: &Histogram<u64>, span: Duration) -> Option<Self> {
+        let ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e6;
+        let per_second = latencies.len() as f64 / span.as_secs_f64();
+        let figure = Self { per_second, p50_ms: ms(0.5), p99_ms: ms(0.99), max_ms: ms(1.0) };
+        (!latencies.is_empty()).then_some(figure)
+    }
 }
 
 /// One connection's share of the load; the latencies, in nanoseconds, of what was answered in the span.
@@ -92,7 +99,7 @@ fn drive(
 }
 
 /// The group of registers that a local cluster has.
-const REGISTERS: GroupId = GroupId::new(1);
+pub(super) const REGISTERS: GroupId = GroupId::new(1);
 const VALUE_BYTES: usize = 256;
 /// Before measuring: sessions register, caches fill.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(super) const WARM_UP: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 mod flush_rate;
 mod journal;
 mod load;
+mod reads;
 mod yardstick;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use load::Figure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchVerb {
-    /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
+    /// Three processes on this machine: writes a second that a quorum has on disk before each reply, and reads a second that
+    /// show all of them.
     Cluster(ClusterArgs),
     /// The journal of one node: appends a second, bytes a second, processor time and recovery, each beside the raw limit.
     Journal(journal::JournalArgs),
@@ -33,7 +35,7 @@ pub(super) struct ClusterArgs {
     /// Seconds to measure each window.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Writes in flight, one figure each.
+    /// Writes in flight, then reads; a line each.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256", value_parser = clap::value_parser!(u32).range(1..=4096))]
     windows: Vec<u32>,
     /// Connections that share a window.
@@ -52,6 +54,7 @@ pub(super) struct ClusterArgs {
 struct Row {
     window: u32,
     chronon: Figure,
+    reads: Figure,
     yardstick: Option<Figure>,
 }
 
@@ -82,7 +85,9 @@ fn cluster(args: &ClusterArgs) -> anyhow::Result<Answer> {
                 .with_context(|| {
                     format!("{window} in flight; the nodes' logs were in {}", folder.0.display())
                 })?;
-        rows.push(Row { window: *window, chronon, yardstick });
+        let span = Duration::from_secs(args.seconds);
+        let reads = reads::measure(&cluster.addresses(), *window, connections, span)?;
+        rows.push(Row { window: *window, chronon, reads, yardstick });
     }
     drop(cluster);
     let after = FlushRate::measure(&folder.0)?;
@@ -98,11 +103,13 @@ fn text(rows: &[Row], before: FlushRate, after: FlushRate) -> String {
         "p50 ms",
         "p99 ms",
         "max ms",
+        "reads/s",
+        "p99 ms",
         "yardstick/s",
         "p99 ms",
         "ratio",
     ]);
-    for Row { window, chronon, yardstick } in rows {
+    for Row { window, chronon, reads, yardstick } in rows {
         let ms = |ms: f64| format!("{ms:.2}");
         let mut cells = vec![
             window.to_string(),
@@ -110,6 +117,8 @@ fn text(rows: &[Row], before: FlushRate, after: FlushRate) -> String {
             ms(chronon.p50_ms),
             ms(chronon.p99_ms),
             ms(chronon.max_ms),
+            format!("{:.0}", reads.per_second),
+            ms(reads.p99_ms),
         ];
         if let Some(yardstick) = yardstick {
             cells.push(format!("{:.0}", yardstick.per_second));
@@ -124,7 +133,7 @@ fn text(rows: &[Row], before: FlushRate, after: FlushRate) -> String {
         ""
     };
     format!(
-        "Three processes, 256-byte writes, on the disks of a quorum before each reply.\n{table}\n\
+        "Three processes, 256-byte writes, on the disks of a quorum before each reply; linearizable reads of any node.\n{table}\n\
          4 KiB write and fdatasync alone: before {before}; after {after}{spoiled}"
     )
 }
@@ -132,7 +141,7 @@ fn text(rows: &[Row], before: FlushRate, after: FlushRate) -> String {
 fn as_json(rows: &[Row], before: FlushRate, after: FlushRate) -> serde_json::Value {
     let rows = rows.iter().map(|row| {
         let ratio = row.yardstick.map(|yardstick| row.chronon.per_second / yardstick.per_second);
-        json!({ "window": row.window, "chronon": row.chronon, "yardstick": row.yardstick, "ratio": ratio })
+        json!({ "window": row.window, "chronon": row.chronon, "reads": row.reads, "yardstick": row.yardstick, "ratio": ratio })
     });
     let rows: Vec<serde_json::Value> = rows.collect();
     json!({ "rows": rows, "flush_before": before, "flush_after": after,

@@ -242,11 +242,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.group(group).map(|group| group.executor().state())
     }
 
-    /// Asks a group's state as this replica has it, which may be behind; with the op that it reflects.
-    pub fn query_stale(&self, group: GroupId, request: A::QueryRequest) -> Option<(Op, A::QueryResponse)> {
-        self.group(group).map(|group| (group.executor().applied(), group.executor().query(request)))
-    }
-
     /// Messages that the replicas of this node dropped, by reason.
     pub fn discards(&self) -> impl Iterator<Item = (GroupId, Discard, u64)> {
         let of = |group: &Group<A>| {
