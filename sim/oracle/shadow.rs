@@ -410,7 +410,12 @@ impl DiskShadow {
             match &record.kind {
                 RecordKind::Entry(entry) => {
                     let (hash, parent) = (entry.hash, entry.parent);
-                    log.put(entry.op, Durable { hash, parent, ordinal: record.ordinal, harm: Harm::None });
+                    // What a snapshot in force covers counts as it was committed, whatever comes to lie there later: a copy of
+                    // another entry may have been on its way to the journal's end when the snapshot of a peer took its place.
+                    let is_another = log.entry(entry.op).is_some_and(|known| known.hash != hash);
+                    if !(entry.op <= log.saved && is_another) {
+                        log.put(entry.op, Durable { hash, parent, ordinal: record.ordinal, harm: Harm::None });
+                    }
                 }
                 RecordKind::Truncation(above) => log.cut_above(*above),
                 RecordKind::Promise { promise, commit } => {
