@@ -414,7 +414,10 @@ impl DiskShadow {
                     // another entry may have been on its way to the journal's end when the snapshot of a peer took its place.
                     let is_another = log.entry(entry.op).is_some_and(|known| known.hash != hash);
                     if !(entry.op <= log.saved && is_another) {
-                        log.put(entry.op, Durable { hash, parent, ordinal: record.ordinal, harm: Harm::None });
+                        log.put(
+                            entry.op,
+                            Durable { hash, parent, ordinal: record.ordinal, harm: Harm::None },
+                        );
                     }
                 }
                 RecordKind::Truncation(above) => log.cut_above(*above),
