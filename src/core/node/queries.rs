@@ -1,6 +1,6 @@
 //! Questions about a group's state that wait: for a read index, and then for the state to reach it.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 use super::{Effects, Life, Node};
 use crate::codec;
@@ -9,9 +9,9 @@ use crate::kernel::{ChrApplication, Executor};
 use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
 use crate::types::{Blob, Mark, Marks, Monotonic, Nanos, u64_of};
 
-/// Those of one group, oldest first.
+/// Those of one group, oldest first: who asked earlier is answered no later.
 #[derive(Clone)]
-pub(in crate::node) struct Queries<A: ChrApplication>(Vec<Waiting<A>>);
+pub(in crate::node) struct Queries<A: ChrApplication>(VecDeque<Waiting<A>>);
 
 #[derive(Clone)]
 struct Waiting<A: ChrApplication> {
@@ -24,7 +24,7 @@ struct Waiting<A: ChrApplication> {
 
 impl<A: ChrApplication> Default for Queries<A> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 }
 
@@ -37,23 +37,22 @@ impl<A: ChrApplication> Queries<A> {
         effects: &mut Effects,
         marks: &mut impl Marks,
     ) {
-        let is_ready = |waiting: &mut Waiting<A>| match replica.read_index(waiting.ticket) {
+        let mut is_ready = |waiting: &mut Waiting<A>| match replica.read_index(waiting.ticket) {
             Some(index) if index > executor.applied() => {
                 marks.hit(Mark::QueryWaitsToBeApplied);
                 false
             }
             index => index.is_some(),
         };
-        for Waiting { route, number, request, .. } in self.0.extract_if(.., is_ready) {
+        while let Some(Waiting { route, number, request, .. }) = self.0.pop_front_if(&mut is_ready) {
             effects.push(Effect::Answer { route, number, answer: answer(executor, request) });
         }
     }
 
     /// Turns away those that have waited for so long.
     fn give_up(&mut self, now: Monotonic, patience: Nanos, effects: &mut Effects, marks: &mut impl Marks) {
-        for Waiting { route, number, .. } in
-            self.0.extract_if(.., |waiting| now.since(waiting.since) >= patience)
-        {
+        let is_over = |waiting: &mut Waiting<A>| now.since(waiting.since) >= patience;
+        while let Some(Waiting { route, number, .. }) = self.0.pop_front_if(is_over) {
             marks.hit(Mark::QueryGivenUp);
             effects.push(Effect::Answer { route, number, answer: QueryAnswer::Busy });
         }
@@ -81,7 +80,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         };
         self.with_group(query.group, effects, |group, turn| {
             let (ticket, since) = (group.replica.ask_read_index(turn), turn.now.monotonic);
-            group.queries.0.push(Waiting { route, number, request, ticket, since });
+            group.queries.0.push_back(Waiting { route, number, request, ticket, since });
         });
     }
 
