@@ -187,6 +187,7 @@ impl Part {
                     QueryAnswer::Busy => (1, 0, 0),
                     QueryAnswer::UnknownGroup => (2, 0, 0),
                     QueryAnswer::Malformed => (3, 0, 0),
+                    QueryAnswer::TooLong { max } => (4, u64::from(*max), 0),
                 };
                 self.words([18 | kind << TAG_BITS, route.0, op, body]);
             }

@@ -3,6 +3,8 @@
 //! Operations that nobody was answered stay open. The whole history is judged once, at the end of the run: registers
 //! key by key, a bank as one object. The order of the committed log is tried first: if it explains every answer, that
 //! is the proof. If it does not, the search says whether another order does.
+//!
+//! ReadAsOf: what a read beside the log shows, a stale one too, is the state as of the op that it names.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +15,7 @@ use chronon_core::bank::{BankAnswer, BankCommand, BankError};
 use chronon_core::builtin::{BuiltinError, BuiltinQuery, BuiltinView};
 use chronon_core::codec;
 use chronon_core::kernel::{Command, Outcome};
+use chronon_core::node::Freshness;
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupInit, Op};
 
@@ -36,6 +39,8 @@ pub(super) struct History {
     /// Reads beside the log, by numbers that no operation has.
     reads: BTreeMap<u64, Read>,
     pub compared: u64,
+    /// Reads that were held against the state as of their op.
+    pub read_as_of: u64,
     /// Objects of which neither was known when the search reached its limits.
     pub given_up: u64,
 }
@@ -58,6 +63,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 struct Read {
     question: BuiltinQuery,
+    freshness: Freshness,
     invoked: u64,
     /// When, the op that it is said to reflect, and what it shows, if it is an answer at all.
     returned: Option<(u64, Op, Option<BuiltinView>)>,
@@ -67,6 +73,8 @@ struct Read {
 struct Object<O> {
     timed: Vec<Timed<O>>,
     numbers: Vec<u64>,
+    /// Reads that may show what was long ago, and their numbers.
+    stale: BTreeMap<u64, O>,
 }
 
 impl History {
@@ -86,6 +94,7 @@ impl History {
             order,
             reads: BTreeMap::new(),
             compared: 0,
+            read_as_of: 0,
             given_up: 0,
         })
     }
@@ -116,11 +125,11 @@ impl History {
     }
 
     /// Somebody reads beside the log.
-    pub(super) fn ask(&mut self, read: u64, question: &Blob) {
+    pub(super) fn ask(&mut self, read: u64, question: &Blob, freshness: Freshness) {
         self.events += 1;
         // The builtin application refuses what is no question.
         let Ok(question) = codec::decode(question.as_slice()) else { return };
-        self.reads.insert(read | READS, Read { question, invoked: self.events, returned: None });
+        self.reads.insert(read | READS, Read { question, freshness, invoked: self.events, returned: None });
     }
 
     /// A read was answered.
@@ -150,17 +159,21 @@ impl History {
             Kind::Register => self.judge_registers(),
         };
         let mut broken = Vec::new();
-        for verdict in verdicts {
+        for Verdicts { verdict, as_of } in verdicts {
             match verdict {
                 Ok(compared) => self.compared += compared,
                 Err(Failed::GaveUp) => self.given_up += 1,
                 Err(Failed::Violation(what)) => broken.push(Broken::new("Linearizable", what)),
             }
+            match as_of {
+                Ok(compared) => self.read_as_of += compared,
+                Err(what) => broken.push(Broken::new("ReadAsOf", what)),
+            }
         }
         broken
     }
 
-    fn judge_registers(&self) -> Vec<Result<u64, Failed>> {
+    fn judge_registers(&self) -> Vec<Verdicts> {
         let mut values = Numbers::default();
         let mut keys: BTreeMap<Blob, Object<RegisterOp>> = BTreeMap::new();
         for (number, asked) in &self.operations {
@@ -176,14 +189,14 @@ impl History {
                 Some(BuiltinView::Value(Some(value))) => RegisterOp::Read(values.of(&value.0)),
                 Some(BuiltinView::Balance(_) | BuiltinView::WrongKind) | None => RegisterOp::Impossible,
             };
-            keys.entry(key.clone()).or_default().put(*number, read.timed(op));
+            keys.entry(key.clone()).or_default().put_read(*number, read, op);
         }
         let name = |key: &Blob| format!("register {}", String::from_utf8_lossy(key.as_slice()));
         let order = self.whole_order();
-        keys.iter().map(|(key, object)| object.verdict(&name(key), &Register, &order)).collect()
+        keys.iter().map(|(key, object)| object.verdicts(&name(key), &Register, &order)).collect()
     }
 
-    fn judge_bank(&self) -> Vec<Result<u64, Failed>> {
+    fn judge_bank(&self) -> Vec<Verdicts> {
         let mut accounts = Numbers::default();
         let mut object = Object::default();
         for (number, asked) in &self.operations {
@@ -200,9 +213,9 @@ impl History {
                 Some(BuiltinView::Balance(Some(balance))) => BankOp::Balance(account, *balance),
                 Some(BuiltinView::Value(_) | BuiltinView::WrongKind) | None => BankOp::Impossible,
             };
-            object.put(*number, read.timed(op));
+            object.put_read(*number, read, op);
         }
-        vec![object.verdict("the bank", &Bank::closed(accounts.0.len()), &self.whole_order())]
+        vec![object.verdicts("the bank", &Bank::closed(accounts.0.len()), &self.whole_order())]
     }
 }
 
@@ -210,6 +223,14 @@ impl Read {
     fn timed<O>(&self, op: O) -> Timed<O> {
         Timed { op, invoked: self.invoked, returned: self.returned.as_ref().map(|(at, ..)| *at) }
     }
+}
+
+/// What was found of an object.
+struct Verdicts {
+    /// How many operations were judged and found linearizable.
+    verdict: Result<u64, Failed>,
+    /// How many reads were judged and show the state as of their op.
+    as_of: Result<u64, String>,
 }
 
 /// Why an object's history did not pass.
@@ -326,7 +347,7 @@ fn decode_error(error: &Blob) -> Option<BankError> {
 
 impl<O> Default for Object<O> {
     fn default() -> Self {
-        Self { timed: Vec::new(), numbers: Vec::new() }
+        Self { timed: Vec::new(), numbers: Vec::new(), stale: BTreeMap::new() }
     }
 }
 
@@ -336,12 +357,51 @@ impl<O: Clone + std::fmt::Debug> Object<O> {
         self.timed.push(timed);
     }
 
-    /// How many operations were judged and found linearizable.
+    fn put_read(&mut self, number: u64, read: &Read, op: O) {
+        match read.freshness {
+            Freshness::Linearizable => self.put(number, read.timed(op)),
+            Freshness::Stale => {
+                self.stale.insert(number, op);
+            }
+        }
+    }
+
+    fn verdicts<M: Model<Op = O>>(&self, name: &str, model: &M, order: &[u64]) -> Verdicts {
+        Verdicts { verdict: self.verdict(name, model, order), as_of: self.as_of(name, model, order) }
+    }
+
+    /// The place of an operation with this number; they ascend, as they are put in their order.
+    fn place(&self, number: u64) -> Option<usize> {
+        self.numbers.binary_search(&number).ok()
+    }
+
+    /// Executes the log, and holds each read against the state that it is said to show. A log that does not explain its own
+    /// answers says nothing about reads: that is for the other verdict.
+    fn as_of<M: Model<Op = O>>(&self, name: &str, model: &M, order: &[u64]) -> Result<u64, String> {
+        let (mut state, mut compared) = (model.initial(), 0);
+        for number in order {
+            let timed = self.place(*number).map(|place| &self.timed[place]);
+            let Some(op) = timed.map(|timed| &timed.op).or_else(|| self.stale.get(number)) else { continue };
+            match model.step(&state, op) {
+                Some(after) => state = after,
+                None if number & READS > 0 => {
+                    return Err(format!(
+                        "{name}: a read shows {op:?}, and as of the op that it names the state is {}",
+                        model.show(&state)
+                    ));
+                }
+                // Nobody heard its answer, so it may as well have been refused.
+                None if timed.is_some_and(|timed| timed.returned.is_none()) => {}
+                None => return Ok(compared),
+            }
+            compared += number >> READS.trailing_zeros();
+        }
+        Ok(compared)
+    }
+
     fn verdict<M: Model<Op = O>>(&self, name: &str, model: &M, order: &[u64]) -> Result<u64, Failed> {
         let count = self.timed.len() as u64;
-        // Numbers ascend: operations are put in their order.
-        let place = |number: &u64| self.numbers.binary_search(number).ok();
-        let logged: Vec<usize> = order.iter().filter_map(place).collect();
+        let logged: Vec<usize> = order.iter().filter_map(|number| self.place(*number)).collect();
         if proves(model, &self.timed, &logged) {
             return Ok(count);
         }

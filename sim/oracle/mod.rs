@@ -36,7 +36,7 @@ use std::panic::Location;
 use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
 use chronon_core::kernel::Command;
-use chronon_core::node::{Answer, Effect, GroupStatus, Input, Limits, NodeStatus};
+use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{Blob, GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
@@ -185,7 +185,7 @@ pub enum Observed<'a> {
         /// Who asked.
         process: u64,
     },
-    /// Somebody asks a replica for the state of its group, and wants to see all that is committed by now.
+    /// Somebody asks a replica for the state of its group.
     Asked {
         /// The replica's node.
         node: NodeId,
@@ -195,6 +195,8 @@ pub enum Observed<'a> {
         group: GroupId,
         /// The question.
         body: &'a Blob,
+        /// How new the state must be.
+        freshness: Freshness,
     },
     /// It was answered.
     Told {

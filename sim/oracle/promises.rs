@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 42] = [
+const PROMISES: [(&str, &str); 43] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -44,7 +44,11 @@ const PROMISES: [(&str, &str); 42] = [
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
     ("RetainedReadable", "an entry that an archive keeps is found by op and by time, as it was committed"),
-    ("ReadFresh", "a read beside the log shows everything that was acknowledged before it began"),
+    ("ReadAsOf", "a read beside the log shows the state as of the op that it names, stale or not"),
+    (
+        "ReadFresh",
+        "a linearizable read beside the log shows everything that was acknowledged before it began",
+    ),
     ("ReplyOnlyCommitted", "a client is told only what a committed entry did"),
     ("RotRepaired", "what a running node has read and found rotten it writes again"),
     ("RotNotTruncated", "a start never drops what was acknowledged, whatever rotted"),

@@ -1,8 +1,8 @@
-//! ReadFresh (35): a read beside the log covers everything that was acknowledged before it began.
+//! ReadFresh (35): a linearizable read beside the log covers everything that was acknowledged before it began.
 
 use std::collections::BTreeMap;
 
-use chronon_core::node::Answer;
+use chronon_core::node::{Answer, Freshness};
 use chronon_core::types::{GroupId, Op};
 
 use super::few::Few;
@@ -23,7 +23,7 @@ impl Oracle for ReadFresh {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
         match seen {
             Observed::Return { group, answer: Answer::Committed { op, .. }, .. } => self.tell(*group, *op),
-            Observed::Asked { read, group, .. } => {
+            Observed::Asked { read, group, freshness: Freshness::Linearizable, .. } => {
                 let least = *self.told.or_default(*group);
                 self.open.insert(*read, least);
             }

@@ -381,9 +381,9 @@ impl Oracle for Replication {
                 }
                 return;
             }
-            Observed::Asked { group, read, body, .. } => {
+            Observed::Asked { group, read, body, freshness, .. } => {
                 if let Some(history) = self.history(*group) {
-                    history.ask(*read, body);
+                    history.ask(*read, body, *freshness);
                 }
                 return;
             }
@@ -434,6 +434,7 @@ impl Oracle for Replication {
             "NoGap",
             "OrdinalWins",
             "Linearizable",
+            "ReadAsOf",
             "ApplyOnce",
             "SameReply",
             "EvictDeterministic",
@@ -455,6 +456,7 @@ impl Oracle for Replication {
         for Facts { group, sessions, wishes, acks, said, history, .. } in self.groups.values() {
             if let Some(history) = history {
                 counts.add("Linearizable", history.compared);
+                counts.add("ReadAsOf", history.read_as_of);
                 counts.add(super::GIVEN_UP, history.given_up);
             }
             counts.add("CommittedOnQuorum", group.compared.committed_on_quorum);

@@ -7,7 +7,7 @@ use chronon_core::consensus::{DoViewChange, SuffixEntry, VsrMessage};
 use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, DiskOutcome, EngineConfig, FileId, Identity, format};
 use chronon_core::kernel::{Command, Outcome};
 use chronon_core::node::{
-    Answer, Effect, Input, Limits, Node, NodeConfig, Phase, Reply, Request, Route, Timeouts,
+    Answer, Effect, Freshness, Input, Limits, Node, NodeConfig, Phase, Reply, Request, Route, Timeouts,
 };
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{
@@ -233,6 +233,31 @@ fn a_promise_with_a_commit_above_a_missing_entry_is_told() {
         ["NoGap"],
         "it was cut"
     );
+}
+
+#[test]
+fn another_entry_below_a_snapshot_in_force_changes_nothing_and_above_it_counts() {
+    let group = GroupId::new(0);
+    let hash = |op: u64, version: u8| Hash::of(&[version, op as u8]);
+    let fold = |fed: &mut Fed, op: u64, version: u8| {
+        let payload = Payload { is_commands: false, bytes: Bytes::new() };
+        let (hash, parent) = (hash(op, version), hash(op - 1, version));
+        let kind = RecordKind::Entry(EntryRecord { op, hash, parent, payload, at: 0 });
+        let records = vec![Record { group, ordinal: 10 * u64::from(version) + op, kind }];
+        let (hash, previous) = (Hash::ZERO, Hash::ZERO);
+        let flush =
+            Flush { generation: 1, head: 0, meant: 0, number: 1, hash, previous, barrier: 0, records };
+        fed.shadow.fold(&flush, &mut fed.broken, &mut |_| ());
+    };
+    let mut fed = Fed::default();
+    (1..=3).for_each(|op| fold(&mut fed, op, 1));
+    fed.shadow.save(group, 2, |op| Some(hash(op, 1)));
+    [2, 3].into_iter().for_each(|op| fold(&mut fed, op, 2));
+    let log = fed.shadow.log(group).expect("the group has a log");
+    let held = |op| log.entry(op).map(|entry| entry.hash);
+    assert_eq!(held(2), Some(hash(2, 1)), "the snapshot covers it");
+    assert_eq!(held(3), Some(hash(3, 2)), "nothing covers it");
+    assert_eq!(fed.told(), Vec::<&str>::new());
 }
 
 #[test]
@@ -595,14 +620,49 @@ fn a_read_beside_the_log_that_shows_too_little_is_told() {
         let mut history = History::new(&init(3)).expect("registers are known");
         history.invoke(1, &write);
         history.answer(1, &Outcome::Done(Blob::from(codec::encode(&RegisterAnswer::Written))));
-        history.ask(1, &question);
+        history.ask(1, &question, Freshness::Linearizable);
         history.tell(1, Op::new(1), &Blob::from(codec::encode(&BuiltinView::Value(seen))));
         // Nobody hears the answer to this one.
-        history.ask(2, &question);
+        history.ask(2, &question, Freshness::Linearizable);
         history.commit(1, command(1, 1, 1));
         let broken = history.judge();
         (broken.iter().map(|broken| broken.invariant).collect::<Vec<_>>(), history.compared)
     };
     assert_eq!(judged(Some(value)), (Vec::new(), 2));
-    assert_eq!(judged(None).0, ["Linearizable"]);
+    assert_eq!(judged(None).0, ["Linearizable", "ReadAsOf"]);
+}
+
+#[test]
+fn a_read_that_shows_another_state_than_that_of_its_op_is_told() {
+    let key = Blob::from(b"r".to_vec());
+    let value = |text: &str| Blob::from(text.as_bytes().to_vec());
+    let question = Blob::from(codec::encode(&BuiltinQuery::Value { key: key.clone() }));
+    let judged = |freshness: Freshness, op: u64, seen: Option<&str>| {
+        let mut history = History::new(&init(3)).expect("registers are known");
+        for (number, text) in [(1, "v"), (2, "w")] {
+            let command = asked(1, number, &RegisterCommand::Write { key: key.clone(), value: value(text) });
+            history.invoke(number, &command);
+            history.answer(number, &Outcome::Done(Blob::from(codec::encode(&RegisterAnswer::Written))));
+        }
+        // Nobody hears what becomes of a third, which finds another value than it expects.
+        let swap = RegisterCommand::CompareAndSet {
+            key: key.clone(),
+            expected: Some(value("v")),
+            value: value("x"),
+        };
+        history.invoke(3, &asked(1, 3, &swap));
+        history.ask(1, &question, freshness);
+        history.tell(1, Op::new(op), &Blob::from(codec::encode(&BuiltinView::Value(seen.map(value)))));
+        (1..=3).for_each(|number| history.commit(number, command(1, 1, number)));
+        let broken = history.judge();
+        (broken.iter().map(|broken| broken.invariant).collect::<Vec<_>>(), history.read_as_of)
+    };
+    for (op, seen) in [(0, None), (1, Some("v")), (2, Some("w")), (3, Some("w"))] {
+        assert_eq!(judged(Freshness::Stale, op, seen), (Vec::new(), 1), "as of op {op}");
+    }
+    for (op, seen) in [(0, Some("v")), (1, Some("w")), (2, Some("v")), (3, Some("x"))] {
+        assert_eq!(judged(Freshness::Stale, op, seen).0, ["ReadAsOf"], "as of op {op}");
+    }
+    assert_eq!(judged(Freshness::Linearizable, 1, Some("w")).0, ["ReadAsOf"], "the state is new enough");
+    assert_eq!(judged(Freshness::Linearizable, 1, Some("v")).0, ["Linearizable"], "the label is right");
 }

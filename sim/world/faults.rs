@@ -149,6 +149,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         machine.die();
         let (node, boot) = (machine.node, machine.boot);
+        self.stop_waiting_for(node);
         self.tally.crashes += 1;
         let line = format_args!("node {node} boot {boot}");
         self.trace.note(self.now, Entity::Node(node), "crash", [node.get(), boot], line);

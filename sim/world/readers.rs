@@ -9,7 +9,7 @@ use chronon_core::node::{Freshness, Input, Phase, Query, QueryAnswer, Route};
 use chronon_core::types::{Blob, GroupId, NodeId, Op, Timestamp};
 
 use super::{Item, World};
-use crate::oracle::Observed;
+use crate::oracle::{Observed, Violation};
 use crate::random::{Draw, Purpose};
 use crate::time::{MILLISECOND, WorldTime};
 use crate::workload::Workload;
@@ -71,8 +71,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let questions = draw.below(QUESTIONS);
             for _ in 0..questions {
                 let route = self.readers.route(node);
+                let freshness = if draw.coin() { Freshness::Stale } else { Freshness::Linearizable };
                 if let Some(question) = self.question(group, &mut draw) {
-                    self.ask_state(node, route, group, question);
+                    self.ask_state((node, route), group, question, freshness);
                 }
             }
         }
@@ -95,24 +96,32 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.workload.question(init, draw)
     }
 
-    /// Asks for the state, as of now, of a replica that may be down.
-    fn ask_state(&mut self, node: NodeId, route: Route, group: GroupId, body: Blob) {
+    /// Asks for the state of a replica that may be down.
+    fn ask_state(
+        &mut self,
+        (node, route): (NodeId, Route),
+        group: GroupId,
+        body: Blob,
+        freshness: Freshness,
+    ) {
         let index = self.machine_of(node);
         if self.machines[index].process.is_none() {
             return;
         }
-        if self.readers.open.insert((node, route), group).is_none() {
-            let asked = Observed::Asked { node, read: read_of(node, route), group, body: &body };
-            self.judges.see(self.now, &asked);
-        }
-        let (number, freshness) = (read_of(node, route), Freshness::Linearizable);
+        let number = read_of(node, route);
+        self.readers.open.insert((node, route), group);
+        self.judges.see(self.now, &Observed::Asked { node, read: number, group, body: &body, freshness });
         let query = Query { number, group, body, freshness };
         self.step_node(index, Input::Query { route, query });
     }
 
     /// A question for the state was answered.
     pub(super) fn told(&mut self, node: NodeId, route: Route, answer: QueryAnswer) {
-        let Some(group) = self.readers.open.remove(&(node, route)) else { return };
+        let Some(group) = self.readers.open.remove(&(node, route)) else {
+            let what = format!("a question's answer goes to route {}, where nobody waits for one", route.0);
+            self.judges.report(Violation::new("Addressed", what).at(node));
+            return;
+        };
         let QueryAnswer::State { op, body } = answer else { return };
         self.readers.last.remove(&(node, route));
         let told = Observed::Told { node, read: read_of(node, route), group, op, body: &body };
@@ -161,9 +170,16 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             match reading {
                 Reading::Entry(at) => self.step_node(index, Input::LookUp { route, group, at }),
                 Reading::State(_) if self.readers.open.contains_key(&(node, route)) => {}
-                Reading::State(question) => self.ask_state(node, route, group, question),
+                Reading::State(question) => {
+                    self.ask_state((node, route), group, question, Freshness::Linearizable);
+                }
             }
         }
+    }
+
+    /// The process of a node has died, and its questions with it.
+    pub(super) fn stop_waiting_for(&mut self, node: NodeId) {
+        self.readers.open.retain(|(asked, _), _| *asked != node);
     }
 
     /// What is not readable yet is asked for again, unless nobody may have it any more.

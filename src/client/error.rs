@@ -39,12 +39,18 @@ pub enum ClientError {
         /// The group.
         group: u32,
     },
-    /// The command is too long; nothing has changed.
-    #[error("command of {bytes} bytes; at most {max} are allowed")]
+    /// The command or the question is too long; nothing has changed.
+    #[error("command or question of {bytes} bytes; at most {max} are allowed")]
     TooLong {
         /// Its length.
         bytes: usize,
         /// What is allowed.
+        max: u32,
+    },
+    /// The state that was asked for is longer than an answer may be.
+    #[error("the answer is longer than {max} bytes; ask for less at a time")]
+    AnswerTooLong {
+        /// Bytes allowed.
         max: u32,
     },
     /// There is no such session, or it waits for an answer already.

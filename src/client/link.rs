@@ -49,8 +49,11 @@ impl Link {
     }
 
     /// Queues an item in a packer of the caller's.
+    ///
+    /// # Panics
+    /// When no frame holds the item: the caller has bounded it.
     pub(super) fn pack(&mut self, packer: &mut Packer, item: &impl Encode) {
-        packer.push(item, &mut self.outgoing);
+        assert!(packer.push(item, &mut self.outgoing), "what is asked was measured before");
     }
 
     /// Sends what is queued, that in `packer` as well.
@@ -60,8 +63,11 @@ impl Link {
     }
 
     /// Queues a request for the next [`Link::flush`].
+    ///
+    /// # Panics
+    /// As [`Link::pack`].
     pub(super) fn queue(&mut self, request: &Request) {
-        self.requests.push(request, &mut self.outgoing);
+        assert!(self.requests.push(request, &mut self.outgoing), "what is asked was measured before");
     }
 
     /// Sends what is queued.

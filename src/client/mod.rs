@@ -145,6 +145,7 @@ pub fn query<A: Decode<()>>(
                 let what = "the group's application cannot read the question".to_owned();
                 return Err(ClientError::Protocol { what });
             }
+            Ok(Some(QueryAnswer::TooLong { max })) => return Err(ClientError::AnswerTooLong { max }),
             Ok(Some(QueryAnswer::Busy)) => format!("{address} was busy, or finds no quorum"),
             Ok(None) => format!("{address} did not answer"),
             Err(error) => error.to_string(),
@@ -164,13 +165,22 @@ fn ask_for_state(
 ) -> Result<Option<QueryAnswer>, ClientError> {
     let start = Instant::now();
     let mut reader = Reader::connect(address, timeout)?;
-    reader.ask(query);
+    reader.ask(query)?;
     while start.elapsed() < timeout {
         if let Some(answered) = reader.poll()?.pop() {
             return Ok(Some(answered.answer));
         }
     }
     Ok(None)
+}
+
+/// Whether a frame holds a command or question with this body.
+fn check_length(body: &Blob) -> Result<(), ClientError> {
+    let bytes = body.as_slice().len();
+    if bytes > ASK_BYTES_MAX as usize {
+        return Err(ClientError::TooLong { bytes, max: ASK_BYTES_MAX });
+    }
+    Ok(())
 }
 
 /// Asks one node how it is.
@@ -215,5 +225,7 @@ fn ask<T: Decode<()>>(
     Err(unreachable(&format!("no answer within {timeout:?}")))
 }
 
+/// Bytes of a command or question, at most; a node may allow fewer.
+const ASK_BYTES_MAX: u32 = 8 << 20;
 /// How long to wait before trying again what just failed.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -14,7 +14,7 @@ use chronon_core::node::{Answer, Reply, Request};
 use chronon_core::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, SessionId};
 
 use super::link::Link;
-use super::{ClientConfig, ClientError, PAUSE};
+use super::{ClientConfig, ClientError, PAUSE, check_length};
 use crate::server::protocol::{GREETING, Greeting, REPLIES};
 
 /// The end of a request.
@@ -101,8 +101,9 @@ impl SessionPool {
     /// Gives a session something to ask; [`SessionPool::poll`] sends it.
     ///
     /// # Errors
-    /// [`ClientError::NoSession`] when there is no such session or it waits for an answer already.
+    /// [`ClientError::NoSession`] when there is no such session or it waits for an answer already; [`ClientError::TooLong`].
     pub fn submit(&mut self, session: usize, body: Blob) -> Result<(), ClientError> {
+        check_length(&body)?;
         match self.sessions.get_mut(session) {
             Some(idle) if idle.work.is_none() => {
                 let now = Instant::now();

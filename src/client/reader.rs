@@ -6,8 +6,8 @@ use std::time::Duration;
 use chronon_core::codec;
 use chronon_core::node::Query;
 
-use super::ClientError;
 use super::link::Link;
+use super::{ClientError, check_length};
 use crate::server::protocol::{ANSWERS, Answered, GREETING, Packer, QUERIES};
 
 /// Asks one node for the state of its groups, many questions at a time.
@@ -29,8 +29,13 @@ impl Reader {
     }
 
     /// Queues a question for the next [`Reader::poll`].
-    pub fn ask(&mut self, query: &Query) {
+    ///
+    /// # Errors
+    /// [`ClientError::TooLong`].
+    pub fn ask(&mut self, query: &Query) -> Result<(), ClientError> {
+        check_length(&query.body)?;
         self.link.pack(&mut self.questions, query);
+        Ok(())
     }
 
     /// Sends what is queued, and takes the answers that have arrived; none when nothing comes within a short while. Who gets

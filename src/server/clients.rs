@@ -93,32 +93,37 @@ impl Clients {
 
     /// Queues a reply. A client that has gone will ask again elsewhere.
     pub(super) fn reply(&mut self, route: Route, reply: &Reply) {
-        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id))) {
-            client.replies.push(reply, &mut client.connection.outgoing);
+        if let Some(client) = self.client(route) {
+            let is_packed = client.replies.push(reply, &mut client.connection.outgoing);
+            assert!(is_packed, "the core bounds the replies of applications");
         }
     }
 
     /// Queues the answer to a query.
     pub(super) fn answer(&mut self, route: Route, number: u64, answer: QueryAnswer) {
-        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id)))
-            && !client.answers.push(&Answered { number, answer }, &mut client.connection.outgoing)
-        {
-            tracing::warn!(number, "an answer is longer than a frame may be, and is left out");
+        if let Some(client) = self.client(route) {
+            let answered = Answered { number, answer };
+            let is_packed = client.answers.push(&answered, &mut client.connection.outgoing);
+            assert!(is_packed, "the core bounds the answers of applications");
         }
     }
 
     /// Answers a question for the node's status.
     pub(super) fn report(&mut self, route: Route, report: &StatusReport) {
-        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id))) {
+        if let Some(client) = self.client(route) {
             write_one(STATUS_ANSWER, report, &mut client.connection.outgoing);
         }
     }
 
     /// Answers a question for an entry.
     pub(super) fn found(&mut self, route: Route, found: &Found) {
-        if let Some(client) = usize::try_from(route.0).ok().and_then(|id| self.clients.get_mut(&Token(id))) {
+        if let Some(client) = self.client(route) {
             write_one(FOUND, found, &mut client.connection.outgoing);
         }
+    }
+
+    fn client(&mut self, route: Route) -> Option<&mut Client> {
+        self.clients.get_mut(&Token(usize::try_from(route.0).ok()?))
     }
 
     /// Writes what is queued, one write a client.

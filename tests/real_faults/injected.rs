@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use chronon::cli::local_cluster::LocalCluster;
 use chronon::server::backend::Backend;
 
 use crate::folder::{CHRONON, Folder, log_of};
@@ -32,11 +33,8 @@ fn a_call_that_fails_once_halts_the_node_and_loses_nothing() {
 }
 
 fn halts_and_loses_nothing(call: &str, number: &str, bytes: usize) {
-    let folder = Folder::new(&format!("injected-{call}-{number}"));
-    let mut series = Series::default();
-    drop(start_new(folder.path(), Backend::Sync, &mut series));
-    let program = injecting(folder.path(), call, "EIO", number);
-    let mut node = start(&program, folder.path(), Backend::Sync);
+    let (folder, mut series, mut node) =
+        start_injected(&format!("injected-{call}-{number}"), call, "EIO", number);
     series.write_until_silence(&node, bytes);
     assert_halts_for_an_io_error(&mut node);
     drop(node);
@@ -45,11 +43,7 @@ fn halts_and_loses_nothing(call: &str, number: &str, bytes: usize) {
 
 #[test]
 fn a_call_that_is_interrupted_is_no_failure() {
-    let folder = Folder::new("interrupted");
-    let mut series = Series::default();
-    drop(start_new(folder.path(), Backend::Sync, &mut series));
-    let program = injecting(folder.path(), "pwritev,pwrite64", "EINTR", "3..9");
-    let mut node = start(&program, folder.path(), Backend::Sync);
+    let (folder, mut series, mut node) = start_injected("interrupted", "pwritev,pwrite64", "EINTR", "3..9");
     let mut client = client(&node, Duration::from_secs(10));
     (0..20).for_each(|_| series.write(&mut client, SHORT).unwrap());
     assert!(node.ended(0).is_none());
@@ -60,11 +54,7 @@ fn a_call_that_is_interrupted_is_no_failure() {
 
 #[test]
 fn a_start_that_cannot_flush_the_disk_says_so() {
-    let folder = Folder::new("no-flush");
-    let mut series = Series::default();
-    drop(start_new(folder.path(), Backend::Sync, &mut series));
-    let program = injecting(folder.path(), "fdatasync", "EIO", "1");
-    let mut node = start(&program, folder.path(), Backend::Sync);
+    let (folder, series, mut node) = start_injected("no-flush", "fdatasync", "EIO", "1");
     wait_until("the start has failed", || node.ended(0).is_some());
     let words = log_of(&node, 0);
     assert!(
@@ -73,6 +63,16 @@ fn a_start_that_cannot_flush_the_disk_says_so() {
     );
     drop(node);
     series.assert_kept(&start_sound(folder.path(), Backend::Sync));
+}
+
+/// A node that has written a little on a sound disk, started again with calls that fail.
+fn start_injected(name: &str, calls: &str, error: &str, numbers: &str) -> (Folder, Series, LocalCluster) {
+    let folder = Folder::new(name);
+    let mut series = Series::default();
+    drop(start_new(folder.path(), Backend::Sync, &mut series));
+    let program = injecting(folder.path(), calls, error, numbers);
+    let node = start(&program, folder.path(), Backend::Sync);
+    (folder, series, node)
 }
 
 /// A program that runs `chronon`, lists calls of these kinds in the file `calls`, and has them fail by their number in each

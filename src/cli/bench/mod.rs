@@ -1,5 +1,6 @@
 //! `chronon bench`: what this machine and this build give, beside what the disk alone gives in the same run.
 
+mod closed_loop;
 mod flush_rate;
 mod journal;
 mod load;
@@ -17,8 +18,8 @@ use serde_json::json;
 
 use super::Answer;
 use super::local_cluster::LocalCluster;
+use closed_loop::Figure;
 use flush_rate::FlushRate;
-use load::Figure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchVerb {
@@ -38,7 +39,7 @@ pub(super) struct ClusterArgs {
     /// Writes in flight, then reads; a line each.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256", value_parser = clap::value_parser!(u32).range(1..=4096))]
     windows: Vec<u32>,
-    /// Connections that share a window.
+    /// Connections that share a window of writes.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=6))]
     connections: u32,
     /// A folder on the disk to be measured; a new one in it is used, and removed afterwards.
@@ -79,14 +80,10 @@ fn cluster(args: &ClusterArgs) -> anyhow::Result<Answer> {
             Some(path) => Some(yardstick::measure(path, &folder.0, *window, args.seconds)?),
             None => None,
         };
-        let connections = args.connections.min(*window);
-        let chronon =
-            load::measure(cluster.addresses(), *window, connections, Duration::from_secs(args.seconds))
-                .with_context(|| {
-                    format!("{window} in flight; the nodes' logs were in {}", folder.0.display())
-                })?;
-        let span = Duration::from_secs(args.seconds);
-        let reads = reads::measure(&cluster.addresses(), *window, connections, span)?;
+        let (connections, span) = (args.connections.min(*window), Duration::from_secs(args.seconds));
+        let chronon = load::measure(cluster.addresses(), *window, connections, span)
+            .with_context(|| format!("{window} in flight; the nodes' logs were in {}", folder.0.display()))?;
+        let reads = reads::measure(&cluster.addresses(), *window, span)?;
         rows.push(Row { window: *window, chronon, reads, yardstick });
     }
     drop(cluster);
@@ -133,7 +130,7 @@ fn text(rows: &[Row], before: FlushRate, after: FlushRate) -> String {
         ""
     };
     format!(
-        "Three processes, 256-byte writes, on the disks of a quorum before each reply; linearizable reads of any node.\n{table}\n\
+        "Three processes, 256-byte writes, on the disks of a quorum before each reply; linearizable reads of all nodes alike.\n{table}\n\
          4 KiB write and fdatasync alone: before {before}; after {after}{spoiled}"
     )
 }

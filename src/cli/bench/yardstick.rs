@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::load::Figure;
+use super::closed_loop::Figure;
 
 /// Runs the four processes and reads the figure that the client prints.
 pub(super) fn measure(program: &Path, folder: &Path, window: u32, seconds: u64) -> anyhow::Result<Figure> {

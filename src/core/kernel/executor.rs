@@ -9,8 +9,11 @@ use crate::kernel::application::{ApplyContext, ChrApplication, Event, QueryConte
 use crate::kernel::command::{Command, Outcome, commands};
 use crate::kernel::sessions::{Admission, SessionMap};
 use crate::types::{
-    Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Op, RequestNumber, Timestamp,
+    Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Op, RequestNumber, Timestamp, u64_of,
 };
+
+/// Bytes of an application's answer, at most, to a command or a question: a frame holds it, and what tells whose it is.
+pub const ANSWER_BYTES_MAX: u32 = 8 << 20;
 
 /// A group's application, its sessions, and the digest of all that was applied.
 #[derive(Clone)]
@@ -145,9 +148,19 @@ impl<A: ChrApplication> Executor<A> {
     fn execute(&mut self, event: Event<'_>, op: Op, index: u32, timestamp: Timestamp) -> Outcome {
         let mut ctx = ApplyContext { group: &self.init, op, index, timestamp, schema: A::SCHEMA };
         match self.application.apply(&mut self.state, event, &mut ctx) {
-            Ok(answer) => Outcome::Done(Blob(answer)),
-            Err(error) => Outcome::Refused(Blob::from(codec::encode(&error))),
+            Ok(answer) => Outcome::Done(self.bounded(Blob(answer), op)),
+            Err(error) => Outcome::Refused(self.bounded(Blob::from(codec::encode(&error)), op)),
         }
+    }
+
+    fn bounded(&self, answer: Blob, op: Op) -> Blob {
+        let (bytes, group) = (answer.as_slice().len(), self.init.group);
+        let fits = u64_of(bytes) <= u64::from(ANSWER_BYTES_MAX);
+        assert!(
+            fits,
+            "group {group} op {op}: the application answers with {bytes} bytes; {ANSWER_BYTES_MAX} are allowed"
+        );
+        answer
     }
 
     fn extend_digest(&mut self, op: Op, executed: &[Executed]) {

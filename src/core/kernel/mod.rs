@@ -8,6 +8,6 @@ mod snapshot;
 
 pub use application::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 pub use command::{Batch, COMMAND_OVERHEAD_BYTES, Command, Outcome, commands};
-pub use executor::{Executed, Executor};
+pub use executor::{ANSWER_BYTES_MAX, Executed, Executor};
 pub use sessions::SessionMap;
 pub use snapshot::SnapshotError;

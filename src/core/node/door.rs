@@ -247,7 +247,8 @@ notation_struct!("query" => Query { number, group, body, freshness });
 pub enum Freshness {
     /// It shows everything that was committed before the question came: reads are linearizable with all commands.
     Linearizable,
-    /// It is what the replica has, which may be far behind.
+    /// It is what the replica has, which may be far behind. A node that has just started tells it once a quorum knows that its
+    /// disk is what it was.
     Stale,
 }
 
@@ -271,6 +272,11 @@ pub enum QueryAnswer {
     UnknownGroup,
     /// The application cannot read the question.
     Malformed,
+    /// The answer is longer than one may be.
+    TooLong {
+        /// Bytes allowed.
+        max: u32,
+    },
 }
 
 notation_enum!(QueryAnswer {
@@ -278,6 +284,7 @@ notation_enum!(QueryAnswer {
     "busy" => Busy,
     "unknown-group" => UnknownGroup,
     "malformed" => Malformed,
+    "too-long" => TooLong { max },
 });
 
 /// Why a node stopped.

@@ -5,9 +5,10 @@ use alloc::collections::VecDeque;
 use super::{Effects, Life, Node};
 use crate::codec;
 use crate::consensus::vsr::{ReadTicket, VsrNode};
-use crate::kernel::{ChrApplication, Executor};
+use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, Executor};
 use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
-use crate::types::{Blob, Mark, Marks, Monotonic, Nanos, u64_of};
+use crate::node::group::Group;
+use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, u64_of};
 
 /// Those of one group, oldest first: who asked earlier is answered no later.
 #[derive(Clone)]
@@ -60,8 +61,11 @@ impl<A: ChrApplication> Queries<A> {
 }
 
 fn answer<A: ChrApplication>(executor: &Executor<A>, request: A::QueryRequest) -> QueryAnswer {
-    let body = Blob::from(codec::encode(&executor.query(request)));
-    QueryAnswer::State { op: executor.applied(), body }
+    let body = codec::encode(&executor.query(request));
+    if u64_of(body.len()) > u64::from(ANSWER_BYTES_MAX) {
+        return QueryAnswer::TooLong { max: ANSWER_BYTES_MAX };
+    }
+    QueryAnswer::State { op: executor.applied(), body: Blob::from(body) }
 }
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
@@ -69,38 +73,41 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if matches!(self.life, Life::Halted(_)) {
             return;
         }
-        let number = query.number;
-        if let Some(answer) = self.answer_at_once(query) {
-            effects.push(Effect::Answer { route, number, answer });
-            return;
+        if let Err(answer) = self.take_query(route, query, effects) {
+            effects.push(Effect::Answer { route, number: query.number, answer });
         }
-        let Ok(request) = codec::decode::<A::QueryRequest>(query.body.as_slice()) else {
-            effects.push(Effect::Answer { route, number, answer: QueryAnswer::Malformed });
-            return;
-        };
-        self.with_group(query.group, effects, |group, turn| {
-            let (ticket, since) = (group.replica.ask_read_index(turn), turn.now.monotonic);
-            group.queries.0.push_back(Waiting { route, number, request, ticket, since });
-        });
     }
 
-    /// `None` when the question must wait.
-    fn answer_at_once(&mut self, query: &Query) -> Option<QueryAnswer> {
-        let Life::Running(running) = &self.life else { return Some(QueryAnswer::Busy) };
-        if running.amnesia.is_some() || running.waiting.contains_key(&query.group) {
-            return Some(QueryAnswer::Busy);
+    /// Has the question wait for its index; what it is answered at once otherwise.
+    fn take_query(&mut self, route: Route, query: &Query, effects: &mut Effects) -> Result<(), QueryAnswer> {
+        let group = self.group_to_ask(query.group)?;
+        let request = codec::decode::<A::QueryRequest>(query.body.as_slice());
+        let request = request.map_err(|_| QueryAnswer::Malformed)?;
+        // The disk may have been wiped, and what this node has shown before be gone from it: a quorum knows.
+        if group.is_arriving() {
+            self.marks.hit(Mark::QueryBeforeArrival);
+            return Err(QueryAnswer::Busy);
         }
-        let Some(group) = self.group(query.group) else { return Some(QueryAnswer::UnknownGroup) };
         if query.freshness == Freshness::Stale {
-            let request = codec::decode::<A::QueryRequest>(query.body.as_slice());
-            return Some(request.map_or(QueryAnswer::Malformed, |request| answer(group.executor(), request)));
+            return Err(answer(group.executor(), request));
         }
-        let is_full = u64_of(group.queries.0.len()) >= u64::from(self.config.limits.queue_requests_max);
-        let is_refused = is_full || group.is_arriving();
-        if is_full {
+        if u64_of(group.queries.0.len()) >= u64::from(self.config.limits.queue_requests_max) {
             self.marks.hit(Mark::QueriesFull);
+            return Err(QueryAnswer::Busy);
         }
-        is_refused.then_some(QueryAnswer::Busy)
+        self.with_group(query.group, effects, |group, turn| {
+            let (ticket, since) = (group.replica.ask_read_index(turn), turn.now.monotonic);
+            group.queries.0.push_back(Waiting { route, number: query.number, request, ticket, since });
+        });
+        Ok(())
+    }
+
+    fn group_to_ask(&self, id: GroupId) -> Result<&Group<A>, QueryAnswer> {
+        let Life::Running(running) = &self.life else { return Err(QueryAnswer::Busy) };
+        if running.amnesia.is_some() || running.waiting.contains_key(&id) {
+            return Err(QueryAnswer::Busy);
+        }
+        self.group(id).ok_or(QueryAnswer::UnknownGroup)
     }
 
     /// Turns away what no quorum has confirmed for long.

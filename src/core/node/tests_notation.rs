@@ -281,7 +281,8 @@ fn queries() -> impl Strategy<Value = Query> {
 fn query_answers() -> impl Strategy<Value = QueryAnswer> {
     let words = vec![QueryAnswer::Busy, QueryAnswer::UnknownGroup, QueryAnswer::Malformed];
     let state = (numbers(Op::new), blobs()).prop_map(|(op, body)| QueryAnswer::State { op, body });
-    prop_oneof![state, prop::sample::select(words)]
+    let too_long = any::<u32>().prop_map(|max| QueryAnswer::TooLong { max });
+    prop_oneof![state, prop::sample::select(words), too_long]
 }
 
 fn finds() -> impl Strategy<Value = Found> {

@@ -183,6 +183,7 @@ marks! {
     ReadsShareAnAsk => "vsr: read that shares the next ask for an index",
     ReadAskedAgain => "vsr: read index asked for again",
     ReadWaitsForTheViewsLog => "vsr: read that waits for what the view began with",
+    QueryBeforeArrival => "node: query refused, the node has just started and no quorum knows it yet",
     QueriesFull => "node: query refused, too many wait",
     QueryGivenUp => "node: query refused, no quorum confirmed its index",
     QueryWaitsToBeApplied => "node: query that waits until its index is applied",

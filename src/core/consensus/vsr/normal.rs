@@ -46,12 +46,7 @@ impl VsrNode {
         commit: CommitIndex,
         entry: Entry,
     ) -> Result<(), Discard> {
-        if view < self.view {
-            return Err(Discard::OldView);
-        }
-        if self.primary_of(view) != from {
-            return Err(Discard::NotFromPrimary);
-        }
+        self.check_from_primary(from, view)?;
         if view > self.view {
             turn.marks.hit(Mark::EnteredByPrepare);
             self.enter(turn, view);
@@ -88,6 +83,28 @@ impl VsrNode {
         if told > self.commit {
             turn.marks.hit(Mark::CommitHeldBack);
             self.ask_later(turn);
+        }
+    }
+
+    /// Whether `from` may say this as the primary of a view that this replica has not left.
+    pub(super) fn check_from_primary(&self, from: usize, view: View) -> Result<(), Discard> {
+        if view < self.view {
+            Err(Discard::OldView)
+        } else if self.primary_of(view) != from {
+            Err(Discard::NotFromPrimary)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether an answer to the primary of `view` is one to this replica, now.
+    pub(super) fn check_led_here(&self, view: View) -> Result<(), Discard> {
+        if view < self.view {
+            Err(Discard::OldView)
+        } else if view > self.view || !self.leads() {
+            Err(Discard::OutOfPlace)
+        } else {
+            Ok(())
         }
     }
 
@@ -146,12 +163,7 @@ impl VsrNode {
         view: View,
         (first, to, hash): (Op, Op, Hash),
     ) -> Result<(), Discard> {
-        if view < self.view {
-            return Err(Discard::OldView);
-        }
-        if view > self.view || !self.leads() {
-            return Err(Discard::OutOfPlace);
-        }
+        self.check_led_here(view)?;
         // Hashes chain: an equal hash at `to` names every op below it.
         if first > to || !(self.log.contains(to, hash) || to < self.commit) {
             return Err(Discard::Inconsistent);

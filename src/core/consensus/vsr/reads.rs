@@ -168,12 +168,7 @@ impl VsrNode {
         from: usize,
         (view, round): (View, u64),
     ) -> Result<(), Discard> {
-        if view < self.view {
-            return Err(Discard::OldView);
-        }
-        if self.primary_of(view) != from {
-            return Err(Discard::NotFromPrimary);
-        }
+        self.check_from_primary(from, view)?;
         if view > self.view || self.durable.0 < view {
             // Its heartbeat will tell, and it asks again.
             return Err(Discard::OutOfPlace);
@@ -188,12 +183,7 @@ impl VsrNode {
         from: usize,
         (view, round): (View, u64),
     ) -> Result<(), Discard> {
-        if view < self.view {
-            return Err(Discard::OldView);
-        }
-        if view > self.view || !self.leads() {
-            return Err(Discard::OutOfPlace);
-        }
+        self.check_led_here(view)?;
         let Status::Primary(primary) = &mut self.status else { return Err(Discard::OutOfPlace) };
         if primary.confirming.round == round {
             primary.confirming.confirmed.insert(from);
