@@ -7,7 +7,6 @@ use crate::codec;
 use crate::consensus::vsr::{ReadTicket, VsrNode};
 use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, Executor};
 use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
-use crate::node::group::Group;
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, u64_of};
 
 /// Those of one group, oldest first: who asked earlier is answered no later.
@@ -80,7 +79,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     /// Has the question wait for its index; what it is answered at once otherwise.
     fn take_query(&mut self, route: Route, query: &Query, effects: &mut Effects) -> Result<(), QueryAnswer> {
-        let group = self.group_to_ask(query.group)?;
+        if !self.may_show(query.group) {
+            return Err(QueryAnswer::Busy);
+        }
+        let group = self.group(query.group).ok_or(QueryAnswer::UnknownGroup)?;
         let request = codec::decode::<A::QueryRequest>(query.body.as_slice());
         let request = request.map_err(|_| QueryAnswer::Malformed)?;
         // The disk may have been wiped, and what this node has shown before be gone from it: a quorum knows.
@@ -102,12 +104,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         Ok(())
     }
 
-    fn group_to_ask(&self, id: GroupId) -> Result<&Group<A>, QueryAnswer> {
-        let Life::Running(running) = &self.life else { return Err(QueryAnswer::Busy) };
-        if running.amnesia.is_some() || running.waiting.contains_key(&id) {
-            return Err(QueryAnswer::Busy);
-        }
-        self.group(id).ok_or(QueryAnswer::UnknownGroup)
+    /// Whether the node runs, on a disk that nobody has disowned, and the group, if it is one of its, is not to come from a peer.
+    fn may_show(&self, group: GroupId) -> bool {
+        let Life::Running(running) = &self.life else { return false };
+        running.amnesia.is_none() && !running.waiting.contains_key(&group)
     }
 
     /// Turns away what no quorum has confirmed for long.
