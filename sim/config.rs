@@ -8,6 +8,7 @@ use crate::disk::DiskModel;
 use crate::net::NetModel;
 use crate::plan::{Fault, PlanShape, draw_plan};
 use crate::random::{Draw, Purpose, Randomness};
+use crate::sink::SinkModel;
 use crate::time::{MICROSECOND, MILLISECOND, SECOND};
 
 /// A run has at most this many nodes.
@@ -41,6 +42,8 @@ pub struct WorldConfig {
     pub disk: DiskModel,
     /// Every link.
     pub net: NetModel,
+    /// The outside world.
+    pub sinks: SinkModel,
     /// Every node's clocks.
     pub clocks: ClockModel,
     /// How clients behave.
@@ -163,6 +166,7 @@ impl WorldConfig {
             timeouts: draw_timeouts(&mut draw),
             disk: draw_disk(&mut draw, &mut randomness.draw(Purpose::Config, 0, &[ALLOCATION])),
             net: draw_net(&mut draw),
+            sinks: draw_sinks(&mut randomness.draw(Purpose::Config, 0, &[SINKS])),
             clocks: draw_clocks(&mut draw),
             clients,
             bytes_on_the_wire: draw.coin(),
@@ -242,6 +246,7 @@ fn draw_snapshots(engine: &mut EngineConfig, draw: &mut Draw) {
 }
 
 fn draw_limits(draw: &mut Draw) -> Limits {
+    let side_effects_max = *draw.pick(&[1, 4, 64]);
     Limits {
         pipeline_entries_max: *draw.pick(&[1, 2, 4, 8, 16, 32]),
         batch_commands_max: *draw.pick(&[1, 2, 8, 64, 4096]),
@@ -250,6 +255,9 @@ fn draw_limits(draw: &mut Draw) -> Limits {
         queue_requests_max: *draw.pick(&[1, 4, 64, 1024]),
         repair_entries_max: *draw.pick(&[1, 4, 32, 256]),
         repair_bytes_max: *draw.pick(&[4 << 10, 16 << 10]),
+        side_effects_max,
+        // Few enough that a slow sink has taken them all when the healed world is looked at.
+        outbox_max: side_effects_max * draw.pick(&[2, 16]),
     }
 }
 
@@ -263,6 +271,7 @@ fn draw_timeouts(draw: &mut Draw) -> Timeouts {
         view_change: span(draw, 400, 900),
         resend: span(draw, 80, 200),
         abdicate: span(draw, 1500, 3000),
+        attempt: span(draw, 300, 2000),
     }
 }
 
@@ -287,6 +296,14 @@ fn draw_net(draw: &mut Draw) -> NetModel {
     NetModel { delay_ns: draw.between(50 * MICROSECOND, 5 * MILLISECOND), loss_ppm, duplicate_ppm }
 }
 
+fn draw_sinks(draw: &mut Draw) -> SinkModel {
+    let mut share = |most: u64| if draw.coin() { draw.below(most) as u32 } else { 0 };
+    let (fail_ppm, silent_ppm) = (share(500_000), share(300_000));
+    let (lie_ppm, down_ppm) = (share(300_000), share(600_000));
+    let delay_ns = *draw.pick(&[MILLISECOND, 20 * MILLISECOND, 300 * MILLISECOND]);
+    SinkModel { delay_ns, fail_ppm, silent_ppm, lie_ppm, down_ppm }
+}
+
 fn draw_clocks(draw: &mut Draw) -> ClockModel {
     ClockModel {
         drift_ppm: if draw.coin() { draw.between(1, 500) as u32 } else { 0 },
@@ -304,6 +321,8 @@ const FLUSH: u64 = 2;
 const BUDGET: u64 = 3;
 /// Keys the draw of what a group archives.
 const ARCHIVE: u64 = 5;
+/// Keys how sinks behave.
+const SINKS: u64 = 6;
 /// Keys how often the scrub reads everything, and how fast.
 const SCRUB: u64 = 4;
 

@@ -25,6 +25,7 @@ pub mod random;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
+pub mod sink;
 pub mod swarm;
 pub mod time;
 pub mod trace;

@@ -39,6 +39,8 @@ pub enum Purpose {
     Rot = 11,
     /// What is looked up.
     Reader = 12,
+    /// What a sink does with an attempt.
+    Sink = 13,
 }
 
 impl Randomness {

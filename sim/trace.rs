@@ -10,6 +10,7 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 
 use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
+use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
 use chronon_core::node::{Answer, Effect, Input, Message, QueryAnswer};
 use chronon_core::types::{Hash, NodeId};
 
@@ -163,6 +164,17 @@ impl Part {
             Input::Query { route, query } => {
                 self.words([17, route.0, u64::from(query.group.get()), bytes_word(query.body.as_slice())]);
             }
+            Input::SideEffectDone { group, done } => {
+                let AttemptDone { place, number, token, result } = done;
+                let (kind, told) = match result {
+                    AttemptResult::Done(answer) => (0, answer),
+                    AttemptResult::Failed { why, .. } => (1, why),
+                    AttemptResult::Refused(why) => (2, why),
+                };
+                let which = u64::from(place.index) << 32 | u64::from(*number);
+                let (group, told) = (u64::from(group.get()), bytes_word(told.as_slice()));
+                self.words([19 | kind << TAG_BITS, group, place.op.get(), which, token.0, told]);
+            }
             Input::LookUp { route, group, at } => {
                 let (kind, at) = match at {
                     At::Op(op) => (0, op.get()),
@@ -190,6 +202,11 @@ impl Part {
                     QueryAnswer::TooLong { max } => (4, u64::from(*max), 0),
                 };
                 self.words([18 | kind << TAG_BITS, route.0, op, body]);
+            }
+            Effect::Execute { group, attempt } => {
+                let Attempt { place, number, token, .. } = attempt;
+                let which = u64::from(place.index) << 32 | u64::from(*number);
+                self.words([20, u64::from(group.get()), place.op.get(), which, token.0]);
             }
             Effect::Found { route, found } => {
                 let (kind, op) = match found {

@@ -37,11 +37,13 @@ use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView, KINDS};
 use chronon_core::codec;
-use chronon_core::kernel::{ChrApplication, Outcome, QueryContext};
+use chronon_core::kernel::{ChrApplication, Outcome, QueryContext, Retry, SideEffectId};
+use chronon_core::post::{Letter, PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
-use chronon_core::types::{Blob, GroupId, GroupInit, Op};
+use chronon_core::types::{Blob, GroupId, GroupInit, Nanos, Op};
 
 use crate::random::Draw;
+use crate::sink::REFUSES;
 
 /// What clients ask of the application `A`.
 pub trait Workload<A: ChrApplication>: Clone {
@@ -96,11 +98,13 @@ impl Asking {
     }
 }
 
-/// Money moves between a few accounts; a few registers are read, written and swapped.
+/// Money moves between a few accounts; letters are posted; a few registers are read, written and swapped.
 #[derive(Clone, Debug, Default)]
 pub struct BuiltinWorkload {
     /// The value that each register was last heard to have, so that some swaps succeed.
     heard: BTreeMap<(GroupId, Blob), Option<Blob>>,
+    /// Letters that were accepted.
+    letters: BTreeMap<GroupId, Vec<SideEffectId>>,
 }
 
 impl Workload<Builtin> for BuiltinWorkload {
@@ -111,6 +115,7 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {
         let body = match group.kind.as_str() {
             "bank" => codec::encode(&bank_command(asking, draw)),
+            "post" => codec::encode(&letter(asking, draw)),
             _ => codec::encode(&self.register_command(group.group, asking, draw)),
         };
         Bytes::from(body)
@@ -119,6 +124,11 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn question(&self, group: &GroupInit, draw: &mut Draw) -> Option<Blob> {
         let question = match group.kind.as_str() {
             "bank" => BuiltinQuery::Balance { account: draw.between(1, ACCOUNTS) },
+            "post" => {
+                let letters = self.letters.get(&group.group)?;
+                let letter = letters[draw.below(letters.len() as u64) as usize];
+                BuiltinQuery::Letter { letter }
+            }
             _ => BuiltinQuery::Value { key: register(draw) },
         };
         Some(Blob::from(codec::encode(&question)))
@@ -128,6 +138,7 @@ impl Workload<Builtin> for BuiltinWorkload {
         let Outcome::Done(answer) = outcome else { return Ok(()) };
         match group.kind.as_str() {
             "bank" => judge_bank(answer.as_slice()),
+            "post" => self.hear_post(group.group, answer.as_slice()),
             _ => self.hear_register(group.group, body, answer.as_slice()),
         }
     }
@@ -138,14 +149,16 @@ impl Workload<Builtin> for BuiltinWorkload {
         application: &Builtin,
         state: &BuiltinState,
     ) -> Result<(), String> {
-        if group.kind != "bank" {
-            return Ok(());
+        match group.kind.as_str() {
+            "bank" => {}
+            "post" => return no_letter_is_under_way(state),
+            _ => return Ok(()),
         }
         let balance = |account: u64| {
             let question = BuiltinQuery::Balance { account };
             match application.query(state, question, &mut QueryContext { op: Op::GENESIS }) {
                 BuiltinView::Balance(balance) => balance,
-                BuiltinView::Value(_) | BuiltinView::WrongKind => None,
+                BuiltinView::Value(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind => None,
             }
         };
         let open: Vec<u64> = (1..=ACCOUNTS).filter_map(balance).collect();
@@ -192,6 +205,39 @@ impl BuiltinWorkload {
     }
 }
 
+impl BuiltinWorkload {
+    fn hear_post(&mut self, group: GroupId, answer: &[u8]) -> Result<(), String> {
+        let PostAnswer::Sent { letter } =
+            codec::decode(answer).map_err(|error| format!("post answer: {error}"))?;
+        self.letters.entry(group).or_default().push(letter);
+        Ok(())
+    }
+}
+
+/// To one of a few sinks; one of them refuses everything, and some letters are soon given up.
+fn letter(asking: Asking, draw: &mut Draw) -> PostCommand {
+    let target = match draw.below(SINKS) {
+        0 => REFUSES.to_owned(),
+        sink => format!("sink-{sink}"),
+    };
+    let attempts_max = *draw.pick(&[1, 3, 1000, 1000]);
+    let retry = Retry {
+        attempts_max,
+        first: Nanos::from_millis(draw.between(1, 500)),
+        most: Nanos::from_millis(draw.between(500, 4000)),
+    };
+    // No two letters say the same: so it is known which of them took effect.
+    PostCommand::Send { target, body: Blob::from(asking.unique().to_le_bytes().to_vec()), retry }
+}
+
+fn no_letter_is_under_way(state: &BuiltinState) -> Result<(), String> {
+    let BuiltinState::Post(post) = state else { return Err("a post office without letters".to_owned()) };
+    match post.letters().find(|(_, letter)| **letter == Letter::UnderWay) {
+        Some((id, _)) => Err(format!("letter {id:?} is still under way, and no side effect is")),
+        None => Ok(()),
+    }
+}
+
 fn register(draw: &mut Draw) -> Blob {
     Blob::from(format!("r{}", draw.below(REGISTERS)).into_bytes())
 }
@@ -221,6 +267,7 @@ fn books_balance(accounts: u64, total: u64) -> Result<(), String> {
     Err(format!("money was made or lost: {accounts} accounts hold {total}, and {paid_in} was paid in"))
 }
 
+const SINKS: u64 = 8;
 const ACCOUNTS: u64 = 6;
 const PAID_IN: u64 = 1000;
 const REGISTERS: u64 = 3;
@@ -233,7 +280,7 @@ mod tests {
     use chronon_core::kernel::Outcome;
     use chronon_core::types::{Blob, ClusterId, GroupId, GroupInit, NodeId};
 
-    use super::{Asking, BuiltinWorkload, Workload};
+    use super::{Asking, BuiltinWorkload, KINDS, Workload};
     use crate::random::{Purpose, Randomness};
 
     fn group(kind: &str) -> GroupInit {
@@ -266,7 +313,7 @@ mod tests {
         for number in 1..500 {
             let asking = Asking { client: 1, life: 0, number };
             let mut draw = Randomness::new(1, 0).draw(Purpose::Workload, 1, &[number]);
-            for kind in ["bank", "register"] {
+            for kind in KINDS {
                 assert!(workload.command(&group(kind), asking, &mut draw).len() <= 1024);
             }
         }

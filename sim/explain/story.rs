@@ -8,6 +8,7 @@ use chronon_core::types::{GroupId, NodeId, Op};
 
 use crate::client::Session;
 use crate::oracle::{Counts, Observed, Oracle, Violation};
+use crate::sink::Verdict;
 use crate::time::WorldTime;
 
 /// Something worth telling.
@@ -137,7 +138,12 @@ impl Oracle for Narrator {
                 self.tell(at, None, "what rotted cannot be repaired, and the run ends".to_owned());
             }
             Observed::End => self.tell(at, None, "the replicas are equal, and the run ends".to_owned()),
+            Observed::Executed { group, attempt, verdict: Verdict::TookEffect, .. } => {
+                let place = attempt.place;
+                self.tell(at, Some(*group), format!("the side effect of op {} takes effect", place.op));
+            }
             Observed::Begin { .. }
+            | Observed::Executed { .. }
             | Observed::Input { .. }
             | Observed::DiskSubmitted { .. }
             | Observed::DiskCompleted { .. }

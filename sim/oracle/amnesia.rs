@@ -45,6 +45,7 @@ impl AmnesiacMute {
                     Some("an answer that something is committed")
                 }
                 Effect::Answer { answer: QueryAnswer::State { .. }, .. } => Some("an answer to a question"),
+                Effect::Execute { .. } => Some("an attempt at a side effect"),
                 Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Disk(_)

@@ -187,7 +187,9 @@ impl History {
             let op = match view {
                 Some(BuiltinView::Value(None)) => RegisterOp::Read(UNSET),
                 Some(BuiltinView::Value(Some(value))) => RegisterOp::Read(values.of(&value.0)),
-                Some(BuiltinView::Balance(_) | BuiltinView::WrongKind) | None => RegisterOp::Impossible,
+                Some(BuiltinView::Balance(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind) | None => {
+                    RegisterOp::Impossible
+                }
             };
             keys.entry(key.clone()).or_default().put_read(*number, read, op);
         }
@@ -211,7 +213,9 @@ impl History {
             let op = match view {
                 Some(BuiltinView::Balance(None)) => BankOp::Missing(account),
                 Some(BuiltinView::Balance(Some(balance))) => BankOp::Balance(account, *balance),
-                Some(BuiltinView::Value(_) | BuiltinView::WrongKind) | None => BankOp::Impossible,
+                Some(BuiltinView::Value(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind) | None => {
+                    BankOp::Impossible
+                }
             };
             object.put_read(*number, read, op);
         }
@@ -341,7 +345,7 @@ fn refusal(error: &Blob, mut account: impl FnMut(u64) -> usize) -> Option<BankOp
 fn decode_error(error: &Blob) -> Option<BankError> {
     match codec::decode(error.as_slice()).ok()? {
         BuiltinError::Bank(error) => Some(error),
-        BuiltinError::Register(_) | BuiltinError::UnknownKind => None,
+        BuiltinError::Post(_) | BuiltinError::Register(_) | BuiltinError::UnknownKind => None,
     }
 }
 

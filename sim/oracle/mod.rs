@@ -25,6 +25,7 @@ mod rot_tests;
 mod scrub;
 mod sessions;
 mod shadow;
+mod side_effects;
 mod simple;
 mod snapshots;
 mod wishes;
@@ -35,7 +36,7 @@ use std::panic::Location;
 
 use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
-use chronon_core::kernel::Command;
+use chronon_core::kernel::{Attempt, Command};
 use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus};
 use chronon_core::types::{Blob, GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
@@ -46,10 +47,12 @@ pub use promises::promise_of;
 pub use read_fresh::ReadFresh;
 pub use replication::Replication;
 pub use scrub::RotRepaired;
+pub use side_effects::SideEffects;
 pub use simple::{AckedSurvives, Bounded, FailStop, OnePrimary};
 pub use snapshots::SnapshotAtomic;
 
 use crate::disk::DiskImage;
+use crate::sink::Verdict;
 use crate::time::WorldTime;
 
 /// One thing that happened in the world.
@@ -211,6 +214,17 @@ pub enum Observed<'a> {
         /// The answer.
         body: &'a Blob,
     },
+    /// An attempt at a side effect reached its sink.
+    Executed {
+        /// Whose attempt it is.
+        node: NodeId,
+        /// The group whose side effect it is.
+        group: GroupId,
+        /// The attempt.
+        attempt: &'a Attempt,
+        /// What became of it.
+        verdict: Verdict,
+    },
     /// All faults are over: every node is up or starting, every link works.
     Healed,
     /// More rotted than the design survives: the run is over, and these groups stand still for want of an entry, or others
@@ -270,6 +284,8 @@ impl Observed<'_> {
             | Self::Return { .. }
             | Self::Repeated { .. }
             | Self::Abandoned { .. }
+            // What is on its way takes effect, whatever has become of its sender.
+            | Self::Executed { .. }
             | Self::Healed
             | Self::Stalled { .. }
             | Self::End => None,
@@ -402,6 +418,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<SnapshotAtomic>::default(),
         Box::<AmnesiacMute>::default(),
         Box::<Archives>::default(),
+        Box::<SideEffects>::default(),
         Box::<Replication>::default(),
     ]
 }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 43] = [
+const PROMISES: [(&str, &str); 49] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -20,9 +20,13 @@ const PROMISES: [(&str, &str); 43] = [
     ("CommittedImmutable", "what is committed at an op never changes"),
     ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
     ("DurableMonotone", "the views that a disk promises never go back"),
+    ("EffectEventually", "a side effect that was promised takes effect, or is given up and shown so"),
+    ("EffectFromCommit", "a side effect is executed only once what emitted it is committed"),
+    ("EffectOnce", "a side effect takes effect once at a receiver that knows its key"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
     ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
+    ("FenceMonotone", "a fencing token is one primary's alone, and that of its view"),
     ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
     (
         "FullDiskPrefix",
@@ -33,12 +37,14 @@ const PROMISES: [(&str, &str); 43] = [
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",
     ),
     ("Intersect", "the quorum that starts a view meets every quorum that committed in an earlier one"),
+    ("KeyStable", "all attempts at a side effect have one key, and no other side effect has it"),
     ("LeaderComplete", "the log that a view starts with holds everything committed before"),
     ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
     ("LogView", "the log view is not above the view, and equal to it while normal"),
     ("NackSound", "a replica never says that it did not hold what rotted on its disk"),
     ("NoCommittedTruncate", "no replica cuts a copy on which a commit rests"),
     ("NoGap", "below a commit that a disk promises no entry is missing on it"),
+    ("NoStartAfterAck", "a node begins no attempt at what it knows to have ended"),
     ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),

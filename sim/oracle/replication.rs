@@ -89,6 +89,8 @@ impl Replication {
                 }
                 // What is read is judged by what clients hear.
                 | Effect::Answer { .. }
+                // So are side effects.
+                | Effect::Execute { .. }
                 | Effect::Found { .. }
                 | Effect::Disk(_)
                 | Effect::Halt(_) => {}

@@ -35,6 +35,7 @@ use toml::Spanned;
 
 use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
 use crate::run::{Cause, Report};
+use crate::sink::Verdict;
 use crate::time::{MILLISECOND, SECOND};
 use error::Located;
 use extent::Extent;
@@ -68,6 +69,8 @@ struct Expect {
     stall: bool,
     /// Paths that a node must have taken.
     marks: Vec<&'static str>,
+    /// Attempts at side effects, by what became of them.
+    attempts_min: Vec<(Verdict, u64)>,
 }
 
 impl Scenario {
@@ -94,6 +97,7 @@ impl Scenario {
         config.groups = groups(&file.group, &nodes, cluster)?;
         bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
+        file.sinks.apply(&mut config.sinks);
         config.asking = asking(&file.clients, &config.groups)?;
         enough_is_asked(&config)?;
         let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
@@ -110,6 +114,7 @@ impl Scenario {
             disk_bytes_max: file.expect.disk_bytes_max.unwrap_or(u64::MAX),
             stall: file.expect.stall,
             marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
+            attempts_min: file.expect.attempts_min.into_iter().map(|(word, least)| (word.0, least)).collect(),
         };
         Ok(Self { name: file.name, config, expect })
     }
@@ -137,6 +142,13 @@ impl Scenario {
         if tally.disk_bytes_max > self.expect.disk_bytes_max {
             let (found, most) = (tally.disk_bytes_max, self.expect.disk_bytes_max);
             missing = Some(format!("a data directory of {found} bytes; the scenario expects at most {most}"));
+        }
+        let attempts = |verdict: &Verdict| tally.attempts.get(verdict.word()).copied().unwrap_or_default();
+        if let Some((verdict, least)) =
+            self.expect.attempts_min.iter().find(|(verdict, least)| attempts(verdict) < *least)
+        {
+            let (found, word) = (attempts(verdict), verdict.word());
+            missing = Some(format!("{found} attempts `{word}`; the scenario expects at least {least}"));
         }
         let is_reached = |text: &&str| report.marks.reached().any(|(mark, _)| mark.text() == *text);
         if let Some(text) = self.expect.marks.iter().find(|text| !is_reached(text)) {
@@ -207,6 +219,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.timeouts = chronon_core::node::Timeouts::default();
     config.disk = crate::disk::DiskModel::default();
     config.net = crate::net::NetModel { delay_ns: 200_000, loss_ppm: 0, duplicate_ppm: 0 };
+    config.sinks = crate::sink::SinkModel::default();
     config.clocks = ClockModel::default();
     config.clients = crate::config::ClientModel {
         think_ns: 100 * MILLISECOND,

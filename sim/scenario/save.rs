@@ -10,6 +10,7 @@ use super::quiet_config;
 use crate::config::{Asks, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
+use crate::sink::SinkModel;
 use crate::units::show_span;
 
 /// The scenario file of a run.
@@ -35,6 +36,7 @@ impl fmt::Display for Written<'_> {
         write_cluster(f, config, &usual)?;
         write_groups(f, config, &usual)?;
         write_clients(f, config, &usual)?;
+        write_sinks(f, config.sinks, usual.sinks)?;
         config.plan.iter().try_for_each(|fault| write_fault(f, fault))
     }
 }
@@ -96,6 +98,8 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
     put(f, "queue_requests", limits.queue_requests_max, u.queue_requests_max, plain)?;
     put(f, "repair_entries", limits.repair_entries_max, u.repair_entries_max, plain)?;
     put(f, "repair_bytes", limits.repair_bytes_max, u.repair_bytes_max, plain)?;
+    put(f, "side_effects", limits.side_effects_max, u.side_effects_max, plain)?;
+    put(f, "outbox", limits.outbox_max, u.outbox_max, plain)?;
     let (timeouts, u) = (&config.timeouts, &usual.timeouts);
     let timers = [
         ("heartbeat", timeouts.heartbeat, u.heartbeat),
@@ -103,6 +107,7 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
         ("view_change", timeouts.view_change, u.view_change),
         ("resend", timeouts.resend, u.resend),
         ("abdicate", timeouts.abdicate, u.abdicate),
+        ("attempt", timeouts.attempt, u.attempt),
     ];
     timers.into_iter().try_for_each(|(word, ns, usual)| put(f, word, ns.as_nanos(), usual.as_nanos(), span))
 }
@@ -147,6 +152,18 @@ fn asks_of(client: u32, asking: &[Asks], all: &[GroupId]) -> String {
         return format!("{{ client = {client} }}");
     }
     format!("{{ client = {client}, groups = [{}] }}", listed(&groups))
+}
+
+fn write_sinks(f: &mut fmt::Formatter<'_>, sinks: SinkModel, u: SinkModel) -> fmt::Result {
+    if sinks == u {
+        return Ok(());
+    }
+    writeln!(f, "\n[sinks]")?;
+    put(f, "delay", sinks.delay_ns, u.delay_ns, span)?;
+    put(f, "fail", sinks.fail_ppm, u.fail_ppm, share)?;
+    put(f, "silent", sinks.silent_ppm, u.silent_ppm, share)?;
+    put(f, "lie", sinks.lie_ppm, u.lie_ppm, share)?;
+    put(f, "down", sinks.down_ppm, u.down_ppm, share)
 }
 
 fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {

@@ -1,11 +1,14 @@
 //! The shape of a scenario file, as it is written.
 
+use std::collections::BTreeMap;
+
 use toml::Spanned;
 
 use super::error::Located;
 use super::fault_shape::FaultShape;
-use super::value::{Count, Drift, NodesShape, Ns, Share, seed};
+use super::value::{Count, Drift, NodesShape, Ns, Share, Word, seed};
 use crate::config::{ClientModel, WorldConfig};
+use crate::sink::{SinkModel, Verdict};
 
 /// A whole file.
 #[derive(Debug, serde::Deserialize)]
@@ -24,6 +27,8 @@ pub(super) struct File {
     pub(super) group: Vec<GroupShape>,
     #[serde(default)]
     pub(super) clients: ClientsShape,
+    #[serde(default)]
+    pub(super) sinks: SinksShape,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultShape>>,
     #[serde(default)]
@@ -64,11 +69,14 @@ pub(super) struct ClusterShape {
     queue_requests: Option<Count>,
     repair_entries: Option<Count>,
     repair_bytes: Option<u32>,
+    side_effects: Option<Count>,
+    outbox: Option<Count>,
     heartbeat: Option<Ns>,
     primary_silence: Option<Ns>,
     view_change: Option<Ns>,
     resend: Option<Ns>,
     abdicate: Option<Ns>,
+    attempt: Option<Ns>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -100,6 +108,17 @@ pub(super) struct ClientsShape {
     repeat: Option<Share>,
 }
 
+/// How sinks of side effects behave while faults go on.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinksShape {
+    delay: Option<Ns>,
+    fail: Option<Share>,
+    silent: Option<Share>,
+    lie: Option<Share>,
+    down: Option<Share>,
+}
+
 /// A client, and the groups it asks: all when none are named.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +142,8 @@ pub(super) struct ExpectShape {
     pub(super) stall: bool,
     #[serde(default)]
     pub(super) marks: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) attempts_min: BTreeMap<Word<Verdict>, u64>,
 }
 
 impl ClusterShape {
@@ -166,12 +187,26 @@ impl ClusterShape {
         put(&mut config.limits.queue_requests_max, self.queue_requests.map(Count::get));
         put(&mut config.limits.repair_entries_max, self.repair_entries.map(Count::get));
         put(&mut config.limits.repair_bytes_max, self.repair_bytes);
+        put(&mut config.limits.side_effects_max, self.side_effects.map(Count::get));
+        put(&mut config.limits.outbox_max, self.outbox.map(Count::get));
         put(&mut config.timeouts.heartbeat, self.heartbeat.map(Ns::nanos));
         put(&mut config.timeouts.primary_silence, self.primary_silence.map(Ns::nanos));
         put(&mut config.timeouts.view_change, self.view_change.map(Ns::nanos));
         put(&mut config.timeouts.resend, self.resend.map(Ns::nanos));
         put(&mut config.timeouts.abdicate, self.abdicate.map(Ns::nanos));
+        put(&mut config.timeouts.attempt, self.attempt.map(Ns::nanos));
         Ok(())
+    }
+}
+
+impl SinksShape {
+    /// Puts what the file says over what is usual.
+    pub(super) fn apply(&self, sinks: &mut SinkModel) {
+        put(&mut sinks.delay_ns, self.delay.map(|ns| ns.0));
+        put(&mut sinks.fail_ppm, self.fail.map(Share::ppm));
+        put(&mut sinks.silent_ppm, self.silent.map(Share::ppm));
+        put(&mut sinks.lie_ppm, self.lie.map(Share::ppm));
+        put(&mut sinks.down_ppm, self.down.map(Share::ppm));
     }
 }
 

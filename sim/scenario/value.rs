@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::net::MessageKind;
 use crate::plan::{Aim, Damage, Misread};
+use crate::sink::Verdict;
 use crate::time::SECOND;
 use crate::units::parse_span;
 
@@ -92,7 +93,7 @@ impl<'de> Deserialize<'de> for Share {
 }
 
 /// A word of a fixed set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Word<T>(pub(super) T);
 
 /// What a word can stand for.
@@ -102,6 +103,10 @@ pub(super) trait Words: Copy + 'static {
 }
 
 impl Words for MessageKind {
+    const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
+}
+
+impl Words for Verdict {
     const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
 }
 

@@ -60,11 +60,17 @@ type AsUsual = fn(&WorldConfig) -> WorldConfig;
 
 /// Every aspect that can be as usual, or at least a round number.
 pub(super) fn as_usual(config: &WorldConfig) -> Vec<AsUsual> {
-    let all: [AsUsual; 18] = [
+    let all: [AsUsual; 20] = [
         |config| with(config, |own, usual| own.net = usual.net),
         |config| with(config, |own, _| own.net.loss_ppm = 0),
         |config| with(config, |own, _| own.net.duplicate_ppm = 0),
         |config| with(config, |own, usual| own.net.delay_ns = usual.net.delay_ns),
+        |config| with(config, |own, usual| own.sinks = usual.sinks),
+        |config| {
+            with(config, |own, usual| {
+                (own.sinks.fail_ppm, own.sinks.down_ppm) = (usual.sinks.fail_ppm, usual.sinks.down_ppm)
+            })
+        },
         |config| with(config, |own, usual| own.clocks = usual.clocks),
         |config| with(config, |own, usual| own.disk = usual.disk),
         |config| with(config, |own, usual| (own.engine, own.limits) = (usual.engine, usual.limits)),

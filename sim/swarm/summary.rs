@@ -123,6 +123,7 @@ impl Summary {
             "view_changes": self.tally.view_changes,
             "crashes": self.tally.crashes,
             "faults": faults,
+            "attempts": &self.tally.attempts,
             "compared": compared,
             "marks": self.marks.to_json(),
             "failures": failures,
@@ -165,6 +166,11 @@ impl fmt::Display for Summary {
             f,
             "faults:{}",
             listed(self.tally.faults.iter().map(|(word, count)| (word.as_ref(), *count)))
+        )?;
+        writeln!(
+            f,
+            "attempts at side effects:{}",
+            listed(self.tally.attempts.iter().map(|(word, count)| (word.as_ref(), *count)))
         )?;
         let Tally { rotted, disks_lost, beyond_budget, stalled, halts, .. } = &self.tally;
         writeln!(

@@ -20,6 +20,7 @@ mod readers;
 mod rot;
 mod rot_archive;
 mod settle;
+mod sinks;
 mod tally;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use loss::Losses;
 use machine::Machine;
 use readers::Readers;
 use settle::Stage;
+use sinks::{Coming, Going};
 pub use tally::Tally;
 
 use crate::client::{Note, Session};
@@ -44,6 +46,7 @@ use crate::marks::MarkCounts;
 use crate::net::SimNet;
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
 use crate::random::{Purpose, Randomness};
+use crate::sink::Sinks;
 use crate::time::{MILLISECOND, WorldTime};
 use crate::trace::{Entity, Trace};
 use crate::workload::Workload;
@@ -73,6 +76,7 @@ pub struct World<A: ChrApplication, W> {
     stage: Stage,
     losses: Losses,
     readers: Readers,
+    sinks: Sinks,
     failure: Option<Failure>,
     // Buffers that steps reuse.
     effects: Effects,
@@ -101,6 +105,10 @@ enum Item {
     Fault(usize),
     /// It ends.
     FaultEnd(usize),
+    /// An attempt at a side effect reaches its sink.
+    Attempt(Box<Going>),
+    /// Its end comes back.
+    AttemptEnded(Box<Coming>),
     /// Somebody looks an entry up.
     LookUp { machine: usize },
     /// The first phase ends.
@@ -165,6 +173,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let nodes = config.nodes.last().map_or(0, |node| node.get() as usize);
         let clients = config.asking.last().map_or(0, |asks| asks.client as usize);
         let net = SimNet::new(nodes, clients, config.net, randomness);
+        let sinks = Sinks::new(config.sinks, randomness);
         let groups = config.groups.len();
         let trace = Trace::new(&config.nodes, &config.client_ids(), lines);
         let echoes = Echoes::new(&config.plan, randomness);
@@ -191,6 +200,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             views: vec![View::new(0); groups],
             losses: Losses::default(),
             readers: Readers::default(),
+            sinks,
             stage: Stage::Faults,
             failure: None,
             effects: Vec::new(),
@@ -350,6 +360,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::Start { machine } => self.start(machine),
             Item::Fault(index) => self.fault_begins(index),
             Item::FaultEnd(index) => self.fault_ends(index),
+            Item::Attempt(going) => self.attempt_arrives(*going),
+            Item::AttemptEnded(coming) => self.attempt_ended(*coming),
             Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),

@@ -134,6 +134,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
             Effect::Reply { route, reply } => self.reply(index, route, reply),
             Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
+            Effect::Execute { group, attempt } => self.execute(index, group, attempt),
             Effect::Found { route, found } => self.found(self.machines[index].node, route, &found),
             Effect::Halt(reason) if let Some(down_ns) = self.machines[index].stops_for() => {
                 let (node, line) = (self.machines[index].node, format_args!("{reason}"));

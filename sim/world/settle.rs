@@ -44,6 +44,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.trace.note(self.now, Entity::World, "heal", [0, 0], "");
         self.net.heal();
         self.echoes.heal();
+        self.sinks.heal();
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
             machine.live_on();
@@ -204,6 +205,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             primaries += u32::from(status.role == Role::Primary);
             if status.role == Role::ViewChange {
                 return Some(format!("quorum: node {voter} is still changing to view {}", status.view));
+            }
+            if status.side_effects > 0 {
+                let count = status.side_effects;
+                return Some(format!("sink: {count} side effects have not ended on node {voter}"));
             }
             let Some(first) = first else {
                 first = Some(status);

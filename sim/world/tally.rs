@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sink::Verdict;
+
 /// Counts of one run, or of many.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,12 +51,20 @@ pub struct Tally {
     pub view_changes: u64,
     /// Faults of the plan, by kind.
     pub faults: BTreeMap<Cow<'static, str>, u64>,
+    /// Attempts at side effects, by what became of them.
+    #[serde(default)]
+    pub attempts: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Tally {
     /// Counts a fault.
     pub fn fault(&mut self, word: &'static str) {
         *self.faults.entry(Cow::Borrowed(word)).or_default() += 1;
+    }
+
+    /// Counts an attempt at a side effect.
+    pub fn side_effect(&mut self, verdict: Verdict) {
+        *self.attempts.entry(Cow::Borrowed(verdict.word())).or_default() += 1;
     }
 
     /// Adds another run's counts.
@@ -79,6 +89,9 @@ impl Tally {
         self.view_changes += other.view_changes;
         for (word, count) in &other.faults {
             *self.faults.entry(word.clone()).or_default() += count;
+        }
+        for (word, count) in &other.attempts {
+            *self.attempts.entry(word.clone()).or_default() += count;
         }
     }
 }

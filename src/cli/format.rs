@@ -28,7 +28,7 @@ pub(super) struct FormatArgs {
     #[arg(long, value_delimiter = ',', required = true, value_parser = node)]
     voters: Vec<NodeId>,
     /// A group and its application, as in 0:bank; may be repeated.
-    #[arg(long = "group", default_values = ["0:bank", "1:register"], value_parser = group)]
+    #[arg(long = "group", default_values = ["0:bank", "1:register", "2:post"], value_parser = group)]
     groups: Vec<(GroupId, String)>,
     /// Sessions that a group keeps; beyond that the one that was silent for longest goes.
     #[arg(long, default_value_t = SESSIONS_MAX, value_parser = clap::value_parser!(u32).range(1..))]

@@ -67,7 +67,7 @@ pub enum LocalClusterError {
 }
 
 impl LocalCluster {
-    /// Formats `size` nodes under `folder`, each with group 0 a bank and group 1 registers. None runs yet.
+    /// Formats `size` nodes under `folder`, each with group 0 a bank, group 1 registers and group 2 a post office. None runs yet.
     ///
     /// # Errors
     /// [`LocalClusterError`] when a directory or a free port is not to be had.
@@ -157,6 +157,7 @@ impl LocalCluster {
             .arg(self.folder.join(format!("node-{}", node.number)))
             .args(["--requests", &node.requests.to_string(), "--peers-listen", &node.peers.to_string()])
             .args(["--http", &node.http.to_string(), "--peers", &peers.join(","), "--disk", &disk])
+            .args(["--webhooks", "http://127.0.0.1:*/"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -9,6 +9,7 @@ mod kv;
 pub mod local_cluster;
 mod log;
 pub mod loop_disk;
+mod post;
 mod serve;
 mod status;
 
@@ -55,6 +56,8 @@ enum Verb {
     Kv(kv::KvArgs),
     /// Move money.
     Bank(bank::BankArgs),
+    /// Post letters by HTTP.
+    Post(post::PostArgs),
     /// Ask nodes how they are.
     Status(status::StatusArgs),
     /// Look at a data directory that no node uses.
@@ -133,6 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         }
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,
+        Verb::Post(args) => post::run(&args)?,
         Verb::Status(args) => status::run(&args)?,
         Verb::Log(verb) => {
             let (answer, is_sound) = log::run(&verb)?;

@@ -26,7 +26,7 @@ pub(super) struct ServeArgs {
     /// A TOML file; its keys are the flags below with `_` for `-`.
     #[arg(long, env = "CHRONON_CONFIG")]
     config: Option<PathBuf>,
-    /// A cluster of one node, formatted on first use, with group 0 a bank and group 1 registers.
+    /// A cluster of one node, formatted on first use, with group 0 a bank, group 1 registers and group 2 a post office.
     #[arg(long, conflicts_with_all = ["config", "cluster", "node", "peers", "peers_listen"])]
     dev: bool,
     /// Where the node keeps its data.
@@ -53,6 +53,10 @@ pub(super) struct ServeArgs {
     /// Where the other nodes listen for nodes, as in 1=10.0.0.1:9200,2=10.0.0.2:9200.
     #[arg(long, env = "CHRONON_PEERS")]
     peers: Option<String>,
+    /// Where side effects may be posted: what their URLs may begin with, as in https://hooks.example.com/,http://127.0.0.1:*/in/
+    /// [default: nowhere; with --dev this machine].
+    #[arg(long, env = "CHRONON_WEBHOOKS")]
+    webhooks: Option<String>,
 }
 
 /// Runs a node; comes back only when it has halted.
@@ -74,7 +78,7 @@ pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyho
         timeouts: Timeouts::default(),
     };
     let status = StatusCell::default();
-    let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers };
+    let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
     let runtime = Runtime::new(runtime, directory, listeners, status.clone())?;
     http::start(http_listener, status).context("cannot serve HTTP")?;
     tracing::info!(
@@ -120,17 +124,19 @@ fn settings(given: &ArgMatches) -> Settings {
 /// A cluster of one, formatted when its directory is not there yet.
 fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
     // Variables meant for a member of a cluster mean nothing here.
-    settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http"));
+    settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks"));
     let mut rest = Settings::new();
     let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
     default("cluster", format!("{:x}", DEV_CLUSTER.get()));
     default("node", DEV_NODE.to_string());
     default("peers_listen", "127.0.0.1:0".to_owned());
     let own = std::env::temp_dir().join(format!("chronon-dev-{}", std::process::id()));
+    default("webhooks", "http://127.0.0.1:*/,http://localhost:*/".to_owned());
     default("data_dir", own.display().to_string());
     let config = ServeConfig::resolve(settings, rest)?;
     if !holds_anything(&config.data_dir) {
-        let groups = [(GroupId::new(0), "bank".to_owned()), (GroupId::new(1), "register".to_owned())];
+        let groups = [(0, "bank"), (1, "register"), (2, "post")]
+            .map(|(group, kind)| (GroupId::new(group), kind.to_owned()));
         let identity =
             format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
         sync_disk::format(&config.data_dir, &identity)?;
@@ -161,7 +167,7 @@ fn invitation(requests: SocketAddr, http: SocketAddr, data_dir: &Path) -> Answer
         "One node of a cluster of its own, with its data in {}. Try:\n\
          \n  chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\
          \n  chronon bank open 1 100{nodes}\n  chronon bank open 2 0{nodes}\n  chronon bank transfer 1 2 30{nodes}\
-         \n  chronon bank audit{nodes}\n  chronon status{nodes}\n  curl http://{http}/readyz\n",
+         \n  chronon bank audit{nodes}\n  chronon post send http://{http}/health hello{nodes}\n  chronon status{nodes}\n  curl http://{http}/readyz\n",
         data_dir.display()
     );
     let data_dir = data_dir.display().to_string();

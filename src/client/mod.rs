@@ -18,6 +18,7 @@ use chronon_core::codec;
 use chronon_core::codec::wire::{Decode, Encode};
 use chronon_core::engine::Found;
 use chronon_core::node::{Freshness, Query, QueryAnswer};
+use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
 pub use error::ClientError;
@@ -78,6 +79,14 @@ impl Client {
     /// # Errors
     /// As for [`Client::register`].
     pub fn bank(&mut self, group: GroupId, command: &BankCommand) -> Result<BankAnswer, ClientError> {
+        self.call(group, command)
+    }
+
+    /// Asks a post office.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub fn post(&mut self, group: GroupId, command: &PostCommand) -> Result<PostAnswer, ClientError> {
         self.call(group, command)
     }
 

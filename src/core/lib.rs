@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! 6  node  builtin       composition; the applications a binary ships
-//! 5  bank  register      applications
-//! 4  kernel              ChrApplication, executor, sessions
+//! 5  bank  post  register applications
+//! 4  kernel              ChrApplication, executor, sessions, outbox
 //! 3  consensus           vsr behind the contract
 //! 2  engine              journal and manifest: emits DiskOp, takes DiskDone
 //! 1  types               ids, units, entries, the one notation
@@ -28,4 +28,5 @@ pub mod consensus;
 pub mod engine;
 pub mod kernel;
 pub mod node;
+pub mod post;
 pub mod register;

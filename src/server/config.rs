@@ -14,6 +14,7 @@ use chronon_core::types::{ClusterId, NodeId};
 use toml::Spanned;
 
 use super::backend::Backend;
+use super::webhooks::Allowed;
 
 /// What a node is served with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,10 +35,12 @@ pub struct ServeConfig {
     pub http: SocketAddr,
     /// Where the nodes of the cluster listen for each other; this node's own place in it is allowed and ignored.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Where side effects may be posted.
+    pub webhooks: Allowed,
 }
 
 /// Every key, and what it may be. The names of flags and variables derive from the keys.
-pub const KEYS: [(&str, &str); 8] = [
+pub const KEYS: [(&str, &str); 9] = [
     ("data_dir", "the path of a formatted data directory"),
     ("disk", "io_uring or sync"),
     ("cluster", "a cluster id: up to 32 hex digits"),
@@ -46,6 +49,10 @@ pub const KEYS: [(&str, &str); 8] = [
     ("peers_listen", ADDRESS),
     ("http", ADDRESS),
     ("peers", "a list such as 1=10.0.0.1:9200,2=10.0.0.2:9200, each node once"),
+    (
+        "webhooks",
+        "a list of what URLs may begin with, such as https://hooks.example.com/,http://127.0.0.1:*/in/",
+    ),
 ];
 
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9100";
@@ -206,6 +213,7 @@ impl ServeConfig {
             peers_listen: get(&settings, "peers_listen", |text| text.parse().ok())?,
             http: get(&settings, "http", |text| text.parse().ok())?,
             peers: get(&settings, "peers", parse_peers)?,
+            webhooks: get(&settings, "webhooks", Allowed::parse)?,
         })
     }
 }
@@ -278,12 +286,13 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("disk", "io_uring"),
     ("requests", "127.0.0.1:9100"),
     ("peers_listen", "127.0.0.1:9200"),
     ("http", "127.0.0.1:8080"),
     ("peers", ""),
+    ("webhooks", ""),
 ];
 
 #[cfg(test)]

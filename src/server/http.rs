@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use super::status::StatusCell;
 
@@ -21,7 +21,8 @@ pub fn start(listener: TcpListener, status: StatusCell) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let router = Router::new()
-        .route("/health", get(|| async { "OK" }))
+        // Whatever the method: who tries webhooks out posts here.
+        .route("/health", any(|| async { "OK" }))
         .route("/livez", get(|| async { "OK" }))
         .route("/readyz", get(ready))
         .route("/status", get(report))

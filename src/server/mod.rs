@@ -17,3 +17,4 @@ pub mod runtime;
 pub mod status;
 pub mod sync_disk;
 pub mod wake;
+pub mod webhooks;

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chronon_core::builtin::Builtin;
 use chronon_core::engine::{DiskDone, VirtualDisk};
+use chronon_core::kernel::AttemptDone;
 use chronon_core::node::{Effect, Effects, HaltReason, Input, Message, Node, NodeConfig};
-use chronon_core::types::{Monotonic, NodeId, Now, Wall};
+use chronon_core::types::{GroupId, Monotonic, NodeId, Now, Wall};
 use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -32,6 +33,7 @@ use super::peers::Peers;
 use super::protocol::{Greeting, LookUp};
 use super::status::{StatusCell, StatusReport};
 use super::wake::Wake;
+use super::webhooks::{Allowed, Webhooks};
 
 /// What a node is run with.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct RuntimeConfig {
     pub disk: Backend,
     /// Where the other nodes listen for peers.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Where side effects may be posted.
+    pub webhooks: Allowed,
 }
 
 /// The sockets that the outside connects to.
@@ -95,6 +99,7 @@ pub struct Runtime {
     request_listener: TcpListener,
     peers: Peers,
     clients: Clients,
+    webhooks: Webhooks,
     next_token: usize,
     clock: Clock,
     identity: Greeting,
@@ -115,6 +120,7 @@ struct Inbox {
     disk: Vec<DiskDone>,
     messages: Vec<(NodeId, Message)>,
     questions: Vec<Question>,
+    attempts: Vec<(GroupId, AttemptDone)>,
 }
 
 impl Runtime {
@@ -135,6 +141,9 @@ impl Runtime {
         poll.registry()
             .register(&mut SourceFd(&counter), DISK, Interest::READABLE)
             .map_err(io("watch the disk"))?;
+        let patience = Duration::from_nanos(config.node.timeouts.attempt.as_nanos());
+        let webhooks =
+            Webhooks::new(config.webhooks, patience, wake.clone()).map_err(io("start webhooks"))?;
         let disk = config.disk.start(directory, wake).map_err(io("start the disk"))?;
         let peer_listener = listen(listeners.peers, PEER_LISTENER, &poll)?;
         let request_listener = listen(listeners.requests, REQUEST_LISTENER, &poll)?;
@@ -150,6 +159,7 @@ impl Runtime {
             request_listener,
             peers: Peers::new(identity.cluster, identity.node, &config.peers, now),
             clients: Clients::new(identity),
+            webhooks,
             next_token: FIRST_CONNECTION,
             clock: Clock { origin: now },
             identity,
@@ -258,12 +268,19 @@ impl Runtime {
         self.disk.poll(&mut inbox.disk);
         self.peers.receive(&mut self.scratch, &mut inbox.messages, Instant::now());
         self.clients.receive(&mut self.scratch, &mut inbox.questions);
-        let fed = !(inbox.disk.is_empty() && inbox.messages.is_empty() && inbox.questions.is_empty());
+        self.webhooks.ended(&mut inbox.attempts);
+        let fed = !(inbox.disk.is_empty()
+            && inbox.messages.is_empty()
+            && inbox.questions.is_empty()
+            && inbox.attempts.is_empty());
         for done in inbox.disk.drain(..) {
             self.step(Input::Disk(done))?;
         }
         for (from, message) in inbox.messages.drain(..) {
             self.step(Input::Message { from, message })?;
+        }
+        for (group, done) in inbox.attempts.drain(..) {
+            self.step(Input::SideEffectDone { group, done })?;
         }
         for question in inbox.questions.drain(..) {
             match question {
@@ -297,6 +314,7 @@ impl Runtime {
                 Effect::Disk(op) => self.disk.submit(op),
                 Effect::Reply { route, reply } => self.clients.reply(route, &reply),
                 Effect::Answer { route, number, answer } => self.clients.answer(route, number, answer),
+                Effect::Execute { group, attempt } => self.webhooks.execute(group, attempt),
                 Effect::Found { route, found } => self.clients.found(route, &found),
                 Effect::Halt(reason) => return Err(RuntimeError::Halted(HaltWords(reason))),
             }
@@ -358,6 +376,7 @@ fn take_token(next: &mut usize) -> Token {
     token
 }
 
+/// The disk, and attempts that have ended.
 const DISK: Token = Token(0);
 const PEER_LISTENER: Token = Token(1);
 const REQUEST_LISTENER: Token = Token(2);

@@ -15,20 +15,22 @@ use paths::{Path, paths};
 use tokens::{Token, tokens, without_tests};
 
 /// The rooms of the core and their floors.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("codec", 0),
     ("types", 1),
     ("engine", 2),
     ("consensus", 3),
     ("kernel", 4),
     ("bank", 5),
+    ("post", 5),
     ("register", 5),
     ("builtin", 6),
     ("node", 6),
 ];
 
 /// Imports that the floors would allow and the design does not: the node is for any application.
-const BANNED: [(&str, &str); 3] = [("node", "bank"), ("node", "register"), ("node", "builtin")];
+const BANNED: [(&str, &str); 4] =
+    [("node", "bank"), ("node", "post"), ("node", "register"), ("node", "builtin")];
 
 #[test]
 fn every_room_imports_only_from_floors_below_it() {

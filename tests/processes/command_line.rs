@@ -197,6 +197,18 @@ fn a_node_for_trying_things_out_needs_nothing_and_forgets_nothing() {
     assert_eq!(dev.ask(&["bank", "balance", "1", "--stale"])["balance"], 70);
     let missing = error(&["bank", "balance", "3", "--nodes", &dev.requests]);
     assert!(missing.contains("account 3"), "{missing}");
+    let sent = dev.ask(&["post", "send", &format!("http://{}/health", dev.http), "hello"]);
+    let letter = sent["letter"].as_str().unwrap().to_owned();
+    let refused = dev.ask(&["post", "send", &format!("http://{}/nowhere", dev.http), "hello"]);
+    let refused = refused["letter"].as_str().unwrap().to_owned();
+    let state = |letter: &str| dev.ask(&["post", "show", letter])["state"].as_str().unwrap().to_owned();
+    let start = Instant::now();
+    while (state(&letter), state(&refused)) != ("delivered".to_owned(), "given_up".to_owned()) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the letters are under way for ten seconds");
+    }
+    let told = dev.ask(&["post", "show", &refused]);
+    assert!(told["why"].as_str().unwrap().contains("404"), "{told}");
+    assert!(error(&["post", "show", "x", "--nodes", &dev.requests]).contains("64 hex digits"));
     let elsewhere = error(&["kv", "get", "greeting", "--group", "0", "--nodes", &dev.requests]);
     assert!(elsewhere.contains("group 0 holds no registers"), "{elsewhere}");
     let refused = error(&["bank", "transfer", "1", "2", "71", "--nodes", &dev.requests]);

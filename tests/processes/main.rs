@@ -13,3 +13,4 @@ mod nemesis;
 mod rot;
 mod support;
 mod transfer;
+mod webhooks;

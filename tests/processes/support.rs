@@ -34,8 +34,8 @@ pub fn assert_replicas_converge(cluster: &mut LocalCluster) {
             groups.map(|group| (group.group, group.applied, group.digest.clone())).collect()
         };
         let all: Vec<_> = reports.iter().map(applied).collect();
-        if all.iter().all(|one| *one == all[0] && one.len() == 2) {
-            assert!(all[0].iter().all(|(_, applied, _)| *applied > 0), "nothing was applied: {all:?}");
+        if all.iter().all(|one| *one == all[0] && one.len() == 3) {
+            assert!(all[0].iter().any(|(_, applied, _)| *applied > 0), "nothing was applied: {all:?}");
             return;
         }
         assert!(start.elapsed() < Duration::from_secs(30), "replicas differ for 30 s: {all:#?}");

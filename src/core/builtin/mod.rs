@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use crate::bank::{Bank, BankError, BankState};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
+use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema, SideEffectId};
+use crate::post::{Letter, Post, PostError, PostState};
 use crate::register::{RegisterError, RegisterState, Registers};
 use crate::types::{Blob, GroupInit};
 
 /// The kinds a group can be of.
-pub const KINDS: [&str; 2] = ["bank", "register"];
+pub const KINDS: [&str; 3] = ["bank", "post", "register"];
 
 /// One application that is each of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Builtin;
 pub enum BuiltinState {
     /// A bank.
     Bank(BankState),
+    /// A post office.
+    Post(PostState),
     /// Registers.
     Register(RegisterState),
     /// A kind that this build does not know: it refuses every command, alike on all replicas.
@@ -40,6 +43,11 @@ pub enum BuiltinQuery {
         /// Which.
         key: Blob,
     },
+    /// A letter of a post office.
+    Letter {
+        /// Which.
+        letter: SideEffectId,
+    },
 }
 
 /// What is seen of it.
@@ -50,6 +58,8 @@ pub enum BuiltinView {
     Balance(Option<u64>),
     /// The register's value, if it is set.
     Value(Option<Blob>),
+    /// The letter, if it is kept.
+    Letter(Option<Letter>),
     /// The group is of a kind that has no such thing.
     WrongKind,
 }
@@ -61,6 +71,9 @@ pub enum BuiltinError {
     /// The bank's.
     #[error(transparent)]
     Bank(#[from] BankError),
+    /// The post office's.
+    #[error(transparent)]
+    Post(#[from] PostError),
     /// The registers'.
     #[error(transparent)]
     Register(#[from] RegisterError),
@@ -79,6 +92,7 @@ impl ChrApplication for Builtin {
     fn genesis(&self, group: &GroupInit) -> BuiltinState {
         match group.kind.as_str() {
             "bank" => BuiltinState::Bank(Bank.genesis(group)),
+            "post" => BuiltinState::Post(Post.genesis(group)),
             "register" => BuiltinState::Register(Registers.genesis(group)),
             _ => BuiltinState::Unknown,
         }
@@ -92,6 +106,7 @@ impl ChrApplication for Builtin {
     ) -> Result<Bytes, BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.apply(state, event, ctx)?),
+            BuiltinState::Post(state) => Ok(Post.apply(state, event, ctx)?),
             BuiltinState::Register(state) => Ok(Registers.apply(state, event, ctx)?),
             BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
         }
@@ -102,18 +117,26 @@ impl ChrApplication for Builtin {
             (BuiltinState::Bank(state), BuiltinQuery::Balance { account }) => {
                 BuiltinView::Balance(Bank.query(state, account, ctx))
             }
+            (BuiltinState::Post(state), BuiltinQuery::Letter { letter }) => {
+                BuiltinView::Letter(Post.query(state, letter, ctx))
+            }
             (BuiltinState::Register(state), BuiltinQuery::Value { key }) => {
                 BuiltinView::Value(Registers.query(state, key, ctx))
             }
-            (BuiltinState::Bank(_) | BuiltinState::Register(_) | BuiltinState::Unknown, _) => {
-                BuiltinView::WrongKind
-            }
+            (
+                BuiltinState::Bank(_)
+                | BuiltinState::Post(_)
+                | BuiltinState::Register(_)
+                | BuiltinState::Unknown,
+                _,
+            ) => BuiltinView::WrongKind,
         }
     }
 
     fn snapshot(&self, state: &BuiltinState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
         match state {
             BuiltinState::Bank(state) => Bank.snapshot(state, from, out),
+            BuiltinState::Post(state) => Post.snapshot(state, from, out),
             BuiltinState::Register(state) => Registers.snapshot(state, from, out),
             BuiltinState::Unknown => None,
         }
@@ -122,6 +145,7 @@ impl ChrApplication for Builtin {
     fn restore(&self, state: &mut BuiltinState, from: Schema, chunk: &[u8]) -> Result<(), BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.restore(state, from, chunk)?),
+            BuiltinState::Post(state) => Ok(Post.restore(state, from, chunk)?),
             BuiltinState::Register(state) => Ok(Registers.restore(state, from, chunk)?),
             BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
         }

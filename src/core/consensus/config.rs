@@ -19,6 +19,10 @@ pub struct Limits {
     pub repair_entries_max: u32,
     /// Bytes in one answer to a repair request; one entry is always sent.
     pub repair_bytes_max: u32,
+    /// Side effects under way at once.
+    pub side_effects_max: u32,
+    /// Side effects that have not ended: beyond so many a group takes no new commands.
+    pub outbox_max: u32,
 }
 
 /// Spans of the timers. Where several nodes would act at once, each adds jitter of up to half the span.
@@ -35,6 +39,8 @@ pub struct Timeouts {
     /// A primary whose oldest entry is not committed for this long gives the view up, and a read whose index is not confirmed
     /// for this long is refused.
     pub abdicate: Nanos,
+    /// An attempt at a side effect that has not ended for so long has failed.
+    pub attempt: Nanos,
 }
 
 impl Default for Limits {
@@ -47,6 +53,8 @@ impl Default for Limits {
             queue_requests_max: 16_384,
             repair_entries_max: 256,
             repair_bytes_max: 1 << 20,
+            side_effects_max: 64,
+            outbox_max: 100_000,
         }
     }
 }
@@ -59,6 +67,7 @@ impl Default for Timeouts {
             view_change: Nanos::from_millis(800),
             resend: Nanos::from_millis(150),
             abdicate: Nanos::from_millis(2500),
+            attempt: Nanos::from_secs(30),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The contract of an application on the kernel.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use crate::codec::wire;
+use crate::kernel::side_effect::{Place, SideEffect, SideEffectId, SideEffectOutcome};
 use crate::types::{GroupId, GroupInit, Hash, Op, Prng, Timestamp};
 
 /// The version of an application's behaviour. Behaviour changes only after a logged activation.
@@ -16,6 +19,13 @@ pub enum Event<'a> {
     Command(&'a [u8]),
     /// Consensus time reached what [`ChrApplication::next_wakeup`] asked for.
     Wakeup,
+    /// A side effect that the application emitted has ended.
+    SideEffect {
+        /// Which.
+        id: SideEffectId,
+        /// How.
+        outcome: &'a SideEffectOutcome,
+    },
 }
 
 /// Where a snapshot in slices goes on. Opaque to all but the application; [`Cursor::START`] begins.
@@ -94,9 +104,28 @@ pub struct ApplyContext<'a> {
     pub(in crate::kernel) index: u32,
     pub(in crate::kernel) timestamp: Timestamp,
     pub(in crate::kernel) schema: Schema,
+    pub(in crate::kernel) emitted: Emitted,
+}
+
+/// What one event emits.
+#[derive(Debug)]
+pub(in crate::kernel) struct Emitted {
+    /// How many the op had emitted before.
+    pub first: u32,
+    pub side_effects: Vec<SideEffect>,
 }
 
 impl ApplyContext<'_> {
+    /// Has something done outside of the cluster, once this op is committed: again and again under the id that comes back, until
+    /// an executor says that it took effect, or it is given up. Either way the application hears of it, as an
+    /// [`Event::SideEffect`]. Nothing is done when `apply` then fails.
+    pub fn emit(&mut self, side_effect: SideEffect) -> SideEffectId {
+        let count = u32::try_from(self.emitted.side_effects.len()).unwrap_or(u32::MAX);
+        let place = Place { op: self.op, index: self.emitted.first.saturating_add(count) };
+        self.emitted.side_effects.push(side_effect);
+        SideEffectId::of(self.group, place)
+    }
+
     /// The group's founding facts.
     pub fn group(&self) -> &GroupInit {
         self.group

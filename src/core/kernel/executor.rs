@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::kernel::application::{ApplyContext, ChrApplication, Event, QueryContext};
+use crate::kernel::application::{ApplyContext, ChrApplication, Emitted, Event, QueryContext};
 use crate::kernel::command::{Command, Outcome, commands};
+use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::{Admission, SessionMap};
+use crate::kernel::side_effect::{Place, Report, SideEffectId};
 use crate::types::{
     Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Op, RequestNumber, Timestamp, u64_of,
 };
@@ -22,6 +24,7 @@ pub struct Executor<A: ChrApplication> {
     pub(in crate::kernel) init: GroupInit,
     pub(in crate::kernel) state: A::State,
     pub(in crate::kernel) sessions: SessionMap,
+    pub(in crate::kernel) outbox: Outbox,
     pub(in crate::kernel) applied: Op,
     pub(in crate::kernel) digest: Hash,
 }
@@ -45,7 +48,8 @@ impl<A: ChrApplication> Executor<A> {
         let state = application.genesis(&init);
         let sessions = SessionMap::new(init.sessions_max);
         let digest = init.genesis().hash();
-        Self { application, init, state, sessions, applied: Op::GENESIS, digest }
+        let outbox = Outbox::default();
+        Self { application, init, state, sessions, outbox, applied: Op::GENESIS, digest }
     }
 
     /// Applies the next entry; appends what became of its commands to `executed`.
@@ -64,9 +68,26 @@ impl<A: ChrApplication> Executor<A> {
                 // Whatever the application answers to a wake-up, nobody waits for it; its state is what counts.
                 let _answer = self.execute(Event::Wakeup, op, 0, timestamp);
             }
+            EntryKind::SideEffects => self.apply_reports(op, timestamp, entry.payload(), marks),
             EntryKind::Genesis => panic!("the genesis has no slot"),
         }
         self.extend_digest(op, &executed[first..]);
+    }
+
+    /// What became of side effects: the application hears of those that ended.
+    fn apply_reports(&mut self, op: Op, timestamp: Timestamp, payload: &Bytes, marks: &mut impl Marks) {
+        let reports: Vec<Report> = match codec::decode(payload) {
+            Ok(reports) => reports,
+            Err(error) => panic!("group {} op {op} is no list of outcomes: {error}", self.init.group),
+        };
+        for (index, report) in (0_u32..).zip(reports) {
+            let id = SideEffectId::of(&self.init, report.place);
+            if let Some(outcome) = self.outbox.settle(report, marks) {
+                let event = Event::SideEffect { id, outcome: &outcome };
+                // As with a wake-up, nobody waits for an answer.
+                let _answer = self.execute(event, op, index, timestamp);
+            }
+        }
     }
 
     /// The answer to a command that was executed before and is its session's last.
@@ -85,6 +106,16 @@ impl<A: ChrApplication> Executor<A> {
     /// When the application wants to be woken, in consensus time.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.application.next_wakeup(&self.state)
+    }
+
+    /// The side effects that have not ended.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The group's founding facts.
+    pub fn init(&self) -> &GroupInit {
+        &self.init
     }
 
     /// The application's state.
@@ -146,9 +177,19 @@ impl<A: ChrApplication> Executor<A> {
     }
 
     fn execute(&mut self, event: Event<'_>, op: Op, index: u32, timestamp: Timestamp) -> Outcome {
-        let mut ctx = ApplyContext { group: &self.init, op, index, timestamp, schema: A::SCHEMA };
-        match self.application.apply(&mut self.state, event, &mut ctx) {
-            Ok(answer) => Outcome::Done(self.bounded(Blob(answer), op)),
+        let first = self.outbox.emitted_at(op);
+        let (group, emitted) = (&self.init, Emitted { first, side_effects: Vec::new() });
+        let mut ctx = ApplyContext { group, op, index, timestamp, schema: A::SCHEMA, emitted };
+        let answer = self.application.apply(&mut self.state, event, &mut ctx);
+        let emitted = ctx.emitted.side_effects;
+        match answer {
+            Ok(answer) => {
+                for (index, side_effect) in (first..).zip(emitted) {
+                    self.outbox.put(Place { op, index }, side_effect);
+                }
+                Outcome::Done(self.bounded(Blob(answer), op))
+            }
+            // The state is as it was, and so is the outbox.
             Err(error) => Outcome::Refused(self.bounded(Blob::from(codec::encode(&error)), op)),
         }
     }
@@ -175,6 +216,10 @@ impl<A: ChrApplication> Executor<A> {
                 Outcome::Evicted => writer.u8(3),
                 Outcome::OutOfOrder { expected } => writer.u8(4).u64(expected.get()),
             };
+        }
+        for place in self.outbox.above(op.previous().unwrap_or_default()) {
+            let side_effect = self.outbox.get(place).map(|intent| codec::encode(&intent.side_effect));
+            writer.u8(5).put(&side_effect.unwrap_or_default());
         }
         self.digest = Hash::of(writer.as_slice());
     }

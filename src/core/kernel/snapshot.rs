@@ -3,6 +3,7 @@
 //! ```text
 //! head      length u32, encoding of SnapshotHead
 //! sessions  length u32, encoding of a session; as many as the head says
+//! intents   length u32, encoding of a side effect that has not ended; as many as the head says
 //! slices    length u32, an application's slice; as many as it wrote
 //! ```
 
@@ -15,6 +16,7 @@ use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
 use crate::kernel::executor::Executor;
+use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::SessionMap;
 use crate::types::{EntryHeader, GroupInit, Hash, u64_of, usize_of};
 
@@ -26,6 +28,7 @@ struct SnapshotHead {
     last: EntryHeader,
     digest: Hash,
     sessions: u64,
+    intents: u64,
 }
 
 /// Why a snapshot cannot be restored. Its checksum held, so another build wrote it.
@@ -68,12 +71,15 @@ impl<A: ChrApplication> Executor<A> {
             last.op(),
             self.applied
         );
-        let sessions = u64_of(self.sessions.len());
-        let head = SnapshotHead { schema: A::SCHEMA.0, last, digest: self.digest, sessions };
+        let (sessions, intents) = (u64_of(self.sessions.len()), u64_of(self.outbox.len()));
+        let head = SnapshotHead { schema: A::SCHEMA.0, last, digest: self.digest, sessions, intents };
         let mut writer = ByteWriter::default();
         put_piece(&mut writer, &codec::encode(&head));
         for session in self.sessions.saved() {
             put_piece(&mut writer, &session);
+        }
+        for intent in self.outbox.saved() {
+            put_piece(&mut writer, &intent);
         }
         let mut cursor = Some(Cursor::START);
         while let Some(from) = cursor {
@@ -106,6 +112,10 @@ impl<A: ChrApplication> Executor<A> {
         for _ in 0..head.sessions {
             sessions.restore(take_piece(&mut reader)?)?;
         }
+        let mut outbox = Outbox::default();
+        for _ in 0..head.intents {
+            outbox.restore(take_piece(&mut reader)?)?;
+        }
         let mut state = application.genesis(&init);
         while !reader.rest().is_empty() {
             let slice = take_piece(&mut reader)?;
@@ -118,7 +128,7 @@ impl<A: ChrApplication> Executor<A> {
             application.migrate(&mut state, from);
         }
         let (applied, digest) = (head.last.op(), head.digest);
-        Ok((Self { application, init, state, sessions, applied, digest }, head.last))
+        Ok((Self { application, init, state, sessions, outbox, applied, digest }, head.last))
     }
 }
 

@@ -52,6 +52,8 @@ impl NodeConfig {
             ("batch_commands_max", limits.batch_commands_max),
             ("queue_requests_max", limits.queue_requests_max),
             ("repair_entries_max", limits.repair_entries_max),
+            ("side_effects_max", limits.side_effects_max),
+            ("outbox_max", limits.outbox_max),
             ("flushes_in_flight_max", self.engine.flushes_in_flight_max),
         ];
         if let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {

@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
 use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
-use crate::kernel::{Command, Outcome};
+use crate::kernel::{Attempt, AttemptDone, Command, Outcome};
 use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
-use crate::types::notation::{Notation, NotationError, Scanner};
 use crate::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, View};
 
 /// What enters a node.
@@ -41,6 +40,13 @@ pub enum Input {
         /// The question.
         query: Query,
     },
+    /// An executor has ended an [`Effect::Execute`].
+    SideEffectDone {
+        /// The group whose side effect it is.
+        group: GroupId,
+        /// Which attempt, and how it ended.
+        done: AttemptDone,
+    },
     /// Somebody looks for an entry that was committed and applied here. It may be behind what is committed elsewhere.
     LookUp {
         /// Where what is found goes.
@@ -58,6 +64,7 @@ notation_enum!(Input {
     "disk" => Disk(done),
     "client" => Client { route, request },
     "query" => Query { route, query },
+    "side-effect-done" => SideEffectDone { group, done },
     "look-up" => LookUp { route, group, at },
 });
 
@@ -89,6 +96,14 @@ pub enum Effect {
         /// The answer.
         answer: QueryAnswer,
     },
+    /// Execute a side effect, under a fencing token. The answer is an [`Input::SideEffectDone`]; one that does not come in time is
+    /// taken for a failure.
+    Execute {
+        /// The group whose side effect it is.
+        group: GroupId,
+        /// What to do.
+        attempt: Attempt,
+    },
     /// What was found for [`Input::LookUp`].
     Found {
         /// Who looked for it.
@@ -105,6 +120,7 @@ notation_enum!(Effect {
     "disk" => Disk(op),
     "reply" => Reply { route, reply },
     "answer" => Answer { route, number, answer },
+    "execute" => Execute { group, attempt },
     "found" => Found { route, found },
     "halt" => Halt(reason),
 });
@@ -113,14 +129,7 @@ notation_enum!(Effect {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub struct Route(pub u64);
 
-impl Notation for Route {
-    fn show(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.show(f)
-    }
-    fn scan(scanner: &mut Scanner<'_>) -> Result<Self, NotationError> {
-        Notation::scan(scanner).map(Self)
-    }
-}
+notation_newtype!(Route);
 
 /// What nodes say to each other.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]

@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 
 use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
-use crate::kernel::{Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor};
+use crate::kernel::{
+    Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor, Pace,
+    SideEffectManager, VsrAuthority,
+};
 use crate::node::chunk_cursor::ChunkCursor;
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
@@ -39,6 +42,9 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     pub keeps_too_much: bool,
     pub chunk: ChunkCursor,
     pub queries: Queries<A>,
+    pub side_effects: SideEffectManager,
+    /// A buffer of attempts that begin.
+    attempts: Vec<Attempt>,
     discards: BTreeMap<Discard, u64>,
     executed: Vec<Executed>,
 }
@@ -62,6 +68,8 @@ impl<A: ChrApplication> Group<A> {
             keeps_too_much: false,
             chunk: ChunkCursor::default(),
             queries: Queries::default(),
+            side_effects: SideEffectManager::default(),
+            attempts: Vec::new(),
             discards: BTreeMap::new(),
             executed: Vec::new(),
         }
@@ -198,6 +206,10 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::RefusedOverQuota);
             return Some(Answer::Busy);
         }
+        if u64_of(self.executor.outbox().len()) >= u64::from(limits.outbox_max) && !is_waited_for {
+            marks.hit(Mark::OutboxFull);
+            return Some(Answer::Busy);
+        }
         if u64_of(self.queue.len()) >= u64::from(limits.queue_requests_max) {
             marks.hit(Mark::QueueFull);
             return Some(Answer::Busy);
@@ -222,7 +234,8 @@ impl<A: ChrApplication> Group<A> {
     /// Whether [`Group::propose`] would do anything.
     pub(in crate::node) fn wants_to_propose(&self, limits: &Limits, wall: Timestamp) -> bool {
         let wakes = self.wakeup().is_some_and(|at| at <= wall);
-        (wakes || !self.queue.is_empty()) && self.replica.can_propose(limits)
+        let wants = wakes || self.side_effects.wants_to_report() || !self.queue.is_empty();
+        wants && self.replica.can_propose(limits)
     }
 
     /// When this primary is to prepare a wake-up.
@@ -231,7 +244,7 @@ impl<A: ChrApplication> Group<A> {
         if may_wake { self.executor.next_wakeup() } else { None }
     }
 
-    /// Prepares a due wake-up, or one entry of what is queued.
+    /// Prepares a due wake-up, or an entry of outcomes, or one entry of what is queued.
     pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_, impl Marks>) {
         if !self.replica.can_propose(turn.limits) {
             if self.replica.leads() && !self.queue.is_empty() {
@@ -242,6 +255,11 @@ impl<A: ChrApplication> Group<A> {
         let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
         if self.wakeup().is_some_and(|at| at <= wall) {
             self.waking = Some(self.replica.propose(turn, EntryKind::Wakeup, bytes::Bytes::new()));
+            return;
+        }
+        if self.side_effects.wants_to_report() {
+            let payload = self.side_effects.report(turn.limits.batch_bytes_max);
+            self.replica.propose(turn, EntryKind::SideEffects, payload);
             return;
         }
         let mut batch = Batch::default();
@@ -282,6 +300,20 @@ impl<A: ChrApplication> Group<A> {
             self.turn_clients_away(effects, marks);
         }
         self.led = leads;
+    }
+
+    /// Begins the side effects that are due, if this replica may act in the outside world.
+    pub(in crate::node) fn see_to_side_effects(
+        &mut self,
+        when: (Monotonic, Pace),
+        effects: &mut Effects,
+        marks: &mut impl Marks,
+    ) {
+        let token = VsrAuthority::token(&self.replica).filter(|_| !self.is_arriving());
+        let of = (self.executor.init(), self.executor.outbox());
+        self.side_effects.attend(when, token, of, &mut self.attempts, marks);
+        let group = self.id();
+        effects.extend(self.attempts.drain(..).map(|attempt| Effect::Execute { group, attempt }));
     }
 
     /// Takes over a snapshot of a peer, which is in force on this disk and ends with the entry of `last`.
@@ -363,6 +395,7 @@ impl<A: ChrApplication> Group<A> {
             archived,
             keeps_too_much: self.keeps_too_much,
             missing: self.replica.missing(),
+            side_effects: u64_of(self.executor.outbox().len()),
             applied_digest: self.executor.digest(),
         }
     }

@@ -52,7 +52,7 @@ use crate::consensus::{Turn, VsrMessage};
 use crate::engine::{
     Amnesia, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
 };
-use crate::kernel::{ChrApplication, Executor};
+use crate::kernel::{ChrApplication, Executor, Pace};
 use crate::types::{
     GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng, Timestamp,
 };
@@ -172,6 +172,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Disk(done) => self.on_disk(done, effects),
             Input::Client { route, request } => self.on_request(route, request, effects),
             Input::Query { route, query } => self.on_query(route, &query, effects),
+            Input::SideEffectDone { group, done } => {
+                self.with_group(group, effects, |group, turn| group.side_effects.ended(done, turn.marks));
+            }
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
         }
     }
@@ -185,7 +188,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Running(running) => {
                 let replicas = running.groups.iter().filter_map(|group| group.replica.deadline());
                 let wakeups = running.groups.iter().filter_map(|group| self.wakeup_deadline(group));
-                replicas.chain(wakeups).chain(self.engine.deadline()).chain([running.next_beat]).min()
+                let pace = pace(&self.config);
+                let side_effects =
+                    running.groups.iter().filter_map(|group| group.side_effects.deadline(pace));
+                replicas
+                    .chain(wakeups)
+                    .chain(side_effects)
+                    .chain(self.engine.deadline())
+                    .chain([running.next_beat])
+                    .min()
             }
         }
     }
@@ -280,6 +291,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 let beats = running.next_beat <= self.now.monotonic;
                 let now = self.now.monotonic;
                 self.for_each_group(effects, |group, turn| {
+                    // Side effects that are due are seen to when the group settles.
                     if group.replica.deadline().is_some_and(|at| at <= now) {
                         group.replica.on_timeout(turn);
                     }
@@ -535,7 +547,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             effects.push(Effect::Send { to, message: Message::Group { group: id, body } });
         }
-        running.groups[index].settle(effects, &mut self.marks);
+        let group = &mut running.groups[index];
+        group.settle(effects, &mut self.marks);
+        if running.amnesia.is_none() {
+            let when = (self.now.monotonic, pace(&self.config));
+            group.see_to_side_effects(when, effects, &mut self.marks);
+        }
     }
 
     fn for_each_group(
@@ -548,4 +565,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             self.with_group(id, effects, &mut act);
         }
     }
+}
+
+/// How this node paces the side effects of each group that it leads.
+fn pace(config: &NodeConfig) -> Pace {
+    Pace { in_flight_max: config.limits.side_effects_max, attempt: config.timeouts.attempt }
 }

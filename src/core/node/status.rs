@@ -72,6 +72,8 @@ pub struct GroupStatus {
     pub keeps_too_much: bool,
     /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
+    /// Side effects that have not ended.
+    pub side_effects: u64,
     /// Chained hash of (op, outcomes) over all that was applied.
     pub applied_digest: Hash,
 }

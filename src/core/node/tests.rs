@@ -13,7 +13,7 @@ use crate::codec;
 use crate::engine::perfect_disk::PerfectDisk;
 use crate::engine::{EngineConfig, FileId, Found, Identity, format};
 use crate::kernel::{
-    ApplyContext, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
+    ApplyContext, Attempt, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
 use crate::node::{
     Answer, Effect, Freshness, Input, Life, Limits, Node, NodeConfig, Query, QueryAnswer, Reply, Request,
@@ -70,6 +70,7 @@ struct Cluster {
     replies: Vec<Reply>,
     found: Vec<Found>,
     answers: Vec<(u64, QueryAnswer)>,
+    attempts: Vec<(usize, Attempt)>,
     starts: u8,
 }
 
@@ -87,6 +88,7 @@ impl Cluster {
             replies: Vec::new(),
             found: Vec::new(),
             answers: Vec::new(),
+            attempts: Vec::new(),
             starts: 0,
         };
         for index in 0..cluster.nodes.len() {
@@ -123,6 +125,7 @@ impl Cluster {
                 Effect::Reply { reply, .. } => self.replies.push(reply),
                 Effect::Found { found, .. } => self.found.push(found),
                 Effect::Answer { number, answer, .. } => self.answers.push((number, answer)),
+                Effect::Execute { attempt, .. } => self.attempts.push((index, attempt)),
                 Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
             }
         }
@@ -525,6 +528,7 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
                 Effect::Send { .. }
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
+                | Effect::Execute { .. }
                 | Effect::Found { .. }
                 | Effect::Halt(_) => None,
             }));
@@ -599,6 +603,7 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
                 Effect::Send { .. }
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
+                | Effect::Execute { .. }
                 | Effect::Found { .. }
                 | Effect::Halt(_) => None,
             }));

@@ -110,8 +110,11 @@ impl Alone {
                 Effect::Disk(op) => self.disk(op),
                 Effect::Halt(reason) => panic!("nothing a peer says halts a node: {reason}"),
                 Effect::Send { message: Message::Heartbeat(beat), .. } => self.boot = beat.boot,
-                Effect::Send { .. } | Effect::Reply { .. } | Effect::Answer { .. } | Effect::Found { .. } => {
-                }
+                Effect::Send { .. }
+                | Effect::Reply { .. }
+                | Effect::Answer { .. }
+                | Effect::Execute { .. }
+                | Effect::Found { .. } => {}
             }
         }
     }

@@ -20,10 +20,13 @@ use crate::engine::{
     At, ChunkPiece, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, Found, SnapshotChunk, SnapshotName,
     Witnessed,
 };
-use crate::kernel::{Batch, Command, Outcome};
+use crate::kernel::{
+    Attempt, AttemptDone, AttemptResult, Batch, Command, FencingToken, Outcome, Place, Retry, SideEffect,
+    SideEffectId,
+};
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
-    Incarnation, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
+    Incarnation, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
 };
 
 fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
@@ -260,6 +263,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         (any::<u64>(), requests())
             .prop_map(|(route, request)| Input::Client { route: Route(route), request }),
         (any::<u64>(), queries()).prop_map(|(route, query)| Input::Query { route: Route(route), query }),
+        (groups(), ends_of_attempts()).prop_map(|(group, done)| Input::SideEffectDone { group, done }),
         (any::<u64>(), groups(), places()).prop_map(|(route, group, at)| Input::LookUp {
             route: Route(route),
             group,
@@ -285,6 +289,43 @@ fn query_answers() -> impl Strategy<Value = QueryAnswer> {
     prop_oneof![state, prop::sample::select(words), too_long]
 }
 
+fn side_effect_places() -> impl Strategy<Value = Place> {
+    (numbers(Op::new), any::<u32>()).prop_map(|(op, index)| Place { op, index })
+}
+
+fn nanos() -> impl Strategy<Value = Nanos> {
+    any::<u64>().prop_map(Nanos::from_nanos)
+}
+
+fn attempts() -> impl Strategy<Value = Attempt> {
+    let retries = (1..=u32::MAX, nanos(), nanos()).prop_map(|(attempts_max, first, most)| Retry {
+        attempts_max,
+        first,
+        most,
+    });
+    let side_effects = (any::<String>(), blobs(), retries)
+        .prop_map(|(target, body, retry)| SideEffect::new(target, body, retry).expect("a short one"));
+    let fields = (hashes(), side_effect_places(), any::<u32>(), any::<u64>(), side_effects);
+    fields.prop_map(|(id, place, number, token, side_effect)| Attempt {
+        id: SideEffectId(id),
+        place,
+        number,
+        token: FencingToken(token),
+        side_effect,
+    })
+}
+
+fn ends_of_attempts() -> impl Strategy<Value = AttemptDone> {
+    let results = prop_oneof![
+        blobs().prop_map(AttemptResult::Done),
+        (blobs(), nanos()).prop_map(|(why, rest)| AttemptResult::Failed { why, rest }),
+        blobs().prop_map(AttemptResult::Refused),
+    ];
+    (side_effect_places(), any::<u32>(), any::<u64>(), results).prop_map(|(place, number, token, result)| {
+        AttemptDone { place, number, token: FencingToken(token), result }
+    })
+}
+
 fn finds() -> impl Strategy<Value = Found> {
     let words = [Found::Later, Found::Gone, Found::Unreadable, Found::Refused];
     prop_oneof![entries().prop_map(Found::Entry), prop::sample::select(words.to_vec())]
@@ -300,6 +341,7 @@ fn effects() -> impl Strategy<Value = Effect> {
             number,
             answer
         }),
+        (groups(), attempts()).prop_map(|(group, attempt)| Effect::Execute { group, attempt }),
         (any::<u64>(), finds()).prop_map(|(route, found)| Effect::Found { route: Route(route), found }),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Disk { what })),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Storage { what })),
@@ -398,7 +440,7 @@ fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
     assert_eq!(
         (error.column, error.expected.as_str()),
-        (1, "one of timeout message disk client query look-up")
+        (1, "one of timeout message disk client query side-effect-done look-up")
     );
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");

@@ -33,6 +33,8 @@ pub enum EntryKind {
     Commands,
     /// A wake-up that the application asked for.
     Wakeup,
+    /// What became of side effects.
+    SideEffects,
 }
 
 impl EntryKind {
@@ -41,6 +43,7 @@ impl EntryKind {
             Self::Genesis => 0,
             Self::Commands => 1,
             Self::Wakeup => 2,
+            Self::SideEffects => 3,
         }
     }
 
@@ -49,12 +52,13 @@ impl EntryKind {
             0 => Ok(Self::Genesis),
             1 => Ok(Self::Commands),
             2 => Ok(Self::Wakeup),
+            3 => Ok(Self::SideEffects),
             code => Err(EntryError::Kind { code }),
         }
     }
 }
 
-notation_enum!(EntryKind { "genesis" => Genesis, "commands" => Commands, "wakeup" => Wakeup });
+notation_enum!(EntryKind { "genesis" => Genesis, "commands" => Commands, "wakeup" => Wakeup, "side-effects" => SideEffects });
 
 /// Why bytes are not an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

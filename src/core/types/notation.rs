@@ -267,6 +267,21 @@ macro_rules! notation_text {
     };
 }
 
+/// Gives a wrapper of one value the notation of that value.
+#[macro_export]
+macro_rules! notation_newtype {
+    ($type:ident) => {
+        impl $crate::types::Notation for $type {
+            fn show(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                $crate::types::Notation::show(&self.0, f)
+            }
+            fn scan(scanner: &mut $crate::types::Scanner<'_>) -> Result<Self, $crate::types::NotationError> {
+                $crate::types::Notation::scan(scanner).map(Self)
+            }
+        }
+    };
+}
+
 /// Derives the notation of an enum whose variants are units, records or wrappers of one value.
 #[macro_export]
 macro_rules! notation_enum {

@@ -55,7 +55,7 @@ fn a_flag_has_the_word_over_the_file() {
 fn errors_name_place_key_value_and_what_is_allowed() {
     assert_eq!(
         error("node = 1\n  colour = 3"),
-        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, peers"
+        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, peers, webhooks"
     );
     assert_eq!(
         error(&WHOLE.replace("node = 2", "node = 0")),

@@ -62,6 +62,12 @@ struct Asked {
 }
 
 impl VsrNode {
+    /// Whether the replica leads, durably, and has applied all of the log that its view began with.
+    pub fn has_applied_the_views_log(&self) -> bool {
+        let Status::Primary(primary) = &self.status else { return false };
+        self.leads() && self.applied >= primary.confirming.began_with
+    }
+
     /// Asks for a read index that covers everything committed before now.
     pub fn ask_read_index(&mut self, turn: &mut Turn<'_, impl Marks>) -> ReadTicket {
         if self.asking.token.is_some() {

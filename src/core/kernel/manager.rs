@@ -1,0 +1,195 @@
+//! Executing side effects: soft state of a primary, which dies with its authority.
+//!
+//! Whatever it forgets, the outbox remembers: the next primary tries again, under the same idempotency key and a higher token.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::kernel::authority::FencingToken;
+use crate::kernel::outbox::Outbox;
+use crate::kernel::side_effect::{AttemptResult, Place, Report, SideEffect, SideEffectId};
+use crate::types::{Blob, GroupInit, Mark, Marks, Monotonic, Nanos, Op, u64_of, usize_of};
+
+/// An attempt at a side effect, for an executor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attempt {
+    /// The idempotency key: the same in all attempts at the side effect.
+    pub id: SideEffectId,
+    /// Which side effect it is.
+    pub place: Place,
+    /// From 1.
+    pub number: u32,
+    /// Who tries. A receiver that has seen a higher one of the group refuses it.
+    pub token: FencingToken,
+    /// What is to be done.
+    pub side_effect: SideEffect,
+}
+
+notation_struct!("attempt" => Attempt { id, place, number, token, side_effect });
+
+/// The end of an attempt, from an executor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AttemptDone {
+    /// Which side effect.
+    pub place: Place,
+    /// Which attempt.
+    pub number: u32,
+    /// Under which token.
+    pub token: FencingToken,
+    /// How it ended.
+    pub result: AttemptResult,
+}
+
+notation_struct!("attempt-done" => AttemptDone { place, number, token, result });
+
+/// How a primary paces its side effects.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Under way at once.
+    pub in_flight_max: u32,
+    /// An attempt that has not ended for so long has failed.
+    pub attempt: Nanos,
+}
+
+/// What a primary has under way.
+#[derive(Clone, Debug, Default)]
+pub struct SideEffectManager {
+    /// Under which it acts; `None` when it may not.
+    token: Option<FencingToken>,
+    /// Side effects of ops above it are new to this primary.
+    seen: Op,
+    /// Not under way, by when they may be tried.
+    resting: BTreeSet<(Monotonic, Place)>,
+    under_way: BTreeMap<Place, UnderWay>,
+    /// Ended, in no entry yet.
+    reports: Vec<Report>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    number: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// An executor has it, since then.
+    Tried(Monotonic),
+    /// It ended, and the outbox is yet to hear of it.
+    Ended,
+}
+
+impl SideEffectManager {
+    /// Does what is to be done now, with this authority: appends the attempts that begin.
+    pub fn attend(
+        &mut self,
+        (now, pace): (Monotonic, Pace),
+        token: Option<FencingToken>,
+        (init, outbox): (&GroupInit, &Outbox),
+        attempts: &mut Vec<Attempt>,
+        marks: &mut impl Marks,
+    ) {
+        if self.token != token {
+            if !self.under_way.is_empty() {
+                marks.hit(Mark::SideEffectsForsaken);
+            }
+            *self = Self { token, ..Self::default() };
+        }
+        let Some(token) = token else { return };
+        self.take_up(now, outbox);
+        self.give_up_on_silent(now, pace.attempt, marks);
+        while self.has_room(pace)
+            && let Some((at, place)) = self.resting.first().copied()
+            && at <= now
+        {
+            self.resting.pop_first();
+            let Some(intent) = outbox.get(place) else { continue };
+            let number = intent.failures + 1;
+            self.under_way.insert(place, UnderWay { number, state: State::Tried(now) });
+            let (id, side_effect) = (SideEffectId::of(init, place), intent.side_effect.clone());
+            attempts.push(Attempt { id, place, number, token, side_effect });
+        }
+    }
+
+    /// Takes up what is new in the outbox: what was emitted, and what has failed.
+    fn take_up(&mut self, now: Monotonic, outbox: &Outbox) {
+        for place in outbox.above(self.seen) {
+            self.seen = place.op;
+            self.resting.insert((now, place));
+        }
+        let Self { under_way, resting, .. } = self;
+        under_way.retain(|place, under_way| match outbox.get(*place) {
+            Some(intent) if intent.failures < under_way.number => true,
+            Some(intent) => {
+                resting.insert((now.after(intent.rest), *place));
+                false
+            }
+            None => false,
+        });
+    }
+
+    fn has_room(&self, pace: Pace) -> bool {
+        u64_of(self.under_way.len()) < u64::from(pace.in_flight_max)
+    }
+
+    fn give_up_on_silent(&mut self, now: Monotonic, patience: Nanos, marks: &mut impl Marks) {
+        for (place, under_way) in &mut self.under_way {
+            let State::Tried(since) = under_way.state else { continue };
+            if now.since(since) >= patience {
+                marks.hit(Mark::AttemptTimedOut);
+                under_way.state = State::Ended;
+                let result =
+                    AttemptResult::Failed { why: Blob::from(TIMED_OUT.to_vec()), rest: Nanos::default() };
+                self.reports.push(Report { place: *place, attempt: under_way.number, result });
+            }
+        }
+    }
+
+    /// An executor says how an attempt ended.
+    pub fn ended(&mut self, done: AttemptDone, marks: &mut impl Marks) {
+        let AttemptDone { place, number, token, result } = done;
+        let under_way = self.under_way.get_mut(&place);
+        let is_awaited = |under_way: &&mut UnderWay| {
+            under_way.number == number && matches!(under_way.state, State::Tried(_))
+        };
+        match under_way.filter(is_awaited) {
+            Some(under_way) if self.token == Some(token) => {
+                under_way.state = State::Ended;
+                self.reports.push(Report { place, attempt: number, result: result.bounded() });
+            }
+            _ => marks.hit(Mark::AttemptEndedTooLate),
+        }
+    }
+
+    /// Whether there is anything for the log.
+    pub fn wants_to_report(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    /// The payload of an entry of as many outcomes as `bytes_max` allows, one at least; they are not reported again.
+    pub fn report(&mut self, bytes_max: u32) -> Bytes {
+        let mut bytes = 0;
+        let mut fits = |report: &Report| {
+            bytes += codec::encode(report).len();
+            bytes <= usize_of(u64::from(bytes_max))
+        };
+        let count = self.reports.iter().map_while(|report| fits(report).then_some(())).count();
+        let first: Vec<Report> = self.reports.drain(..count.max(1)).collect();
+        Bytes::from(codec::encode(&first))
+    }
+
+    /// When there is something to be done, if nothing is heard before.
+    pub fn deadline(&self, pace: Pace) -> Option<Monotonic> {
+        let tried = |under_way: &UnderWay| match under_way.state {
+            State::Tried(since) => Some(since.after(pace.attempt)),
+            State::Ended => None,
+        };
+        let next = self.resting.first().map(|(at, _)| *at).filter(|_| self.has_room(pace));
+        self.under_way.values().filter_map(tried).chain(next).min()
+    }
+}
+
+const TIMED_OUT: &[u8] = b"no answer in time";

@@ -1,0 +1,192 @@
+//! What an application asks the outside world to do, and what becomes of it.
+
+use alloc::string::String;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::types::{Blob, GroupInit, Hash, Nanos, Op, u64_of};
+
+/// Bytes of a side effect's target and body together, at most.
+pub const SIDE_EFFECT_BYTES_MAX: u32 = 256 << 10;
+/// Bytes of an executor's answer that the log keeps; the rest is cut off.
+pub const SIDE_EFFECT_ANSWER_BYTES_MAX: usize = 4 << 10;
+
+/// Something to be done outside of the cluster, once.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct SideEffect {
+    target: String,
+    body: Blob,
+    retry: Retry,
+}
+
+/// How often a side effect is tried, and how long it rests in between: twice as long after each failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Retry {
+    /// After so many failures it is given up; at least 1.
+    pub attempts_max: u32,
+    /// After the first failure.
+    pub first: Nanos,
+    /// After any failure, at most.
+    pub most: Nanos,
+}
+
+notation_struct!("retry" => Retry { attempts_max, first, most });
+notation_struct!("side-effect" => SideEffect { target, body, retry });
+
+/// Why something is no side effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SideEffectError {
+    /// It is too long for the log.
+    #[error("a side effect of {bytes} bytes, target and body; {SIDE_EFFECT_BYTES_MAX} are allowed")]
+    TooLong {
+        /// Target and body.
+        bytes: u64,
+    },
+    /// It could never be tried.
+    #[error("a side effect that is to be tried 0 times; at least 1 is needed")]
+    NoAttempt,
+}
+
+impl SideEffect {
+    /// A side effect that whoever serves `target` executes.
+    ///
+    /// # Errors
+    /// [`SideEffectError`].
+    pub fn new(target: String, body: Blob, retry: Retry) -> Result<Self, SideEffectError> {
+        let bytes = u64_of(target.len()) + u64_of(body.as_slice().len());
+        if bytes > u64::from(SIDE_EFFECT_BYTES_MAX) {
+            return Err(SideEffectError::TooLong { bytes });
+        }
+        if retry.attempts_max == 0 {
+            return Err(SideEffectError::NoAttempt);
+        }
+        Ok(Self { target, body, retry })
+    }
+
+    /// Who is to execute it: what the driver knows an executor by, such as a URL.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// What the executor is given.
+    pub fn body(&self) -> &Blob {
+        &self.body
+    }
+
+    /// How often it is tried.
+    pub fn retry(&self) -> Retry {
+        self.retry
+    }
+}
+
+impl Retry {
+    /// How long to rest after so many failures, from 1.
+    pub(in crate::kernel) fn rest(self, failures: u32) -> Nanos {
+        let factor = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+        self.first.times(factor).min(self.most)
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts_max: 20, first: Nanos::from_millis(500), most: Nanos::from_secs(60) }
+    }
+}
+
+/// Where a side effect was emitted: the op, and which of those of the op it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Place {
+    /// The entry whose execution emitted it.
+    pub op: Op,
+    /// From 0.
+    pub index: u32,
+}
+
+notation_struct!("place" => Place { op, index });
+
+/// Names a side effect for all time, in every cluster: the idempotency key of all its attempts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct SideEffectId(pub Hash);
+
+notation_newtype!(SideEffectId);
+notation_text!(SideEffectId);
+
+impl SideEffectId {
+    /// The id of what was emitted at `place` in the group with these founding facts: blake3 of cluster, group, op and index.
+    pub fn of(init: &GroupInit, place: Place) -> Self {
+        Self(Hash::of_pieces(&[
+            b"chronon side effect",
+            &init.cluster.get().to_le_bytes(),
+            &init.group.get().to_le_bytes(),
+            &place.op.get().to_le_bytes(),
+            &place.index.to_le_bytes(),
+        ]))
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum AttemptResult {
+    /// It took effect, now or in an earlier attempt with the same key. The executor's answer.
+    Done(Blob),
+    /// It may have taken effect or not: it is to be tried again.
+    Failed {
+        /// Why.
+        why: Blob,
+        /// The executor asks for a rest that is at least so long.
+        rest: Nanos,
+    },
+    /// The executor will never do it.
+    Refused(Blob),
+}
+
+notation_enum!(AttemptResult {
+    "done" => Done(answer),
+    "failed" => Failed { why, rest },
+    "refused" => Refused(why),
+});
+
+impl AttemptResult {
+    /// The same, no longer than the log keeps.
+    pub(in crate::kernel) fn bounded(self) -> Self {
+        let cut = |blob: Blob| {
+            let length = blob.0.len().min(SIDE_EFFECT_ANSWER_BYTES_MAX);
+            Blob(blob.0.slice(..length))
+        };
+        match self {
+            Self::Done(answer) => Self::Done(cut(answer)),
+            Self::Failed { why, rest } => Self::Failed { why: cut(why), rest },
+            Self::Refused(why) => Self::Refused(cut(why)),
+        }
+    }
+}
+
+/// The end of a side effect, as its application is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SideEffectOutcome {
+    /// It took effect. The executor's answer.
+    Done(Blob),
+    /// It is given up: the executor refused it, or failed too often. It may have taken effect.
+    GivenUp {
+        /// Attempts that were made.
+        attempts: u32,
+        /// What the executor said last.
+        why: Blob,
+    },
+}
+
+/// What an entry of outcomes holds of one attempt.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Report {
+    /// Which side effect.
+    pub place: Place,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub result: AttemptResult,
+}

@@ -1,0 +1,301 @@
+//! What the kernel promises an application, without a cluster around it.
+
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{
+    ApplyContext, Attempt, AttemptDone, AttemptResult, Batch, ChrApplication, Chunk, Command, Cursor, Event,
+    Executed, Executor, FencingToken, Outcome, Pace, Place, QueryContext, Report, Retry, Schema, SideEffect,
+    SideEffectId, SideEffectManager, SideEffectOutcome,
+};
+use crate::codec;
+use crate::types::{
+    Blob, ClientId, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NoMarks,
+    NodeId, Op, RequestNumber, SessionId, Timestamp, View,
+};
+
+/// Emits as many side effects as a command says, and then refuses it if it says so; writes down what became of them.
+#[derive(Clone)]
+struct Emitter;
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Ends(Vec<(SideEffectId, SideEffectOutcome)>);
+
+impl ChrApplication for Emitter {
+    const SCHEMA: Schema = Schema(1);
+    type State = Ends;
+    type QueryRequest = u8;
+    type QueryResponse = u8;
+    type Error = u8;
+
+    fn genesis(&self, _group: &GroupInit) -> Ends {
+        Ends::default()
+    }
+
+    fn apply(&self, state: &mut Ends, event: Event<'_>, ctx: &mut ApplyContext<'_>) -> Result<Bytes, u8> {
+        match event {
+            Event::Command(&[count, refuses]) => {
+                let ids = (0..count).map(|_| ctx.emit(side_effect())).collect::<Vec<_>>();
+                if refuses > 0 { Err(refuses) } else { Ok(Bytes::from(codec::encode(&ids))) }
+            }
+            Event::SideEffect { id, outcome } => {
+                state.0.push((id, outcome.clone()));
+                Ok(Bytes::new())
+            }
+            Event::Command(_) | Event::Wakeup => Err(0),
+        }
+    }
+
+    fn query(&self, _state: &Ends, request: u8, _ctx: &mut QueryContext) -> u8 {
+        request
+    }
+
+    fn snapshot(&self, _state: &Ends, _from: Cursor, _out: &mut Chunk) -> Option<Cursor> {
+        None
+    }
+
+    fn restore(&self, _state: &mut Ends, _from: Schema, _chunk: &[u8]) -> Result<(), u8> {
+        Ok(())
+    }
+}
+
+fn side_effect() -> SideEffect {
+    let retry = Retry { attempts_max: 3, first: Nanos::from_secs(1), most: Nanos::from_secs(60) };
+    SideEffect::new("there".to_string(), Blob::from(b"do it".to_vec()), retry).expect("a short one")
+}
+
+fn init() -> GroupInit {
+    GroupInit {
+        cluster: ClusterId::new(7),
+        group: GroupId::new(3),
+        kind: "emitter".to_string(),
+        voters: vec![NodeId::new(1)],
+        sessions_max: 4,
+        archive: None,
+    }
+}
+
+/// A log, and an executor that has applied all of it.
+struct Applied {
+    executor: Executor<Emitter>,
+    last: EntryHeader,
+}
+
+impl Applied {
+    fn new() -> Self {
+        let mut applied = Self { executor: Executor::new(Emitter, init()), last: init().genesis() };
+        applied.commands(&[Command::register(ClientId::new(1))]);
+        applied
+    }
+
+    fn entry(&mut self, kind: EntryKind, payload: Bytes) -> Vec<Executed> {
+        let timestamp = Timestamp::from_nanos(self.last.timestamp().as_nanos() + 1);
+        let entry = Entry::next(&self.last, kind, View::new(1), timestamp, payload);
+        self.last = *entry.header();
+        let mut executed = Vec::new();
+        self.executor.apply(&entry, &mut executed, &mut NoMarks);
+        executed
+    }
+
+    fn commands(&mut self, commands: &[Command]) -> Vec<Executed> {
+        let mut batch = Batch::default();
+        commands.iter().for_each(|command| batch.push(command));
+        self.entry(EntryKind::Commands, batch.finish())
+    }
+
+    fn emit(&mut self, number: u64, what: &[[u8; 2]]) -> Vec<Outcome> {
+        let command = |(number, body): (u64, &[u8; 2])| Command {
+            client: ClientId::new(1),
+            session: SessionId::new(1),
+            number: RequestNumber::new(number),
+            body: Blob::from(body.to_vec()),
+        };
+        let commands: Vec<Command> = (number..).zip(what).map(command).collect();
+        self.commands(&commands).into_iter().map(|executed| executed.outcome).collect()
+    }
+
+    fn report(&mut self, place: Place, attempt: u32, result: AttemptResult) {
+        let payload = codec::encode(&vec![Report { place, attempt, result }]);
+        self.entry(EntryKind::SideEffects, Bytes::from(payload));
+    }
+
+    fn pending(&self) -> Vec<Place> {
+        self.executor.outbox().above(Op::GENESIS).collect()
+    }
+}
+
+fn place(op: u64, index: u32) -> Place {
+    Place { op: Op::new(op), index }
+}
+
+fn failed(rest_ms: u64) -> AttemptResult {
+    AttemptResult::Failed { why: Blob::default(), rest: Nanos::from_millis(rest_ms) }
+}
+
+#[test]
+fn side_effects_are_numbered_by_entry_and_those_of_a_refused_command_are_none() {
+    let mut applied = Applied::new();
+    let outcomes = applied.emit(1, &[[2, 0], [1, 9], [1, 0]]);
+    assert_eq!(applied.pending(), [place(2, 0), place(2, 1), place(2, 2)]);
+    let ids = |places: &[Place]| places.iter().map(|at| SideEffectId::of(&init(), *at)).collect::<Vec<_>>();
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Done(Blob::from(codec::encode(&ids(&[place(2, 0), place(2, 1)])))),
+            Outcome::Refused(Blob::from(vec![9])),
+            Outcome::Done(Blob::from(codec::encode(&ids(&[place(2, 2)])))),
+        ]
+    );
+}
+
+#[test]
+fn the_application_hears_of_the_end_and_only_of_the_end() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[3, 0]]);
+    applied.report(place(2, 0), 1, AttemptResult::Done(Blob::from(b"done".to_vec())));
+    applied.report(place(2, 1), 1, AttemptResult::Refused(Blob::from(b"never".to_vec())));
+    for attempt in 1..=3 {
+        assert_eq!(applied.pending(), [place(2, 2)]);
+        applied.report(place(2, 2), attempt, failed(0));
+    }
+    assert_eq!(applied.pending(), []);
+    let id = |index| SideEffectId::of(&init(), place(2, index));
+    let given_up =
+        |attempts, why: &[u8]| SideEffectOutcome::GivenUp { attempts, why: Blob::from(why.to_vec()) };
+    assert_eq!(
+        applied.executor.state().0,
+        [
+            (id(0), SideEffectOutcome::Done(Blob::from(b"done".to_vec()))),
+            (id(1), given_up(1, b"never")),
+            (id(2), given_up(3, b"")),
+        ]
+    );
+}
+
+#[test]
+#[should_panic(expected = "attempt 2 is said to have ended")]
+fn an_end_that_nobody_waits_for_stops_the_group() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[1, 0]]);
+    applied.report(place(2, 0), 2, failed(0));
+}
+
+#[test]
+fn a_snapshot_holds_what_has_not_ended_and_how_often_it_failed() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[2, 0]]);
+    applied.report(place(2, 1), 1, failed(5));
+    let snapshot = applied.executor.snapshot(applied.last);
+    let (restored, last) = Executor::restore(Emitter, init(), &snapshot).expect("its own snapshot");
+    assert_eq!(last, applied.last);
+    assert_eq!(restored.outbox().above(Op::GENESIS).collect::<Vec<_>>(), applied.pending());
+    for at in applied.pending() {
+        assert_eq!(restored.outbox().get(at), applied.executor.outbox().get(at));
+    }
+    assert_eq!(restored.outbox().get(place(2, 1)).map(|intent| intent.failures), Some(1));
+}
+
+#[test]
+fn what_is_emitted_is_part_of_the_digest() {
+    let digest = |count| {
+        let mut applied = Applied::new();
+        applied.emit(1, &[[count, 0]]);
+        applied.executor.digest()
+    };
+    assert_ne!(digest(1), digest(2));
+}
+
+const PACE: Pace = Pace { in_flight_max: 2, attempt: Nanos::from_secs(10) };
+
+/// A primary, at work.
+struct Acting {
+    applied: Applied,
+    manager: SideEffectManager,
+}
+
+impl Acting {
+    fn attend(&mut self, second: u64, token: Option<u64>) -> Vec<Attempt> {
+        let now = Monotonic::from_nanos(second * 1_000_000_000);
+        let mut attempts = Vec::new();
+        let of = (self.applied.executor.init(), self.applied.executor.outbox());
+        self.manager.attend((now, PACE), token.map(FencingToken), of, &mut attempts, &mut NoMarks);
+        attempts
+    }
+
+    fn ended(&mut self, attempt: &Attempt, result: AttemptResult) {
+        let Attempt { place, number, token, .. } = *attempt;
+        self.manager.ended(AttemptDone { place, number, token, result }, &mut NoMarks);
+    }
+
+    /// What it has to report is committed and applied.
+    fn commit_reports(&mut self) {
+        assert!(self.manager.wants_to_report());
+        let payload = self.manager.report(1 << 20);
+        self.applied.entry(EntryKind::SideEffects, payload);
+        assert!(!self.manager.wants_to_report());
+    }
+}
+
+#[test]
+fn a_primary_tries_each_side_effect_once_at_a_time_and_few_at_once() {
+    let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+    acting.applied.emit(1, &[[3, 0]]);
+    assert_eq!(acting.attend(0, None), []);
+    let begun = acting.attend(0, Some(4));
+    assert_eq!(begun.iter().map(|attempt| attempt.place).collect::<Vec<_>>(), [place(2, 0), place(2, 1)]);
+    assert!(begun.iter().all(|attempt| attempt.token == FencingToken(4) && attempt.number == 1));
+    assert_eq!(begun[0].id, SideEffectId::of(&init(), place(2, 0)));
+    assert_eq!(acting.attend(1, Some(4)), []);
+    acting.ended(&begun[0], AttemptResult::Done(Blob::default()));
+    assert_eq!(acting.attend(2, Some(4)), [], "its end is not committed yet");
+    acting.commit_reports();
+    assert_eq!(acting.attend(2, Some(4))[0].place, place(2, 2));
+}
+
+#[test]
+fn who_says_nothing_in_time_has_failed_and_who_failed_rests_longer_each_time() {
+    let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+    acting.applied.emit(1, &[[1, 0]]);
+    let first = acting.attend(0, Some(1));
+    assert_eq!(acting.manager.deadline(PACE), Some(Monotonic::from_nanos(10_000_000_000)));
+    assert_eq!(acting.attend(10, Some(1)), []);
+    acting.ended(&first[0], AttemptResult::Done(Blob::default()));
+    acting.commit_reports();
+    assert_eq!(acting.applied.pending(), [place(2, 0)], "what came too late does not count");
+    assert_eq!(acting.attend(10, Some(1)), [], "it rests for a second");
+    let second = acting.attend(11, Some(1));
+    assert_eq!(second[0].number, 2);
+    acting.ended(&second[0], failed(0));
+    acting.commit_reports();
+    assert_eq!(acting.attend(12, Some(1)), []);
+    assert_eq!(acting.manager.deadline(PACE), Some(Monotonic::from_nanos(14_000_000_000)));
+    assert_eq!(acting.attend(14, Some(1))[0].number, 3);
+}
+
+#[test]
+fn a_later_primary_tries_again_under_its_own_token_and_the_same_key() {
+    let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+    acting.applied.emit(1, &[[1, 0]]);
+    let first = acting.attend(0, Some(1));
+    assert_eq!(acting.attend(0, None), []);
+    acting.ended(&first[0], AttemptResult::Done(Blob::default()));
+    assert!(!acting.manager.wants_to_report(), "it has no authority any more");
+    let again = acting.attend(0, Some(3));
+    assert_eq!((again[0].id, again[0].number, again[0].token), (first[0].id, 1, FencingToken(3)));
+    acting.ended(&first[0], AttemptResult::Done(Blob::default()));
+    assert!(!acting.manager.wants_to_report(), "this was an attempt under another token");
+}
+
+#[test]
+fn what_is_no_side_effect_is_told() {
+    let retry = Retry { attempts_max: 0, ..Retry::default() };
+    let told =
+        SideEffect::new("there".to_string(), Blob::default(), retry).map_err(|error| error.to_string());
+    assert_eq!(told, Err("a side effect that is to be tried 0 times; at least 1 is needed".to_string()));
+    let long = Blob::from(vec![0; 256 << 10]);
+    let told = SideEffect::new("x".to_string(), long, Retry::default()).map_err(|error| error.to_string());
+    assert_eq!(told, Err("a side effect of 262145 bytes, target and body; 262144 are allowed".to_string()));
+}

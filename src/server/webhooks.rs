@@ -1,0 +1,344 @@
+//! Side effects as HTTP requests.
+//!
+//! ```text
+//! POST target
+//! Idempotency-Key: the side effect's id; the same in every attempt
+//! Fencing-Token: group:token; who has seen a higher token of the group refuses lower ones
+//! ```
+//!
+//! | answer | is |
+//! |---|---|
+//! | 2xx | done |
+//! | 408, 409, 425, 429, 5xx, none | a failure: tried again, after `Retry-After` at least |
+//! | any other | a refusal: given up |
+
+use std::io::{self, Read as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult, SIDE_EFFECT_ANSWER_BYTES_MAX};
+use chronon_core::types::{Blob, GroupId, Nanos};
+use tokio::runtime::Runtime;
+use ureq::Agent;
+use ureq::http::{HeaderMap, StatusCode, Uri, header};
+
+use super::wake::Wake;
+
+/// Which URLs may be posted to: those of a few receivers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Allowed(Vec<Receiver>);
+
+/// Where a URL may lead.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Receiver {
+    scheme: String,
+    host: String,
+    /// `None` is any.
+    port: Option<u16>,
+    /// What the path begins with.
+    path: String,
+}
+
+impl Allowed {
+    /// Reads a list such as `https://hooks.example.com/,http://127.0.0.1:*/in/`, where a star stands for any port; `None` when a
+    /// part of it is no such thing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(Receiver::parse).collect::<Option<_>>().map(Self)
+    }
+
+    fn allows(&self, target: &str) -> bool {
+        let Some(Receiver { scheme, host, port, path }) = Receiver::parse(target) else { return false };
+        let is_there = |receiver: &Receiver| {
+            receiver.scheme == scheme
+                && receiver.host == host
+                && (receiver.port.is_none() || receiver.port == port)
+                && path.starts_with(&receiver.path)
+        };
+        port.is_some() && self.0.iter().any(is_there)
+    }
+}
+
+impl Receiver {
+    fn parse(url: &str) -> Option<Self> {
+        // A star is no port to the reader of URLs: it is put aside.
+        let any = url.replacen(":*/", "/", 1);
+        let uri: Uri = any.parse().ok()?;
+        let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let port = if any == url { Some(authority.port_u16().unwrap_or(usual)) } else { None };
+        let host = authority.host().to_ascii_lowercase();
+        let has_path = url.strip_prefix(scheme)?.strip_prefix("://")?.contains('/');
+        has_path.then(|| Self { scheme: scheme.to_owned(), host, port, path: uri.path().to_owned() })
+    }
+}
+
+/// Posts attempts from threads of its own, and wakes who waits for their ends.
+#[derive(Debug)]
+pub(super) struct Webhooks {
+    /// `None` once it is being dropped.
+    threads: Option<Runtime>,
+    poster: Arc<Poster>,
+}
+
+#[derive(Debug)]
+struct Poster {
+    allowed: Allowed,
+    agent: Agent,
+    ended: Mutex<Vec<(GroupId, AttemptDone)>>,
+    wake: Wake,
+}
+
+impl Webhooks {
+    /// Ends wake `wake`; a request that takes longer than `timeout` has failed.
+    pub(super) fn new(allowed: Allowed, timeout: Duration, wake: Wake) -> io::Result<Self> {
+        let agent = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(concat!("chronon/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let poster = Poster { allowed, agent: agent.into(), ended: Mutex::default(), wake };
+        let threads = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(THREADS_MAX)
+            .thread_name("webhook")
+            .build()?;
+        Ok(Self { threads: Some(threads), poster: Arc::new(poster) })
+    }
+
+    /// Begins an attempt; its end is among the [`Webhooks::ended`] later.
+    pub(super) fn execute(&self, group: GroupId, attempt: Attempt) {
+        let poster = Arc::clone(&self.poster);
+        if let Some(threads) = &self.threads {
+            threads.spawn_blocking(move || {
+                let Attempt { place, number, token, .. } = attempt;
+                let result = poster.post(group, &attempt);
+                tracing::debug!(%group, %place, number, ?result, "attempt at a side effect");
+                poster.lock().push((group, AttemptDone { place, number, token, result }));
+                poster.wake.wake();
+            });
+        }
+    }
+
+    /// Moves the attempts that have ended to `ended`.
+    pub(super) fn ended(&self, ended: &mut Vec<(GroupId, AttemptDone)>) {
+        ended.append(&mut self.poster.lock());
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        // What is on its way may take effect; nobody waits for it any more.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl Poster {
+    fn lock(&self) -> MutexGuard<'_, Vec<(GroupId, AttemptDone)>> {
+        // A list is whole after every push.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, group: GroupId, attempt: &Attempt) -> AttemptResult {
+        let target = attempt.side_effect.target();
+        if !self.allowed.allows(target) {
+            let what = format!("{target} is none of the targets that this node may post to (key `webhooks`)");
+            return failed(what.as_bytes(), Duration::ZERO);
+        }
+        let request = self
+            .agent
+            .post(target)
+            .header("Idempotency-Key", attempt.id.to_string())
+            .header("Fencing-Token", format!("{group}:{}", attempt.token))
+            .header(header::CONTENT_TYPE, "application/octet-stream");
+        let mut response = match request.send(attempt.side_effect.body().as_slice()) {
+            Ok(response) => response,
+            Err(error) => return failed(error.to_string().as_bytes(), Duration::ZERO),
+        };
+        let rest = retry_after(response.headers(), SystemTime::now());
+        let mut answer = Vec::new();
+        let length = SIDE_EFFECT_ANSWER_BYTES_MAX as u64;
+        if let Err(error) = response.body_mut().as_reader().take(length).read_to_end(&mut answer) {
+            return failed(error.to_string().as_bytes(), rest);
+        }
+        judge(response.status(), answer, rest)
+    }
+}
+
+fn judge(status: StatusCode, answer: Vec<u8>, rest: Duration) -> AttemptResult {
+    if status.is_success() {
+        return AttemptResult::Done(Blob::from(answer));
+    }
+    let why = [status.to_string().as_bytes(), b": ", &answer].concat();
+    match status {
+        StatusCode::REQUEST_TIMEOUT
+        | StatusCode::CONFLICT
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS => failed(&why, rest),
+        _ if status.is_server_error() => failed(&why, rest),
+        _ => AttemptResult::Refused(Blob::from(why)),
+    }
+}
+
+fn failed(why: &[u8], rest: Duration) -> AttemptResult {
+    let rest = Nanos::from_nanos(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX));
+    AttemptResult::Failed { why: Blob::from(why.to_vec()), rest }
+}
+
+/// How long the receiver asks to be left alone: seconds, or until a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
+    let text = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
+    let rest = text.and_then(|text| match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
+    });
+    rest.unwrap_or_default().min(REST_MAX)
+}
+
+/// Requests at once, for all groups of the node.
+const THREADS_MAX: usize = 64;
+/// Nobody is left alone for longer.
+const REST_MAX: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use chronon_core::kernel::{
+        Attempt, AttemptResult, FencingToken, Place, Retry, SideEffect, SideEffectId,
+    };
+    use chronon_core::types::{Blob, GroupId, Hash, Nanos, Op};
+    use ureq::http::{HeaderMap, HeaderValue, header};
+
+    use super::{Allowed, Webhooks, retry_after};
+    use crate::server::wake::Wake;
+
+    fn attempt(target: &str) -> Attempt {
+        let body = Blob::from(b"hello".to_vec());
+        Attempt {
+            id: SideEffectId(Hash::of(b"id")),
+            place: Place { op: Op::new(3), index: 1 },
+            number: 2,
+            token: FencingToken(9),
+            side_effect: SideEffect::new(target.to_owned(), body, Retry::default()).unwrap(),
+        }
+    }
+
+    /// What becomes of an attempt at a receiver that answers with these bytes, and what the receiver was sent.
+    fn post_to(answer: &'static [u8]) -> (AttemptResult, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/in", listener.local_addr().unwrap());
+        let receiver = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut lines: Vec<String> =
+                reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let mut body = [0; 5];
+            reader.read_exact(&mut body).unwrap();
+            lines.push(String::from_utf8(body.to_vec()).unwrap());
+            stream.write_all(answer).unwrap();
+            lines
+        });
+        let result = result_of(&url, Allowed::parse(&url).unwrap());
+        (result, receiver.join().unwrap())
+    }
+
+    fn result_of(url: &str, allowed: Allowed) -> AttemptResult {
+        let wake = Wake::new().unwrap();
+        let webhooks = Webhooks::new(allowed, Duration::from_secs(5), wake.clone()).unwrap();
+        webhooks.execute(GroupId::new(4), attempt(url));
+        wake.wait().unwrap();
+        let mut ended = Vec::new();
+        webhooks.ended(&mut ended);
+        let (group, done) = ended.pop().unwrap();
+        assert_eq!(
+            (group, done.place, done.number, done.token),
+            (GroupId::new(4), Place { op: Op::new(3), index: 1 }, 2, FencingToken(9))
+        );
+        done.result
+    }
+
+    #[test]
+    fn a_receiver_is_told_key_and_token_and_its_answer_comes_back() {
+        let (result, told) = post_to(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes");
+        assert_eq!(result, AttemptResult::Done(Blob::from(b"yes".to_vec())));
+        let told: Vec<String> = told.iter().map(|line| line.to_ascii_lowercase()).collect();
+        let key = format!("idempotency-key: {}", SideEffectId(Hash::of(b"id")));
+        for line in ["post /in http/1.1", key.as_str(), "fencing-token: 4:9", "hello"] {
+            assert!(told.iter().any(|told| told == line), "{line} in {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_work_later_fails_and_what_never_will_is_refused() {
+        let (result, _) = post_to(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
+        assert!(
+            matches!(result, AttemptResult::Failed { rest, .. } if rest == Nanos::from_secs(7)),
+            "{result:?}"
+        );
+        let (result, _) = post_to(b"HTTP/1.1 422 Nonsense\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(result, AttemptResult::Refused(Blob::from(b"422 Unprocessable Entity: no".to_vec())));
+        let (result, _) =
+            post_to(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+        assert!(matches!(result, AttemptResult::Refused(_)), "nobody is sent elsewhere: {result:?}");
+        let (result, _) = post_to(b"no HTTP at all");
+        assert!(matches!(result, AttemptResult::Failed { .. }), "{result:?}");
+    }
+
+    #[test]
+    fn only_what_is_allowed_is_posted_to() {
+        let allowed =
+            Allowed::parse("https://hooks.example.com/in/, http://127.0.0.1:8000/,http://localhost:*/")
+                .unwrap();
+        for right in [
+            "https://hooks.example.com/in/a",
+            "https://HOOKS.example.com:443/in/",
+            "http://127.0.0.1:8000/any?where",
+            "http://localhost/",
+            "http://localhost:81/in",
+        ] {
+            assert!(allowed.allows(right), "{right}");
+        }
+        for wrong in [
+            "https://hooks.example.com/out",
+            "http://hooks.example.com/in/",
+            "https://hooks.example.com.evil.org/in/",
+            "https://hooks.example.com:444/in/",
+            "http://127.0.0.1:80001/",
+            "http://localhost:81@evil.org/",
+            "http://localhost:*/",
+            "file:///etc/passwd",
+            "/in/",
+        ] {
+            assert!(!allowed.allows(wrong), "{wrong}");
+        }
+        assert_eq!(Allowed::parse(""), Some(Allowed::default()));
+        for wrong in ["https://hooks.example.com", "ftp://example.com/", "http:///", "example.com/"] {
+            assert_eq!(Allowed::parse(wrong), None, "{wrong}");
+        }
+        let result = result_of("http://127.0.0.1:9/", Allowed::default());
+        assert!(matches!(result, AttemptResult::Failed { .. }), "{result:?}");
+    }
+
+    #[test]
+    fn a_receiver_says_how_long_in_seconds_or_until_when() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 20:00:00 GMT").unwrap();
+        let rest = |text: &'static str| {
+            let value = HeaderValue::from_static(text);
+            retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]), now)
+        };
+        assert_eq!(rest("120"), Duration::from_secs(120));
+        assert_eq!(rest("Sun, 22 Nov 2026 20:01:00 GMT"), Duration::from_secs(60));
+        assert_eq!(rest("Sun, 22 Nov 2026 19:00:00 GMT"), Duration::ZERO);
+        assert_eq!(rest("soon"), Duration::ZERO);
+        assert_eq!(rest("99999999999"), Duration::from_secs(24 * 3600));
+        assert_eq!(retry_after(&HeaderMap::new(), SystemTime::now()), Duration::ZERO);
+    }
+}
