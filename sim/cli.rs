@@ -18,20 +18,22 @@ mod progress;
 mod shrink;
 mod swarm;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chronon_core::builtin::Builtin;
+use chronon_core::kernel::ChrApplication;
 use clap::{Parser, Subcommand};
 
 use crate::config::WorldConfig;
 use crate::run::{ALL_HELD, Simulation, WRONG_USAGE, gravest};
 use crate::scenario::{self, Scenario};
-use crate::swarm::Record;
+use crate::swarm::record::{self, Record};
 use crate::time::WorldTime;
 use crate::units::parse_seed;
-use crate::workload::BuiltinWorkload;
+use crate::workload::{BuiltinWorkload, Workload};
 
 /// Simulates clusters of chronon nodes from seeds and scenarios, with faults, and judges what happens.
 ///
@@ -50,6 +52,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Runs(Runs),
+    Mutants(mutants::MutantsArgs),
+    /// Steps and simulated seconds a wall second, forks a second, memory; or the checker's time and memory.
+    Bench(bench::BenchArgs),
+}
+
+/// What an application of one's own has as well.
+#[derive(Debug, Subcommand)]
+enum Runs {
     /// Run scenario files.
     Run {
         /// Scenario files, or directories of them.
@@ -81,52 +93,102 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Judge whether a recorded history is linearizable.
     Check(check::CheckArgs),
-    Mutants(mutants::MutantsArgs),
     /// What there is: protocols, workloads, faults, oracles, marks, scenarios.
     List,
-    /// Steps and simulated seconds a wall second, forks a second, memory; or the checker's time and memory.
-    Bench(bench::BenchArgs),
+}
+
+/// The same for an application of one's own.
+#[derive(Debug, Parser)]
+#[command(
+    max_term_width = 120,
+    about = "Simulates clusters that run this application, with faults, and judges what happens."
+)]
+struct OwnCli {
+    /// Print results as JSON Lines.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Runs,
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Run { paths } => run(&paths, cli.json),
-        Command::Replay { what, trace, check_determinism, save } => save_scenario(&what, save.as_deref())
-            .and_then(|()| replay(&what, trace, check_determinism, cli.json)),
-        Command::Swarm(args) => swarm::run(&args, cli.json),
-        Command::Shrink(args) => shrink::run(&args, cli.json),
-        Command::Explain(args) => explain::run(&args, cli.json),
-        Command::Merge(args) => merge::run(&args, cli.json),
-        Command::Mutants(args) => mutants::run(&args, cli.json),
-        Command::Check(args) => check::run(&args, cli.json),
-        Command::List => Ok(list::print(cli.json)),
-        Command::Bench(args) => bench::run(&args, cli.json),
-    };
+    let Cli { json, command } = Cli::parse();
+    let simulation = Simulation::new(Builtin, BuiltinWorkload::default());
+    end(match command {
+        Command::Runs(runs) => run_one(&simulation, runs, json),
+        Command::Mutants(args) => mutants::run(&args, json),
+        Command::Bench(args) => bench::run(&args, json),
+    })
+}
+
+/// `swarm`, `replay`, `shrink` and `explain` for an application of one's own, for its `main` to call: `program` is how it is
+/// called on a command line, and `arguments` are what follows that.
+///
+/// See `examples/seats.rs` for one.
+pub fn main_of<A, W>(
+    program: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+    application: A,
+    workload: W,
+) -> ExitCode
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
+    record::PROGRAM.get_or_init(|| program);
+    let arguments = std::iter::once(program.into()).chain(arguments);
+    let OwnCli { json, command } = OwnCli::parse_from(arguments);
+    end(run_one(&Simulation::new(application, workload), command, json))
+}
+
+fn end(result: Result<u8, String>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("chronon-sim: {message}");
+            eprintln!("{}: {message}", record::program());
             ExitCode::from(WRONG_USAGE)
         }
     }
 }
 
-fn simulation() -> Simulation<Builtin, BuiltinWorkload> {
-    Simulation::new(Builtin, BuiltinWorkload::default())
+fn run_one<A, W>(simulation: &Simulation<A, W>, command: Runs, json: bool) -> Result<u8, String>
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
+    match command {
+        Runs::Run { paths } => run(simulation, &paths, json),
+        Runs::Replay { what, trace, check_determinism, save } => {
+            save_scenario(simulation, &what, save.as_deref())?;
+            replay(simulation, &what, trace, check_determinism, json)
+        }
+        Runs::Swarm(args) => swarm::run(simulation, &args, json),
+        Runs::Shrink(args) => shrink::run(simulation, &args, json),
+        Runs::Explain(args) => explain::run(simulation, &args, json),
+        Runs::Merge(args) => merge::run(&args, json),
+        Runs::Check(args) => check::run(&args, json),
+        Runs::List => Ok(list::print(simulation.kinds(), json)),
+    }
 }
 
-fn run(paths: &[PathBuf], json: bool) -> Result<u8, String> {
+fn run<A: ChrApplication, W: Workload<A>>(
+    simulation: &Simulation<A, W>,
+    paths: &[PathBuf],
+    json: bool,
+) -> Result<u8, String> {
     let mut files = Vec::new();
     for path in paths {
         files.extend(scenario::files_of(path)?);
     }
     // All files are read before any runs, so that a mistake in the last one shows at once.
-    let scenarios = files.iter().map(|file| Scenario::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let load = |file| Scenario::load(file, simulation.kinds());
+    let scenarios = files.iter().map(|file| load(file)).collect::<Result<Vec<_>, _>>()?;
     let mut codes = Vec::new();
     for (file, scenario) in files.iter().zip(&scenarios) {
-        let report = scenario.judge(simulation().run(scenario.config.clone(), None));
+        let report = scenario.judge(simulation.run(scenario.config.clone(), None));
         tell_record(&Record::of_scenario(&report, &scenario.name, &file.display().to_string()), json);
         codes.push(report.exit_code());
     }
@@ -137,9 +199,14 @@ fn run(paths: &[PathBuf], json: bool) -> Result<u8, String> {
     Ok(gravest(codes))
 }
 
-fn replay(what: &str, trace: bool, check_determinism: bool, json: bool) -> Result<u8, String> {
-    let (name, config, scenario) = replayed(what)?;
-    let simulation = simulation();
+fn replay<A: ChrApplication, W: Workload<A>>(
+    simulation: &Simulation<A, W>,
+    what: &str,
+    trace: bool,
+    check_determinism: bool,
+    json: bool,
+) -> Result<u8, String> {
+    let (name, config, scenario) = replayed(simulation, what)?;
     let report = if check_determinism {
         simulation.check_determinism(config)
     } else if trace {
@@ -160,22 +227,29 @@ fn replay(what: &str, trace: bool, check_determinism: bool, json: bool) -> Resul
 }
 
 /// Writes what `replay` was asked to run, if a file is named.
-fn save_scenario(what: &str, save: Option<&Path>) -> Result<(), String> {
+fn save_scenario<A: ChrApplication, W: Workload<A>>(
+    simulation: &Simulation<A, W>,
+    what: &str,
+    save: Option<&Path>,
+) -> Result<(), String> {
     let Some(path) = save else { return Ok(()) };
-    let (name, config, _) = replayed(what)?;
+    let (name, config, _) = replayed(simulation, what)?;
     let text = scenario::text_of(&name, &config);
     std::fs::write(path, text).map_err(|error| format!("--save {}: {error}", path.display()))
 }
 
 /// What `replay` was asked to run: a seed, or a scenario file.
-fn replayed(what: &str) -> Result<(String, WorldConfig, Option<Scenario>), String> {
+fn replayed<A: ChrApplication, W: Workload<A>>(
+    simulation: &Simulation<A, W>,
+    what: &str,
+) -> Result<(String, WorldConfig, Option<Scenario>), String> {
     let looks_like_a_file = Path::new(what).exists() || what.ends_with(".toml") || what.contains('/');
     if looks_like_a_file {
-        let scenario = Scenario::load(Path::new(what))?;
+        let scenario = Scenario::load(Path::new(what), simulation.kinds())?;
         return Ok((scenario.name.clone(), scenario.config.clone(), Some(scenario)));
     }
     let seed = parse_seed(what).map_err(|error| format!("{error}; and there is no such file"))?;
-    Ok((format!("seed {seed}"), simulation().config_of_seed(seed), None))
+    Ok((format!("seed {seed}"), simulation.config_of_seed(seed), None))
 }
 
 /// Threads: one a core when nobody says how many.
@@ -210,7 +284,7 @@ fn tell_record(record: &Record, json: bool) {
 mod tests {
     use clap::Parser;
 
-    use super::{Cli, Command, replayed};
+    use super::{Builtin, BuiltinWorkload, Cli, Command, Runs, Simulation, replayed};
 
     fn refused(arguments: &[&str]) -> String {
         let all = ["chronon-sim"].iter().chain(arguments);
@@ -242,12 +316,14 @@ mod tests {
     #[test]
     fn a_swarm_needs_no_arguments() {
         let cli = Cli::try_parse_from(["chronon-sim", "swarm"]).expect("a swarm");
-        let Command::Swarm(args) = cli.command else { panic!("a swarm") };
+        let Command::Runs(Runs::Swarm(args)) = cli.command else { panic!("a swarm") };
         assert_eq!((args.start, args.seeds, args.time), (None, None, None));
     }
 
     #[test]
     fn replay_takes_a_seed_or_a_file_and_says_what_it_could_not_read() {
+        let simulation = Simulation::new(Builtin, BuiltinWorkload::default());
+        let replayed = |what| replayed(&simulation, what);
         assert_eq!(replayed("0x11").expect("a seed").1.seed, 17);
         let error = replayed("17x").expect_err("no seed and no file");
         assert!(error.contains("`17x` is not a seed") && error.contains("no such file"), "{error}");

@@ -247,6 +247,11 @@ impl<A: ChrApplication, W: Workload<A>> Simulation<A, W> {
         Self { application, workload, oracles: oracle::all }
     }
 
+    /// The kinds of groups that the workload knows.
+    pub fn kinds(&self) -> &[&'static str] {
+        self.workload.kinds()
+    }
+
     /// What `seed` draws for this workload.
     pub fn config_of_seed(&self, seed: u64) -> WorldConfig {
         WorldConfig::of_seed(seed, self.workload.kinds())

@@ -38,9 +38,13 @@ pub(super) fn run(args: &BenchArgs, json: bool) -> Result<u8, String> {
     }
 }
 
+pub(super) fn simulation() -> Simulation<Builtin, BuiltinWorkload> {
+    Simulation::new(Builtin, BuiltinWorkload::default())
+}
+
 fn run_simulator(seconds: u64, json: bool) -> u8 {
     let config = bench_config(seconds);
-    let simulation = super::simulation();
+    let simulation = simulation();
     let report = simulation.run(config.clone(), None);
     let forks = forks_a_second(&config);
     let Report { steps, simulated, tally, wall, .. } = &report;
@@ -116,7 +120,7 @@ fn bench_config(seconds: u64) -> WorldConfig {
 
 /// How often a world in the middle of its run can be cloned.
 fn forks_a_second(config: &WorldConfig) -> f64 {
-    let Ok(mut world) = super::simulation().world(config.clone(), false) else { return 0.0 };
+    let Ok(mut world) = simulation().world(config.clone(), false) else { return 0.0 };
     world.run_until(WorldTime::from_nanos(10 * SECOND));
     let began = Instant::now();
     let mut steps = 0;

@@ -205,7 +205,7 @@ impl Oracle for Recorder {
 #[cfg(test)]
 mod tests {
     use super::CoreShare;
-    use crate::cli::simulation;
+    use crate::cli::bench::simulation;
 
     #[test]
     fn nodes_alone_do_what_they_did_in_the_world_and_take_a_part_of_the_time() {

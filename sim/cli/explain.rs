@@ -1,9 +1,12 @@
 //! `chronon-sim explain`.
 
+use chronon_core::kernel::ChrApplication;
 use clap::Args;
 
 use super::replayed;
 use crate::explain::{Explanation, Need, explain};
+use crate::run::Simulation;
+use crate::workload::Workload;
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -17,13 +20,18 @@ pub(super) struct ExplainArgs {
 }
 
 /// Runs it and tells the story; the exit status is that of the run.
-pub(super) fn run(args: &ExplainArgs, json: bool) -> Result<u8, String> {
-    let (name, config, scenario) = replayed(&args.what)?;
+pub(super) fn run<A, W>(simulation: &Simulation<A, W>, args: &ExplainArgs, json: bool) -> Result<u8, String>
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
+    let (name, config, scenario) = replayed(simulation, &args.what)?;
     let judge = |report| match &scenario {
         Some(scenario) => scenario.judge(report),
         None => report,
     };
-    let explanation = explain(&super::simulation(), &config, &judge, super::jobs(args.jobs));
+    let explanation = explain(simulation, &config, &judge, super::jobs(args.jobs));
     if json {
         println!("{}", to_json(&name, &explanation));
     } else {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use chronon_core::builtin::KINDS;
 use chronon_core::types::Mark;
 
 use crate::net::MessageKind;
@@ -15,7 +14,7 @@ use crate::scenario::{self, Scenario};
 const SCENARIOS: &str = "scenarios";
 
 /// Prints what there is.
-pub(super) fn print(json: bool) -> u8 {
+pub(super) fn print(kinds: &[&str], json: bool) -> u8 {
     let oracles: Vec<&str> =
         oracle::all().iter().flat_map(|oracle| oracle.invariants().iter().copied()).collect();
     let beside = oracle::OF_THE_WORLD;
@@ -23,7 +22,7 @@ pub(super) fn print(json: bool) -> u8 {
     let scenarios: Vec<(String, String)> = files
         .iter()
         .map(|file| {
-            let name = Scenario::load(file).map_or_else(|error| error, |scenario| scenario.name);
+            let name = Scenario::load(file, kinds).map_or_else(|error| error, |scenario| scenario.name);
             (file.display().to_string(), name)
         })
         .collect();
@@ -34,7 +33,7 @@ pub(super) fn print(json: bool) -> u8 {
             serde_json::json!({
                 "type": "list",
                 "protocols": ["vsr"],
-                "workloads": KINDS,
+                "workloads": kinds,
                 "faults": FaultKind::WORDS.map(|(word, _)| word),
                 "messages": MessageKind::WORDS.map(|(_, word)| word),
                 "oracles": oracles.iter().chain(&beside).collect::<Vec<_>>(),
@@ -45,7 +44,7 @@ pub(super) fn print(json: bool) -> u8 {
         return ALL_HELD;
     }
     println!("protocols: vsr");
-    println!("workloads: {}", KINDS.join(", "));
+    println!("workloads: {}", kinds.join(", "));
     println!("faults:");
     for (word, meaning) in FaultKind::WORDS {
         println!("  {word:<18}{meaning}");

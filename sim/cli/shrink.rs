@@ -4,15 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use chronon_core::kernel::ChrApplication;
 use clap::Args;
 
 use super::progress::Progress;
 use super::{interrupt, replayed};
 use crate::oracle::promise_of;
-use crate::run::ALL_HELD;
+use crate::run::{ALL_HELD, Simulation};
 use crate::scenario;
 use crate::shrink::{Effort, Shrunk, Size, Standing, is_shrinkable, shrink};
+use crate::swarm::record::program;
 use crate::units::{parse_span, quoted};
+use crate::workload::Workload;
 
 /// What to shrink, and where to.
 #[derive(Debug, Args)]
@@ -32,11 +35,15 @@ pub(super) struct ShrinkArgs {
 }
 
 /// Shrinks and tells; the exit status is that of the run that is left.
-pub(super) fn run(args: &ShrinkArgs, json: bool) -> Result<u8, String> {
-    let (name, config, scenario) = replayed(&args.what)?;
+pub(super) fn run<A, W>(simulation: &Simulation<A, W>, args: &ShrinkArgs, json: bool) -> Result<u8, String>
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
+    let (name, config, scenario) = replayed(simulation, &args.what)?;
     // It goes into a comment.
     let name = name.replace(char::is_control, " ");
-    let simulation = super::simulation();
     let first = simulation.run(config.clone(), None);
     let Some(cause) = first.cause.clone() else {
         let expected = scenario.map(|scenario| scenario.judge(first)).and_then(|report| report.cause);
@@ -109,8 +116,8 @@ fn tell_shrunk(args: &ShrinkArgs, name: &str, before: Size, shrunk: &Shrunk, too
     }
     let file = file.to_string();
     let quoted = quoted(&file);
-    println!("  replay: chronon-sim replay {quoted} --trace");
-    println!("  explain: chronon-sim explain {quoted}");
+    println!("  replay: {} replay {quoted} --trace", program());
+    println!("  explain: {} explain {quoted}", program());
 }
 
 fn told(size: Size) -> String {

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use chronon_core::kernel::ChrApplication;
 use clap::Args;
 
 use super::interrupt::{self, INTERRUPTED};
 use super::progress::Progress;
-use super::{simulation, tell_record};
+use super::tell_record;
 use crate::lines::{Results, ResultsError};
+use crate::run::Simulation;
 use crate::swarm::{self, Header, Past, Record, Summary, SwarmPlan, swarm};
 use crate::time::SECOND;
 use crate::units::{Shard, parse_seed, parse_span, show_span};
+use crate::workload::Workload;
 
 /// Run many seeds.
 ///
@@ -49,7 +52,12 @@ pub(super) struct SwarmArgs {
 }
 
 /// Runs the swarm; the exit status.
-pub(super) fn run(args: &SwarmArgs, json: bool) -> Result<u8, String> {
+pub(super) fn run<A, W>(simulation: &Simulation<A, W>, args: &SwarmArgs, json: bool) -> Result<u8, String>
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
     let (mut results, past) = open(args).map_err(|error| error.to_string())?;
     let header = header_of(args, past.as_ref())?;
     if let Some(results) = &mut results {
@@ -63,7 +71,7 @@ pub(super) fn run(args: &SwarmArgs, json: bool) -> Result<u8, String> {
     let plan = plan_of(args, &header, past.as_ref(), &mut summary)?;
     let stop = interrupt::flag()?;
     let began = Instant::now();
-    let broken = run_plan(&plan, &stop, results.as_mut(), &mut summary, json);
+    let broken = run_plan(simulation, &plan, &stop, results.as_mut(), &mut summary, json);
     let wall = began.elapsed().as_secs_f64();
     if json {
         let mut told = summary.to_json();
@@ -159,17 +167,23 @@ fn plan_of(
 }
 
 /// Runs what is left; why results could not be written, if they could not.
-fn run_plan(
+fn run_plan<A, W>(
+    simulation: &Simulation<A, W>,
     plan: &SwarmPlan,
     stop: &AtomicBool,
     mut results: Option<&mut Results>,
     summary: &mut Summary,
     json: bool,
-) -> Option<ResultsError> {
+) -> Option<ResultsError>
+where
+    A: ChrApplication,
+    W: Workload<A>,
+    Simulation<A, W>: Sync,
+{
     let mut progress = Progress::new("seeds", plan.total());
     let began = Instant::now();
     let mut broken = None;
-    swarm(&simulation(), plan, stop, |report| {
+    swarm(simulation, plan, stop, |report| {
         let record = Record::of_seed(report);
         if let Some(results) = &mut results
             && broken.is_none()

@@ -1,6 +1,7 @@
 //! Side effects (50-55): what is executed was committed, by whom it may be, under one key; and it takes effect once.
 //!
-//! It watches the posts: the one application of the simulation that emits side effects, each with a body of its own.
+//! It watches every application that emits side effects. Of a post office it knows more: each letter has a body of its own, which a
+//! client has asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +42,8 @@ struct Compared {
 #[derive(Clone, Debug)]
 struct Facts {
     init: GroupInit,
-    /// The bodies that clients have asked to be sent.
+    is_post: bool,
+    /// The bodies that clients have asked to be sent, of a post office.
     bodies: BTreeSet<Bytes>,
     /// Letters whose clients were told that they are under way.
     acknowledged: BTreeSet<SideEffectId>,
@@ -72,8 +74,7 @@ impl Oracle for SideEffects {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
         match seen {
             Observed::Begin { groups, .. } => {
-                let posts = groups.iter().filter(|init| init.kind == "post");
-                self.groups = posts.map(|init| (init.group, Facts::new(init))).collect();
+                self.groups = groups.iter().map(|init| (init.group, Facts::new(init))).collect();
             }
             Observed::Start { node, boot } => {
                 self.boots.insert(*node, *boot);
@@ -84,7 +85,7 @@ impl Oracle for SideEffects {
                 }
             }
             Observed::Invoke { group, command, .. } => {
-                if let Some(facts) = self.groups.get_mut(group)
+                if let Some(facts) = self.groups.get_mut(group).filter(|facts| facts.is_post)
                     && let Ok(PostCommand::Send { body, .. }) = codec::decode(command.body.as_slice())
                 {
                     facts.bodies.insert(body.0);
@@ -95,7 +96,7 @@ impl Oracle for SideEffects {
                 answer: Answer::Committed { outcome: Outcome::Done(body), .. },
                 ..
             } => {
-                if let Some(facts) = self.groups.get_mut(group)
+                if let Some(facts) = self.groups.get_mut(group).filter(|facts| facts.is_post)
                     && let Ok(PostAnswer::Sent { letter }) = codec::decode(body.as_slice())
                 {
                     facts.acknowledged.insert(letter);
@@ -183,6 +184,7 @@ impl Facts {
     fn new(init: &GroupInit) -> Self {
         Self {
             init: init.clone(),
+            is_post: init.kind == "post",
             bodies: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             holders: BTreeMap::new(),
@@ -197,6 +199,10 @@ impl Facts {
     /// A primary prepares an entry.
     fn prepared(&mut self, entry: &Entry) {
         let (op, hash) = (entry.op(), entry.hash());
+        // Of a group that has emitted nothing there is nothing to end.
+        if self.letters.is_empty() {
+            self.learned = op.max(self.learned);
+        }
         if op <= self.learned {
             return;
         }
@@ -245,7 +251,7 @@ impl Facts {
         };
         compared.from_commit += 1;
         let body = side_effect.body();
-        if place.op > own.commit.op_or_genesis() || !self.bodies.contains(&body.0) {
+        if place.op > own.commit.op_or_genesis() || (self.is_post && !self.bodies.contains(&body.0)) {
             let what = format!("side effect {place} is executed, and nothing committed has emitted it");
             return Err(Violation::new("EffectFromCommit", what));
         }
@@ -262,7 +268,7 @@ impl Facts {
         }
         compared.key += 1;
         let key = key_of(&self.init, *place);
-        let first = *self.by_body.entry(body.0.clone()).or_insert(*id);
+        let first = if self.is_post { *self.by_body.entry(body.0.clone()).or_insert(*id) } else { *id };
         if id.0 != key || first != *id {
             let what = format!("side effect {place} has the key {id:?}; its attempts have the key {first:?}");
             return Err(Violation::new("KeyStable", what));
@@ -323,7 +329,7 @@ impl Facts {
 
     /// The healed world is at rest: nothing that was promised is still to come.
     fn all_ended(&self, compared: &mut Compared) -> Result<(), Violation> {
-        for letter in &self.acknowledged {
+        for letter in self.acknowledged.iter().chain(self.letters.keys()) {
             compared.eventually += 1;
             let seen = self.letters.get(letter);
             if !seen.is_some_and(Seen::has_ended) {

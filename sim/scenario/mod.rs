@@ -74,16 +74,16 @@ struct Expect {
 }
 
 impl Scenario {
-    /// Reads a scenario file.
+    /// Reads a scenario file, whose groups may be of these kinds.
     ///
     /// # Errors
     /// The file, the line and the column, what was found and what is allowed.
-    pub fn load(path: &Path) -> Result<Self, String> {
+    pub fn load(path: &Path, kinds: &[&str]) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|error| error.show(&path.display().to_string(), &text))
+        Self::parse(&text, kinds).map_err(|error| error.show(&path.display().to_string(), &text))
     }
 
-    fn parse(text: &str) -> Result<Self, Located> {
+    fn parse(text: &str, kinds: &[&str]) -> Result<Self, Located> {
         let file: File = toml::from_str(text).map_err(|error| Located::of_toml(&error))?;
         let nodes = nodes(&file.cluster.nodes)?;
         let mut config = quiet_config(&nodes, &[]);
@@ -94,7 +94,7 @@ impl Scenario {
         file.cluster.apply(&mut config)?;
         config.operations_min = file.operations_min.unwrap_or(config.operations_min);
         let cluster = file.cluster.id.map_or(config.groups[0].cluster, |id| ClusterId::new(u128::from(id)));
-        config.groups = groups(&file.group, &nodes, cluster)?;
+        config.groups = groups(&file.group, kinds, &nodes, cluster)?;
         bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
         file.sinks.apply(&mut config.sinks);
@@ -323,7 +323,12 @@ fn ascending(ids: &[u32], what: &str, span: Range<usize>) -> Result<(), Located>
     Err(Located::at(span, format!("{what} {ids:?}: ascending, and each once, is allowed")))
 }
 
-fn groups(shapes: &[GroupShape], nodes: &[NodeId], cluster: ClusterId) -> Result<Vec<GroupInit>, Located> {
+fn groups(
+    shapes: &[GroupShape],
+    kinds: &[&str],
+    nodes: &[NodeId],
+    cluster: ClusterId,
+) -> Result<Vec<GroupInit>, Located> {
     if shapes.len() > GROUPS_MAX as usize {
         let found = shapes.len();
         return Err(Located::nowhere(format!("{found} groups; at most {GROUPS_MAX} are allowed")));
@@ -342,8 +347,8 @@ fn groups(shapes: &[GroupShape], nodes: &[NodeId], cluster: ClusterId) -> Result
         }
         ascending(&ids, "groups", shape.kind.span())?;
         let kind = shape.kind.get_ref().clone();
-        if !chronon_core::builtin::KINDS.contains(&kind.as_str()) {
-            let known = chronon_core::builtin::KINDS.join(", ");
+        if !kinds.contains(&kind.as_str()) {
+            let known = kinds.join(", ");
             let what = format!("unknown kind `{kind}`; known are {known}");
             return Err(Located::at(shape.kind.span(), what));
         }
@@ -363,7 +368,7 @@ fn groups(shapes: &[GroupShape], nodes: &[NodeId], cluster: ClusterId) -> Result
         groups.push(init);
     }
     if groups.is_empty() {
-        groups = quiet_config(nodes, &["register"]).groups;
+        groups = quiet_config(nodes, &kinds[kinds.len().saturating_sub(1)..]).groups;
         groups.iter_mut().for_each(|group| group.cluster = cluster);
     }
     Ok(groups)

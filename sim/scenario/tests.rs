@@ -5,17 +5,18 @@ use crate::plan::FaultKind;
 use crate::run::Simulation;
 use crate::time::SECOND;
 use crate::workload::BuiltinWorkload;
-use chronon_core::builtin::Builtin;
+use chronon_core::builtin::{Builtin, KINDS};
 use chronon_core::types::NodeId;
 
 const HEAD: &str = "name = \"a test\"\nlength = \"20s\"\n\n[cluster]\nnodes = 3\n";
 
 fn parse(rest: &str) -> Scenario {
-    Scenario::parse(&format!("{HEAD}{rest}")).unwrap_or_else(|error| panic!("{}", error.show("a.toml", HEAD)))
+    Scenario::parse(&format!("{HEAD}{rest}"), &KINDS)
+        .unwrap_or_else(|error| panic!("{}", error.show("a.toml", HEAD)))
 }
 
 fn refuse(text: &str) -> String {
-    match Scenario::parse(text) {
+    match Scenario::parse(text, &KINDS) {
         Ok(_) => panic!("accepted: {text}"),
         Err(error) => error.show("a.toml", text),
     }
@@ -86,7 +87,8 @@ fn a_seed_that_is_saved_is_read_back_as_it_was_drawn() {
     for seed in 0..200 {
         let drawn = WorldConfig::of_seed(seed, &["bank", "register"]);
         let text = text_of("a \"saved\" seed", &drawn);
-        let read = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
+        let read =
+            Scenario::parse(&text, &KINDS).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
         assert_eq!(read.config, drawn, "seed {seed} as\n{text}");
         assert_eq!(read.name, "a \"saved\" seed");
     }
@@ -96,9 +98,10 @@ fn a_seed_that_is_saved_is_read_back_as_it_was_drawn() {
 fn a_scenario_that_is_saved_again_is_the_same_run() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     for file in super::files_of(&dir).unwrap_or_else(|error| panic!("{error}")) {
-        let first = Scenario::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let first = Scenario::load(&file, &KINDS).unwrap_or_else(|error| panic!("{error}"));
         let text = text_of(&first.name, &first.config);
-        let again = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
+        let again =
+            Scenario::parse(&text, &KINDS).unwrap_or_else(|error| panic!("{}", error.show("a.toml", &text)));
         assert_eq!(again.config, first.config, "{text}");
     }
 }
@@ -188,7 +191,7 @@ fn every_scenario_of_the_repository_can_be_read() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let files = super::files_of(&dir).unwrap_or_else(|error| panic!("{error}"));
     for file in &files {
-        let scenario = Scenario::load(file).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = Scenario::load(file, &KINDS).unwrap_or_else(|error| panic!("{error}"));
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let number = stem.split('-').next().unwrap_or_default();
         assert!(scenario.name.starts_with(number), "{stem} is called {:?}", scenario.name);
@@ -200,7 +203,7 @@ fn every_scenario_of_the_repository_can_be_read() {
 fn every_failure_once_found_says_what_broke_and_why() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds");
     for file in super::files_of(&dir).unwrap_or_else(|error| panic!("{error}")) {
-        Scenario::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        Scenario::load(&file, &KINDS).unwrap_or_else(|error| panic!("{error}"));
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{error}"));
         let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
         for part in ["# Broke: ", "# Cause: ", "# Fix: "] {

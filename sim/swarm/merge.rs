@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ranges::Ranges;
-use super::record::Record;
+use super::record::{Record, program};
 use super::results::{Header, Past, read};
 use super::summary::Summary;
 use crate::lines::ResultsError;
@@ -91,7 +91,7 @@ fn differs(summary: &mut Summary, one: (&Record, &Path), other: (&Record, &Path)
     let what = format!("seed {seed} has trace {} in {}, and {} in {}", this.0, this.1, that.0, that.1);
     let cause = Cause::NotDeterministic { what, beside: None };
     let key = CauseKey { site: "results put together".to_owned(), ..cause.key() };
-    summary.fail(key, seed, cause.to_string(), format!("chronon-sim replay {seed} --check-determinism"));
+    summary.fail(key, seed, cause.to_string(), format!("{} replay {seed} --check-determinism", program()));
 }
 
 /// From the first to the last seed that any of the swarms was to run; one without end, up to the last that it ran.

@@ -11,7 +11,7 @@
 
 mod merge;
 mod ranges;
-mod record;
+pub(crate) mod record;
 mod results;
 mod seeds;
 mod summary;

@@ -1,5 +1,7 @@
 //! What is kept of a run: one line of JSON.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::lines::{LineError, read_json};
@@ -123,8 +125,16 @@ fn replay_of(what: &str, cause: Option<&Cause>) -> String {
         Some(Cause::NotDeterministic { .. }) => "--check-determinism",
         _ => "--trace",
     };
-    format!("chronon-sim replay {} {how}", quoted(what))
+    format!("{} replay {} {how}", program(), quoted(what))
 }
+
+/// How the program that runs is called on a command line.
+pub(crate) fn program() -> &'static str {
+    PROGRAM.get().copied().unwrap_or("chronon-sim")
+}
+
+/// Set by programs of others, once, before anything runs: it is for people to copy.
+pub(crate) static PROGRAM: OnceLock<&str> = OnceLock::new();
 
 #[cfg(test)]
 mod tests {

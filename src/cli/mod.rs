@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chronon_core::kernel::ChrApplication;
 use chronon_core::node::Freshness;
 use chronon_core::types::{Blob, GroupId};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -132,7 +133,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Format(args) => format::run(&args)?,
         Verb::Serve(args) => {
             let Some((_, given)) = matches.subcommand() else { anyhow::bail!("no verb was given") };
-            serve::run(&args, given, cli.output)?
+            serve::run(serve::BUILTIN, &args, given, cli.output)?
         }
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,
@@ -148,6 +149,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Bench(verb) => bench::run(&verb)?,
     };
     print(cli.output, &answer);
+    Ok(())
+}
+
+/// Serves an application of one's own, for its `main` to call: `program` is how it is called on a command line, `arguments` are
+/// those of `chronon serve`, and with `--dev` the node has these groups, each with its kind.
+///
+/// See `examples/seats.rs` for one.
+///
+/// # Errors
+/// Why the node stopped, or could not begin. Wrong usage prints help and ends the process with status 2.
+pub fn serve_own<A: ChrApplication>(
+    program: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+    application: A,
+    dev_groups: &'static [(u32, &'static str)],
+) -> anyhow::Result<()> {
+    let command = serve::ServeArgs::augment_args(clap::Command::new(program));
+    let given = command.get_matches_from(std::iter::once(program.into()).chain(arguments));
+    let args = serve::ServeArgs::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+    start_logs(LevelFilter::INFO)?;
+    let served = serve::Served { application, dev_groups, invitation: "" };
+    let answer = serve::run(served, &args, &given, Format::Text)?;
+    print(Format::Text, &answer);
     Ok(())
 }
 

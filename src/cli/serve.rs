@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use chronon_core::builtin::Builtin;
 use chronon_core::engine::EngineConfig;
+use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Limits, NodeConfig, Timeouts};
 use chronon_core::types::{ClusterId, GroupId, NodeId};
 use clap::parser::ValueSource;
@@ -26,7 +28,7 @@ pub(super) struct ServeArgs {
     /// A TOML file; its keys are the flags below with `_` for `-`.
     #[arg(long, env = "CHRONON_CONFIG")]
     config: Option<PathBuf>,
-    /// A cluster of one node, formatted on first use, with group 0 a bank, group 1 registers and group 2 a post office.
+    /// A cluster of one node, formatted on first use; it prints commands to try.
     #[arg(long, conflicts_with_all = ["config", "cluster", "node", "peers", "peers_listen"])]
     dev: bool,
     /// Where the node keeps its data.
@@ -59,9 +61,35 @@ pub(super) struct ServeArgs {
     webhooks: Option<String>,
 }
 
+/// What a node serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served<A> {
+    /// The application.
+    pub application: A,
+    /// The groups of a node for trying things out, each with its kind.
+    pub dev_groups: &'static [(u32, &'static str)],
+    /// Commands to try there; `{nodes}` and `{http}` stand for where it listens.
+    pub invitation: &'static str,
+}
+
+/// What the binary serves.
+pub(super) const BUILTIN: Served<Builtin> = Served {
+    application: Builtin,
+    dev_groups: &[(0, "bank"), (1, "register"), (2, "post")],
+    invitation: "  chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\n\
+                 \x20 chronon bank open 1 100{nodes}\n  chronon bank open 2 0{nodes}\n  chronon bank transfer 1 2 30{nodes}\n\
+                 \x20 chronon bank audit{nodes}\n  chronon post send http://{http}/health hello{nodes}\n",
+};
+
 /// Runs a node; comes back only when it has halted.
-pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyhow::Result<Answer> {
-    let config = if args.dev { dev_config(settings(given))? } else { config(args, given)? };
+pub(super) fn run<A: ChrApplication>(
+    served: Served<A>,
+    args: &ServeArgs,
+    given: &ArgMatches,
+    output: Format,
+) -> anyhow::Result<Answer> {
+    let config =
+        if args.dev { dev_config(settings(given), served.dev_groups)? } else { config(args, given)? };
     let directory = DataDirectory::open(&config.data_dir)?;
     let listeners = Listeners {
         requests: bind("requests", config.requests)?,
@@ -79,7 +107,7 @@ pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyho
     };
     let status = StatusCell::default();
     let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
-    let runtime = Runtime::new(runtime, directory, listeners, status.clone())?;
+    let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
     http::start(http_listener, status).context("cannot serve HTTP")?;
     tracing::info!(
         node = %config.node,
@@ -91,7 +119,7 @@ pub(super) fn run(args: &ServeArgs, given: &ArgMatches, output: Format) -> anyho
         "serving"
     );
     if args.dev {
-        super::print(output, &invitation(requests, http_address, &config.data_dir));
+        super::print(output, &invitation(served.invitation, requests, http_address, &config.data_dir));
     }
     Err(runtime.run()).with_context(|| format!("data directory {}", config.data_dir.display()))
 }
@@ -122,7 +150,7 @@ fn settings(given: &ArgMatches) -> Settings {
 }
 
 /// A cluster of one, formatted when its directory is not there yet.
-fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
+fn dev_config(mut settings: Settings, groups: &[(u32, &str)]) -> anyhow::Result<ServeConfig> {
     // Variables meant for a member of a cluster mean nothing here.
     settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks"));
     let mut rest = Settings::new();
@@ -135,8 +163,8 @@ fn dev_config(mut settings: Settings) -> anyhow::Result<ServeConfig> {
     default("data_dir", own.display().to_string());
     let config = ServeConfig::resolve(settings, rest)?;
     if !holds_anything(&config.data_dir) {
-        let groups = [(0, "bank"), (1, "register"), (2, "post")]
-            .map(|(group, kind)| (GroupId::new(group), kind.to_owned()));
+        let group = |(group, kind): &(u32, &str)| (GroupId::new(*group), (*kind).to_owned());
+        let groups: Vec<_> = groups.iter().map(group).collect();
         let identity =
             format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
         sync_disk::format(&config.data_dir, &identity)?;
@@ -161,13 +189,12 @@ fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// What to try on a fresh node.
-fn invitation(requests: SocketAddr, http: SocketAddr, data_dir: &Path) -> Answer {
+fn invitation(commands: &str, requests: SocketAddr, http: SocketAddr, data_dir: &Path) -> Answer {
     let nodes = if requests.port() == 9100 { String::new() } else { format!(" --nodes {requests}") };
+    let commands = commands.replace("{nodes}", &nodes).replace("{http}", &http.to_string());
     let text = format!(
-        "One node of a cluster of its own, with its data in {}. Try:\n\
-         \n  chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\
-         \n  chronon bank open 1 100{nodes}\n  chronon bank open 2 0{nodes}\n  chronon bank transfer 1 2 30{nodes}\
-         \n  chronon bank audit{nodes}\n  chronon post send http://{http}/health hello{nodes}\n  chronon status{nodes}\n  curl http://{http}/readyz\n",
+        "One node of a cluster of its own, with its data in {}. Try:\n\n{commands}  chronon status{nodes}\n\
+         \x20 curl http://{http}/readyz\n",
         data_dir.display()
     );
     let data_dir = data_dir.display().to_string();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chronon_core::builtin::BuiltinError;
+use chronon_core::types::Blob;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,12 @@ pub enum ClientError {
     /// The cluster has forgotten the session. Whether the command was executed is not known.
     #[error("the cluster has forgotten this session, as too many others were opened since")]
     Evicted,
-    /// The application refused; nothing has changed.
+    /// The application refused, with its error as `codec::decode` reads it; nothing has changed.
+    #[error("the application refused")]
+    Refused(Blob),
+    /// An application that the binary ships refused; nothing has changed.
     #[error("{0}")]
-    Refused(BuiltinError),
+    RefusedBuiltin(BuiltinError),
     /// No such group.
     #[error("group {group}: the cluster has no such group")]
     UnknownGroup {

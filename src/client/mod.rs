@@ -95,7 +95,14 @@ impl Client {
         group: GroupId,
         question: &Q,
     ) -> Result<A, ClientError> {
-        let (_, answer) = self.ask(group, Blob::from(codec::encode(question)))?;
+        let asked = self.ask(group, Blob::from(codec::encode(question)));
+        let (_, answer) = asked.map_err(|error| match error {
+            ClientError::Refused(error) => match codec::decode(error.as_slice()) {
+                Ok(error) => ClientError::RefusedBuiltin(error),
+                Err(error) => ClientError::Protocol { what: error.to_string() },
+            },
+            other => other,
+        })?;
         codec::decode(answer.as_slice()).map_err(|error| ClientError::Protocol { what: error.to_string() })
     }
 

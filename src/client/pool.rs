@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::codec::frame::Frame;
 use chronon_core::kernel::{Command, Outcome};
@@ -331,10 +330,7 @@ impl Session {
                 return None;
             }
             Outcome::Done(body) => Ok((op, body)),
-            Outcome::Refused(body) => Err(match codec::decode::<BuiltinError>(body.as_slice()) {
-                Ok(error) => ClientError::Refused(error),
-                Err(error) => ClientError::Protocol { what: error.to_string() },
-            }),
+            Outcome::Refused(body) => Err(ClientError::Refused(body)),
             Outcome::Evicted => Err(ClientError::Evicted),
             Outcome::OutOfOrder { expected } => Err(ClientError::Protocol {
                 what: format!("request {} is out of order: {expected} is next", self.number),

@@ -16,9 +16,8 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chronon_core::builtin::Builtin;
 use chronon_core::engine::{DiskDone, VirtualDisk};
-use chronon_core::kernel::AttemptDone;
+use chronon_core::kernel::{AttemptDone, ChrApplication};
 use chronon_core::node::{Effect, Effects, HaltReason, Input, Message, Node, NodeConfig};
 use chronon_core::types::{GroupId, Monotonic, NodeId, Now, Wall};
 use mio::net::TcpListener;
@@ -91,8 +90,8 @@ impl std::fmt::Display for HaltWords {
 }
 
 /// A node with everything around it.
-pub struct Runtime {
-    node: Node<Builtin>,
+pub struct Runtime<A: ChrApplication> {
+    node: Node<A>,
     disk: Box<dyn VirtualDisk>,
     poll: Poll,
     peer_listener: TcpListener,
@@ -123,12 +122,13 @@ struct Inbox {
     attempts: Vec<(GroupId, AttemptDone)>,
 }
 
-impl Runtime {
-    /// Puts a node together; it does nothing until [`Runtime::run`].
+impl<A: ChrApplication> Runtime<A> {
+    /// Puts a node of this application together; it does nothing until [`Runtime::run`].
     ///
     /// # Errors
     /// [`RuntimeError`] when the operating system refuses a thread, an event queue or randomness.
     pub fn new(
+        application: A,
         config: RuntimeConfig,
         directory: DataDirectory,
         listeners: Listeners,
@@ -152,7 +152,7 @@ impl Runtime {
         let identity = Greeting { cluster: config.node.cluster, node: config.node.node };
         let now = Instant::now();
         Ok(Self {
-            node: Node::new(config.node, Builtin, entropy),
+            node: Node::new(config.node, application, entropy),
             disk,
             poll,
             peer_listener,

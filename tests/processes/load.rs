@@ -187,7 +187,7 @@ pub fn use_bank(load: &Load, process: usize, addresses: Vec<SocketAddr>) {
                 load.audits.fetch_add(1, Ordering::Relaxed);
             }
             Err(
-                ClientError::Refused(BuiltinError::Bank(_))
+                ClientError::RefusedBuiltin(BuiltinError::Bank(_))
                 | ClientError::TimedOut { .. }
                 | ClientError::Evicted,
             ) => {}
