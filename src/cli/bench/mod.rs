@@ -1,6 +1,7 @@
 //! `chronon bench`: what this machine and this build give, beside what the disk alone gives in the same run.
 
 mod closed_loop;
+mod failover;
 mod flush_rate;
 mod journal;
 mod load;
@@ -28,6 +29,8 @@ pub(super) enum BenchVerb {
     Cluster(ClusterArgs),
     /// The journal of one node: appends a second, bytes a second, processor time and recovery, each beside the raw limit.
     Journal(journal::JournalArgs),
+    /// From the death of a primary to the next acknowledged write.
+    Failover(failover::FailoverArgs),
 }
 
 /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
@@ -63,6 +66,7 @@ pub(super) fn run(verb: &BenchVerb) -> anyhow::Result<Answer> {
     match verb {
         BenchVerb::Cluster(args) => cluster(args),
         BenchVerb::Journal(args) => journal::run(args),
+        BenchVerb::Failover(args) => failover::run(args),
     }
 }
 
