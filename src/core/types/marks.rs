@@ -126,6 +126,7 @@ marks! {
     WishTakenBack => "vsr: wish taken back, the primary spoke",
     WishExpired => "vsr: wish too old to count",
     LateWishAnswered => "vsr: late wish answered with the view's start",
+    WishAnsweredByTheNext => "vsr: wish answered by the primary that waits for the log of who wishes",
     NextWishAnswered => "vsr: wish for the next view answered with this one's start",
     LateLogAnswered => "vsr: late view-change message answered with the view's start",
     EnteredByWishes => "vsr: view entered, a quorum wishes for it",

@@ -206,6 +206,26 @@ fn a_quorum_of_wishes_enters_the_view_and_the_log_goes_out_once_that_is_durable(
 }
 
 #[test]
+fn who_wishes_last_says_so_and_who_did_not_hear_it_is_told_again() {
+    let wish = || VsrMessage::StartViewChange { view: View::new(2) };
+    let mut primary = Stage::begun(2);
+    primary.now = primary.replica.deadline().expect("it waits for the primary").as_nanos();
+    assert_eq!(primary.hear(3, wish()).0, Ok(()));
+    let messages = primary.wait();
+    assert_eq!(primary.replica.views().0, View::new(2));
+    assert_eq!(kinds(&messages), [(1, "start-view-change"), (3, "start-view-change")]);
+    assert_eq!(primary.hear(3, wish()), (Err(Discard::OldView), Vec::new()), "it is not durably there yet");
+    primary.sync();
+    let (dropped, messages) = primary.hear(3, wish());
+    assert_eq!((dropped, kinds(&messages)), (Err(Discard::OldView), alloc::vec![(3, "start-view-change")]));
+
+    let mut other = Stage::begun(3);
+    other.wait();
+    other.hear(2, messages[0].1.clone()).0.expect("it is a wish like others");
+    assert_eq!(other.replica.views().0, View::new(2));
+}
+
+#[test]
 fn a_new_primary_starts_its_view_once_its_log_view_is_durable() {
     let mut primary = Stage::begun(2);
     primary.wait();

@@ -59,10 +59,9 @@ impl VsrNode {
     pub(super) fn wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.wishes[self.me] = Wish { view: self.view.next(), at: turn.now.monotonic };
         self.ask_later(turn);
-        if self.count_wishes(turn) {
-            return;
-        }
+        // Also when it is the one that was missing: those that wished before do not know that they are enough.
         self.say_wish(turn);
+        self.count_wishes(turn);
     }
 
     /// A wish for view v + 1 says that view v exists: it waits until v is durable here.
@@ -107,6 +106,10 @@ impl VsrNode {
             if self.leads() {
                 turn.marks.hit(Mark::LateWishAnswered);
                 self.send_start_view(turn, from);
+            } else if view == self.view && self.lacks_the_log_of(from) {
+                // What would have told it that the others wish so as well was lost.
+                turn.marks.hit(Mark::WishAnsweredByTheNext);
+                self.send(turn, from, VsrMessage::StartViewChange { view });
             }
             return Err(Discard::OldView);
         }
@@ -130,8 +133,17 @@ impl VsrNode {
         Ok(())
     }
 
+    /// Whether this replica is to start its view, durably, and has not heard what log `from` has.
+    fn lacks_the_log_of(&self, from: usize) -> bool {
+        let (durable_view, _) = self.durable;
+        let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
+            return false;
+        };
+        durable_view == self.view && self.primary_of(self.view) == self.me && messages[from].is_none()
+    }
+
     /// Enters the highest view that a quorum wishes for. A wish that was not repeated for a while does not count.
-    fn count_wishes(&mut self, turn: &mut Turn<'_, impl Marks>) -> bool {
+    fn count_wishes(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let (now, lasts) = (turn.now.monotonic, turn.timeouts.resend.times(WISH_LASTS_RESENDS));
         let expired = |wish: &Wish| wish.view > self.view && now.since(wish.at) > lasts;
         if self.wishes.iter().any(expired) {
@@ -146,7 +158,6 @@ impl VsrNode {
             turn.marks.hit(Mark::EnteredByWishes);
             self.enter(turn, view);
         }
-        wished.is_some()
     }
 
     /// Leaves all views below `view`. Its log goes out once that is durable.
