@@ -256,6 +256,7 @@ fn draw_limits(draw: &mut Draw) -> Limits {
         repair_entries_max: *draw.pick(&[1, 4, 32, 256]),
         repair_bytes_max: *draw.pick(&[4 << 10, 16 << 10]),
         side_effects_max,
+        outbox_bytes_max: *draw.pick(&[64, 4 << 10, 64 << 10]),
         // Few enough that a slow sink has taken them all when the healed world is looked at.
         outbox_max: side_effects_max * draw.pick(&[2, 16]),
     }

@@ -55,8 +55,10 @@ struct Facts {
     ends: BTreeMap<Op, Option<(Hash, Vec<Report>)>>,
     /// What was committed up to here has been taken from them: a deposed primary may still prepare something else there.
     learned: Op,
-    /// Ops at which each side effect ended, in such an entry.
-    ended_at: BTreeMap<Place, Op>,
+    /// At which op each side effect ended, and its last report.
+    ended: BTreeMap<Place, (Op, Report)>,
+    /// How often each took effect, under whatever key.
+    took_effect: BTreeMap<Place, u64>,
 }
 
 /// What was seen of one side effect.
@@ -112,11 +114,11 @@ impl Oracle for SideEffects {
                     self.asked.insert(*read, letter);
                 }
             }
-            Observed::Told { node, read, group, body, .. } => {
+            Observed::Told { node, read, group, body, op } => {
                 let Some(letter) = self.asked.remove(read) else { return };
                 let Ok(BuiltinView::Letter(Some(shown))) = codec::decode(body.as_slice()) else { return };
-                let Some(facts) = self.groups.get(group) else { return };
-                let judged = facts.told(letter, &shown, &mut self.compared);
+                let Some(facts) = self.groups.get_mut(group) else { return };
+                let judged = facts.told(letter, *op, &shown, &mut self.compared);
                 found.extend(judged.err().map(|broken| broken.at(*node).of(*group)));
             }
             Observed::End => {
@@ -192,7 +194,8 @@ impl Facts {
             by_body: BTreeMap::new(),
             ends: BTreeMap::new(),
             learned: Op::GENESIS,
-            ended_at: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            took_effect: BTreeMap::new(),
         }
     }
 
@@ -222,15 +225,16 @@ impl Facts {
         let above = self.ends.split_off(&applied.next());
         let ends = std::mem::replace(&mut self.ends, above);
         for (op, end) in ends {
-            for Report { place, attempt, result } in end.map(|(_, reports)| reports).unwrap_or_default() {
-                let most =
-                    self.letters.values().find(|seen| seen.place == place).map(|seen| seen.attempts_max);
-                let is_last = match result {
+            for report in end.map(|(_, reports)| reports).unwrap_or_default() {
+                let Some(seen) = self.letters.values().find(|seen| seen.place == report.place) else {
+                    continue;
+                };
+                let is_last = match report.result {
                     AttemptResult::Done(_) | AttemptResult::Refused(_) => true,
-                    AttemptResult::Failed { .. } => most.is_some_and(|most| attempt >= most),
+                    AttemptResult::Failed { .. } => report.attempt >= seen.attempts_max,
                 };
                 if is_last {
-                    self.ended_at.entry(place).or_insert(op);
+                    self.ended.entry(report.place).or_insert((op, report));
                 }
             }
         }
@@ -277,9 +281,9 @@ impl Facts {
         let new = Seen { place: *place, attempts_max, attempts: 0, effects: 0, refusals: 0 };
         let seen = self.letters.entry(*id).or_insert(new);
         seen.attempts = seen.attempts.max(*number);
-        compared.start_after_ack += 1;
         self.learn_ends(own.applied);
-        if let Some(op) = self.ended_at.get(place).filter(|op| **op <= own.applied) {
+        compared.start_after_ack += u64::from(!self.ended.is_empty());
+        if let Some((op, _)) = self.ended.get(place).filter(|(op, _)| *op <= own.applied) {
             let what =
                 format!("side effect {place} ended at op {op}, and attempt {number} begins after that");
             return Err(Violation::new("NoStartAfterAck", what));
@@ -302,21 +306,33 @@ impl Facts {
         seen.refusals += u64::from(verdict == Verdict::Refused);
         seen.effects += u64::from(verdict == Verdict::TookEffect);
         compared.once += 1;
-        if seen.effects > 1 {
-            let what = format!("side effect {place} took effect {} times", seen.effects);
+        let times = self.took_effect.entry(place).or_default();
+        *times += u64::from(verdict == Verdict::TookEffect);
+        if *times > 1 {
+            let what = format!("side effect {place} took effect {times} times");
             return Err(Violation::new("EffectOnce", what));
         }
         Ok(())
     }
 
-    /// A replica shows a letter.
-    fn told(&self, letter: SideEffectId, shown: &Letter, compared: &mut Compared) -> Result<(), Violation> {
+    /// A replica shows a letter, as of `op`.
+    fn told(
+        &mut self,
+        letter: SideEffectId,
+        op: Op,
+        shown: &Letter,
+        compared: &mut Compared,
+    ) -> Result<(), Violation> {
         compared.eventually += 1;
+        self.learn_ends(op);
         let seen = self.letters.get(&letter);
-        let is_right = match shown {
-            Letter::UnderWay => true,
-            Letter::Delivered { .. } => seen.is_some_and(|seen| seen.effects == 1),
-            Letter::GivenUp { attempts, .. } => {
+        let is_right = match (seen.and_then(|seen| self.ended.get(&seen.place)), shown) {
+            (Some((ended_at, report)), shown) if *ended_at <= op => *shown == letter_of(report),
+            (Some(_), shown) => *shown == Letter::UnderWay,
+            // Two entries were prepared where it ended, or nobody else was told of any.
+            (None, Letter::UnderWay) => true,
+            (None, Letter::Delivered { .. }) => seen.is_some_and(|seen| seen.effects == 1),
+            (None, Letter::GivenUp { attempts, .. }) => {
                 seen.is_some_and(|seen| seen.has_ended() && seen.attempts >= *attempts)
             }
         };
@@ -344,6 +360,15 @@ impl Facts {
 impl Seen {
     fn has_ended(&self) -> bool {
         self.effects > 0 || self.refusals > 0 || self.attempts >= self.attempts_max
+    }
+}
+
+/// What is to be shown of a letter of which this was the last report.
+fn letter_of(report: &Report) -> Letter {
+    let attempts = report.attempt;
+    match report.result.clone() {
+        AttemptResult::Done(answer) => Letter::Delivered { answer },
+        AttemptResult::Refused(why) | AttemptResult::Failed { why, .. } => Letter::GivenUp { attempts, why },
     }
 }
 

@@ -100,6 +100,7 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
     put(f, "repair_bytes", limits.repair_bytes_max, u.repair_bytes_max, plain)?;
     put(f, "side_effects", limits.side_effects_max, u.side_effects_max, plain)?;
     put(f, "outbox", limits.outbox_max, u.outbox_max, plain)?;
+    put(f, "outbox_bytes", limits.outbox_bytes_max, u.outbox_bytes_max, plain)?;
     let (timeouts, u) = (&config.timeouts, &usual.timeouts);
     let timers = [
         ("heartbeat", timeouts.heartbeat, u.heartbeat),

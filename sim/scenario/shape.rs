@@ -71,6 +71,7 @@ pub(super) struct ClusterShape {
     repair_bytes: Option<u32>,
     side_effects: Option<Count>,
     outbox: Option<Count>,
+    outbox_bytes: Option<Count>,
     heartbeat: Option<Ns>,
     primary_silence: Option<Ns>,
     view_change: Option<Ns>,
@@ -189,6 +190,7 @@ impl ClusterShape {
         put(&mut config.limits.repair_bytes_max, self.repair_bytes);
         put(&mut config.limits.side_effects_max, self.side_effects.map(Count::get));
         put(&mut config.limits.outbox_max, self.outbox.map(Count::get));
+        put(&mut config.limits.outbox_bytes_max, self.outbox_bytes.map(Count::get));
         put(&mut config.timeouts.heartbeat, self.heartbeat.map(Ns::nanos));
         put(&mut config.timeouts.primary_silence, self.primary_silence.map(Ns::nanos));
         put(&mut config.timeouts.view_change, self.view_change.map(Ns::nanos));

@@ -1,7 +1,7 @@
 //! `chronon post`.
 
 use chronon_core::builtin::{BuiltinQuery, BuiltinView};
-use chronon_core::kernel::{Retry, SideEffectId};
+use chronon_core::kernel::{ATTEMPTS_MAX, Retry, SideEffectId};
 use chronon_core::post::{Letter, PostAnswer, PostCommand};
 use chronon_core::types::{Blob, GroupId};
 use clap::{Args, Subcommand};
@@ -30,7 +30,7 @@ enum PostVerb {
         url: String,
         body: String,
         /// It is given up after so many attempts that failed.
-        #[arg(long, default_value_t = Retry::default().attempts_max, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = Retry::default().attempts_max, value_parser = clap::value_parser!(u32).range(1..=i64::from(ATTEMPTS_MAX)))]
         attempts: u32,
     },
     /// What became of a letter.
@@ -72,7 +72,7 @@ fn show_letter(args: &PostArgs, letter: SideEffectId, freshness: FreshnessArgs) 
         }
         Some(Letter::GivenUp { attempts, why }) => {
             let why = show(&why);
-            let text = format!("given up after {attempts} attempts; the last that was said: {why}");
+            let text = format!("given up after {attempts} attempts; the last that was said: {why:?}");
             (text, json!({ "state": "given_up", "attempts": attempts, "why": why }))
         }
     };

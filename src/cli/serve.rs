@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Answer, Format, format};
 use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, read_file, variable};
-use crate::server::disk::DataDirectory;
+use crate::server::disk::{self, DataDirectory};
 use crate::server::http;
 use crate::server::runtime::{Listeners, Runtime, RuntimeConfig};
 use crate::server::status::StatusCell;
@@ -155,21 +155,35 @@ fn dev_config(mut settings: Settings, groups: &[(u32, &str)]) -> anyhow::Result<
     settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks"));
     let mut rest = Settings::new();
     let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
-    default("cluster", format!("{:x}", DEV_CLUSTER.get()));
+    default("cluster", "0".to_owned());
     default("node", DEV_NODE.to_string());
     default("peers_listen", "127.0.0.1:0".to_owned());
     let own = std::env::temp_dir().join(format!("chronon-dev-{}", std::process::id()));
     default("webhooks", "http://127.0.0.1:*/,http://localhost:*/".to_owned());
     default("data_dir", own.display().to_string());
-    let config = ServeConfig::resolve(settings, rest)?;
+    let mut config = ServeConfig::resolve(settings, rest)?;
+    config.cluster = dev_cluster(&config.data_dir)?;
     if !holds_anything(&config.data_dir) {
         let group = |(group, kind): &(u32, &str)| (GroupId::new(*group), (*kind).to_owned());
         let groups: Vec<_> = groups.iter().map(group).collect();
         let identity =
-            format::identity(DEV_CLUSTER, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
+            format::identity(config.cluster, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
         sync_disk::format(&config.data_dir, &identity)?;
     }
     Ok(config)
+}
+
+/// The cluster of a directory for trying things out; of a new one it is drawn, so that no two have side effects of one name.
+fn dev_cluster(data_dir: &Path) -> anyhow::Result<ClusterId> {
+    if holds_anything(data_dir) {
+        let inspection = disk::inspect(data_dir)
+            .with_context(|| format!("data directory {} cannot be read", data_dir.display()))?;
+        return Ok(inspection.identity.cluster);
+    }
+    let mut drawn = [0; 16];
+    getrandom::fill(&mut drawn)
+        .map_err(|error| anyhow::anyhow!("the operating system gives no random bytes: {error}"))?;
+    Ok(ClusterId::new(u128::from_le_bytes(drawn)))
 }
 
 fn holds_anything(path: &Path) -> bool {
@@ -202,6 +216,4 @@ fn invitation(commands: &str, requests: SocketAddr, http: SocketAddr, data_dir: 
     Answer { text, json }
 }
 
-/// The cluster of every node for trying things out; such nodes never meet.
-const DEV_CLUSTER: ClusterId = ClusterId::new(0xdef);
 const DEV_NODE: NodeId = NodeId::new(1);

@@ -51,7 +51,7 @@ pub const KEYS: [(&str, &str); 9] = [
     ("peers", "a list such as 1=10.0.0.1:9200,2=10.0.0.2:9200, each node once"),
     (
         "webhooks",
-        "a list of what URLs may begin with, such as https://hooks.example.com/,http://127.0.0.1:*/in/",
+        "a list such as https://hooks.example.com/,http://127.0.0.1:*/in/: scheme, host and port of a URL, and what its path begins with",
     ),
 ];
 

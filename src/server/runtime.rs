@@ -142,8 +142,8 @@ impl<A: ChrApplication> Runtime<A> {
             .register(&mut SourceFd(&counter), DISK, Interest::READABLE)
             .map_err(io("watch the disk"))?;
         let patience = Duration::from_nanos(config.node.timeouts.attempt.as_nanos());
-        let webhooks =
-            Webhooks::new(config.webhooks, patience, wake.clone()).map_err(io("start webhooks"))?;
+        let webhooks = Webhooks::new(config.node.cluster, config.webhooks, patience, wake.clone())
+            .map_err(io("start webhooks"))?;
         let disk = config.disk.start(directory, wake).map_err(io("start the disk"))?;
         let peer_listener = listen(listeners.peers, PEER_LISTENER, &poll)?;
         let request_listener = listen(listeners.requests, REQUEST_LISTENER, &poll)?;
@@ -273,14 +273,15 @@ impl<A: ChrApplication> Runtime<A> {
             && inbox.messages.is_empty()
             && inbox.questions.is_empty()
             && inbox.attempts.is_empty());
+        // First: whatever else comes may be so late that the node would give up on them.
+        for (group, done) in inbox.attempts.drain(..) {
+            self.step(Input::SideEffectDone { group, done })?;
+        }
         for done in inbox.disk.drain(..) {
             self.step(Input::Disk(done))?;
         }
         for (from, message) in inbox.messages.drain(..) {
             self.step(Input::Message { from, message })?;
-        }
-        for (group, done) in inbox.attempts.drain(..) {
-            self.step(Input::SideEffectDone { group, done })?;
         }
         for question in inbox.questions.drain(..) {
             match question {

@@ -4,20 +4,23 @@
 //! POST target
 //! Idempotency-Key: the side effect's id; the same in every attempt
 //! Fencing-Token: group:token; who has seen a higher token of the group refuses lower ones
+//! Chronon-Cluster: whose groups these are
 //! ```
 //!
 //! | answer | is |
 //! |---|---|
-//! | 2xx | done |
-//! | 408, 409, 425, 429, 5xx, none | a failure: tried again, after `Retry-After` at least |
+//! | 2xx, whole | done |
+//! | 408, 409, 425, 429, 5xx, none, or one that breaks off | a failure: tried again, after `Retry-After` at least |
 //! | any other | a refusal: given up |
+//!
+//! A target that the node may not post to is a failure as well: an operator may allow it.
 
 use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult, SIDE_EFFECT_ANSWER_BYTES_MAX};
-use chronon_core::types::{Blob, GroupId, Nanos};
+use chronon_core::types::{Blob, ClusterId, GroupId, Nanos};
 use tokio::runtime::Runtime;
 use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
@@ -44,7 +47,8 @@ impl Allowed {
     /// part of it is no such thing.
     pub fn parse(text: &str) -> Option<Self> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(Receiver::parse).collect::<Option<_>>().map(Self)
+        let receiver = |part: &str| Receiver::parse(part).filter(|_| !part.contains('?'));
+        parts.map(receiver).collect::<Option<_>>().map(Self)
     }
 
     fn allows(&self, target: &str) -> bool {
@@ -61,17 +65,37 @@ impl Allowed {
 
 impl Receiver {
     fn parse(url: &str) -> Option<Self> {
+        let (scheme, rest) =
+            url.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme))?;
+        let authority = &rest[..rest.find('/')?];
         // A star is no port to the reader of URLs: it is put aside.
-        let any = url.replacen(":*/", "/", 1);
-        let uri: Uri = any.parse().ok()?;
-        let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?;
+        let (any_port, url) = match authority.strip_suffix(":*") {
+            Some(host) => (true, format!("{scheme}://{host}{}", &rest[authority.len()..])),
+            None => (false, url.to_owned()),
+        };
+        let uri: Uri = url.parse().ok()?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let usual = if scheme == "https" { 443 } else { 80 };
-        let port = if any == url { Some(authority.port_u16().unwrap_or(usual)) } else { None };
+        let named = authority.as_str().strip_prefix(authority.host())?;
+        let port = match named.strip_prefix(':') {
+            _ if any_port => None,
+            Some(port) => Some(port.parse().ok()?),
+            None => Some(if scheme == "https" { 443 } else { 80 }),
+        };
         let host = authority.host().to_ascii_lowercase();
-        let has_path = url.strip_prefix(scheme)?.strip_prefix("://")?.contains('/');
-        has_path.then(|| Self { scheme: scheme.to_owned(), host, port, path: uri.path().to_owned() })
+        is_plain(uri.path()).then(|| Self {
+            scheme: scheme.to_owned(),
+            host,
+            port,
+            path: uri.path().to_owned(),
+        })
     }
+}
+
+/// Whether a path leads where it seems to: who resolves dots or hidden slashes might come out elsewhere.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    let is_hidden = ["%2f", "%5c", "\\"].iter().any(|hidden| lower.contains(hidden));
+    !is_hidden && !lower.split('/').any(|segment| segment == "." || segment == "..")
 }
 
 /// Posts attempts from threads of its own, and wakes who waits for their ends.
@@ -86,21 +110,29 @@ pub(super) struct Webhooks {
 struct Poster {
     allowed: Allowed,
     agent: Agent,
+    /// So that receivers tell its tokens from those of other clusters.
+    cluster: String,
+    timeout: Duration,
     ended: Mutex<Vec<(GroupId, AttemptDone)>>,
     wake: Wake,
 }
 
 impl Webhooks {
-    /// Ends wake `wake`; a request that takes longer than `timeout` has failed.
-    pub(super) fn new(allowed: Allowed, timeout: Duration, wake: Wake) -> io::Result<Self> {
+    /// Ends wake `wake`; an attempt that takes longer than `timeout` has failed.
+    pub(super) fn new(
+        cluster: ClusterId,
+        allowed: Allowed,
+        timeout: Duration,
+        wake: Wake,
+    ) -> io::Result<Self> {
         let agent = Agent::config_builder()
-            .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
             .user_agent(concat!("chronon/", env!("CARGO_PKG_VERSION")))
             .build();
-        let poster = Poster { allowed, agent: agent.into(), ended: Mutex::default(), wake };
+        let (agent, cluster, ended) = (agent.into(), format!("{:032x}", cluster.get()), Mutex::default());
+        let poster = Poster { allowed, agent, cluster, timeout, ended, wake };
         let threads = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(THREADS_MAX)
             .thread_name("webhook")
@@ -111,10 +143,16 @@ impl Webhooks {
     /// Begins an attempt; its end is among the [`Webhooks::ended`] later.
     pub(super) fn execute(&self, group: GroupId, attempt: Attempt) {
         let poster = Arc::clone(&self.poster);
+        let begun = Instant::now();
         if let Some(threads) = &self.threads {
             threads.spawn_blocking(move || {
                 let Attempt { place, number, token, .. } = attempt;
-                let result = poster.post(group, &attempt);
+                // The node has given it up by then, and a later attempt may be under way.
+                let Some(left) = poster.timeout.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+                    tracing::warn!(%group, %place, number, "an attempt at a side effect found no thread in time");
+                    return;
+                };
+                let result = poster.post(group, &attempt, left);
                 tracing::debug!(%group, %place, number, ?result, "attempt at a side effect");
                 poster.lock().push((group, AttemptDone { place, number, token, result }));
                 poster.wake.wake();
@@ -143,15 +181,19 @@ impl Poster {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn post(&self, group: GroupId, attempt: &Attempt) -> AttemptResult {
+    fn post(&self, group: GroupId, attempt: &Attempt, timeout: Duration) -> AttemptResult {
         let target = attempt.side_effect.target();
         if !self.allowed.allows(target) {
             let what = format!("{target} is none of the targets that this node may post to (key `webhooks`)");
-            return failed(what.as_bytes(), Duration::ZERO);
+            return failed(what.as_bytes(), REST_OF_THE_FORBIDDEN);
         }
         let request = self
             .agent
             .post(target)
+            .config()
+            .timeout_global(Some(timeout))
+            .build()
+            .header("Chronon-Cluster", &self.cluster)
             .header("Idempotency-Key", attempt.id.to_string())
             .header("Fencing-Token", format!("{group}:{}", attempt.token))
             .header(header::CONTENT_TYPE, "application/octet-stream");
@@ -199,8 +241,10 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
     rest.unwrap_or_default().min(REST_MAX)
 }
 
-/// Requests at once, for all groups of the node.
-const THREADS_MAX: usize = 64;
+/// Requests at once, for all groups of the node: receivers that say nothing must not take the threads of those that do.
+const THREADS_MAX: usize = 1024;
+/// A target that is not allowed now may be, once an operator has looked at the node.
+const REST_OF_THE_FORBIDDEN: Duration = Duration::from_secs(30);
 /// Nobody is left alone for longer.
 const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -214,7 +258,7 @@ mod tests {
     use chronon_core::kernel::{
         Attempt, AttemptResult, FencingToken, Place, Retry, SideEffect, SideEffectId,
     };
-    use chronon_core::types::{Blob, GroupId, Hash, Nanos, Op};
+    use chronon_core::types::{Blob, ClusterId, GroupId, Hash, Nanos, Op};
     use ureq::http::{HeaderMap, HeaderValue, header};
 
     use super::{Allowed, Webhooks, retry_after};
@@ -252,7 +296,8 @@ mod tests {
 
     fn result_of(url: &str, allowed: Allowed) -> AttemptResult {
         let wake = Wake::new().unwrap();
-        let webhooks = Webhooks::new(allowed, Duration::from_secs(5), wake.clone()).unwrap();
+        let webhooks =
+            Webhooks::new(ClusterId::new(0xc1), allowed, Duration::from_secs(5), wake.clone()).unwrap();
         webhooks.execute(GroupId::new(4), attempt(url));
         wake.wait().unwrap();
         let mut ended = Vec::new();
@@ -271,7 +316,13 @@ mod tests {
         assert_eq!(result, AttemptResult::Done(Blob::from(b"yes".to_vec())));
         let told: Vec<String> = told.iter().map(|line| line.to_ascii_lowercase()).collect();
         let key = format!("idempotency-key: {}", SideEffectId(Hash::of(b"id")));
-        for line in ["post /in http/1.1", key.as_str(), "fencing-token: 4:9", "hello"] {
+        for line in [
+            "post /in http/1.1",
+            key.as_str(),
+            "fencing-token: 4:9",
+            "chronon-cluster: 000000000000000000000000000000c1",
+            "hello",
+        ] {
             assert!(told.iter().any(|told| told == line), "{line} in {told:?}");
         }
     }
@@ -314,13 +365,25 @@ mod tests {
             "http://127.0.0.1:80001/",
             "http://localhost:81@evil.org/",
             "http://localhost:*/",
+            "http://localhost:99999/",
+            "https://hooks.example.com/in/../out",
+            "https://hooks.example.com/in/%2E%2e/out",
+            "https://hooks.example.com/in/..%2fout",
+            "https://hooks.example.com/in/a\\..\\out",
             "file:///etc/passwd",
             "/in/",
         ] {
             assert!(!allowed.allows(wrong), "{wrong}");
         }
         assert_eq!(Allowed::parse(""), Some(Allowed::default()));
-        for wrong in ["https://hooks.example.com", "ftp://example.com/", "http:///", "example.com/"] {
+        for wrong in [
+            "https://hooks.example.com",
+            "https://hooks.example.com/in?x=1",
+            "https://hooks.example.com:x/",
+            "ftp://example.com/",
+            "http:///",
+            "example.com/",
+        ] {
             assert_eq!(Allowed::parse(wrong), None, "{wrong}");
         }
         let result = result_of("http://127.0.0.1:9/", Allowed::default());

@@ -23,6 +23,8 @@ pub struct Limits {
     pub side_effects_max: u32,
     /// Side effects that have not ended: beyond so many a group takes no new commands.
     pub outbox_max: u32,
+    /// Bytes of their targets and bodies, likewise.
+    pub outbox_bytes_max: u32,
 }
 
 /// Spans of the timers. Where several nodes would act at once, each adds jitter of up to half the span.
@@ -55,6 +57,7 @@ impl Default for Limits {
             repair_bytes_max: 1 << 20,
             side_effects_max: 64,
             outbox_max: 100_000,
+            outbox_bytes_max: 64 << 20,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::vsr::VsrNode;
 
-/// Tells a receiver who acts: of two tokens of a group the higher one is the later primary's, and no two primaries share one.
+/// Tells a receiver who acts: of two tokens of a group the higher one is the later primary's, and no two of its primaries share one.
 /// Who has seen a token refuses lower ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]

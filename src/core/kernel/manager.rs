@@ -10,7 +10,9 @@ use bytes::Bytes;
 use crate::codec;
 use crate::kernel::authority::FencingToken;
 use crate::kernel::outbox::Outbox;
-use crate::kernel::side_effect::{AttemptResult, Place, Report, SideEffect, SideEffectId};
+use crate::kernel::side_effect::{
+    AttemptResult, Place, Report, SIDE_EFFECT_ANSWER_BYTES_MAX, SideEffect, SideEffectId,
+};
 use crate::types::{Blob, GroupInit, Mark, Marks, Monotonic, Nanos, Op, u64_of, usize_of};
 
 /// An attempt at a side effect, for an executor.
@@ -52,6 +54,16 @@ pub struct Pace {
     pub in_flight_max: u32,
     /// An attempt that has not ended for so long has failed.
     pub attempt: Nanos,
+    /// Bytes of an entry of outcomes.
+    pub entry_bytes_max: u32,
+}
+
+impl Pace {
+    /// So much of an answer that its report fits an entry.
+    fn answer_bytes_max(self) -> usize {
+        let room = self.entry_bytes_max.saturating_sub(REPORT_OVERHEAD_BYTES);
+        usize_of(u64::from(room)).min(SIDE_EFFECT_ANSWER_BYTES_MAX)
+    }
 }
 
 /// What a primary has under way.
@@ -118,7 +130,9 @@ impl SideEffectManager {
     fn take_up(&mut self, now: Monotonic, outbox: &Outbox) {
         for place in outbox.above(self.seen) {
             self.seen = place.op;
-            self.resting.insert((now, place));
+            // What an earlier primary has seen fail rests anew: nobody knows for how long it has.
+            let rest = outbox.get(place).map(|intent| intent.rest).unwrap_or_default();
+            self.resting.insert((now.after(rest), place));
         }
         let Self { under_way, resting, .. } = self;
         under_way.retain(|place, under_way| match outbox.get(*place) {
@@ -149,7 +163,7 @@ impl SideEffectManager {
     }
 
     /// An executor says how an attempt ended.
-    pub fn ended(&mut self, done: AttemptDone, marks: &mut impl Marks) {
+    pub fn ended(&mut self, done: AttemptDone, pace: Pace, marks: &mut impl Marks) {
         let AttemptDone { place, number, token, result } = done;
         let under_way = self.under_way.get_mut(&place);
         let is_awaited = |under_way: &&mut UnderWay| {
@@ -158,7 +172,11 @@ impl SideEffectManager {
         match under_way.filter(is_awaited) {
             Some(under_way) if self.token == Some(token) => {
                 under_way.state = State::Ended;
-                self.reports.push(Report { place, attempt: number, result: result.bounded() });
+                self.reports.push(Report {
+                    place,
+                    attempt: number,
+                    result: result.bounded(pace.answer_bytes_max()),
+                });
             }
             _ => marks.hit(Mark::AttemptEndedTooLate),
         }
@@ -169,12 +187,12 @@ impl SideEffectManager {
         !self.reports.is_empty()
     }
 
-    /// The payload of an entry of as many outcomes as `bytes_max` allows, one at least; they are not reported again.
-    pub fn report(&mut self, bytes_max: u32) -> Bytes {
-        let mut bytes = 0;
+    /// The payload of an entry of as many outcomes as it may hold, one at least; they are not reported again.
+    pub fn report(&mut self, pace: Pace) -> Bytes {
+        let mut bytes = codec::encode(&Vec::<Report>::new()).len();
         let mut fits = |report: &Report| {
             bytes += codec::encode(report).len();
-            bytes <= usize_of(u64::from(bytes_max))
+            bytes <= usize_of(u64::from(pace.entry_bytes_max))
         };
         let count = self.reports.iter().map_while(|report| fits(report).then_some(())).count();
         let first: Vec<Report> = self.reports.drain(..count.max(1)).collect();
@@ -192,4 +210,6 @@ impl SideEffectManager {
     }
 }
 
+/// Bytes of an entry of one outcome beside the answer, and some.
+const REPORT_OVERHEAD_BYTES: u32 = 64;
 const TIMED_OUT: &[u8] = b"no answer in time";

@@ -20,7 +20,7 @@ pub use manager::{Attempt, AttemptDone, Pace, SideEffectManager};
 pub use outbox::{Intent, Outbox};
 pub use sessions::SessionMap;
 pub use side_effect::{
-    AttemptResult, Place, Report, Retry, SIDE_EFFECT_ANSWER_BYTES_MAX, SIDE_EFFECT_BYTES_MAX, SideEffect,
-    SideEffectError, SideEffectId, SideEffectOutcome,
+    ATTEMPTS_MAX, AttemptResult, Place, Report, Retry, SIDE_EFFECT_ANSWER_BYTES_MAX, SIDE_EFFECT_BYTES_MAX,
+    SideEffect, SideEffectError, SideEffectId, SideEffectOutcome,
 };
 pub use snapshot::SnapshotError;

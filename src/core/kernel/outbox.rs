@@ -6,7 +6,8 @@
 //!            |---------|-----> failed: rests
 //! ```
 //!
-//! How often it failed is replicated; how long it rests is up to the primary that tries it, by a clock that never goes back.
+//! How often it failed, and how long it is to rest, is replicated; when that is over is for the primary to say, by a clock that never
+//! goes back.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -20,6 +21,8 @@ use crate::types::{Mark, Marks, Nanos, Op};
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     intents: BTreeMap<Place, Intent>,
+    /// Of all targets and bodies.
+    bytes: u64,
 }
 
 /// A side effect that has not ended, as a snapshot holds it too.
@@ -38,6 +41,11 @@ impl Outbox {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.intents.len()
+    }
+
+    /// Bytes of all their targets and bodies.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether there is none.
@@ -63,7 +71,12 @@ impl Outbox {
 
     /// Takes what was emitted at `place`.
     pub(in crate::kernel) fn put(&mut self, place: Place, side_effect: SideEffect) {
-        self.intents.insert(place, Intent { side_effect, failures: 0, rest: Nanos::default() });
+        self.insert(place, Intent { side_effect, failures: 0, rest: Nanos::default() });
+    }
+
+    fn insert(&mut self, place: Place, intent: Intent) {
+        self.bytes += intent.side_effect.bytes();
+        self.intents.insert(place, intent);
     }
 
     /// An attempt ended; what the application is told if that was the end of the side effect.
@@ -101,6 +114,7 @@ impl Outbox {
                 return None;
             }
         };
+        self.bytes -= intent.side_effect.bytes();
         self.intents.remove(&place);
         Some(outcome)
     }
@@ -113,7 +127,7 @@ impl Outbox {
     /// Adds an intent that a snapshot holds.
     pub(in crate::kernel) fn restore(&mut self, saved: &[u8]) -> Result<(), CodecError> {
         let (place, intent) = codec::decode(saved)?;
-        self.intents.insert(place, intent);
+        self.insert(place, intent);
         Ok(())
     }
 }

@@ -7,7 +7,11 @@ use crate::types::{Blob, GroupInit, Hash, Nanos, Op, u64_of};
 
 /// Bytes of a side effect's target and body together, at most.
 pub const SIDE_EFFECT_BYTES_MAX: u32 = 256 << 10;
-/// Bytes of an executor's answer that the log keeps; the rest is cut off.
+/// Attempts at a side effect, at most.
+pub const ATTEMPTS_MAX: u32 = 100_000;
+/// Each failure is an entry of the log: nobody may have it filled with them.
+const REST_MIN: Nanos = Nanos::from_millis(50);
+/// Bytes of an executor's answer that the log keeps, at most; the rest is cut off.
 pub const SIDE_EFFECT_ANSWER_BYTES_MAX: usize = 4 << 10;
 
 /// Something to be done outside of the cluster, once.
@@ -23,11 +27,11 @@ pub struct SideEffect {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct Retry {
-    /// After so many failures it is given up; at least 1.
+    /// After so many failures it is given up: 1 to [`ATTEMPTS_MAX`].
     pub attempts_max: u32,
     /// After the first failure.
     pub first: Nanos,
-    /// After any failure, at most.
+    /// After any failure, at most. No rest is shorter than 50 ms.
     pub most: Nanos,
 }
 
@@ -43,9 +47,12 @@ pub enum SideEffectError {
         /// Target and body.
         bytes: u64,
     },
-    /// It could never be tried.
-    #[error("a side effect that is to be tried 0 times; at least 1 is needed")]
-    NoAttempt,
+    /// It could never be tried, or would be tried for ever.
+    #[error("a side effect that is to be tried {found} times; 1 to {ATTEMPTS_MAX} are allowed")]
+    Attempts {
+        /// How often it was to be tried.
+        found: u32,
+    },
 }
 
 impl SideEffect {
@@ -54,14 +61,15 @@ impl SideEffect {
     /// # Errors
     /// [`SideEffectError`].
     pub fn new(target: String, body: Blob, retry: Retry) -> Result<Self, SideEffectError> {
-        let bytes = u64_of(target.len()) + u64_of(body.as_slice().len());
+        let side_effect = Self { target, body, retry };
+        let bytes = side_effect.bytes();
         if bytes > u64::from(SIDE_EFFECT_BYTES_MAX) {
             return Err(SideEffectError::TooLong { bytes });
         }
-        if retry.attempts_max == 0 {
-            return Err(SideEffectError::NoAttempt);
+        if !(1..=ATTEMPTS_MAX).contains(&retry.attempts_max) {
+            return Err(SideEffectError::Attempts { found: retry.attempts_max });
         }
-        Ok(Self { target, body, retry })
+        Ok(side_effect)
     }
 
     /// Who is to execute it: what the driver knows an executor by, such as a URL.
@@ -74,6 +82,11 @@ impl SideEffect {
         &self.body
     }
 
+    /// Bytes of target and body.
+    pub(in crate::kernel) fn bytes(&self) -> u64 {
+        u64_of(self.target.len()) + u64_of(self.body.as_slice().len())
+    }
+
     /// How often it is tried.
     pub fn retry(&self) -> Retry {
         self.retry
@@ -84,7 +97,7 @@ impl Retry {
     /// How long to rest after so many failures, from 1.
     pub(in crate::kernel) fn rest(self, failures: u32) -> Nanos {
         let factor = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
-        self.first.times(factor).min(self.most)
+        self.first.times(factor).min(self.most).max(REST_MIN)
     }
 }
 
@@ -106,7 +119,7 @@ pub struct Place {
 
 notation_struct!("place" => Place { op, index });
 
-/// Names a side effect for all time, in every cluster: the idempotency key of all its attempts.
+/// Names a side effect for all time, among all clusters of different ids: the idempotency key of all its attempts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct SideEffectId(pub Hash);
@@ -152,9 +165,9 @@ notation_enum!(AttemptResult {
 
 impl AttemptResult {
     /// The same, no longer than the log keeps.
-    pub(in crate::kernel) fn bounded(self) -> Self {
+    pub(in crate::kernel) fn bounded(self, bytes_max: usize) -> Self {
         let cut = |blob: Blob| {
-            let length = blob.0.len().min(SIDE_EFFECT_ANSWER_BYTES_MAX);
+            let length = blob.0.len().min(bytes_max);
             Blob(blob.0.slice(..length))
         };
         match self {

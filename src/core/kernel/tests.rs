@@ -208,7 +208,7 @@ fn what_is_emitted_is_part_of_the_digest() {
     assert_ne!(digest(1), digest(2));
 }
 
-const PACE: Pace = Pace { in_flight_max: 2, attempt: Nanos::from_secs(10) };
+const PACE: Pace = Pace { in_flight_max: 2, attempt: Nanos::from_secs(10), entry_bytes_max: 1 << 20 };
 
 /// A primary, at work.
 struct Acting {
@@ -227,13 +227,13 @@ impl Acting {
 
     fn ended(&mut self, attempt: &Attempt, result: AttemptResult) {
         let Attempt { place, number, token, .. } = *attempt;
-        self.manager.ended(AttemptDone { place, number, token, result }, &mut NoMarks);
+        self.manager.ended(AttemptDone { place, number, token, result }, PACE, &mut NoMarks);
     }
 
     /// What it has to report is committed and applied.
     fn commit_reports(&mut self) {
         assert!(self.manager.wants_to_report());
-        let payload = self.manager.report(1 << 20);
+        let payload = self.manager.report(PACE);
         self.applied.entry(EntryKind::SideEffects, payload);
         assert!(!self.manager.wants_to_report());
     }
@@ -276,6 +276,40 @@ fn who_says_nothing_in_time_has_failed_and_who_failed_rests_longer_each_time() {
 }
 
 #[test]
+fn an_entry_of_outcomes_is_no_longer_than_it_may_be_and_holds_one_at_least() {
+    let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+    acting.applied.emit(1, &[[2, 0]]);
+    let begun = acting.attend(0, Some(1));
+    begun.iter().for_each(|attempt| acting.ended(attempt, failed(0)));
+    let whole = acting.manager.clone().report(PACE).len();
+    let entry_bytes_max = u32::try_from(whole).expect("two short reports");
+    let pace = Pace { entry_bytes_max, ..PACE };
+    assert_eq!(acting.manager.clone().report(pace).len(), whole);
+    let first = acting.manager.report(Pace { entry_bytes_max: entry_bytes_max - 1, ..PACE });
+    assert_eq!(codec::decode::<Vec<Report>>(&first).map(|reports| reports.len()), Ok(1));
+    assert_eq!(
+        codec::decode::<Vec<Report>>(&acting.manager.report(Pace { entry_bytes_max: 1, ..PACE }))
+            .map(|reports| reports.len()),
+        Ok(1)
+    );
+    assert!(!acting.manager.wants_to_report());
+}
+
+#[test]
+fn an_answer_is_cut_so_that_its_report_fits_an_entry() {
+    for (entry_bytes_max, most) in [(200, 200), (1 << 20, 4096 + 64)] {
+        let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+        acting.applied.emit(1, &[[1, 0]]);
+        let Attempt { place, number, token, .. } = acting.attend(0, Some(1))[0];
+        let result = AttemptResult::Done(Blob::from(vec![7; 10_000]));
+        let pace = Pace { entry_bytes_max, ..PACE };
+        acting.manager.ended(AttemptDone { place, number, token, result }, pace, &mut NoMarks);
+        let bytes = acting.manager.report(pace).len();
+        assert!((most - 64..=most).contains(&bytes), "{bytes} bytes of {most}");
+    }
+}
+
+#[test]
 fn a_later_primary_tries_again_under_its_own_token_and_the_same_key() {
     let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
     acting.applied.emit(1, &[[1, 0]]);
@@ -294,7 +328,7 @@ fn what_is_no_side_effect_is_told() {
     let retry = Retry { attempts_max: 0, ..Retry::default() };
     let told =
         SideEffect::new("there".to_string(), Blob::default(), retry).map_err(|error| error.to_string());
-    assert_eq!(told, Err("a side effect that is to be tried 0 times; at least 1 is needed".to_string()));
+    assert_eq!(told, Err("a side effect that is to be tried 0 times; 1 to 100000 are allowed".to_string()));
     let long = Blob::from(vec![0; 256 << 10]);
     let told = SideEffect::new("x".to_string(), long, Retry::default()).map_err(|error| error.to_string());
     assert_eq!(told, Err("a side effect of 262145 bytes, target and body; 262144 are allowed".to_string()));

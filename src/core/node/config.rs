@@ -54,6 +54,7 @@ impl NodeConfig {
             ("repair_entries_max", limits.repair_entries_max),
             ("side_effects_max", limits.side_effects_max),
             ("outbox_max", limits.outbox_max),
+            ("outbox_bytes_max", limits.outbox_bytes_max),
             ("flushes_in_flight_max", self.engine.flushes_in_flight_max),
         ];
         if let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {

@@ -206,7 +206,10 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::RefusedOverQuota);
             return Some(Answer::Busy);
         }
-        if u64_of(self.executor.outbox().len()) >= u64::from(limits.outbox_max) && !is_waited_for {
+        let outbox = self.executor.outbox();
+        let is_full = u64_of(outbox.len()) >= u64::from(limits.outbox_max)
+            || outbox.bytes() >= u64::from(limits.outbox_bytes_max);
+        if is_full && !is_waited_for {
             marks.hit(Mark::OutboxFull);
             return Some(Answer::Busy);
         }
@@ -245,7 +248,7 @@ impl<A: ChrApplication> Group<A> {
     }
 
     /// Prepares a due wake-up, or an entry of outcomes, or one entry of what is queued.
-    pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_, impl Marks>) {
+    pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_, impl Marks>, pace: Pace) {
         if !self.replica.can_propose(turn.limits) {
             if self.replica.leads() && !self.queue.is_empty() {
                 turn.marks.hit(Mark::PipelineFull);
@@ -258,7 +261,7 @@ impl<A: ChrApplication> Group<A> {
             return;
         }
         if self.side_effects.wants_to_report() {
-            let payload = self.side_effects.report(turn.limits.batch_bytes_max);
+            let payload = self.side_effects.report(pace);
             self.replica.propose(turn, EntryKind::SideEffects, payload);
             return;
         }
@@ -306,10 +309,12 @@ impl<A: ChrApplication> Group<A> {
     pub(in crate::node) fn see_to_side_effects(
         &mut self,
         when: (Monotonic, Pace),
+        is_mute: bool,
         effects: &mut Effects,
         marks: &mut impl Marks,
     ) {
-        let token = VsrAuthority::token(&self.replica).filter(|_| !self.is_arriving());
+        let may_act = !is_mute && !self.is_arriving();
+        let token = VsrAuthority::token(&self.replica).filter(|_| may_act);
         let of = (self.executor.init(), self.executor.outbox());
         self.side_effects.attend(when, token, of, &mut self.attempts, marks);
         let group = self.id();

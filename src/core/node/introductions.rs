@@ -74,6 +74,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             return self.halt_over(error, effects);
         }
         self.emit_disk_ops(effects);
+        // They settle once more, and let go of the side effects that they had under way.
+        self.for_each_group(effects, |_, _| ());
     }
 
     pub(super) fn send_heartbeats(&mut self, effects: &mut Effects) {

@@ -173,7 +173,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Input::Client { route, request } => self.on_request(route, request, effects),
             Input::Query { route, query } => self.on_query(route, &query, effects),
             Input::SideEffectDone { group, done } => {
-                self.with_group(group, effects, |group, turn| group.side_effects.ended(done, turn.marks));
+                let pace = pace(&self.config);
+                self.with_group(group, effects, |group, turn| {
+                    group.side_effects.ended(done, pace, turn.marks);
+                });
             }
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
         }
@@ -499,7 +502,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// be, requests wait: the next flush takes them all.
     fn pump(&mut self, effects: &mut Effects) {
         if self.engine.is_flush_slot_free() {
-            self.for_each_group(effects, |group, turn| group.propose(turn));
+            let pace = pace(&self.config);
+            self.for_each_group(effects, |group, turn| group.propose(turn, pace));
         }
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
         self.engine.flush(self.now.monotonic, out);
@@ -549,10 +553,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
         let group = &mut running.groups[index];
         group.settle(effects, &mut self.marks);
-        if running.amnesia.is_none() {
-            let when = (self.now.monotonic, pace(&self.config));
-            group.see_to_side_effects(when, effects, &mut self.marks);
-        }
+        let (when, is_mute) = ((self.now.monotonic, pace(&self.config)), running.amnesia.is_some());
+        group.see_to_side_effects(when, is_mute, effects, &mut self.marks);
     }
 
     fn for_each_group(
@@ -569,5 +571,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
 /// How this node paces the side effects of each group that it leads.
 fn pace(config: &NodeConfig) -> Pace {
-    Pace { in_flight_max: config.limits.side_effects_max, attempt: config.timeouts.attempt }
+    let limits = &config.limits;
+    Pace {
+        in_flight_max: limits.side_effects_max,
+        attempt: config.timeouts.attempt,
+        entry_bytes_max: limits.batch_bytes_max,
+    }
 }

@@ -62,7 +62,7 @@ pub enum Letter {
         /// What the receiver answered.
         answer: Blob,
     },
-    /// It is not tried any more.
+    /// It is tried no more; an attempt that is still on its way may arrive all the same.
     GivenUp {
         /// Attempts that were made.
         attempts: u32,
