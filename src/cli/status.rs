@@ -19,7 +19,7 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<Answer> {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["node", "state", "group", "role", "view", "commit", "applied", "digest"]);
+    table.set_header(["node", "state", "group", "role", "view", "commit", "applied", "outbox", "digest"]);
     let mut all = Vec::new();
     for address in &args.nodes.nodes {
         match client::status(*address, args.nodes.timeout()) {
@@ -67,6 +67,7 @@ fn rows(report: &StatusReport, table: &mut Table) {
             group.view.to_string(),
             commit,
             group.applied.to_string(),
+            group.side_effects.to_string(),
             digest,
         ]);
     }

@@ -13,8 +13,8 @@ use std::str::FromStr;
 use chronon_core::types::{ClusterId, NodeId};
 use toml::Spanned;
 
+use super::allowed::Allowed;
 use super::backend::Backend;
-use super::webhooks::Allowed;
 
 /// What a node is served with.
 #[derive(Clone, Debug, Eq, PartialEq)]

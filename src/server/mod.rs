@@ -1,6 +1,7 @@
 //! The production driver: it carries inputs to the node and effects away from it, and decides nothing.
 
 pub(crate) mod aligned;
+pub mod allowed;
 pub mod backend;
 mod clients;
 pub mod config;
@@ -17,4 +18,4 @@ pub mod runtime;
 pub mod status;
 pub mod sync_disk;
 pub mod wake;
-pub mod webhooks;
+mod webhooks;

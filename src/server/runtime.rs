@@ -24,6 +24,7 @@ use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::allowed::Allowed;
 use super::backend::Backend;
 use super::clients::{Clients, Question};
 use super::connection::SCRATCH_BYTES;
@@ -32,7 +33,7 @@ use super::peers::Peers;
 use super::protocol::{Greeting, LookUp};
 use super::status::{StatusCell, StatusReport};
 use super::wake::Wake;
-use super::webhooks::{Allowed, Webhooks};
+use super::webhooks::Webhooks;
 
 /// What a node is run with.
 #[derive(Debug)]

@@ -60,6 +60,8 @@ pub struct GroupReport {
     pub archived: u64,
     /// It keeps too much of the journal, and takes no new commands until that is less.
     pub keeps_too_much: bool,
+    /// Side effects that have not ended.
+    pub side_effects: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
     pub missing: Option<u64>,
     /// Hash over all that was applied, in hex.
@@ -226,6 +228,7 @@ impl GroupReport {
             saved: status.saved.get(),
             archived: status.archived.get(),
             keeps_too_much: status.keeps_too_much,
+            side_effects: status.side_effects,
             missing: status.missing.map(Op::get),
             digest: hex(status.applied_digest.as_bytes()),
         }

@@ -24,6 +24,8 @@ mod tests;
 mod tests_nonsense;
 #[cfg(test)]
 mod tests_notation;
+#[cfg(test)]
+mod tests_side_effects;
 mod transfer;
 
 use alloc::boxed::Box;

@@ -26,7 +26,7 @@ use crate::types::{
 };
 
 const CLUSTER: ClusterId = ClusterId::new(7);
-const GROUP: GroupId = GroupId::new(0);
+pub(super) const GROUP: GroupId = GroupId::new(0);
 
 fn config(node: u64) -> NodeConfig {
     NodeConfig {
@@ -42,11 +42,11 @@ fn config(node: u64) -> NodeConfig {
     }
 }
 
-fn formatted_disks(voters: &[NodeId]) -> Vec<PerfectDisk> {
+fn formatted_disks(voters: &[NodeId], kind: &str) -> Vec<PerfectDisk> {
     let init = GroupInit {
         cluster: CLUSTER,
         group: GROUP,
-        kind: "register".to_string(),
+        kind: kind.to_string(),
         voters: voters.to_vec(),
         sessions_max: 2,
         archive: None,
@@ -62,22 +62,27 @@ fn formatted_disks(voters: &[NodeId]) -> Vec<PerfectDisk> {
     voters.iter().map(formatted).collect()
 }
 
-struct Cluster {
+pub(super) struct Cluster {
     now: Now,
-    nodes: Vec<Option<Node<Builtin>>>,
+    pub(super) nodes: Vec<Option<Node<Builtin>>>,
     disks: Vec<PerfectDisk>,
     inputs: VecDeque<(usize, Input)>,
     replies: Vec<Reply>,
     found: Vec<Found>,
     answers: Vec<(u64, QueryAnswer)>,
-    attempts: Vec<(usize, Attempt)>,
+    pub(super) attempts: Vec<(usize, Attempt)>,
     starts: u8,
 }
 
 impl Cluster {
     fn new(count: u64) -> Self {
+        Self::of("register", count)
+    }
+
+    /// A cluster whose one group is of this kind.
+    pub(super) fn of(kind: &str, count: u64) -> Self {
         let voters: Vec<NodeId> = (1..=count).map(NodeId::new).collect();
-        let disks = formatted_disks(&voters);
+        let disks = formatted_disks(&voters, kind);
         let now = Now { monotonic: Monotonic::from_nanos(0), wall: Wall::from_nanos(1_000_000_000) };
         let nodes = voters.iter().map(|_| None).collect();
         let mut cluster = Self {
@@ -97,18 +102,18 @@ impl Cluster {
         cluster
     }
 
-    fn start(&mut self, index: usize) {
+    pub(super) fn start(&mut self, index: usize) {
         self.starts += 1;
         let config = config(crate::types::u64_of(index) + 1);
         self.nodes[index] = Some(Node::new(config, Builtin, [self.starts; 32]));
     }
 
-    fn stop(&mut self, index: usize) {
+    pub(super) fn stop(&mut self, index: usize) {
         self.nodes[index] = None;
         self.inputs.retain(|(to, _)| *to != index);
     }
 
-    fn step(&mut self, index: usize, input: Input) {
+    pub(super) fn step(&mut self, index: usize, input: Input) {
         let Some(node) = &mut self.nodes[index] else { return };
         let mut effects = Vec::new();
         node.step(self.now, input, &mut effects);
@@ -132,7 +137,7 @@ impl Cluster {
     }
 
     /// Runs for `ms` milliseconds.
-    fn run(&mut self, ms: u64) {
+    pub(super) fn run(&mut self, ms: u64) {
         for _ in 0..ms {
             let ns = self.now.monotonic.as_nanos() + 1_000_000;
             self.now =
@@ -154,14 +159,14 @@ impl Cluster {
         }
     }
 
-    fn primary(&self) -> Option<usize> {
+    pub(super) fn primary(&self) -> Option<usize> {
         self.nodes.iter().position(|node| {
             node.as_ref().and_then(|n| n.group_status(GROUP)).is_some_and(|s| s.role == Role::Primary)
         })
     }
 
     /// Asks the primary, and gives the answer.
-    fn ask(&mut self, command: Command) -> Answer {
+    pub(super) fn ask(&mut self, command: Command) -> Answer {
         let primary = self.primary().expect("there is a primary");
         let request = Request { group: GROUP, command };
         self.replies.clear();
@@ -171,7 +176,7 @@ impl Cluster {
         self.replies[0].answer.clone()
     }
 
-    fn register(&mut self, client: u128) -> SessionId {
+    pub(super) fn register(&mut self, client: u128) -> SessionId {
         match self.ask(Command::register(ClientId::new(client))) {
             Answer::Committed { outcome: Outcome::Registered { session }, .. } => session,
             other => panic!("not registered: {other}"),
@@ -514,7 +519,7 @@ impl ChrApplication for Alarm {
 
 #[test]
 fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() {
-    let mut disk = formatted_disks(&[NodeId::new(1)]).remove(0);
+    let mut disk = formatted_disks(&[NodeId::new(1)], "register").remove(0);
     let mut node = Node::new(config(1), Alarm, [1; 32]);
     let mut inputs = VecDeque::new();
     for ms in 0..2_000_u64 {
@@ -580,7 +585,7 @@ fn the_floor_of_an_idle_group_rises_as_all_follow_with_snapshots_and_after_a_res
 
 #[test]
 fn a_due_wakeup_behind_a_flush_does_not_spin() {
-    let mut disk = formatted_disks(&[NodeId::new(1)]).remove(0);
+    let mut disk = formatted_disks(&[NodeId::new(1)], "register").remove(0);
     let mut node = Node::new(config(1), Alarm, [1; 32]);
     let mut inputs = VecDeque::new();
     let mut idle_steps = 0;
