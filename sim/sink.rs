@@ -50,16 +50,22 @@ pub enum Verdict {
 impl Verdict {
     /// Each with its word.
     pub const WORDS: [(Self, &'static str); 5] = [
-        (Self::TookEffect, "took_effect"),
-        (Self::Repeated, "repeated"),
-        (Self::Fenced, "fenced"),
-        (Self::Refused, "refused"),
-        (Self::Failed, "failed"),
+        (Self::TookEffect, Self::TookEffect.word()),
+        (Self::Repeated, Self::Repeated.word()),
+        (Self::Fenced, Self::Fenced.word()),
+        (Self::Refused, Self::Refused.word()),
+        (Self::Failed, Self::Failed.word()),
     ];
 
     /// For people.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize].1
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TookEffect => "took_effect",
+            Self::Repeated => "repeated",
+            Self::Fenced => "fenced",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
     }
 }
 

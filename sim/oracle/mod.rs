@@ -26,6 +26,8 @@ mod scrub;
 mod sessions;
 mod shadow;
 mod side_effects;
+#[cfg(test)]
+mod side_effects_tests;
 mod simple;
 mod snapshots;
 mod wishes;

@@ -26,7 +26,10 @@ const PROMISES: [(&str, &str); 49] = [
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
     ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
-    ("FenceMonotone", "a fencing token is one primary's alone, and that of its view"),
+    (
+        "FenceMonotone",
+        "a fencing token is one primary's alone, that of its view, and no sink accepts a lower one than before",
+    ),
     ("FlushPrefix", "an acknowledged flush has every earlier flush durable"),
     (
         "FullDiskPrefix",

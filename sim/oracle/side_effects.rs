@@ -57,6 +57,8 @@ struct Facts {
     learned: Op,
     /// At which op each side effect ended, and its last report.
     ended: BTreeMap<Place, (Op, Report)>,
+    /// The highest token that a sink has accepted.
+    accepted: FencingToken,
     /// How often each took effect, under whatever key.
     took_effect: BTreeMap<Place, u64>,
 }
@@ -195,6 +197,7 @@ impl Facts {
             ends: BTreeMap::new(),
             learned: Op::GENESIS,
             ended: BTreeMap::new(),
+            accepted: FencingToken(0),
             took_effect: BTreeMap::new(),
         }
     }
@@ -305,6 +308,16 @@ impl Facts {
         };
         seen.refusals += u64::from(verdict == Verdict::Refused);
         seen.effects += u64::from(verdict == Verdict::TookEffect);
+        if matches!(verdict, Verdict::TookEffect | Verdict::Repeated | Verdict::Refused) {
+            compared.fence += 1;
+            if attempt.token < self.accepted {
+                let (token, later) = (attempt.token, self.accepted);
+                let what =
+                    format!("a sink accepts side effect {place} under token {token}, after token {later}");
+                return Err(Violation::new("FenceMonotone", what));
+            }
+            self.accepted = attempt.token;
+        }
         compared.once += 1;
         let times = self.took_effect.entry(place).or_default();
         *times += u64::from(verdict == Verdict::TookEffect);

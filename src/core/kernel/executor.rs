@@ -81,8 +81,9 @@ impl<A: ChrApplication> Executor<A> {
             Err(error) => panic!("group {} op {op} is no list of outcomes: {error}", self.init.group),
         };
         for (index, report) in (0_u32..).zip(reports) {
-            let id = SideEffectId::of(&self.init, report.place);
+            let place = report.place;
             if let Some(outcome) = self.outbox.settle(report, marks) {
+                let id = SideEffectId::of(&self.init, place);
                 let event = Event::SideEffect { id, outcome: &outcome };
                 // As with a wake-up, nobody waits for an answer.
                 let _answer = self.execute(event, op, index, timestamp);
