@@ -47,6 +47,12 @@ impl SimClock {
         self.wall_offset_ns = self.wall_offset_ns.saturating_add(by_ns);
     }
 
+    /// Somebody sets the wall clock right at `at`; it drifts on from there.
+    pub fn set_right(&mut self, at: WorldTime) {
+        let gained = self.elapsed(at) - i128::from(at.as_nanos());
+        self.wall_offset_ns = i64::try_from(-gained).unwrap_or(0);
+    }
+
     /// Nanoseconds that the node's own oscillator counted since the run began.
     fn elapsed(&self, at: WorldTime) -> i128 {
         let (at, drift) = (at.as_nanos(), i64::from(self.drift_ppm));
@@ -90,6 +96,15 @@ mod tests {
         let after = clock.now(at);
         assert_eq!(after.monotonic, before.monotonic);
         assert_eq!(before.wall.as_nanos() - after.wall.as_nanos(), 3 * SECOND);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_right_is_right_whatever_it_was_before() {
+        let at = WorldTime::from_nanos(1000 * SECOND);
+        let mut clock = SimClock::new(500, 3, -(7 * SECOND as i64));
+        clock.jump(3600 * SECOND as i64);
+        clock.set_right(at);
+        assert_eq!(clock.now(at).wall, SimClock::new(0, 0, 0).now(at).wall);
     }
 
     #[test]

@@ -163,7 +163,10 @@ impl WorldConfig {
             groups,
             engine,
             limits,
-            timeouts: draw_timeouts(&mut draw),
+            timeouts: Timeouts {
+                clock_tolerance: draw_tolerance(&mut randomness.draw(Purpose::Config, 0, &[TOLERANCE])),
+                ..draw_timeouts(&mut draw)
+            },
             disk: draw_disk(&mut draw, &mut randomness.draw(Purpose::Config, 0, &[ALLOCATION])),
             net: draw_net(&mut draw),
             sinks: draw_sinks(&mut randomness.draw(Purpose::Config, 0, &[SINKS])),
@@ -273,7 +276,14 @@ fn draw_timeouts(draw: &mut Draw) -> Timeouts {
         resend: span(draw, 80, 200),
         abdicate: span(draw, 1500, 3000),
         attempt: span(draw, 300, 2000),
+        disk_patience: span(draw, 1500, 6000),
+        ..Timeouts::default()
     }
+}
+
+/// Enough for clocks that only drift and were set within half a second: those that jump leave it, or not.
+fn draw_tolerance(draw: &mut Draw) -> Nanos {
+    Nanos::from_nanos(draw.between(600 * MILLISECOND, 2 * SECOND))
 }
 
 fn draw_disk(draw: &mut Draw, allocation: &mut Draw) -> DiskModel {
@@ -324,6 +334,8 @@ const BUDGET: u64 = 3;
 const ARCHIVE: u64 = 5;
 /// Keys how sinks behave.
 const SINKS: u64 = 6;
+/// Keys how far off clocks may be.
+const TOLERANCE: u64 = 7;
 /// Keys how often the scrub reads everything, and how fast.
 const SCRUB: u64 = 4;
 

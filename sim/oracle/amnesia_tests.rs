@@ -16,6 +16,7 @@ fn beat(groups: Vec<GroupBeat>) -> Effect {
         witnessed: Default::default(),
         flush: 0,
         full: false,
+        clock: Default::default(),
         groups,
     };
     Effect::Send { to: NodeId::new(1), message: Message::Heartbeat(beat) }

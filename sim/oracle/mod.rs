@@ -10,6 +10,9 @@ mod amnesia;
 #[cfg(test)]
 mod amnesia_tests;
 mod archives;
+mod cluster_time;
+#[cfg(test)]
+mod cluster_time_tests;
 mod digests;
 mod few;
 mod linearizability;
@@ -39,12 +42,13 @@ use std::panic::Location;
 use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
 use chronon_core::kernel::{Attempt, Command};
-use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus};
+use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus, Timeouts};
 use chronon_core::types::{Blob, GroupId, GroupInit, NodeId, Now, Op};
 use serde::{Deserialize, Serialize};
 
 pub use amnesia::AmnesiacMute;
 pub use archives::Archives;
+pub use cluster_time::ClusterTime;
 pub use promises::promise_of;
 pub use read_fresh::ReadFresh;
 pub use replication::Replication;
@@ -68,6 +72,8 @@ pub enum Observed<'a> {
         groups: &'a [GroupInit],
         /// The bounds that all nodes run with.
         limits: &'a Limits,
+        /// The paces that all nodes run with.
+        timeouts: &'a Timeouts,
     },
     /// A process starts on the disk that its last one left. Shown before its first step.
     Start {
@@ -414,6 +420,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<OnePrimary>::default(),
         Box::<AckedSurvives>::default(),
         Box::<Bounded>::default(),
+        Box::<ClusterTime>::default(),
         Box::<ReadFresh>::default(),
         Box::<FailStop>::default(),
         Box::<RotRepaired>::default(),

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 49] = [
+const PROMISES: [(&str, &str); 51] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -66,6 +66,8 @@ const PROMISES: [(&str, &str); 49] = [
     ("SnapshotAtomic", "a snapshot in force is complete and as it was written, unless it rotted"),
     ("StallNamed", "a group that stands still beyond the fault budget names an entry that no voter has"),
     ("StateSafety", "replicas that applied the same op are in the same state"),
+    ("TimeBounded", "an entry is stamped with a time that a majority of its group's clocks bears out"),
+    ("TimeMonotone", "each entry is stamped later than the one before it, across views"),
     ("Undisturbed", "a view is left only when a quorum of the voters wishes so"),
     ("ViewChangeStable", "a replica says the same about its log as often as it is asked in one view change"),
     ("not deterministic", "the same seed goes the same way"),

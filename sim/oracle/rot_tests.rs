@@ -20,7 +20,15 @@ const VIEW: u64 = 1;
 /// The oracle after a node of one voter wrote its journal, and what it wrote.
 fn written() -> (Replication, Vec<(u64, Bytes)>) {
     let (mut oracle, writes) = (Replication::default(), real_writes());
-    see(&mut oracle, &Observed::Begin { nodes: &[NODE], groups: &[init(1)], limits: &Limits::default() });
+    see(
+        &mut oracle,
+        &Observed::Begin {
+            nodes: &[NODE],
+            groups: &[init(1)],
+            limits: &Limits::default(),
+            timeouts: &Timeouts::default(),
+        },
+    );
     let mut ids = (1..).map(DiskOpId);
     for (offset, data) in &writes {
         let id = ids.next().expect("there are more");

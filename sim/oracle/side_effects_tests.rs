@@ -2,7 +2,7 @@
 
 use chronon_core::codec;
 use chronon_core::kernel::{Attempt, Command, FencingToken, Outcome, Place, Retry, SideEffect, SideEffectId};
-use chronon_core::node::{Answer, Effect, GroupStatus, Limits, NodeStatus, Role};
+use chronon_core::node::{Answer, Effect, GroupStatus, Limits, NodeStatus, Role, Timeouts};
 use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::types::{
     Blob, ClientId, ClusterId, CommitIndex, GroupId, GroupInit, Hash, NodeId, Op, RequestNumber, SessionId,
@@ -28,7 +28,12 @@ impl Told {
     fn new() -> Self {
         let mut told = Self(SideEffects::default());
         let nodes: Vec<NodeId> = (1..=3).map(NodeId::new).collect();
-        let begin = Observed::Begin { nodes: &nodes, groups: &[init()], limits: &Limits::default() };
+        let begin = Observed::Begin {
+            nodes: &nodes,
+            groups: &[init()],
+            limits: &Limits::default(),
+            timeouts: &Timeouts::default(),
+        };
         assert_eq!(told.see(&begin), Vec::<&str>::new());
         let (target, body) = ("sink".to_owned(), Blob::from(b"body".to_vec()));
         let send = PostCommand::Send { target, body, retry: Retry::default() };
@@ -63,6 +68,7 @@ impl Told {
             saved: Op::GENESIS,
             archived: Op::GENESIS,
             keeps_too_much: false,
+            lacks_clock: false,
             missing: None,
             side_effects: 1,
             applied_digest: Hash::ZERO,

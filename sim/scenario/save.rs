@@ -108,6 +108,8 @@ fn write_node(f: &mut fmt::Formatter<'_>, config: &WorldConfig, usual: &WorldCon
         ("view_change", timeouts.view_change, u.view_change),
         ("resend", timeouts.resend, u.resend),
         ("abdicate", timeouts.abdicate, u.abdicate),
+        ("disk_patience", timeouts.disk_patience, u.disk_patience),
+        ("clock_tolerance", timeouts.clock_tolerance, u.clock_tolerance),
         ("attempt", timeouts.attempt, u.attempt),
     ];
     timers.into_iter().try_for_each(|(word, ns, usual)| put(f, word, ns.as_nanos(), usual.as_nanos(), span))

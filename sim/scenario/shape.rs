@@ -77,6 +77,8 @@ pub(super) struct ClusterShape {
     view_change: Option<Ns>,
     resend: Option<Ns>,
     abdicate: Option<Ns>,
+    disk_patience: Option<Ns>,
+    clock_tolerance: Option<Ns>,
     attempt: Option<Ns>,
 }
 
@@ -196,6 +198,8 @@ impl ClusterShape {
         put(&mut config.timeouts.view_change, self.view_change.map(Ns::nanos));
         put(&mut config.timeouts.resend, self.resend.map(Ns::nanos));
         put(&mut config.timeouts.abdicate, self.abdicate.map(Ns::nanos));
+        put(&mut config.timeouts.disk_patience, self.disk_patience.map(Ns::nanos));
+        put(&mut config.timeouts.clock_tolerance, self.clock_tolerance.map(Ns::nanos));
         put(&mut config.timeouts.attempt, self.attempt.map(Ns::nanos));
         Ok(())
     }

@@ -299,7 +299,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     fn populate(&mut self) -> Result<(), FormatError> {
         let config = Arc::clone(&self.config);
-        let begin = Observed::Begin { nodes: &self.nodes, groups: &config.groups, limits: &config.limits };
+        let begin = Observed::Begin {
+            nodes: &self.nodes,
+            groups: &config.groups,
+            limits: &config.limits,
+            timeouts: &config.timeouts,
+        };
         self.judges.see(self.now, &begin);
         for node in config.nodes.iter().copied() {
             let own = config.groups.iter().filter(|init| init.voters.contains(&node)).count();

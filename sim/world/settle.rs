@@ -50,6 +50,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             machine.live_on();
             machine.stalled_until = WorldTime::ZERO;
             machine.disk.fill(None);
+            machine.clock.set_right(self.now);
             if machine.process.is_none() {
                 let soon =
                     self.randomness.draw(Purpose::Config, machine.node.get(), &[1]).below(100 * MILLISECOND);
@@ -253,6 +254,18 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         for init in &self.config.groups {
             if let Some(what) = self.difference(init) {
                 let _ = write!(cause, "group {}: {what}; ", init.group);
+            }
+            let lacks_clock = |node: &&NodeId| {
+                let process = self.machine(**node).process.as_ref();
+                let status = process.and_then(|process| process.node.group_status(init.group));
+                status.is_some_and(|status| status.lacks_clock)
+            };
+            if let Some(node) = init.voters.iter().find(lacks_clock) {
+                let _ = write!(
+                    cause,
+                    "group {}: node {node} knows of no majority of clocks that agree; ",
+                    init.group
+                );
             }
         }
         for session in &self.sessions {

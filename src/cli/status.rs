@@ -55,6 +55,7 @@ fn rows(report: &StatusReport, table: &mut Table) {
         let commit = group.commit.map_or("-".to_owned(), |op| op.to_string());
         let role = match group.missing {
             Some(op) => format!("{}, lacks op {op}", group.role),
+            None if group.lacks_clock => format!("{}, no majority of clocks agrees", group.role),
             None if group.keeps_too_much => format!("{}, keeps too much of the journal", group.role),
             None => group.role.clone(),
         };

@@ -60,6 +60,8 @@ pub struct GroupReport {
     pub archived: u64,
     /// It keeps too much of the journal, and takes no new commands until that is less.
     pub keeps_too_much: bool,
+    /// No majority of its voters' clocks agrees, as far as the node knows: it takes no new commands.
+    pub lacks_clock: bool,
     /// Side effects that have not ended.
     pub side_effects: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
@@ -201,6 +203,12 @@ impl StatusReport {
                     "the group keeps too much of the journal, and takes no new commands"
                 );
             }
+            if group.lacks_clock && seen.is_some_and(|seen| !seen.lacks_clock) {
+                tracing::warn!(
+                    group = group.group,
+                    "no majority of the voters' clocks agrees, or too few are heard: the group can take no commands"
+                );
+            }
             if let Some(op) = group.missing.filter(|op| seen.is_none_or(|seen| seen.missing != Some(*op))) {
                 tracing::warn!(
                     group = group.group,
@@ -228,6 +236,7 @@ impl GroupReport {
             saved: status.saved.get(),
             archived: status.archived.get(),
             keeps_too_much: status.keeps_too_much,
+            lacks_clock: status.lacks_clock,
             side_effects: status.side_effects,
             missing: status.missing.map(Op::get),
             digest: hex(status.applied_digest.as_bytes()),

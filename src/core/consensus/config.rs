@@ -1,5 +1,6 @@
 //! Bounds and paces of a group.
 
+use super::Trust;
 use crate::types::Nanos;
 
 /// Bounds of queues and messages, per group unless said otherwise.
@@ -38,11 +39,23 @@ pub struct Timeouts {
     pub view_change: Nanos,
     /// Between repetitions of a message that was not answered.
     pub resend: Nanos,
-    /// A primary whose oldest entry is not committed for this long gives the view up, and a read whose index is not confirmed
-    /// for this long is refused.
+    /// A primary whose oldest entry is not committed for this long gives the view up, and one whose clock no majority shares
+    /// for this long; a read whose index is not confirmed for this long is refused.
     pub abdicate: Nanos,
+    /// A primary whose disk has completed nothing of what it was given for this long gives the view up.
+    pub disk_patience: Nanos,
+    /// A wall clock may be off by this much, either way: clocks that are farther apart than twice this disagree.
+    pub clock_tolerance: Nanos,
     /// An attempt at a side effect that has not ended for so long has failed.
     pub attempt: Nanos,
+}
+
+impl Timeouts {
+    /// How wall clocks are believed. Samples come with every heartbeat: that they outlast a primary's patience lets a
+    /// partition be seen as what it is, before it is taken for clocks that disagree.
+    pub fn trust(&self) -> Trust {
+        Trust { tolerance: self.clock_tolerance, lasts: self.abdicate.times(4) }
+    }
 }
 
 impl Default for Limits {
@@ -70,6 +83,8 @@ impl Default for Timeouts {
             view_change: Nanos::from_millis(800),
             resend: Nanos::from_millis(150),
             abdicate: Nanos::from_millis(2500),
+            disk_patience: Nanos::from_secs(10),
+            clock_tolerance: Nanos::from_millis(500),
             attempt: Nanos::from_secs(30),
         }
     }

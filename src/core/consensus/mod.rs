@@ -31,6 +31,7 @@
 //! | `RequestReadIndex`, `ReadIndex` | the same; `ConfirmView` and its answer are AppendEntries without entries |
 //! | heartbeat of the node pair | AppendEntries without entries |
 
+mod clock;
 mod config;
 mod message;
 pub mod vsr;
@@ -38,6 +39,7 @@ pub mod vsr;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+pub use clock::{ClockSample, ClusterClock, Interval, Trust};
 pub use config::{Limits, Timeouts};
 pub use message::{DoViewChange, SuffixEntry, VsrMessage};
 
@@ -55,6 +57,8 @@ pub struct Turn<'a, M> {
     pub prng: &'a mut Prng,
     /// When the last heartbeat of each peer came.
     pub heard: &'a BTreeMap<NodeId, Monotonic>,
+    /// What the clocks of the peers show.
+    pub clock: &'a ClusterClock,
     /// Bounds.
     pub limits: &'a Limits,
     /// Paces.

@@ -44,8 +44,8 @@ pub(in crate::engine) struct Journal {
     in_flight: VecDeque<InFlight>,
     /// When the journal fell idle behind a flush of records that no barrier mark follows yet.
     idle_since: Option<Monotonic>,
-    /// The next flush does not fit the segment, and no spare one is there.
-    blocked: bool,
+    /// Since when the next flush has not fitted the segment, and no spare one has been there.
+    blocked_since: Option<Monotonic>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ struct InFlight {
     number: u64,
     last_ordinal: Option<Ordinal>,
     promises: Vec<(GroupId, Ordinal)>,
+    started: Monotonic,
     write: DiskOpId,
     barrier: DiskOpId,
     written: bool,
@@ -99,7 +100,7 @@ impl Journal {
             in_flight: VecDeque::new(),
             // A mark at once: until something follows the last flush of the run before, nothing names it.
             idle_since: named.then(Monotonic::default),
-            blocked: false,
+            blocked_since: None,
         }
     }
 
@@ -161,17 +162,22 @@ impl Journal {
 
     /// Whether a flush could start now if there were anything to flush.
     pub(in crate::engine) fn is_slot_free(&self) -> bool {
-        self.has_room_in_flight() && !self.blocked
+        self.has_room_in_flight() && !self.is_blocked()
     }
 
     /// Whether the next flush waits for a spare segment.
     pub(in crate::engine) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.blocked_since.is_some()
+    }
+
+    /// Since when the disk has owed the oldest of what it was given, or room for more.
+    pub(in crate::engine) fn owed_since(&self) -> Option<Monotonic> {
+        self.in_flight.front().map(|flush| flush.started).or(self.blocked_since)
     }
 
     /// When the idle journal wants its barrier mark.
     pub(in crate::engine) fn mark_due(&self) -> Option<Monotonic> {
-        self.idle_since.filter(|_| !self.blocked).map(|since| since.after(self.config.idle_mark_after))
+        self.idle_since.filter(|_| !self.is_blocked()).map(|since| since.after(self.config.idle_mark_after))
     }
 
     /// Whether a spare segment is wanted.
@@ -181,7 +187,7 @@ impl Journal {
 
     pub(in crate::engine) fn add_spare(&mut self, meta: SegmentMeta) {
         self.spare = Some(meta);
-        self.blocked = false;
+        self.blocked_since = None;
     }
 
     /// Starts as many flushes as may be in flight; a barrier mark when the journal has been idle for long enough.
@@ -196,12 +202,12 @@ impl Journal {
         if mark && self.has_room_in_flight() {
             out.marks.hit(Mark::IdleBarrier);
             self.idle_since = None;
-            self.start(Measure::default(), writer, &mut ids, out);
+            self.start(now, Measure::default(), writer, &mut ids, out);
         }
         while self.wants_flush(writer) {
             self.idle_since = None;
             let measure = writer.measure(usize_of(u64::from(self.config.flush_bytes_max)));
-            self.start(measure, writer, &mut ids, out);
+            self.start(now, measure, writer, &mut ids, out);
         }
     }
 
@@ -240,6 +246,7 @@ impl Journal {
 
     fn start(
         &mut self,
+        now: Monotonic,
         measure: Measure,
         writer: &mut LogWriter,
         ids: &mut impl FnMut() -> DiskOpId,
@@ -247,7 +254,7 @@ impl Journal {
     ) {
         let lines = measure.lines + directory_bytes(&self.directory);
         let bound = flush_bytes_bound(writer.commits_known(), lines, measure.body, measure.doubled);
-        if !self.make_room(u64_of(bound), ids, out) {
+        if !self.make_room(now, u64_of(bound), ids, out) {
             return;
         }
         // What is committed may be told by a flush that holds, or follows, everything staged before it was committed.
@@ -277,6 +284,7 @@ impl Journal {
             number: self.number,
             last_ordinal: records.last().map(|(ordinal, _)| *ordinal),
             promises: promises(&records),
+            started: now,
             write,
             barrier,
             written: false,
@@ -294,6 +302,7 @@ impl Journal {
     /// Rolls to the spare segment when `bytes` do not fit; false when there is none.
     fn make_room(
         &mut self,
+        now: Monotonic,
         bytes: u64,
         ids: &mut impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
@@ -304,7 +313,7 @@ impl Journal {
             return true;
         }
         let Some(spare) = self.spare.take() else {
-            self.blocked = true;
+            self.blocked_since = Some(now);
             out.marks.hit(Mark::RollBlocked);
             return false;
         };

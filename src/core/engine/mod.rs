@@ -211,6 +211,11 @@ impl Engine {
         self.running().is_some_and(|running| running.journal.is_slot_free())
     }
 
+    /// Since when the disk has owed the oldest flush, or room for the next one; a full disk owes nothing.
+    pub fn owed_since(&self) -> Option<Monotonic> {
+        self.running().filter(|running| !running.is_full()).and_then(|running| running.journal.owed_since())
+    }
+
     /// When the engine wants [`Engine::flush`] although nothing is staged.
     pub fn deadline(&self) -> Option<Monotonic> {
         self.running().and_then(|running| running.journal.mark_due())

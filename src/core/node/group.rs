@@ -40,6 +40,8 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     holds_floor_since: Option<Monotonic>,
     /// The journal is too long, and this group's part of it cannot be written again elsewhere.
     pub keeps_too_much: bool,
+    /// No majority of clocks agreed when this was last looked at.
+    lacks_clock: bool,
     pub chunk: ChunkCursor,
     pub queries: Queries<A>,
     pub side_effects: SideEffectManager,
@@ -66,6 +68,7 @@ impl<A: ChrApplication> Group<A> {
             led: false,
             holds_floor_since: None,
             keeps_too_much: false,
+            lacks_clock: false,
             chunk: ChunkCursor::default(),
             queries: Queries::default(),
             side_effects: SideEffectManager::default(),
@@ -98,6 +101,20 @@ impl<A: ChrApplication> Group<A> {
                 beats.insert(from, beat);
             }
             None => self.replica.on_beat(turn, from, beat),
+        }
+    }
+
+    /// Looks whether this replica could be of use, and gives its view up when it has not been for long.
+    pub(in crate::node) fn judge_own_use(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        disk_owes_since: Option<Monotonic>,
+    ) {
+        let time = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts);
+        self.lacks_clock = time.is_none();
+        // Until a quorum knows this start it has heard too few clocks.
+        if !self.is_arriving() {
+            self.replica.judge_own_use(turn, !self.lacks_clock, disk_owes_since);
         }
     }
 
@@ -235,10 +252,17 @@ impl<A: ChrApplication> Group<A> {
     }
 
     /// Whether [`Group::propose`] would do anything.
-    pub(in crate::node) fn wants_to_propose(&self, limits: &Limits, wall: Timestamp) -> bool {
-        let wakes = self.wakeup().is_some_and(|at| at <= wall);
-        let wants = wakes || self.side_effects.wants_to_report() || !self.queue.is_empty();
-        wants && self.replica.can_propose(limits)
+    pub(in crate::node) fn wants_to_propose(
+        &self,
+        limits: &Limits,
+        time: impl FnOnce(&Self) -> Option<Timestamp>,
+    ) -> bool {
+        let has_work = self.side_effects.wants_to_report() || !self.queue.is_empty();
+        let wakeup = self.wakeup();
+        if !(has_work || wakeup.is_some()) || !self.replica.can_propose(limits) {
+            return false;
+        }
+        time(self).is_some_and(|time| has_work || wakeup.is_some_and(|at| at <= time))
     }
 
     /// When this primary is to prepare a wake-up.
@@ -255,14 +279,20 @@ impl<A: ChrApplication> Group<A> {
             }
             return;
         }
-        let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
-        if self.wakeup().is_some_and(|at| at <= wall) {
-            self.waking = Some(self.replica.propose(turn, EntryKind::Wakeup, bytes::Bytes::new()));
+        if self.queue.is_empty() && self.wakeup().is_none() && !self.side_effects.wants_to_report() {
+            return;
+        }
+        let Some(time) = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts) else {
+            turn.marks.hit(Mark::ClockHeldBack);
+            return;
+        };
+        if self.wakeup().is_some_and(|at| at <= time) {
+            self.waking = Some(self.replica.propose(turn, time, EntryKind::Wakeup, bytes::Bytes::new()));
             return;
         }
         if self.side_effects.wants_to_report() {
             let payload = self.side_effects.report(pace);
-            self.replica.propose(turn, EntryKind::SideEffects, payload);
+            self.replica.propose(turn, time, EntryKind::SideEffects, payload);
             return;
         }
         let mut batch = Batch::default();
@@ -278,7 +308,7 @@ impl<A: ChrApplication> Group<A> {
             self.queue.pop_front();
         }
         if batch.commands() > 0 {
-            self.replica.propose(turn, EntryKind::Commands, batch.finish());
+            self.replica.propose(turn, time, EntryKind::Commands, batch.finish());
         }
     }
 
@@ -399,6 +429,7 @@ impl<A: ChrApplication> Group<A> {
             saved: saved.min(self.replica.applied()),
             archived,
             keeps_too_much: self.keeps_too_much,
+            lacks_clock: self.lacks_clock,
             missing: self.replica.missing(),
             side_effects: u64_of(self.executor.outbox().len()),
             applied_digest: self.executor.digest(),

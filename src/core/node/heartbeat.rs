@@ -17,13 +17,19 @@
 //! ```
 //!
 //! So a disk that was wiped, or put back as it was, promises nothing to a peer that has known it otherwise.
+//!
+//! And each beat answers the last one that was heard with what the sender's wall clock shows, and for how long it has
+//! held the answer back: what the way took, and where that clock stands, follows.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::consensus::{ClockSample, ClusterClock, Trust};
 use crate::engine::Witnessed;
-use crate::types::{BootId, CommitIndex, GroupId, Mark, Marks, Monotonic, NodeId, Op, View};
+use crate::types::{
+    BootId, CommitIndex, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Now, Op, View, Wall,
+};
 
 /// One heartbeat.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -43,13 +49,31 @@ pub struct Heartbeat {
     pub flush: u64,
     /// No space is left on the sender's disk.
     pub full: bool,
+    /// The sender's clocks.
+    pub clock: ClockBeat,
     /// What changed since the last beat that the receiver is known to have heard.
     pub groups: Vec<GroupBeat>,
 }
 
 notation_struct!("beat" => Heartbeat {
-    boot, sequence, heard_boot, heard_sequence, witnessed, flush, full, groups
+    boot, sequence, heard_boot, heard_sequence, witnessed, flush, full, clock, groups
 });
+
+/// What a beat says of its sender's clocks, and of when the receiver's last beat came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct ClockBeat {
+    /// When the sender made this beat, by its clock that never goes back: to be returned as it is.
+    pub sent: Monotonic,
+    /// The same moment by its wall clock.
+    pub wall: Wall,
+    /// What the receiver's last beat said in `sent`, of the start that `heard_boot` names.
+    pub returned: Monotonic,
+    /// How long ago that was heard, by the sender's clock.
+    pub held: Nanos,
+}
+
+notation_struct!("clock-beat" => ClockBeat { sent, wall, returned, held });
 
 /// What a node says of one group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -78,6 +102,7 @@ pub(in crate::node) struct Heartbeats {
     is_announced: bool,
     pairs: BTreeMap<NodeId, Pair>,
     heard: BTreeMap<NodeId, Monotonic>,
+    clock: ClusterClock,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -91,6 +116,9 @@ struct Pair {
     /// The start of the peer that is heard, and how far it says that its disk goes.
     heard: Witnessed,
     heard_sequence: u64,
+    /// When the last beat of that start was made, by the peer's clock, and when it came, by this node's.
+    heard_sent: Monotonic,
+    heard_at: Monotonic,
     /// That start leads on from the one that is noted.
     is_proven: bool,
     /// The start of the peer that is durably noted, and how far its disk went as far as was heard.
@@ -134,7 +162,7 @@ impl Heartbeats {
     pub(in crate::node) fn new(boot: BootId, peers: impl Iterator<Item = (NodeId, Witnessed)>) -> Self {
         let pair = |noted| Pair { noted, told_from: 1, ..Pair::default() };
         let pairs = peers.map(|(peer, noted)| (peer, pair(noted))).collect();
-        Self { boot, is_announced: false, pairs, heard: BTreeMap::new() }
+        Self { boot, is_announced: false, pairs, heard: BTreeMap::new(), clock: ClusterClock::default() }
     }
 
     /// The start that the node is in.
@@ -166,6 +194,11 @@ impl Heartbeats {
         &self.heard
     }
 
+    /// What the wall clocks of the peers show.
+    pub(in crate::node) fn clock(&self) -> &ClusterClock {
+        &self.clock
+    }
+
     /// From now on beats name this start; whether they did not before.
     pub(in crate::node) fn announce(&mut self) -> bool {
         !core::mem::replace(&mut self.is_announced, true)
@@ -174,6 +207,7 @@ impl Heartbeats {
     /// The next beat to `peer`; `groups` is what is true now of the groups that both share.
     pub(in crate::node) fn beat(
         &mut self,
+        now: Now,
         peer: NodeId,
         own: OwnDisk,
         groups: impl Iterator<Item = GroupBeat>,
@@ -196,6 +230,12 @@ impl Heartbeats {
             witnessed: pair.witnessed(),
             flush: own.flush,
             full: own.full,
+            clock: ClockBeat {
+                sent: now.monotonic,
+                wall: now.wall,
+                returned: pair.heard_sent,
+                held: now.monotonic.since(pair.heard_at),
+            },
             groups,
         }
     }
@@ -203,7 +243,7 @@ impl Heartbeats {
     /// Takes a beat of `peer`.
     pub(in crate::node) fn hear(
         &mut self,
-        now: Monotonic,
+        (now, trust): (Monotonic, Trust),
         peer: NodeId,
         beat: &Heartbeat,
         marks: &mut impl Marks,
@@ -231,10 +271,12 @@ impl Heartbeats {
         let known = if beat.boot == pair.noted.boot { pair.noted.flush } else { 0 };
         pair.heard = Witnessed { boot: beat.boot, flush: beat.flush.max(known) };
         pair.heard_sequence = beat.sequence;
+        (pair.heard_sent, pair.heard_at) = (beat.clock.sent, now);
         pair.peer_is_full = beat.full;
         pair.is_introduced |= beat.witnessed.boot == own;
         if beat.heard_boot == own {
             pair.acknowledge(beat.heard_sequence);
+            self.clock.hear(peer, beat.clock.sample(now), trust);
         } else {
             pair.known.clear();
         }
@@ -275,6 +317,15 @@ impl Heartbeats {
         pair.is_proven &= noted.boot == pair.heard.boot;
         pair.told_from = pair.sequence + 1;
         true
+    }
+}
+
+impl ClockBeat {
+    /// What it says of its sender's wall clock, to who hears it `now`.
+    fn sample(&self, now: Monotonic) -> ClockSample {
+        let away = now.since(self.returned).as_nanos();
+        let round_trip = Nanos::from_nanos(away.saturating_sub(self.held.as_nanos()));
+        ClockSample { taken: now, wall: self.wall, round_trip }
     }
 }
 
@@ -330,8 +381,9 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::{Heard, Heartbeat, Heartbeats, OwnDisk};
+    use crate::consensus::Timeouts;
     use crate::engine::Witnessed;
-    use crate::types::{BootId, Incarnation, Monotonic, NoMarks, NodeId};
+    use crate::types::{BootId, Incarnation, Monotonic, NoMarks, NodeId, Now};
 
     const A: NodeId = NodeId::new(1);
     const B: NodeId = NodeId::new(2);
@@ -352,11 +404,11 @@ mod tests {
     }
 
     fn beat_of(beats: &mut Heartbeats, to: NodeId, flush: u64) -> Heartbeat {
-        beats.beat(to, OwnDisk { flush, full: false }, Vec::new().into_iter(), &mut NoMarks)
+        beats.beat(Now::default(), to, OwnDisk { flush, full: false }, Vec::new().into_iter(), &mut NoMarks)
     }
 
     fn hear(beats: &mut Heartbeats, from: NodeId, beat: &Heartbeat) -> Heard {
-        beats.hear(Monotonic::default(), from, beat, &mut NoMarks)
+        beats.hear((Monotonic::default(), Timeouts::default().trust()), from, beat, &mut NoMarks)
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if let Err(what) = self.engine.judge(beat.witnessed) {
             return self.fall_mute(Amnesia { by: from, what }, effects);
         }
-        let heard = running.heartbeats.hear(self.now.monotonic, from, beat, &mut self.marks);
+        let when = (self.now.monotonic, self.config.timeouts.trust());
+        let heard = running.heartbeats.hear(when, from, beat, &mut self.marks);
         if heard == Heard::Stale {
             return;
         }
@@ -92,7 +93,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let shared =
             groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
         let own = OwnDisk { flush: self.engine.durable_flush(), full: self.engine.is_full() };
-        let beat = heartbeats.beat(to, own, shared.map(Group::beat), &mut self.marks);
+        let beat = heartbeats.beat(self.now, to, own, shared.map(Group::beat), &mut self.marks);
         effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
     }
 

@@ -43,7 +43,7 @@ pub use door::{
 };
 use group::Group;
 use heartbeat::Heartbeats;
-pub use heartbeat::{GroupBeat, Heartbeat};
+pub use heartbeat::{ClockBeat, GroupBeat, Heartbeat};
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
@@ -192,7 +192,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Running(running) if self.wants_to_pump(running) => Some(self.now.monotonic),
             Life::Running(running) => {
                 let replicas = running.groups.iter().filter_map(|group| group.replica.deadline());
-                let wakeups = running.groups.iter().filter_map(|group| self.wakeup_deadline(group));
+                let wakeups = running.groups.iter().filter_map(|group| self.wakeup_deadline(running, group));
                 let pace = pace(&self.config);
                 let side_effects =
                     running.groups.iter().filter_map(|group| group.side_effects.deadline(pace));
@@ -295,7 +295,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Life::Running(running) => {
                 let beats = running.next_beat <= self.now.monotonic;
                 let now = self.now.monotonic;
+                let disk_owes_since = self.engine.owed_since();
                 self.for_each_group(effects, |group, turn| {
+                    if beats {
+                        group.judge_own_use(turn, disk_owes_since);
+                    }
                     // Side effects that are due are seen to when the group settles.
                     if group.replica.deadline().is_some_and(|at| at <= now) {
                         group.replica.on_timeout(turn);
@@ -493,11 +497,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 
     /// Whether an entry could be prepared or a flush be started at once.
     fn wants_to_pump(&self, running: &Running<A>) -> bool {
-        let wall = Timestamp::from_nanos(self.now.wall.as_nanos());
         let limits = &self.config.limits;
+        let time = |group: &Group<A>| self.time_of(running, group);
         self.engine.wants_flush()
             || (self.engine.is_flush_slot_free()
-                && running.groups.iter().any(|group| group.wants_to_propose(limits, wall)))
+                && running.groups.iter().any(|group| group.wants_to_propose(limits, time)))
     }
 
     /// Prepares entries from what is queued and flushes what is staged. While a flush is on its way and no other may
@@ -512,12 +516,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.emit_disk_ops(effects);
     }
 
-    /// The monotonic time at which the wall clock reaches the group's next wake-up, if it does not jump.
-    fn wakeup_deadline(&self, group: &Group<A>) -> Option<Monotonic> {
+    /// The group's time, when a majority of its clocks agrees.
+    fn time_of(&self, running: &Running<A>, group: &Group<A>) -> Option<Timestamp> {
+        group.replica.next_timestamp(self.now, running.heartbeats.clock(), &self.config.timeouts)
+    }
+
+    /// When the group's next wake-up is due, if no clock jumps; while the time is not known, the next beat may tell it.
+    fn wakeup_deadline(&self, running: &Running<A>, group: &Group<A>) -> Option<Monotonic> {
+        let at = group.wakeup()?;
+        let time = self.time_of(running, group)?;
         // One that is due waits for a place in the pipeline or for the journal, not for time.
-        let due = |at: &Timestamp| at.as_nanos() > self.now.wall.as_nanos();
-        let at = group.wakeup().filter(due)?;
-        let wait = at.as_nanos().saturating_sub(self.now.wall.as_nanos());
+        let wait = at.as_nanos().checked_sub(time.as_nanos()).filter(|wait| *wait > 0)?;
         Some(self.now.monotonic.after(Nanos::from_nanos(wait)))
     }
 
@@ -539,6 +548,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             journal,
             prng: &mut self.prng,
             heard: running.heartbeats.heard(),
+            clock: running.heartbeats.clock(),
             limits: &self.config.limits,
             timeouts: &self.config.timeouts,
             out: &mut self.outgoing,

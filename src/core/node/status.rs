@@ -70,6 +70,8 @@ pub struct GroupStatus {
     pub archived: Op,
     /// It keeps too much of the journal, and takes no new commands until that is less.
     pub keeps_too_much: bool,
+    /// No majority of its voters' clocks agrees, as far as it knows: it could prepare nothing.
+    pub lacks_clock: bool,
     /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
     /// Side effects that have not ended.

@@ -88,6 +88,7 @@ impl Alone {
             witnessed: Witnessed::default(),
             flush: 0,
             full: false,
+            clock: Default::default(),
             groups: Vec::new(),
         };
         self.step(Input::Message { from: peer, message: Message::Heartbeat(beat.clone()) });

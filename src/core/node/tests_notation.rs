@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, ChunkGone, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message, Query,
+    Answer, ChunkGone, ClockBeat, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message, Query,
     QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route,
 };
 use crate::codec::{CodecError, decode, encode, wire};
@@ -26,7 +26,7 @@ use crate::kernel::{
 };
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
-    Incarnation, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
+    Incarnation, Monotonic, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View, Wall,
 };
 
 fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
@@ -142,16 +142,26 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let numbers = || numbers(|number| number);
     let own = (boots(), numbers(), numbers(), any::<bool>());
     let other = (boots(), numbers(), boots(), numbers());
-    (own, other, prop::collection::vec(group, 0..4)).prop_map(
-        |((boot, sequence, flush, full), (heard_boot, heard_sequence, known, durable), groups)| Heartbeat {
-            boot,
-            sequence,
-            heard_boot,
-            heard_sequence,
-            witnessed: Witnessed { boot: known, flush: durable },
-            flush,
-            full,
-            groups,
+    let clock =
+        (numbers(), numbers(), numbers(), numbers()).prop_map(|(sent, wall, returned, held)| ClockBeat {
+            sent: Monotonic::from_nanos(sent),
+            wall: Wall::from_nanos(wall),
+            returned: Monotonic::from_nanos(returned),
+            held: Nanos::from_nanos(held),
+        });
+    (own, other, clock, prop::collection::vec(group, 0..4)).prop_map(
+        |((boot, sequence, flush, full), (heard_boot, heard_sequence, known, durable), clock, groups)| {
+            Heartbeat {
+                boot,
+                sequence,
+                heard_boot,
+                heard_sequence,
+                witnessed: Witnessed { boot: known, flush: durable },
+                flush,
+                full,
+                clock,
+                groups,
+            }
         },
     )
 }

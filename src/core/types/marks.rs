@@ -122,6 +122,8 @@ marks! {
     PrimaryLost => "vsr: primary leads its view no more",
     // VSR: view change.
     Resigned => "vsr: primary gives its view up",
+    ResignedWithoutTime => "vsr: primary gives its view up, no majority of clocks agrees",
+    ResignedOverDisk => "vsr: primary gives its view up, its disk completes nothing",
     ResignationFollowed => "vsr: backup follows its primary's wish",
     WishTakenBack => "vsr: wish taken back, the primary spoke",
     WishExpired => "vsr: wish too old to count",
@@ -197,6 +199,7 @@ marks! {
     QueryWaitsToBeApplied => "node: query that waits until its index is applied",
     RetryAnswered => "node: retry answered from its session",
     RetryUnderWay => "node: retry of a request under way",
+    ClockHeldBack => "node: requests wait, no majority of clocks agrees",
     PipelineFull => "node: requests wait, the pipeline is full",
     BatchFull => "node: batch full",
     QueueTurnedAway => "node: queued requests turned away",

@@ -34,6 +34,7 @@ mod reads;
 mod repair;
 #[cfg(test)]
 mod tests;
+mod usefulness;
 mod view_change;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,7 @@ use log::Log;
 pub use quorum_tracker::QuorumTracker;
 pub use reads::ReadTicket;
 use reads::{Asking, Confirming};
+use usefulness::Useless;
 
 use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
@@ -105,6 +107,7 @@ struct Primary {
     tracker: QuorumTracker,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
+    useless: Useless,
     confirming: Confirming,
 }
 
@@ -570,7 +573,7 @@ impl Primary {
     /// With this commit, and this head of the log that the view begins with.
     fn new(commit: Op, head: Op, now: Monotonic) -> Self {
         let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
-        Self { tracker, waiting_since: now, confirming }
+        Self { tracker, waiting_since: now, useless: Useless::default(), confirming }
     }
 }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Backup, Beat, Status, VsrNode, Wish};
-use crate::consensus::{Discard, Limits, Turn, VsrMessage};
-use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Op, Timestamp, View};
+use crate::consensus::{ClusterClock, Discard, Limits, Timeouts, Turn, VsrMessage};
+use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Now, Op, Timestamp, View};
 
 impl VsrNode {
     /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, and the pipeline has room.
@@ -12,17 +12,30 @@ impl VsrNode {
         self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max)
     }
 
-    /// Makes `payload` the next entry, and sends it to the backups; its op.
+    /// What the next entry would be stamped with: the cluster's time, or just above the log's where that is ahead; none
+    /// while no majority of clocks agrees.
+    pub fn next_timestamp(&self, now: Now, clock: &ClusterClock, timeouts: &Timeouts) -> Option<Timestamp> {
+        let voters = (self.init.voters[self.me], self.init.voters.as_slice());
+        let agreed = clock.interval(now, voters, self.quorums.replication(), timeouts.trust())?;
+        Some(self.log.head_timestamp().next().max(agreed.nearest(now.wall)))
+    }
+
+    /// Makes `payload` the next entry, stamped with what [`VsrNode::next_timestamp`] gave, and sends it to the backups; its
+    /// op.
     ///
     /// # Panics
     /// When [`VsrNode::can_propose`] says no.
-    pub fn propose(&mut self, turn: &mut Turn<'_, impl Marks>, kind: EntryKind, payload: Bytes) -> Op {
+    pub fn propose(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        timestamp: Timestamp,
+        kind: EntryKind,
+        payload: Bytes,
+    ) -> Op {
         assert!(self.can_propose(turn.limits), "only a primary with room in its pipeline proposes");
         let Some(head) = self.log.header(self.log.head_op()).copied() else {
             panic!("a primary knows the header of its head");
         };
-        let wall = Timestamp::from_nanos(turn.now.wall.as_nanos());
-        let timestamp = head.timestamp().next().max(wall);
         let entry = Entry::next(&head, kind, self.view, timestamp, payload);
         let ordinal = self.record(turn, entry.clone());
         self.log.append(&entry, ordinal);

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::choose::{Choice, choose};
 use super::{Beat, VsrNode};
-use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage};
+use crate::consensus::{
+    ClockSample, ClusterClock, Discard, DoViewChange, Limits, SuffixEntry, Timeouts, Turn, VsrMessage,
+};
 use crate::engine::{LogWriter, Record, RecoveredEntry, RecoveredLog};
 use crate::types::{
     ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NoMarks,
@@ -33,6 +35,7 @@ struct Stage {
     journal: LogWriter,
     prng: Prng,
     heard: BTreeMap<NodeId, Monotonic>,
+    clock: ClusterClock,
     now: u64,
 }
 
@@ -50,7 +53,7 @@ impl Stage {
             VsrNode::recover(init, NodeId::new(node), genesis, log, &mut NoMarks).expect("it is readable");
         let journal = LogWriter::after(last);
         let prng = Prng::from_key([3; 32]);
-        Self { replica, journal, prng, heard: BTreeMap::new(), now: 1_000 }
+        Self { replica, journal, prng, heard: BTreeMap::new(), clock: ClusterClock::default(), now: 1_000 }
     }
 
     /// A replica that has begun, its first promise durable.
@@ -73,6 +76,7 @@ impl Stage {
             journal: &mut self.journal,
             prng: &mut self.prng,
             heard: &self.heard,
+            clock: &self.clock,
             limits: &limits,
             timeouts: &timeouts,
             out: &mut out,
@@ -91,6 +95,25 @@ impl Stage {
 
     fn hear(&mut self, from: u64, message: VsrMessage) -> (Result<(), Discard>, Vec<(u64, VsrMessage)>) {
         self.turn(|replica, turn| replica.on_message(turn, NodeId::new(from), message))
+    }
+
+    /// Makes an entry, whose time the clocks of all voters bear out.
+    fn propose(&mut self, payload: &'static str) -> (Op, Vec<(u64, VsrMessage)>) {
+        self.agree();
+        self.turn(|replica, turn| {
+            let timestamp = replica.next_timestamp(turn.now, turn.clock, turn.timeouts);
+            let timestamp = timestamp.expect("a majority of clocks agrees");
+            replica.propose(turn, timestamp, EntryKind::Commands, Bytes::from_static(payload.as_bytes()))
+        })
+    }
+
+    /// The clocks of the others show the same as the own one.
+    fn agree(&mut self) {
+        let (taken, wall) = (Monotonic::from_nanos(self.now), Wall::from_nanos(self.now));
+        for peer in 1..=3 {
+            let sample = ClockSample { taken, wall, round_trip: Nanos::default() };
+            self.clock.hear(NodeId::new(peer), sample, Timeouts::default().trust());
+        }
     }
 
     /// Lets the deadline pass.
@@ -149,8 +172,7 @@ fn a_backup_acknowledges_what_is_durable_and_not_before() {
 #[test]
 fn a_quorum_of_durable_copies_commits() {
     let mut primary = Stage::begun(1);
-    let (op, messages) =
-        primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    let (op, messages) = primary.propose("x");
     assert_eq!(kinds(&messages), [(2, "prepare"), (3, "prepare")]);
     primary.sync();
     assert_eq!(primary.replica.commit(), CommitIndex::At(Op::new(0)), "one copy of three is no quorum");
@@ -165,7 +187,7 @@ fn a_quorum_of_durable_copies_commits() {
 #[test]
 fn an_acknowledgement_of_another_entry_counts_for_nothing() {
     let mut primary = Stage::begun(1);
-    let (op, _) = primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    let (op, _) = primary.propose("x");
     primary.sync();
     let other = follow(&init(3).genesis(), 9).hash();
     let ok = VsrMessage::PrepareOk { view: View::new(1), from: op, to: op, hash: other };
@@ -288,14 +310,47 @@ fn strangers_are_not_heard() {
 #[test]
 fn consensus_time_rises_although_the_wall_clock_falls() {
     let mut primary = Stage::begun(1);
-    primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"x")));
+    primary.propose("x");
     primary.now = 500;
-    let (_, messages) =
-        primary.turn(|r, turn| r.propose(turn, EntryKind::Commands, Bytes::from_static(b"y")));
+    let (_, messages) = primary.propose("y");
     let Some((_, VsrMessage::Prepare { entry, .. })) = messages.into_iter().next() else {
         panic!("no prepare")
     };
     assert_eq!(entry.header().timestamp(), Timestamp::from_nanos(1_001));
+}
+
+#[test]
+fn without_a_majority_of_clocks_there_is_no_time_and_its_primary_gives_up_in_a_while() {
+    let mut primary = Stage::begun(1);
+    let no_time = |r: &mut VsrNode, turn: &mut Turn<'_, _>| {
+        r.next_timestamp(turn.now, turn.clock, turn.timeouts).is_none()
+    };
+    assert!(primary.turn(no_time).0, "it has heard of no other clock");
+    let abdicate = Timeouts::default().abdicate.as_nanos();
+    let mut judged = |after: u64, knows_time| {
+        primary.now += after;
+        primary.turn(|r, turn| r.judge_own_use(turn, knows_time, None));
+        primary.replica.leads()
+    };
+    assert!(judged(0, false) && judged(abdicate - 1, false));
+    assert!(judged(1, true), "it knows it again");
+    assert!(judged(1, false) && judged(abdicate - 1, false));
+    assert!(!judged(1, false));
+}
+
+#[test]
+fn a_primary_whose_disk_completes_nothing_waits_for_it_and_then_gives_up() {
+    let mut primary = Stage::begun(1);
+    let since = Monotonic::from_nanos(primary.now);
+    let patience = Timeouts::default().disk_patience.as_nanos();
+    primary.now += patience - 1;
+    primary.turn(|r, turn| r.judge_own_use(turn, true, Some(since)));
+    assert!(primary.replica.leads());
+    primary.now += 1;
+    let (_, messages) = primary.turn(|r, turn| r.judge_own_use(turn, true, Some(since)));
+    assert!(!primary.replica.leads());
+    let wish = VsrMessage::StartViewChange { view: View::new(2) };
+    assert_eq!(messages, [(2, wish.clone()), (3, wish)], "what is durable lets it say so");
 }
 
 /// A view-change message about `headers`, whose first is committed; bit i of `present` tells whether the i-th is held.

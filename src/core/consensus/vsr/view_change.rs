@@ -47,14 +47,6 @@ impl VsrNode {
         };
     }
 
-    /// A primary whose entries do not get committed gives its view up.
-    fn resign(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        turn.marks.hit(Mark::Resigned);
-        let message = self.view_change_message(self.commit, &self.suffix_headers());
-        self.status = Status::ViewChange(ViewChange { message, phase: Phase::Silent });
-        self.wish(turn);
-    }
-
     /// Wishes for the next view, and says so until it comes or the primary speaks.
     pub(super) fn wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.wishes[self.me] = Wish { view: self.view.next(), at: turn.now.monotonic };
