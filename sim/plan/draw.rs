@@ -342,7 +342,9 @@ fn drop_kind(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 }
 
 fn disk_stall(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(300 * MILLISECOND) }
+    // Some outlast a primary's patience.
+    let typical = *draw.pick(&[300 * MILLISECOND, 300 * MILLISECOND, 300 * MILLISECOND, 3 * SECOND]);
+    FaultKind::DiskStall { node: some_node(draw, shape), for_ns: draw.tailed(typical) }
 }
 
 fn disk_error(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -389,7 +391,8 @@ fn disk_full(draw: &mut Draw, shape: PlanShape) -> FaultKind {
 }
 
 fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {
-    let by_ns = draw.tailed(2 * SECOND) as i64;
+    let typical = *draw.pick(&[300 * MILLISECOND, 2 * SECOND, 2 * SECOND, 3600 * SECOND]);
+    let by_ns = draw.tailed(typical) as i64;
     FaultKind::ClockJump { node: some_node(draw, shape), by_ns: if draw.coin() { by_ns } else { -by_ns } }
 }
 

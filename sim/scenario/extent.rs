@@ -23,7 +23,24 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    pub(super) fn fault(&self, shape: &Spanned<FaultShape>) -> Result<Fault, Located> {
+    /// What a file says once may happen again and again.
+    pub(super) fn faults(&self, shape: &Spanned<FaultShape>) -> Result<Vec<Fault>, Located> {
+        let first = self.fault(shape)?;
+        let every = match shape.get_ref() {
+            FaultShape::Pause(span) | FaultShape::DiskStall(span) => span.every.as_ref(),
+            _ => None,
+        };
+        let Some(every) = every else { return Ok(vec![first]) };
+        let (from, apart) = (first.at.as_nanos(), every.get_ref().0);
+        if apart == 0 || (self.length_ns - from) / apart >= REPETITIONS_MAX {
+            let what = format!("so short a span repeats it more than {REPETITIONS_MAX} times until the end");
+            return Err(Located::at(every.span(), what));
+        }
+        let moments = (from..self.length_ns).step_by(usize::try_from(apart).unwrap_or(usize::MAX));
+        Ok(moments.map(|at| Fault { at: WorldTime::from_nanos(at), what: first.what.clone() }).collect())
+    }
+
+    fn fault(&self, shape: &Spanned<FaultShape>) -> Result<Fault, Located> {
         let (at, what) = match shape.get_ref() {
             FaultShape::Crash(crash) => {
                 (&crash.at, FaultKind::Crash { node: self.node(&crash.node)?, down_ns: crash.down.0 })
@@ -241,3 +258,6 @@ fn listed(ids: &[impl Display]) -> String {
     let shown: Vec<String> = ids.iter().map(ToString::to_string).collect();
     shown.join(", ")
 }
+
+/// A fault that is said once happens at most so often.
+const REPETITIONS_MAX: u64 = 20_000;

@@ -118,6 +118,8 @@ pub(super) struct SpanOfNode {
     pub(super) node: Spanned<i64>,
     #[serde(rename = "for")]
     pub(super) span: Ns,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 #[derive(Debug, serde::Deserialize)]

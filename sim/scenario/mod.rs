@@ -101,8 +101,10 @@ impl Scenario {
         config.asking = asking(&file.clients, &config.groups)?;
         enough_is_asked(&config)?;
         let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
-        config.plan = file.fault.iter().map(|fault| extent.fault(fault)).collect::<Result<_, _>>()?;
+        let faults = file.fault.iter().map(|fault| extent.faults(fault));
+        config.plan = faults.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         config.plan.sort_by_key(|fault| fault.at);
+        config.steps_max = config.steps_max.max(config.faults_ns / SECOND * STEPS_A_SECOND_MAX);
         let expect = Expect {
             committed_min: file.expect.committed_min.unwrap_or(1),
             view_changes_min: file.expect.view_changes_min.unwrap_or(0),
@@ -261,6 +263,8 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     }
 }
 
+/// A scenario that takes more steps than this in a second of its world is a failure: something loops.
+const STEPS_A_SECOND_MAX: u64 = 20_000;
 /// Clients of a scenario that does not say how many.
 const CLIENTS_USUAL: u32 = 3;
 

@@ -142,6 +142,8 @@ fn impossible_faults_are_refused_with_their_place() {
         ("lossy = { at = \"1s\", for = \"1s\", from = [1], share = 1.5 }", "0.0 to 1.0"),
         ("drop = { at = \"1s\", for = \"1s\", kind = \"prepares\" }", "did you mean `prepare`?"),
         ("crash_at_disk_op = { at = \"1s\", node = 1, nth = 0, down = \"1s\" }", "disk operation 0"),
+        ("disk_stall = { at = \"1s\", node = 1, for = \"1s\", every = \"0s\" }", "more than 20000 times"),
+        ("pause = { at = \"1s\", node = 1, for = \"1s\", every = \"1us\" }", "more than 20000 times"),
         ("clock_jump = { at = \"1s\", node = 1, by = \"--1s\" }", "is not a span"),
         ("clog = { at = \"1s\", for = \"1s\", links = [\"1-2\"] }", "`1-2` is not a link"),
         ("clog = { at = \"1s\", for = \"1s\", links = [\"1>4\"] }", "there is no node 4"),
@@ -153,6 +155,18 @@ fn impossible_faults_are_refused_with_their_place() {
         assert!(error.contains(expected), "{fault}\ngives {error}");
         assert!(error.starts_with("a.toml:7:"), "{fault}\ngives {error}");
     }
+}
+
+#[test]
+fn a_fault_happens_again_and_again_until_the_end() {
+    let stall = "[[fault]]\ndisk_stall = { at = \"1s\", node = 2, for = \"100ms\", every = \"2s\" }\n";
+    let crash = "[[fault]]\ncrash = { at = \"4s\", node = 1, down = \"100ms\" }\n";
+    let scenario = parse(&format!("[[group]]\nkind = \"bank\"\n{stall}{crash}"));
+    let moments: Vec<u64> = scenario.config.plan.iter().map(|fault| fault.at.as_nanos() / SECOND).collect();
+    let whole = scenario.config.faults_ns / SECOND;
+    let mut expected: Vec<u64> = (1..whole).step_by(2).chain([4]).collect();
+    expected.sort_unstable();
+    assert_eq!(moments, expected);
 }
 
 #[test]

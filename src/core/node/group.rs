@@ -110,8 +110,11 @@ impl<A: ChrApplication> Group<A> {
         turn: &mut Turn<'_, impl Marks>,
         disk_owes_since: Option<Monotonic>,
     ) {
-        let time = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts);
+        let time = self.replica.time(turn.now, turn.clock, turn.timeouts);
         self.lacks_clock = time.is_none();
+        if time.is_some_and(|time| time.as_nanos() != turn.now.wall.as_nanos()) {
+            turn.marks.hit(Mark::ClockOutvoted);
+        }
         // Until a quorum knows this start it has heard too few clocks.
         if !self.is_arriving() {
             self.replica.judge_own_use(turn, !self.lacks_clock, disk_owes_since);

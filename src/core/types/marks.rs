@@ -200,6 +200,7 @@ marks! {
     RetryAnswered => "node: retry answered from its session",
     RetryUnderWay => "node: retry of a request under way",
     ClockHeldBack => "node: requests wait, no majority of clocks agrees",
+    ClockOutvoted => "node: clock that a majority of others outvotes",
     PipelineFull => "node: requests wait, the pipeline is full",
     BatchFull => "node: batch full",
     QueueTurnedAway => "node: queued requests turned away",

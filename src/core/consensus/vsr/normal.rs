@@ -12,12 +12,17 @@ impl VsrNode {
         self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max)
     }
 
-    /// What the next entry would be stamped with: the cluster's time, or just above the log's where that is ahead; none
-    /// while no majority of clocks agrees.
-    pub fn next_timestamp(&self, now: Now, clock: &ClusterClock, timeouts: &Timeouts) -> Option<Timestamp> {
+    /// The cluster's time: what is nearest to this node's clock on which a majority of clocks agrees; none while none does.
+    pub fn time(&self, now: Now, clock: &ClusterClock, timeouts: &Timeouts) -> Option<Timestamp> {
         let voters = (self.init.voters[self.me], self.init.voters.as_slice());
         let agreed = clock.interval(now, voters, self.quorums.replication(), timeouts.trust())?;
-        Some(self.log.head_timestamp().next().max(agreed.nearest(now.wall)))
+        Some(agreed.nearest(now.wall))
+    }
+
+    /// What the next entry would be stamped with: the cluster's time, or just above the log's where that is ahead.
+    pub fn next_timestamp(&self, now: Now, clock: &ClusterClock, timeouts: &Timeouts) -> Option<Timestamp> {
+        let time = self.time(now, clock, timeouts)?;
+        Some(time.max(self.log.head_timestamp().next()))
     }
 
     /// Makes `payload` the next entry, stamped with what [`VsrNode::next_timestamp`] gave, and sends it to the backups; its
