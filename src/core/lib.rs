@@ -20,6 +20,7 @@
 extern crate alloc;
 
 pub mod codec;
+pub mod collections;
 #[macro_use]
 pub mod types;
 pub mod bank;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chronon_core::engine::{
     DiskOp, DiskOut, Engine, EngineConfig, EngineError, EngineEvent, Identity, Opened, Record, Sealed,
-    VirtualDisk, archived_bytes,
+    SnapshotBody, VirtualDisk, archived_bytes,
 };
 use chronon_core::types::{
     Archiving, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, NoMarks, NodeId, Op,
@@ -178,7 +178,9 @@ impl LoneEngine {
         if self.engine.pins().is_some() && self.engine.can_save_snapshot() {
             let durable = self.durable();
             let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };
-            self.engine.save_snapshot(GROUP, durable, Bytes::from_static(&[7; 4096]), out);
+            let mut body = SnapshotBody::new(EngineConfig::default().snapshot_chunk_bytes);
+            body.put(&[7; 4096]);
+            self.engine.save_snapshot(GROUP, durable, body, out);
         }
         let released = self.engine.released(GROUP);
         let out = &mut DiskOut { ops: &mut self.ops, marks: &mut NoMarks };

@@ -15,8 +15,9 @@ use paths::{Path, paths};
 use tokens::{Token, tokens, without_tests};
 
 /// The rooms of the core and their floors.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("codec", 0),
+    ("collections", 0),
     ("types", 1),
     ("engine", 2),
     ("consensus", 3),

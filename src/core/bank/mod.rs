@@ -1,11 +1,12 @@
 //! A bank: accounts and transfers. Whatever happens, the sum of all balances is what was paid in.
 
-use alloc::collections::BTreeMap;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
+use crate::collections::PersistentMap;
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 use crate::types::{GroupInit, u64_of};
 
@@ -96,7 +97,7 @@ pub struct Bank;
 /// The books.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BankState {
-    balances: BTreeMap<u64, u64>,
+    balances: PersistentMap<u64, u64>,
     /// What was paid in: keeps the sum of all balances within 64 bits.
     paid_in: u64,
 }
@@ -129,14 +130,16 @@ impl ChrApplication for Bank {
     }
 
     fn snapshot(&self, state: &BankState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
-        let first = u64::try_from(from.0).unwrap_or(u64::MAX);
+        let after = from.get::<u64>();
+        let mut rest = state.balances.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut writer = ByteWriter::default();
-        let mut rest = state.balances.range(first..);
+        let mut last = None;
         for (account, balance) in rest.by_ref().take(SLICE_ACCOUNTS) {
             writer.u64(*account).u64(*balance);
+            last = Some(*account);
         }
         out.extend_from_slice(writer.as_slice());
-        rest.next().map(|(account, _)| Cursor(u128::from(*account)))
+        rest.next().and(last).map(|account| Cursor::after(&account))
     }
 
     fn restore(&self, state: &mut BankState, _from: Schema, chunk: &[u8]) -> Result<(), BankError> {

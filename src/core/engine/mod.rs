@@ -41,6 +41,7 @@ mod saving_snapshot;
 mod scrub;
 mod second_reads;
 mod segment_reads;
+mod snapshot_body;
 mod snapshot_file;
 mod snapshot_reads;
 mod snapshot_store;
@@ -66,6 +67,7 @@ pub use record::Record;
 pub use recovered_log::{RecoveredEntry, RecoveredLog};
 pub use retention::Pins;
 use running::Running;
+pub use snapshot_body::SnapshotBody;
 pub use snapshot_file::SnapshotName;
 
 use bytes::Bytes;
@@ -230,7 +232,13 @@ impl Engine {
 
     /// Starts to save a snapshot of `group`, of all that was applied up to `op`. While another one is on its way it
     /// does nothing: ask again later.
-    pub fn save_snapshot(&mut self, group: GroupId, op: Op, body: Bytes, out: &mut DiskOut<'_, impl Marks>) {
+    pub fn save_snapshot(
+        &mut self,
+        group: GroupId,
+        op: Op,
+        body: SnapshotBody,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) {
         if let EnginePhase::Running(running) = &mut self.phase {
             running.save_snapshot(group, op, body, || next_id(&mut self.ids), out);
         }

@@ -1,16 +1,15 @@
 //! A snapshot of this node's own on its way to the disk.
 
-use bytes::Bytes;
-
 use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut};
+use crate::engine::snapshot_body::SnapshotBody;
 use crate::engine::snapshot_file::SnapshotMeta;
-use crate::types::Marks;
+use crate::types::{Marks, usize_of};
 
 /// One at a time. Its chunks go to the disk one by one, so that they do not hold up the journal.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct SavingSnapshot {
     meta: SnapshotMeta,
-    body: Bytes,
+    body: SnapshotBody,
     awaited: DiskOpId,
     step: Step,
 }
@@ -26,7 +25,7 @@ enum Step {
 impl SavingSnapshot {
     pub(in crate::engine) fn start(
         meta: SnapshotMeta,
-        body: Bytes,
+        body: SnapshotBody,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Self {
@@ -63,7 +62,8 @@ impl SavingSnapshot {
         if next < name.chunks() {
             self.step = Step::Writing(next);
             let (id, file, offset) = (self.awaited, self.meta.file(), name.offset(next));
-            out.push(DiskOp::Write { id, file, offset, data: name.seal(group, next, &self.body) });
+            let payload = self.body.payload(usize_of(u64::from(next)));
+            out.push(DiskOp::Write { id, file, offset, data: name.seal(group, next, payload) });
         } else {
             self.step = Step::Barrier;
             out.push(DiskOp::Barrier { id: self.awaited });

@@ -63,11 +63,6 @@ impl SnapshotMeta {
 }
 
 impl SnapshotName {
-    /// The name of the snapshot that consists of `body`.
-    pub(in crate::engine) fn of(op: Op, body: &[u8], chunk_bytes: u32) -> Self {
-        Self { op, bytes: u64_of(body.len()), chunk_bytes, hash: Hash::of(body) }
-    }
-
     /// Whether it is one that a node could have written; what peers say is not believed before.
     pub(in crate::engine) fn is_sound(&self) -> bool {
         let chunk = usize_of(u64::from(self.chunk_bytes));
@@ -78,7 +73,7 @@ impl SnapshotName {
     }
 
     fn payload_bytes_max(&self) -> usize {
-        usize_of(u64::from(self.chunk_bytes)) - HEAD_BYTES
+        payload_bytes_of(self.chunk_bytes)
     }
 
     /// How many chunks it has; one at least.
@@ -111,9 +106,8 @@ impl SnapshotName {
         self.offset(last) + u64::from(self.length(last))
     }
 
-    /// A chunk of the snapshot that consists of `body`, as it lies in the file.
-    pub(in crate::engine) fn seal(&self, group: GroupId, index: u32, body: &Bytes) -> Blob {
-        let payload = &body[self.payload(index)];
+    /// The chunk with this payload, as it lies in the file.
+    pub(in crate::engine) fn seal(&self, group: GroupId, index: u32, payload: &[u8]) -> Blob {
         let mut head = ByteWriter::with_capacity(HASHED_HEAD_BYTES);
         head.put(&MAGIC).put(self.hash.as_bytes()).u64(self.op.get()).u32(group.get()).u32(index);
         head.u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
@@ -158,6 +152,11 @@ impl SnapshotName {
         };
         (u64_of(body.len()) == self.bytes && Hash::of(&body) == self.hash).then_some(body)
     }
+}
+
+/// What a chunk of so many bytes holds of the snapshot.
+pub(in crate::engine) fn payload_bytes_of(chunk_bytes: u32) -> usize {
+    usize_of(u64::from(chunk_bytes)) - HEAD_BYTES
 }
 
 /// A chunk is one message between nodes: no larger than this.

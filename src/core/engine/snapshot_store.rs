@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::engine::disk::{DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome};
 use crate::engine::incoming_snapshot::IncomingSnapshot;
 use crate::engine::saving_snapshot::SavingSnapshot;
+use crate::engine::snapshot_body::SnapshotBody;
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::{EngineEvent, SnapshotChunk};
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, NodeId};
@@ -84,7 +85,7 @@ impl SnapshotStore {
     pub(in crate::engine) fn save(
         &mut self,
         meta: SnapshotMeta,
-        body: Bytes,
+        body: SnapshotBody,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {

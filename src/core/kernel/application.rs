@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::codec::wire;
+use crate::codec::{self, wire};
 use crate::kernel::side_effect::{Place, SideEffect, SideEffectId, SideEffectOutcome};
 use crate::types::{GroupId, GroupInit, Hash, Op, Prng, Timestamp};
 
@@ -28,13 +28,33 @@ pub enum Event<'a> {
     },
 }
 
-/// Where a snapshot in slices goes on. Opaque to all but the application; [`Cursor::START`] begins.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub struct Cursor(pub u128);
+/// Where a snapshot in slices goes on. Opaque to all but the application, which puts into it what it likes: the last key
+/// that it wrote, as a rule.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Cursor(Bytes);
 
 impl Cursor {
     /// The first slice.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self(Bytes::new());
+
+    /// Goes on behind `last`.
+    pub fn after(last: &impl wire::Encode) -> Self {
+        Self(Bytes::from(codec::encode(last)))
+    }
+
+    /// What [`Cursor::after`] was given; none at the start.
+    ///
+    /// # Panics
+    /// When it was given something else: a cursor comes back to the application that made it, and to no other.
+    pub fn get<T: wire::Decode<()>>(&self) -> Option<T> {
+        if *self == Self::START {
+            return None;
+        }
+        match codec::decode(&self.0) {
+            Ok(last) => Some(last),
+            Err(error) => panic!("a cursor of another application: {error}"),
+        }
+    }
 }
 
 /// A slice of a snapshot being written.
@@ -46,7 +66,8 @@ pub type Chunk = alloc::vec::Vec<u8>;
 pub trait ChrApplication: Clone {
     /// The behaviour this build starts a group with.
     const SCHEMA: Schema;
-    /// The replicated state. A clone is cheap, or the application's snapshots are not.
+    /// The replicated state. A clone is taken for each snapshot, which is written while the state goes on: it should be
+    /// cheap, as one of [`crate::collections`] is.
     type State: Clone;
     /// What [`ChrApplication::query`] is asked.
     type QueryRequest: wire::Decode<()> + Clone;
@@ -78,7 +99,7 @@ pub trait ChrApplication: Clone {
     ) -> Self::QueryResponse;
 
     /// Appends the slice at `from` to `out`; the cursor of the next slice, `None` after the last. Equal states give
-    /// equal bytes.
+    /// equal bytes. The node stands still for as long as one slice takes: 64 KiB are a good length.
     fn snapshot(&self, state: &Self::State, from: Cursor, out: &mut Chunk) -> Option<Cursor>;
 
     /// Adds one slice to a state that began as the genesis. Slices come in order.

@@ -23,4 +23,4 @@ pub use side_effect::{
     ATTEMPTS_MAX, AttemptResult, Place, Report, Retry, SIDE_EFFECT_ANSWER_BYTES_MAX, SIDE_EFFECT_BYTES_MAX,
     SideEffect, SideEffectError, SideEffectId, SideEffectOutcome,
 };
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, SnapshotWriter};

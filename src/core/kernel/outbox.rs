@@ -9,18 +9,19 @@
 //! How often it failed, and how long it is to rest, is replicated; when that is over is for the primary to say, by a clock that never
 //! goes back.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
+use crate::collections::PersistentMap;
 use crate::kernel::side_effect::{AttemptResult, Place, Report, SideEffect, SideEffectOutcome};
 use crate::types::{Mark, Marks, Nanos, Op};
 
 /// The side effects of a group that have not ended.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
-    intents: BTreeMap<Place, Intent>,
+    intents: PersistentMap<Place, Intent>,
     /// Of all targets and bodies.
     bytes: u64,
 }
@@ -60,12 +61,12 @@ impl Outbox {
 
     /// Where those of ops above `op` were emitted.
     pub fn above(&self, op: Op) -> impl Iterator<Item = Place> {
-        self.intents.range(Place { op: op.next(), index: 0 }..).map(|(place, _)| *place)
+        self.intents.range(Bound::Included(&Place { op: op.next(), index: 0 })).map(|(place, _)| *place)
     }
 
     /// How many `op` has emitted so far, all of which are here: what ends does so at a later op.
     pub(in crate::kernel) fn emitted_at(&self, op: Op) -> u32 {
-        let last = self.intents.last_key_value().filter(|(place, _)| place.op == op);
+        let last = self.intents.last().filter(|(place, _)| place.op == op);
         last.map_or(0, |(place, _)| place.index + 1)
     }
 
@@ -119,9 +120,11 @@ impl Outbox {
         Some(outcome)
     }
 
-    /// The intents as a snapshot holds them, ascending by place.
-    pub(in crate::kernel) fn saved(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.intents.iter().map(|(place, intent)| codec::encode(&(*place, intent.clone())))
+    /// The intents behind `after` as a snapshot holds them, ascending by place.
+    pub(in crate::kernel) fn saved(&self, after: Option<Place>) -> impl Iterator<Item = (Place, Vec<u8>)> {
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let saved = |place: &Place, intent: &Intent| codec::encode(&(*place, intent.clone()));
+        self.intents.range(from).map(move |(place, intent)| (*place, saved(place, intent)))
     }
 
     /// Adds an intent that a snapshot holds.

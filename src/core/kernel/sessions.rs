@@ -1,11 +1,12 @@
 //! Client sessions, part of the replicated state: a retried request gets the first one's outcome (VRR 4.1, and
 //! `consensus.md` rule 14).
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
+use crate::collections::PersistentMap;
 use crate::kernel::command::{Command, Outcome};
 use crate::types::{ClientId, Op, RequestNumber, SessionId, u64_of};
 
@@ -13,9 +14,9 @@ use crate::types::{ClientId, Op, RequestNumber, SessionId, u64_of};
 #[derive(Clone, Debug)]
 pub struct SessionMap {
     sessions_max: u32,
-    sessions: BTreeMap<ClientId, Session>,
+    sessions: PersistentMap<ClientId, Session>,
     /// The same sessions by last use. An entry can open many sessions: the index tells them apart.
-    by_use: BTreeSet<(Op, u32, ClientId)>,
+    by_use: PersistentMap<(Op, u32, ClientId), ()>,
 }
 
 /// A session, as a snapshot holds it too.
@@ -43,7 +44,7 @@ pub(in crate::kernel) enum Admission {
 impl SessionMap {
     pub(in crate::kernel) fn new(sessions_max: u32) -> Self {
         assert!(sessions_max > 0, "founding facts were validated");
-        Self { sessions_max, sessions: BTreeMap::new(), by_use: BTreeSet::new() }
+        Self { sessions_max, sessions: PersistentMap::default(), by_use: PersistentMap::default() }
     }
 
     /// How many sessions are open.
@@ -61,16 +62,21 @@ impl SessionMap {
         u64_of(self.sessions.len()) >= u64::from(self.sessions_max)
     }
 
-    /// The sessions as a snapshot holds them, ascending by client, one at a time: together they may be longer than
-    /// anything that is decoded in one piece.
-    pub(in crate::kernel) fn saved(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.sessions.iter().map(|(client, session)| codec::encode(&(*client, session.clone())))
+    /// The sessions behind that of `after` as a snapshot holds them, ascending by client, one at a time: together they may be
+    /// longer than anything that is decoded in one piece.
+    pub(in crate::kernel) fn saved(
+        &self,
+        after: Option<ClientId>,
+    ) -> impl Iterator<Item = (ClientId, Vec<u8>)> {
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let saved = |client: &ClientId, session: &Session| codec::encode(&(*client, session.clone()));
+        self.sessions.range(from).map(move |(client, session)| (*client, saved(client, session)))
     }
 
     /// Adds a session that a snapshot holds.
     pub(in crate::kernel) fn restore(&mut self, saved: &[u8]) -> Result<(), CodecError> {
         let (client, session): (ClientId, Session) = codec::decode(saved)?;
-        self.by_use.insert((session.used.0, session.used.1, client));
+        self.by_use.insert((session.used.0, session.used.1, client), ());
         self.sessions.insert(client, session);
         Ok(())
     }
@@ -96,7 +102,7 @@ impl SessionMap {
     /// Opens the session of a client that has none; its id is the op.
     pub(in crate::kernel) fn register(&mut self, client: ClientId, op: Op, index: u32) -> Outcome {
         if self.is_full()
-            && let Some((_, _, oldest)) = self.by_use.pop_first()
+            && let Some(((_, _, oldest), ())) = self.by_use.pop_first()
         {
             self.sessions.remove(&oldest);
         }
@@ -105,7 +111,7 @@ impl SessionMap {
         let session =
             Session { id, last: RequestNumber::default(), op, outcome: outcome.clone(), used: (op, index) };
         self.sessions.insert(client, session);
-        self.by_use.insert((op, index, client));
+        self.by_use.insert((op, index, client), ());
         outcome
     }
 
@@ -114,7 +120,7 @@ impl SessionMap {
         let Some(session) = self.sessions.get_mut(&command.client) else { return };
         let (used_op, used_index) = session.used;
         self.by_use.remove(&(used_op, used_index, command.client));
-        self.by_use.insert((op, index, command.client));
+        self.by_use.insert((op, index, command.client), ());
         (session.last, session.op, session.outcome, session.used) =
             (command.number, op, outcome, (op, index));
     }

@@ -10,15 +10,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
 use crate::kernel::executor::Executor;
 use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::SessionMap;
-use crate::types::{EntryHeader, GroupInit, Hash, u64_of, usize_of};
+use crate::kernel::side_effect::Place;
+use crate::types::{ClientId, EntryHeader, GroupInit, Hash, Op, u64_of, usize_of};
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -60,34 +59,18 @@ impl From<Truncated> for SnapshotError {
 }
 
 impl<A: ChrApplication> Executor<A> {
-    /// A snapshot of all that was applied; `last` is the header of the last entry applied.
+    /// A snapshot of all that was applied, to be written while more is; `last` is the header of the last entry applied.
     ///
     /// # Panics
     /// When `last` is another entry's header.
-    pub fn snapshot(&self, last: EntryHeader) -> Bytes {
+    pub fn snapshot(&self, last: EntryHeader) -> SnapshotWriter<A> {
         assert!(
             last.op() == self.applied,
             "a snapshot tells what was applied: {} is not {}",
             last.op(),
             self.applied
         );
-        let (sessions, intents) = (u64_of(self.sessions.len()), u64_of(self.outbox.len()));
-        let head = SnapshotHead { schema: A::SCHEMA.0, last, digest: self.digest, sessions, intents };
-        let mut writer = ByteWriter::default();
-        put_piece(&mut writer, &codec::encode(&head));
-        for session in self.sessions.saved() {
-            put_piece(&mut writer, &session);
-        }
-        for intent in self.outbox.saved() {
-            put_piece(&mut writer, &intent);
-        }
-        let mut cursor = Some(Cursor::START);
-        while let Some(from) = cursor {
-            let mut slice = Vec::new();
-            cursor = self.application.snapshot(&self.state, from, &mut slice);
-            put_piece(&mut writer, &slice);
-        }
-        Bytes::from(writer.finish())
+        SnapshotWriter { frozen: self.clone(), last, next: Part::Head }
     }
 
     /// The executor that wrote the snapshot, and the header of the last entry it had applied.
@@ -131,6 +114,78 @@ impl<A: ChrApplication> Executor<A> {
         Ok((Self { application, init, state, sessions, outbox, applied, digest }, head.last))
     }
 }
+
+/// A snapshot that is being written: the executor goes on, and what it was stays here.
+#[derive(Clone)]
+pub struct SnapshotWriter<A: ChrApplication> {
+    frozen: Executor<A>,
+    last: EntryHeader,
+    next: Part,
+}
+
+/// What is to be written next; of sessions and intents those behind the last one written.
+#[derive(Clone, Debug)]
+enum Part {
+    Head,
+    Sessions(Option<ClientId>),
+    Intents(Option<Place>),
+    State(Cursor),
+}
+
+impl<A: ChrApplication> SnapshotWriter<A> {
+    /// All that was applied up to here is in it.
+    pub fn op(&self) -> Op {
+        self.last.op()
+    }
+
+    /// Writes a piece more, which is not much longer than [`PIECE_BYTES`] or a slice of the application; whether there is
+    /// more to come.
+    pub fn go_on(&mut self, out: &mut ByteWriter) -> bool {
+        let next = match &self.next {
+            Part::Head => {
+                put_piece(out, &codec::encode(&self.head()));
+                Some(Part::Sessions(None))
+            }
+            Part::Sessions(after) => {
+                let last = put_some(out, self.frozen.sessions.saved(*after));
+                Some(last.map_or(Part::Intents(None), |last| Part::Sessions(Some(last))))
+            }
+            Part::Intents(after) => {
+                let last = put_some(out, self.frozen.outbox.saved(*after));
+                Some(last.map_or(Part::State(Cursor::START), |last| Part::Intents(Some(last))))
+            }
+            Part::State(from) => {
+                let mut slice = Vec::new();
+                let cursor = self.frozen.application.snapshot(&self.frozen.state, from.clone(), &mut slice);
+                put_piece(out, &slice);
+                cursor.map(Part::State)
+            }
+        };
+        let Some(next) = next else { return false };
+        self.next = next;
+        true
+    }
+
+    fn head(&self) -> SnapshotHead {
+        let Executor { sessions, outbox, digest, .. } = &self.frozen;
+        let (sessions, intents) = (u64_of(sessions.len()), u64_of(outbox.len()));
+        SnapshotHead { schema: A::SCHEMA.0, last: self.last, digest: *digest, sessions, intents }
+    }
+}
+
+/// Writes pieces until they are long enough; the key of the last one, if more may follow.
+fn put_some<K>(out: &mut ByteWriter, pieces: impl Iterator<Item = (K, Vec<u8>)>) -> Option<K> {
+    for (key, piece) in pieces {
+        put_piece(out, &piece);
+        if out.as_slice().len() >= PIECE_BYTES {
+            return Some(key);
+        }
+    }
+    None
+}
+
+/// So much of a snapshot is written at once, unless one session or one slice of the application is longer.
+const PIECE_BYTES: usize = 64 << 10;
 
 fn put_piece(writer: &mut ByteWriter, piece: &[u8]) {
     let Ok(length) = u32::try_from(piece.len()) else {

@@ -44,6 +44,7 @@ pub use door::{
 use group::Group;
 use heartbeat::Heartbeats;
 pub use heartbeat::{ClockBeat, GroupBeat, Heartbeat};
+use snapshots::WritingSnapshot;
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
@@ -89,6 +90,8 @@ struct Running<A: ChrApplication> {
     groups: Vec<Group<A>>,
     /// Groups whose snapshot is lost: they take no part until one came from a peer.
     waiting: BTreeMap<GroupId, Waiting>,
+    /// The snapshot that is being written.
+    writing: Option<WritingSnapshot<A>>,
     /// The snapshot that is being fetched.
     transfer: Option<Transfer>,
     /// The chunk of an archive that is being fetched, and how many were.
@@ -316,6 +319,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     self.keep_disk(effects);
                 }
                 if matches!(self.life, Life::Running(_)) {
+                    self.write_snapshot_on(effects);
                     self.pump(effects);
                 }
             }
@@ -399,6 +403,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let running = Running {
             groups,
             waiting,
+            writing: None,
             transfer: None,
             fetch: None,
             fetches: 0,
@@ -495,11 +500,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
     }
 
-    /// Whether an entry could be prepared or a flush be started at once.
+    /// Whether an entry could be prepared, a flush be started or a snapshot be written on at once.
     fn wants_to_pump(&self, running: &Running<A>) -> bool {
         let limits = &self.config.limits;
         let time = |group: &Group<A>| self.time_of(running, group);
-        self.engine.wants_flush()
+        running.writing.is_some()
+            || self.engine.wants_flush()
             || (self.engine.is_flush_slot_free()
                 && running.groups.iter().any(|group| group.wants_to_propose(limits, time)))
     }

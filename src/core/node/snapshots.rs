@@ -7,9 +7,18 @@ use bytes::Bytes;
 
 use super::transfer::{CHUNKS_AT_ONCE, RequestSnapshot, Transfer};
 use super::{Effects, HaltReason, Life, Message, Node};
-use crate::engine::{DiskOut, SnapshotChunk};
-use crate::kernel::{ChrApplication, Executor};
+use crate::codec::ByteWriter;
+use crate::engine::{DiskOut, SnapshotBody, SnapshotChunk};
+use crate::kernel::{ChrApplication, Executor, SnapshotWriter};
 use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
+
+/// A snapshot of this node's own that is being written, a piece a step, before it goes to the disk.
+#[derive(Clone)]
+pub(super) struct WritingSnapshot<A: ChrApplication> {
+    group: GroupId,
+    writer: SnapshotWriter<A>,
+    body: SnapshotBody,
+}
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// Whether `node` is a voter of a group that takes part here.
@@ -23,14 +32,36 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             |last: &EntryHeader| last.op() > self.engine.saved(id) || self.engine.is_snapshot_rotten(id);
         let news = group.replica.last_applied().filter(is_wanted);
         let Some(last) = news else { return };
-        if !self.engine.can_save_snapshot() {
+        let writer = group.executor().snapshot(last);
+        let body = SnapshotBody::new(self.config.engine.snapshot_chunk_bytes);
+        let can_save = self.engine.can_save_snapshot();
+        let Life::Running(running) = &mut self.life else { return };
+        if running.writing.is_some() || !can_save {
             self.marks.hit(Mark::SnapshotWaits);
             return;
         }
-        let body = group.executor().snapshot(last);
-        self.marks.hit(Mark::SnapshotTaken);
-        let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-        self.engine.save_snapshot(id, last.op(), body, out);
+        running.writing = Some(WritingSnapshot { group: id, writer, body });
+    }
+
+    /// Writes a piece of the snapshot that is being written; the last one lets it go to the disk.
+    pub(super) fn write_snapshot_on(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        let Some(writing) = &mut running.writing else { return };
+        let mut piece = ByteWriter::default();
+        let goes_on = writing.writer.go_on(&mut piece);
+        writing.body.put(piece.as_slice());
+        if goes_on {
+            self.marks.hit(Mark::SnapshotPiece);
+            return;
+        }
+        let Some(WritingSnapshot { group, writer, body }) = running.writing.take() else { return };
+        // One of a peer may have come meanwhile that goes farther.
+        if writer.op() > self.engine.saved(group) || self.engine.is_snapshot_rotten(group) {
+            self.marks.hit(Mark::SnapshotTaken);
+            let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
+            self.engine.save_snapshot(group, writer.op(), body, out);
+            self.emit_disk_ops(effects);
+        }
     }
 
     /// A peer wants a snapshot. Where there is none that goes far enough, one is taken: the peer will ask again.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::builtin::{Builtin, BuiltinQuery, BuiltinView};
-use crate::codec;
+use crate::codec::{self, ByteWriter};
 use crate::engine::perfect_disk::PerfectDisk;
 use crate::engine::{EngineConfig, FileId, Found, Identity, format};
 use crate::kernel::{
@@ -661,7 +661,10 @@ fn sessions_longer_than_a_body_are_restored() {
         push(&mut executor, &command(client, session, 1, &write(&big)));
         push(&mut executor, &command(client, session, 2, &read()));
     }
-    let snapshot = executor.snapshot(last);
-    let error = crate::kernel::Executor::restore(Builtin, init, &snapshot).err().map(|e| e.to_string());
+    let mut snapshot = ByteWriter::default();
+    let mut writer = executor.snapshot(last);
+    while writer.go_on(&mut snapshot) {}
+    let snapshot = snapshot.as_slice();
+    let error = crate::kernel::Executor::restore(Builtin, init, snapshot).err().map(|e| e.to_string());
     assert_eq!(error, None);
 }

@@ -1,12 +1,13 @@
 //! A post office: letters that take effect at their receivers once, and whose fate can be asked for.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
+use crate::collections::PersistentMap;
 use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Retry, Schema, SideEffect,
     SideEffectError, SideEffectId, SideEffectOutcome,
@@ -79,10 +80,10 @@ pub struct Post;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PostState {
     /// By number, in the order in which they were posted.
-    letters: BTreeMap<u64, (SideEffectId, Letter)>,
-    numbers: BTreeMap<SideEffectId, u64>,
+    letters: PersistentMap<u64, (SideEffectId, Letter)>,
+    numbers: PersistentMap<SideEffectId, u64>,
     /// Those whose fate is known.
-    ended: BTreeSet<u64>,
+    ended: PersistentMap<u64, ()>,
 }
 
 impl ChrApplication for Post {
@@ -124,15 +125,19 @@ impl ChrApplication for Post {
     }
 
     fn snapshot(&self, state: &PostState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
-        let first = u64::try_from(from.0).unwrap_or(u64::MAX);
+        let after = from.get::<u64>();
+        let mut rest = state.letters.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         let mut writer = ByteWriter::default();
-        let mut rest = state.letters.range(first..);
-        for (number, letter) in rest.by_ref().take(SLICE_LETTERS) {
+        let mut last = None;
+        while writer.as_slice().len() < SLICE_BYTES
+            && let Some((number, letter)) = rest.next()
+        {
             let letter = codec::encode(letter);
             writer.u64(*number).u64(u64_of(letter.len())).put(&letter);
+            last = Some(*number);
         }
         out.extend_from_slice(writer.as_slice());
-        rest.next().map(|(number, _)| Cursor(u128::from(*number)))
+        rest.next().and(last).map(|number| Cursor::after(&number))
     }
 
     fn restore(&self, state: &mut PostState, _from: Schema, chunk: &[u8]) -> Result<(), PostError> {
@@ -167,12 +172,12 @@ impl PostState {
     }
 
     fn next_number(&self) -> u64 {
-        self.letters.last_key_value().map_or(1, |(last, _)| last + 1)
+        self.letters.last().map_or(1, |(last, _)| last + 1)
     }
 
     fn put(&mut self, number: u64, id: SideEffectId, letter: Letter) {
         if letter != Letter::UnderWay {
-            self.ended.insert(number);
+            self.ended.insert(number, ());
         }
         self.numbers.insert(id, number);
         self.letters.insert(number, (id, letter));
@@ -187,7 +192,7 @@ impl PostState {
             self.put(number, id, letter);
         }
         if self.ended.len() > ENDED_MAX
-            && let Some(oldest) = self.ended.pop_first()
+            && let Some((oldest, ())) = self.ended.pop_first()
             && let Some((id, _)) = self.letters.remove(&oldest)
         {
             self.numbers.remove(&id);
@@ -195,8 +200,8 @@ impl PostState {
     }
 }
 
-/// Letters in one slice of a snapshot.
-const SLICE_LETTERS: usize = 256;
+/// A slice of a snapshot ends with the letter that makes it so long.
+const SLICE_BYTES: usize = 64 << 10;
 /// Letters that are kept once their fate is known, the latest of them.
 const ENDED_MAX: usize = 10_000;
 
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn a_snapshot_in_slices_gives_the_same_state() {
         let mut state = PostState::default();
-        (1..=1000).for_each(|number| state.put(number, id(number), Letter::UnderWay));
+        (1..=3000).for_each(|number| state.put(number, id(number), Letter::UnderWay));
         state.end(id(7), &SideEffectOutcome::GivenUp { attempts: 3, why: Blob::from(b"no".to_vec()) });
         let mut restored = PostState::default();
         let (mut cursor, mut slices) = (Some(Cursor::START), 0);

@@ -1,11 +1,12 @@
 //! Registers by key: read, write, compare-and-set. The application that linearizability is checked with.
 
-use alloc::collections::BTreeMap;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter};
+use crate::collections::PersistentMap;
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 use crate::types::{Blob, GroupInit, usize_of};
 
@@ -78,7 +79,7 @@ pub struct Registers;
 /// Every key that was ever written, and its value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RegisterState {
-    values: BTreeMap<Bytes, Bytes>,
+    values: PersistentMap<Bytes, Bytes>,
 }
 
 impl ChrApplication for Registers {
@@ -109,17 +110,20 @@ impl ChrApplication for Registers {
     }
 
     fn snapshot(&self, state: &RegisterState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
-        let skip = usize::try_from(from.0).unwrap_or(usize::MAX);
+        let after = from.get::<Blob>();
+        let from = after.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key.0));
+        let mut rest = state.values.range(from);
         let mut writer = ByteWriter::default();
-        let mut taken = 0_usize;
-        for (key, value) in state.values.iter().skip(skip).take(SLICE_KEYS) {
+        let mut last = None;
+        while writer.as_slice().len() < SLICE_BYTES
+            && let Some((key, value)) = rest.next()
+        {
             put(&mut writer, key);
             put(&mut writer, value);
-            taken += 1;
+            last = Some(key);
         }
         out.extend_from_slice(writer.as_slice());
-        let next = skip + taken;
-        (next < state.values.len()).then(|| Cursor(u128::from(crate::types::u64_of(next))))
+        rest.next().and(last).map(|key| Cursor::after(&Blob(key.clone())))
     }
 
     fn restore(&self, state: &mut RegisterState, _from: Schema, chunk: &[u8]) -> Result<(), RegisterError> {
@@ -176,5 +180,5 @@ fn get(reader: &mut ByteReader<'_>) -> Result<Bytes, RegisterError> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
-/// Keys in one slice of a snapshot.
-const SLICE_KEYS: usize = 1024;
+/// A slice of a snapshot ends with the key that makes it so long.
+const SLICE_BYTES: usize = 64 << 10;

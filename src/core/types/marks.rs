@@ -174,6 +174,7 @@ marks! {
     GroupBackByTransfer => "node: group takes part again, its snapshot came from a peer",
     LaggardsLeft => "node: journal too long, voters that lag are left to fetch a snapshot",
     SnapshotFollows => "node: snapshot taken for others' journals",
+    SnapshotPiece => "kernel: snapshot written on, and more is to come",
     SnapshotTaken => "kernel: snapshot taken",
     SnapshotWaits => "kernel: snapshot waits for one that is being saved",
     SnapshotRestored => "kernel: snapshot restored",

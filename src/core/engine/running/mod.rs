@@ -10,7 +10,6 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use archiving::{CHUNKS_AHEAD_MAX, durable_archive};
-use bytes::Bytes;
 use changes::Changes;
 use segments::MakingSpare;
 
@@ -22,6 +21,7 @@ use crate::engine::log_writer::LogWriter;
 use crate::engine::manifest::SegmentMeta;
 use crate::engine::manifest_store::{ManifestEvent, ManifestStore};
 use crate::engine::scrub::{Live, Rotten, Scrub};
+use crate::engine::snapshot_body::SnapshotBody;
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::engine::snapshot_store::{SnapshotEvent, SnapshotStore};
 use crate::engine::space::{Space, SpaceEvent};
@@ -133,15 +133,14 @@ impl Running {
         &mut self,
         group: GroupId,
         op: Op,
-        body: Bytes,
+        body: SnapshotBody,
         mut ids: impl FnMut() -> DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) {
         if !self.can_save() {
             return;
         }
-        let name = SnapshotName::of(op, &body, self.config.snapshot_chunk_bytes);
-        let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name };
+        let meta = SnapshotMeta { group, slot: self.free_snapshot_slot(), name: body.name(op) };
         self.space.keep(meta.file());
         self.snapshots.save(meta, body, ids(), out);
     }

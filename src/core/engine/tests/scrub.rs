@@ -1,6 +1,7 @@
 //! The scrub finds what rots under a running engine, and believes no single read.
 
 use super::*;
+use crate::engine::SnapshotBody;
 use crate::engine::disk::DiskOutcome;
 use crate::engine::manifest::{AREA_BYTES, COPY_BYTES};
 use crate::types::Blob;
@@ -103,8 +104,9 @@ fn a_copy_of_the_manifest_that_rots_is_written_again() {
 fn a_snapshot_that_rots_is_wanted_again() {
     let mut bench = running(3);
     let mut ops = Vec::new();
-    let body = Bytes::from(vec![5; 3 * BLOCK_BYTES]);
     let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
+    let mut body = SnapshotBody::new(4096);
+    body.put(&[5; 3 * BLOCK_BYTES]);
     bench.engine.save_snapshot(GROUP, Op::new(3), body.clone(), out);
     bench.drain(ops).expect("the disk is perfect");
     bench.scrub(|_, done| done);

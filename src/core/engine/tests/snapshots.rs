@@ -1,6 +1,7 @@
 //! Snapshots as files: chunks, what is believed of them, and their way from one disk to another.
 
 use super::*;
+use crate::engine::SnapshotBody;
 use crate::engine::manifest::{Manifest, places};
 use crate::engine::snapshot_file::{SnapshotMeta, SnapshotName};
 use crate::types::usize_of;
@@ -24,7 +25,11 @@ impl Bench {
     }
 
     fn save(&mut self, op: u64, body: Bytes) {
-        self.run(|engine, out| engine.save_snapshot(GROUP, Op::new(op), body, out));
+        self.run(|engine, out| {
+            let mut whole = SnapshotBody::new(4096);
+            whole.put(&body);
+            engine.save_snapshot(GROUP, Op::new(op), whole, out);
+        });
     }
 
     /// A chunk of the snapshot in force, as a peer would get it.
@@ -46,8 +51,12 @@ impl Bench {
 fn what_was_sealed_is_opened_and_nothing_else() {
     for bytes in [0, 1, 3_967, 3_968, 3_969, 20_000] {
         let body = body(bytes);
-        let name = SnapshotName::of(Op::new(7), &body, 4096);
-        let chunks: Vec<Bytes> = (0..name.chunks()).map(|index| name.seal(GROUP, index, &body).0).collect();
+        let mut whole = SnapshotBody::new(4096);
+        // In pieces that end anywhere.
+        body.chunks(1_000).for_each(|piece| whole.put(piece));
+        let name = whole.name(Op::new(7));
+        let seal = |index: u32| name.seal(GROUP, index, whole.payload(usize_of(u64::from(index)))).0;
+        let chunks: Vec<Bytes> = (0..name.chunks()).map(seal).collect();
         let length: usize = chunks.iter().map(Bytes::len).sum();
         assert_eq!(u64_of(length), name.file_bytes());
         let opened = |name: &SnapshotName, group, chunks: &[Bytes]| -> Option<Vec<Bytes>> {
@@ -71,7 +80,9 @@ fn what_was_sealed_is_opened_and_nothing_else() {
 
 #[test]
 fn names_that_no_node_would_give_are_not_believed() {
-    let name = SnapshotName::of(Op::new(1), b"state", 4096);
+    let mut whole = SnapshotBody::new(4096);
+    whole.put(b"state");
+    let name = whole.name(Op::new(1));
     assert!(name.is_sound());
     for chunk_bytes in [0, 1, 128, 4095, 6000, 2 << 20, u32::MAX] {
         assert!(!SnapshotName { chunk_bytes, ..name }.is_sound(), "chunks of {chunk_bytes} bytes");

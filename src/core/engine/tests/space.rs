@@ -1,6 +1,7 @@
 //! A disk on which no space is left stops neither a start nor the journal.
 
 use super::*;
+use crate::engine::SnapshotBody;
 use crate::engine::disk::DiskOutcome;
 
 /// Completes allocations that would need space as a full disk does.
@@ -111,7 +112,9 @@ fn a_snapshot_that_finds_no_space_is_given_up_and_tried_again_with_the_reserve()
     let save = |bench: &mut Bench| {
         let mut ops = Vec::new();
         let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
-        bench.engine.save_snapshot(GROUP, Op::new(3), Bytes::from_static(b"state"), out);
+        let mut body = SnapshotBody::new(4096);
+        body.put(b"state");
+        bench.engine.save_snapshot(GROUP, Op::new(3), body, out);
         ops
     };
     let ops = save(&mut bench);
