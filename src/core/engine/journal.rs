@@ -132,9 +132,7 @@ impl Journal {
     ) {
         let segments = self.sealed.iter_mut().chain([&mut self.segment.contents]);
         for contents in segments.filter(|contents| contents.meta.generation == generation) {
-            for flush in &mut contents.flushes {
-                flush.is_rotten |= is_rotten(flush);
-            }
+            contents.mark_rotten(&is_rotten);
         }
     }
 

@@ -21,6 +21,8 @@ pub(in crate::engine) struct SegmentContents {
     /// What that holds.
     pub last_records: Vec<RecordName>,
     last_ordinal: Ordinal,
+    /// Whether any flush is rotten: asked at every completion of the disk, while flushes are many.
+    is_rotten: bool,
     /// The highest op of each group's entries.
     entries: BTreeMap<GroupId, Op>,
     promises: BTreeSet<GroupId>,
@@ -55,6 +57,7 @@ impl SegmentContents {
             last_number,
             last_records: Vec::new(),
             last_ordinal: Ordinal::default(),
+            is_rotten: false,
             entries: BTreeMap::new(),
             promises: BTreeSet::new(),
         }
@@ -69,6 +72,7 @@ impl SegmentContents {
         records: impl Iterator<Item = (Ordinal, RecordName)>,
     ) {
         self.last_number = number;
+        self.is_rotten |= place.is_rotten;
         self.flushes.push(place);
         self.last_records.clear();
         for (ordinal, record) in records {
@@ -106,9 +110,17 @@ impl SegmentContents {
         self.last_ordinal
     }
 
+    /// These flushes were found rotten.
+    pub(in crate::engine) fn mark_rotten(&mut self, is_rotten: impl Fn(&FlushPlace) -> bool) {
+        for flush in &mut self.flushes {
+            flush.is_rotten |= is_rotten(flush);
+            self.is_rotten |= flush.is_rotten;
+        }
+    }
+
     /// Whether a flush of it was found rotten: it is to go as soon as nothing needs it.
     pub(in crate::engine) fn is_rotten(&self) -> bool {
-        self.flushes.iter().any(|flush| flush.is_rotten)
+        self.is_rotten
     }
 
     /// The number of the flush at this place of [`SegmentContents::flushes`].
