@@ -81,6 +81,8 @@ struct Client {
 pub struct Probe {
     /// Nanoseconds of steps, and steps, by what they were about.
     pub steps: BTreeMap<&'static str, (u64, u64)>,
+    /// Steps that took longer than [`STEP_NS_MAX`] are left out of these.
+    pub left_out: u64,
     /// Bytes of each piece that was hashed: an entry's payload and header once, the head of each flush, and the outcomes of an
     /// entry on each node.
     pub hashed: Vec<usize>,
@@ -211,8 +213,7 @@ impl Chronon {
                 let began = Instant::now();
                 self.nodes[index].step(now, input, &mut effects);
                 let took = began.elapsed().as_nanos() as u64;
-                let about = probe.steps.entry(about).or_default();
-                (about.0, about.1) = (about.0 + took, about.1 + 1);
+                probe.took(about, took);
                 probe.look_at(&effects);
             }
         }
@@ -270,6 +271,15 @@ impl System for Chronon {
 }
 
 impl Probe {
+    fn took(&mut self, about: &'static str, ns: u64) {
+        if ns > STEP_NS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let about = self.steps.entry(about).or_default();
+        (about.0, about.1) = (about.0 + ns, about.1 + 1);
+    }
+
     fn look_at(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
@@ -378,6 +388,8 @@ fn identity(node: NodeId, voters: &[NodeId]) -> Identity {
     Identity { cluster: CLUSTER, node, groups: vec![init] }
 }
 
+/// In a step that took longer the thread was most likely interrupted. Few are longer by themselves: those that cut the log.
+pub const STEP_NS_MAX: u64 = 100_000;
 const CLUSTER: ClusterId = ClusterId::new(7);
 const GROUP: GroupId = GroupId::new(0);
 const EPOCH_NS: u64 = 1_700_000_000_000_000_000;

@@ -81,6 +81,11 @@ fn main() -> ExitCode {
     };
     let systems: Vec<(&str, Make)> =
         SYSTEMS.into_iter().filter(|(name, _)| name.starts_with(&only)).collect();
+    if systems.is_empty() {
+        let names: Vec<&str> = SYSTEMS.iter().map(|(name, _)| *name).collect();
+        eprintln!("no system's name begins with {only:?}; there are {}", names.join("; "));
+        return ExitCode::from(2);
+    }
     println!(
         "Three replicas in one thread, commands of {} bytes, an instant disk: commands a second of processor time that were \
          answered; {repetitions} repetitions, in turns.",
@@ -160,7 +165,7 @@ fn print_shares(load: Load) {
     run(load, &mut cluster);
     cluster.look();
     run(load, &mut cluster);
-    let Probe { steps, hashed, checked, disk_ops, flushed_bytes, .. } = cluster.seen();
+    let Probe { steps, left_out, hashed, checked, disk_ops, flushed_bytes, .. } = cluster.seen();
     let each = |count: f64| count / load.commands as f64;
     let clock = clock_ns();
     let net = |(ns, steps): (u64, u64)| each((ns as f64 - steps as f64 * clock).max(0.0));
@@ -183,6 +188,7 @@ fn print_shares(load: Load) {
         "  and: CRC32C of the bodies of flushes, alone",
         each(alone(&checked, |bytes| crc32c::crc32c(&piece[..bytes]))),
     );
+    println!("  {left_out} steps of more than {} us were left out", chronon::STEP_NS_MAX / 1000);
     let bytes: usize = hashed.iter().sum();
     println!(
         "  a command: {:.2} hashes of {:.0} bytes together, {:.2} disk operations, {:.0} bytes of flushes, {:.2} steps",
