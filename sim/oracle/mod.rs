@@ -387,7 +387,8 @@ impl Counts {
 }
 
 /// What the world asserts of itself, beside the oracles.
-pub(crate) const OF_THE_WORLD: [&str; 4] = ["Addressed", "Codec", "Heals", "Workload"];
+pub(crate) const OF_THE_WORLD: [&str; 6] =
+    ["Addressed", "ApplyPure", "Codec", "ErrorKeepsState", "Heals", "Workload"];
 
 /// Under this name stands what was not compared after all.
 pub(crate) const GIVEN_UP: &str = "Linearizable (given up)";

@@ -9,6 +9,10 @@ const PROMISES: [(&str, &str); 51] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
+    (
+        "ApplyPure",
+        "an event does the same whenever and wherever it is applied to one state: answer, side effects, state",
+    ),
     ("ApplyOnce", "a request of a session is executed once, at one op, however often it is sent"),
     (
         "ArchiveAgree",
@@ -23,6 +27,7 @@ const PROMISES: [(&str, &str); 51] = [
     ("EffectEventually", "a side effect that was promised takes effect, or is given up and shown so"),
     ("EffectFromCommit", "a side effect is executed only once what emitted it is committed"),
     ("EffectOnce", "a side effect takes effect once at a receiver that knows its key"),
+    ("ErrorKeepsState", "what an application refuses leaves its state as it was"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
     ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),

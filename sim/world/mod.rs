@@ -11,6 +11,7 @@
 
 mod agenda;
 mod clients;
+mod execution;
 mod faults;
 mod links;
 mod loss;
@@ -32,6 +33,7 @@ use chronon_core::node::{Effects, GroupStatus, Message, Reply, Request, Route};
 use chronon_core::types::{GroupId, GroupInit, Hash, NodeId, View};
 
 use agenda::Agenda;
+use execution::Execution;
 use loss::Losses;
 use machine::Machine;
 use readers::Readers;
@@ -70,6 +72,8 @@ pub struct World<A: ChrApplication, W> {
     session_timers: Vec<Option<WorldTime>>,
     operations: u64,
     judges: Judges,
+    /// One a group.
+    executions: Vec<Execution<A>>,
     trace: Trace,
     tally: Tally,
     views: Vec<View>,
@@ -178,6 +182,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let trace = Trace::new(&config.nodes, &config.client_ids(), lines);
         let echoes = Echoes::new(&config.plan, randomness);
         let tally = Tally { beyond_budget: u64::from(config.beyond_budget), ..Tally::default() };
+        let execution = |init| Execution::new(application.clone(), init);
+        let executions = config.groups.iter().map(execution).collect();
         let mut world = Self {
             nodes: config.nodes.iter().copied().collect(),
             config: Arc::new(config),
@@ -195,6 +201,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             session_timers: Vec::new(),
             operations: 0,
             judges: Judges::new(oracles),
+            executions,
             trace,
             tally,
             views: vec![View::new(0); groups],
@@ -286,6 +293,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         self.judges.count(&mut counts);
+        self.executions.iter().for_each(|execution| execution.count(&mut counts));
         counts.add("Heals", u64::from(self.stage == Stage::Over));
         counts
     }
@@ -394,5 +402,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_execution;
 #[cfg(test)]
 mod tests_keyed;

@@ -103,6 +103,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let seen = Observed::Step { node, effects: &effects, status, changed };
         self.judges.see(self.now, &seen);
         self.note_views();
+        self.judge_execution(index);
         for effect in effects.drain(..) {
             if self.machines[index].process.is_none() {
                 // It died right after one of its disk operations.
@@ -168,6 +169,22 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn put_timeout(&mut self, index: usize) {
         if let Some(due) = self.machines[index].wants_timeout(self.now) {
             self.agenda.put(due, Item::Timeout { machine: index });
+        }
+    }
+
+    /// Holds what the node's replicas have applied against what the world makes of the same log.
+    fn judge_execution(&mut self, index: usize) {
+        let machine = &self.machines[index];
+        let (node, Some(process)) = (machine.node, &machine.process) else { return };
+        if self.is_lost(node) {
+            return;
+        }
+        for status in &self.changed {
+            let Some(group) = self.group_index(status.group) else { continue };
+            let entry = |op| process.node.applied_entry(status.group, op);
+            if let Some(violation) = self.executions[group].show(node, status, entry) {
+                self.judges.report(violation);
+            }
         }
     }
 

@@ -122,18 +122,19 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     fn finish(&mut self) {
         let config = Arc::clone(&self.config);
-        for init in &config.groups {
-            for voter in &init.voters {
-                if self.is_lost(*voter) {
-                    continue;
-                }
-                let Some(process) = &self.machine(*voter).process else { continue };
+        let mut found = Vec::new();
+        for (init, execution) in config.groups.iter().zip(&self.executions) {
+            for voter in init.voters.iter().copied().filter(|voter| !self.is_lost(*voter)) {
+                let Some(process) = &self.machine(voter).process else { continue };
                 let Some(state) = process.node.state(init.group) else { continue };
+                let applied = process.node.group_status(init.group).map(|status| status.applied);
+                found.extend(applied.and_then(|applied| execution.end(voter, applied, state)));
                 if let Err(what) = self.workload.converged(init, &self.application, state) {
-                    self.judges.report(Violation::new("Workload", what).at(*voter).of(init.group));
+                    found.push(Violation::new("Workload", what).at(voter).of(init.group));
                 }
             }
         }
+        found.into_iter().for_each(|violation| self.judges.report(violation));
         self.trace.note(self.now, Entity::World, "end", [self.steps, self.operations], "converged");
         self.judges.see(self.now, &Observed::End);
         self.stage = Stage::Over;

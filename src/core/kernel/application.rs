@@ -147,6 +147,18 @@ impl ApplyContext<'_> {
         SideEffectId::of(self.group, place)
     }
 
+    /// The same context, in which nothing was emitted yet: to apply the event once more, to another copy of the state.
+    pub fn afresh(&self) -> Self {
+        let Self { group, op, index, timestamp, schema, .. } = *self;
+        let emitted = Emitted { first: self.emitted.first, side_effects: Vec::new() };
+        Self { group, op, index, timestamp, schema, emitted }
+    }
+
+    /// What was emitted so far, in order.
+    pub fn emitted(&self) -> &[SideEffect] {
+        &self.emitted.side_effects
+    }
+
     /// The group's founding facts.
     pub fn group(&self) -> &GroupInit {
         self.group

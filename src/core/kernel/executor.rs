@@ -119,6 +119,11 @@ impl<A: ChrApplication> Executor<A> {
         &self.init
     }
 
+    /// The application.
+    pub fn application(&self) -> &A {
+        &self.application
+    }
+
     /// The application's state.
     pub fn state(&self) -> &A::State {
         &self.state

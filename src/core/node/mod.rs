@@ -53,11 +53,13 @@ use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
 use crate::engine::{
-    Amnesia, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
+    Amnesia, At, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Found, Opened, RecordName,
+    RecoveredLog,
 };
 use crate::kernel::{ChrApplication, Executor, Pace};
 use crate::types::{
-    GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng, Timestamp,
+    Entry, GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng,
+    Timestamp,
 };
 
 /// A whole node, and what takes note of the paths that it takes.
@@ -259,6 +261,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// The state of a group's application, once the node runs.
     pub fn state(&self, group: GroupId) -> Option<&A::State> {
         self.group(group).map(|group| group.executor().state())
+    }
+
+    /// An entry of a group that was applied here and is in memory still.
+    pub fn applied_entry(&self, group: GroupId, op: Op) -> Option<Entry> {
+        match self.group(group)?.replica.find(At::Op(op), Op::GENESIS) {
+            Found::Entry(entry) => Some(entry),
+            Found::Later | Found::Gone | Found::Unreadable | Found::Refused => None,
+        }
     }
 
     /// Messages that the replicas of this node dropped, by reason.
