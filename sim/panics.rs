@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use chronon_core::kernel::Guard;
+
 thread_local! {
     /// The panic being caught in this thread; nothing is caught while it is `None`.
     static CAUGHT: RefCell<Option<Caught>> = const { RefCell::new(None) };
@@ -43,11 +45,14 @@ pub fn catch(what: impl FnOnce()) -> Result<(), Caught> {
             }
         }));
     });
-    CAUGHT.set(Some(Caught::default()));
+    let around = CAUGHT.replace(Some(Caught::default()));
     let result = panic::catch_unwind(AssertUnwindSafe(what));
-    let caught = CAUGHT.take().unwrap_or_default();
+    let caught = CAUGHT.replace(around).unwrap_or_default();
     result.map_err(|_| caught)
 }
+
+/// What a simulated node's application is run under.
+pub const GUARD: Guard = Guard::new(|run| catch(run).map_err(|caught| caught.message));
 
 #[cfg(test)]
 mod tests {

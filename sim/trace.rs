@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
 use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
-use chronon_core::node::{Answer, Effect, Input, Message, QueryAnswer};
+use chronon_core::node::{Answer, Effect, Input, Message, QueryAnswer, Skip};
 use chronon_core::types::{Hash, NodeId};
 
 use crate::disk::without_zeros;
@@ -175,6 +175,9 @@ impl Part {
                 let (group, told) = (u64::from(group.get()), bytes_word(told.as_slice()));
                 self.words([19 | kind << TAG_BITS, group, place.op.get(), which, token.0, told]);
             }
+            Input::Skip { route, skip: Skip { group, place } } => {
+                self.words([21, route.0, u64::from(group.get()), place.op.get(), u64::from(place.index)]);
+            }
             Input::LookUp { route, group, at } => {
                 let (kind, at) = match at {
                     At::Op(op) => (0, op.get()),
@@ -200,6 +203,7 @@ impl Part {
                     QueryAnswer::UnknownGroup => (2, 0, 0),
                     QueryAnswer::Malformed => (3, 0, 0),
                     QueryAnswer::TooLong { max } => (4, u64::from(*max), 0),
+                    QueryAnswer::Halted(halt) => (5, halt.place.op.get(), u64::from(halt.place.index)),
                 };
                 self.words([18 | kind << TAG_BITS, route.0, op, body]);
             }
@@ -238,6 +242,7 @@ impl Part {
                     Outcome::Refused(body) => bytes_word(body.as_slice()) << 1 | 1,
                     Outcome::Evicted => u64::MAX,
                     Outcome::OutOfOrder { expected } => expected.get() << 33,
+                    Outcome::Skipped => u64::MAX - 1,
                 };
                 self.words([1, op.get(), outcome]);
             }
@@ -246,6 +251,8 @@ impl Part {
             Answer::Full => self.words([6]),
             Answer::UnknownGroup => self.words([4]),
             Answer::TooLong { max } => self.words([5, u64::from(*max)]),
+            Answer::Halted(halt) => self.words([7, halt.place.op.get(), u64::from(halt.place.index)]),
+            Answer::NotHalted => self.words([8]),
         }
     }
 

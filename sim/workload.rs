@@ -70,6 +70,12 @@ pub trait Workload<A: ChrApplication>: Clone {
         Ok(())
     }
 
+    /// So many nanoseconds after a group stood still over a panic of the application, an operator has the event skipped. `None`
+    /// of an application that panics over nothing: a panic is a failure then.
+    fn skips_after(&self) -> Option<u64> {
+        None
+    }
+
     /// Judges the state of one replica once the healed world has converged.
     ///
     /// # Errors

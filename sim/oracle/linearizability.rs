@@ -255,7 +255,10 @@ impl Asked {
         match &self.returned {
             None => Some(None),
             Some((_, outcome @ (Outcome::Done(_) | Outcome::Refused(_)))) => Some(Some(outcome)),
-            Some((_, Outcome::Registered { .. } | Outcome::Evicted | Outcome::OutOfOrder { .. })) => None,
+            Some((
+                _,
+                Outcome::Registered { .. } | Outcome::Evicted | Outcome::OutOfOrder { .. } | Outcome::Skipped,
+            )) => None,
         }
     }
 

@@ -387,8 +387,8 @@ impl Counts {
 }
 
 /// What the world asserts of itself, beside the oracles.
-pub(crate) const OF_THE_WORLD: [&str; 6] =
-    ["Addressed", "ApplyPure", "Codec", "ErrorKeepsState", "Heals", "Workload"];
+pub(crate) const OF_THE_WORLD: [&str; 8] =
+    ["Addressed", "ApplyPure", "Codec", "ErrorKeepsState", "Heals", "NeverPanics", "PanicHalts", "Workload"];
 
 /// Under this name stands what was not compared after all.
 pub(crate) const GIVEN_UP: &str = "Linearizable (given up)";

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 51] = [
+const PROMISES: [(&str, &str); 55] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -50,6 +50,7 @@ const PROMISES: [(&str, &str); 51] = [
     ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
     ("LogView", "the log view is not above the view, and equal to it while normal"),
     ("NackSound", "a replica never says that it did not hold what rotted on its disk"),
+    ("NeverPanics", "an application panics over nothing that it is asked"),
     ("NoCommittedTruncate", "no replica cuts a copy on which a commit rests"),
     ("NoGap", "below a commit that a disk promises no entry is missing on it"),
     ("NoStartAfterAck", "a node begins no attempt at what it knows to have ended"),
@@ -57,6 +58,10 @@ const PROMISES: [(&str, &str); 51] = [
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),
     ("OwnAcks", "a commit rests on a quorum's acknowledgements in its own view"),
+    (
+        "PanicHalts",
+        "a panic halts every replica of its group at the event, until the log skips that, and nothing else",
+    ),
     ("RetainedReadable", "an entry that an archive keeps is found by op and by time, as it was committed"),
     ("ReadAsOf", "a read beside the log shows the state as of the op that it names, stale or not"),
     (

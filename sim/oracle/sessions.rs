@@ -126,6 +126,10 @@ impl Sessions {
             let what = format!("client {} hears of op {op}, and only op {commit} is committed", reply.client);
             return Err(Broken::new("ReplyOnlyCommitted", what));
         }
+        // An operator hears that what it asked for is in the log.
+        if reply.client.get() == 0 {
+            return Ok(());
+        }
         let asked = self.clients.get_mut(&reply.client.get());
         // A primary that stood still for long tells late what the others told long ago.
         if asked.as_ref().is_some_and(|asked| asked.has_forgotten(number, op)) {

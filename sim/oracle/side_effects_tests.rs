@@ -70,6 +70,7 @@ impl Told {
             keeps_too_much: false,
             lacks_clock: false,
             missing: None,
+            halted: None,
             side_effects: 1,
             applied_digest: Hash::ZERO,
         };

@@ -1,4 +1,4 @@
-//! ApplyPure (61), ErrorKeepsState: the world executes each group's committed log itself, beside the replicas, and every event twice.
+//! ApplyPure (61), ErrorKeepsState, PanicHalts: the world executes each group's committed log itself, beside the replicas, and every event twice.
 //!
 //! ```text
 //! whoever has applied an op first gives the entry -> one state and another, equal so far, through one application
@@ -10,16 +10,18 @@
 //! One instance of the application executes both: what it keeps to itself is not the same the second time. A state is compared by
 //! its snapshot, and a large one less often, so that no event costs more than a little.
 
-use chronon_core::codec;
-use chronon_core::kernel::{
-    ApplyContext, ChrApplication, Chunk, Cursor, Event, Executor, QueryContext, Schema,
-};
-use chronon_core::node::GroupStatus;
-use chronon_core::types::{Entry, GroupInit, Hash, NoMarks, NodeId, Op};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use chronon_core::codec;
+use chronon_core::kernel::{
+    ApplyContext, ChrApplication, Chunk, Cursor, Event, EventPlace, Executor, Halt, QueryContext, Schema,
+};
+use chronon_core::node::GroupStatus;
+use chronon_core::types::{Entry, EntryKind, GroupInit, Hash, NoMarks, NodeId, Op, Timestamp};
 
 use crate::oracle::{Counts, Violation};
+use crate::panics::GUARD;
 
 /// One group, executed beside its replicas.
 #[derive(Clone)]
@@ -27,6 +29,12 @@ pub(super) struct Execution<A: ChrApplication> {
     executor: Executor<Twice<A>>,
     /// By op, from the genesis.
     digests: Vec<Hash>,
+    /// What the log skips is known up to here.
+    looked_to: Op,
+    /// Where replicas stood still, and rightly so.
+    halts: BTreeSet<EventPlace>,
+    /// Replicas that were seen to stand still.
+    halted: u64,
     /// Digests that replicas showed were compared with these.
     shown: u64,
 }
@@ -58,27 +66,37 @@ const COMPARED_ALWAYS: usize = 2048;
 
 impl<A: ChrApplication> Execution<A> {
     pub(super) fn new(application: A, init: &GroupInit) -> Self {
-        let executor = Executor::new(Twice(application), init.clone());
+        let executor = Executor::new(Twice(application), init.clone()).guarded(GUARD);
         let digests = vec![executor.digest()];
-        Self { executor, digests, shown: 0 }
+        Self { executor, digests, looked_to: Op::GENESIS, halts: BTreeSet::new(), halted: 0, shown: 0 }
     }
 
-    /// A replica shows what it has applied, and gives the entries that it still has.
+    /// A replica shows what it has applied, and gives the committed entries that it still has.
     pub(super) fn show(
         &mut self,
         node: NodeId,
         status: &GroupStatus,
         entry: impl Fn(Op) -> Option<Entry>,
     ) -> Option<Violation> {
+        self.look_ahead(status.commit.op_or_genesis(), &entry);
         while self.executor.applied() < status.applied
             && let Some(entry) = entry(self.executor.applied().next())
         {
-            self.executor.apply(&entry, &mut Vec::new(), &mut NoMarks);
+            if let Err(halt) = self.executor.apply(&entry, &mut Vec::new(), &mut NoMarks) {
+                let Halt { place, what, .. } = halt;
+                let what = format!("it applies event {} of op {}, and {what}", place.index, place.op);
+                return Some(Violation::new("PanicHalts", what).at(node).of(status.group));
+            }
             self.digests.push(self.executor.digest());
             if let Some((invariant, what)) = &self.executor.state().found.broken {
                 let what = format!("op {}, {what}", entry.op());
                 return Some(Violation::new(invariant, what).of(status.group));
             }
+        }
+        if let Some(place) = status.halted
+            && let Err(what) = self.judge_halt(place, status.applied, &entry)
+        {
+            return Some(Violation::new("PanicHalts", what).at(node).of(status.group));
         }
         let place = usize::try_from(status.applied.get()).ok()?;
         let executed = self.digests.get(place)?;
@@ -90,6 +108,46 @@ impl<A: ChrApplication> Execution<A> {
             );
             Violation::new("ApplyPure", what).at(node).of(status.group)
         })
+    }
+
+    /// Notes what the log skips, before it is executed.
+    fn look_ahead(&mut self, commit: Op, entry: &impl Fn(Op) -> Option<Entry>) {
+        while self.looked_to < commit
+            && let Some(entry) = entry(self.looked_to.next())
+        {
+            self.looked_to = entry.op();
+            if entry.header().kind() == EntryKind::Skip
+                && let Ok(place) = codec::decode::<EventPlace>(entry.payload())
+            {
+                self.executor.expect_skip(place);
+            }
+        }
+    }
+
+    /// A replica stands still at `place`: so must whoever executes that.
+    fn judge_halt(
+        &mut self,
+        place: EventPlace,
+        applied: Op,
+        entry: &impl Fn(Op) -> Option<Entry>,
+    ) -> Result<(), String> {
+        self.halted += 1;
+        if self.halts.contains(&place) {
+            return Ok(());
+        }
+        if place.op != applied.next() {
+            return Err(format!("it stands still at op {}, and has applied up to op {applied}", place.op));
+        }
+        let Some(entry) = entry(place.op).filter(|_| self.executor.applied() == applied) else {
+            return Ok(());
+        };
+        let halt = self.executor.clone().apply(&entry, &mut Vec::new(), &mut NoMarks).err();
+        if halt.as_ref().is_some_and(|halt| halt.place == place) {
+            self.halts.insert(place);
+            return Ok(());
+        }
+        let EventPlace { op, index } = place;
+        Err(format!("it stands still at event {index} of op {op}, which executed once more gives {halt:?}"))
     }
 
     /// The world has converged: a replica that has applied as much is in the state that the log gives.
@@ -109,6 +167,8 @@ impl<A: ChrApplication> Execution<A> {
         let found = &self.executor.state().found;
         counts.add("ApplyPure", self.shown + found.pure);
         counts.add("ErrorKeepsState", found.kept);
+        counts.add("NeverPanics", found.pure);
+        counts.add("PanicHalts", self.halted);
     }
 }
 
@@ -196,7 +256,7 @@ impl<A: ChrApplication> ChrApplication for Twice<A> {
         self.0.restore(&mut state.other, from, chunk)
     }
 
-    fn next_wakeup(&self, state: &Self::State) -> Option<chronon_core::types::Timestamp> {
+    fn next_wakeup(&self, state: &Self::State) -> Option<Timestamp> {
         self.0.next_wakeup(&state.one)
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::SimClock;
 use crate::config::WorldConfig;
 use crate::disk::SimDisk;
 use crate::marks::MarkCounts;
+use crate::panics::GUARD;
 use crate::plan::{Aim, Misread};
 use crate::random::{Purpose, Randomness};
 use crate::time::{SECOND, WorldTime};
@@ -227,6 +228,7 @@ pub(super) fn concerned(input: &Input) -> Option<GroupId> {
         Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
         Input::Client { request, .. } => Some(request.group),
         Input::Query { query, .. } => Some(query.group),
+        Input::Skip { skip, .. } => Some(skip.group),
         Input::SideEffectDone { group, .. } | Input::LookUp { group, .. } => Some(*group),
         Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
     }
@@ -235,6 +237,7 @@ pub(super) fn concerned(input: &Input) -> Option<GroupId> {
 impl<A: ChrApplication> Process<A> {
     pub(super) fn new(config: &WorldConfig, application: A, node: NodeId, entropy: [u8; 32]) -> Self {
         let node = Node::with_marks(config.node(node), application, entropy, MarkCounts::default());
+        let node = node.guarded(GUARD);
         Self { node, status: NodeStatus::default() }
     }
 

@@ -74,6 +74,8 @@ pub struct World<A: ChrApplication, W> {
     judges: Judges,
     /// One a group.
     executions: Vec<Execution<A>>,
+    /// Whether an operator sees to the group.
+    operators: Vec<bool>,
     trace: Trace,
     tally: Tally,
     views: Vec<View>,
@@ -113,6 +115,8 @@ enum Item {
     Attempt(Box<Going>),
     /// Its end comes back.
     AttemptEnded(Box<Coming>),
+    /// An operator sees to a group that stood still.
+    Operator { group: usize },
     /// Somebody looks an entry up.
     LookUp { machine: usize },
     /// The first phase ends.
@@ -202,6 +206,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             operations: 0,
             judges: Judges::new(oracles),
             executions,
+            operators: vec![false; groups],
             trace,
             tally,
             views: vec![View::new(0); groups],
@@ -375,6 +380,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::FaultEnd(index) => self.fault_ends(index),
             Item::Attempt(going) => self.attempt_arrives(*going),
             Item::AttemptEnded(coming) => self.attempt_ended(*coming),
+            Item::Operator { group } => self.see_to_group(group),
             Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),

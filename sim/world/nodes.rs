@@ -1,13 +1,13 @@
 //! The nodes' side of the world: what they are given, and what becomes of their effects.
 
 use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
-use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{Effect, HaltReason, Input, Role};
+use chronon_core::kernel::{ChrApplication, Halt};
+use chronon_core::node::{Effect, HaltReason, Input, Role, Route, Skip};
 
 use super::machine::{self, Process};
 use super::{Failure, Item, World};
 use super::{rot, rot_archive};
-use crate::oracle::Observed;
+use crate::oracle::{Observed, Violation};
 use crate::random::Purpose;
 use crate::trace::Entity;
 use crate::workload::Workload;
@@ -133,6 +133,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     self.crash(index, down_ns);
                 }
             }
+            // Operators look at what becomes of the group.
+            Effect::Reply { route: OPERATOR, .. } => {}
             Effect::Reply { route, reply } => self.reply(index, route, reply),
             Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
             Effect::Execute { group, attempt } => self.execute(index, group, attempt),
@@ -181,10 +183,44 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         for status in &self.changed {
             let Some(group) = self.group_index(status.group) else { continue };
-            let entry = |op| process.node.applied_entry(status.group, op);
+            let entry = |op| process.node.committed_entry(status.group, op);
             if let Some(violation) = self.executions[group].show(node, status, entry) {
                 self.judges.report(violation);
             }
+            let Some(halt) = process.node.halted(status.group) else { continue };
+            match self.workload.skips_after() {
+                Some(after_ns) if !self.operators[group] => {
+                    self.operators[group] = true;
+                    self.agenda.put(self.now.after(after_ns), Item::Operator { group });
+                }
+                Some(_) => {}
+                None => {
+                    let Halt { place, what, .. } = halt;
+                    let what = format!("op {}, event {}: {what}", place.op, place.index);
+                    self.judges.report(Violation::new("NeverPanics", what).at(node).of(status.group));
+                }
+            }
+        }
+    }
+
+    /// An operator looks at a group that stood still, and has the event skipped where it still does.
+    pub(super) fn see_to_group(&mut self, group: usize) {
+        let id = self.config.groups[group].group;
+        let running = |index: &usize| !self.is_lost(self.machines[*index].node);
+        let standing = |index: usize| {
+            let process = self.machines[index].process.as_ref()?;
+            Some((index, process.node.halted(id)?.place, process.node.group_status(id)?.role))
+        };
+        let found: Vec<_> = (0..self.machines.len()).filter(running).filter_map(standing).collect();
+        self.operators[group] = !found.is_empty();
+        for (index, place, role) in found {
+            if role == Role::Primary {
+                let skip = Skip { group: id, place };
+                self.step_node(index, Input::Skip { route: OPERATOR, skip });
+            }
+        }
+        if let Some(after_ns) = self.workload.skips_after().filter(|_| self.operators[group]) {
+            self.agenda.put(self.now.after(after_ns), Item::Operator { group });
         }
     }
 
@@ -200,5 +236,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 }
 
+/// The route of operators, which is none of a client or a reader.
+const OPERATOR: Route = Route(1 << 62);
 /// A node that takes so many steps at one moment loops.
 const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;

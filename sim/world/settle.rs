@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use chronon_core::kernel::ChrApplication;
+use chronon_core::kernel::{ChrApplication, EventPlace};
 use chronon_core::node::{GroupStatus, Phase, Role};
 use chronon_core::types::{GroupInit, NodeId, Quorums};
 
@@ -207,6 +207,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             primaries += u32::from(status.role == Role::Primary);
             if status.role == Role::ViewChange {
                 return Some(format!("quorum: node {voter} is still changing to view {}", status.view));
+            }
+            if let Some(EventPlace { op, index }) = status.halted {
+                return Some(format!("skip: node {voter} stands still at event {index} of op {op}"));
             }
             if status.side_effects > 0 {
                 let count = status.side_effects;

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chronon_core::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
-use chronon_core::types::GroupInit;
+use chronon_core::node::GroupStatus;
+use chronon_core::types::{GroupId, GroupInit, Mark};
 
-use super::Failure;
+use super::machine::Machine;
+use super::{Failure, World};
+use crate::marks::MarkCounts;
 use crate::random::Draw;
 use crate::run::{Cause, Simulation};
 use crate::scenario::{nodes_up_to, quiet_config};
-use crate::time::SECOND;
+use crate::time::{MILLISECOND, SECOND, WorldTime};
 use crate::workload::{Asking, Workload};
 
 /// Sums numbers up, and does one thing more that it must not do.
@@ -27,6 +30,8 @@ enum Sin {
     CountsBesides(Arc<AtomicU64>),
     /// The state holds that count, and no answer tells.
     CountsInSilence(Arc<AtomicU64>),
+    /// One number makes it panic in the first group, half way through.
+    Panics,
 }
 
 /// Numbers above are refused.
@@ -47,7 +52,7 @@ impl ChrApplication for Sums {
         &self,
         (sum, besides): &mut (u64, u64),
         event: Event<'_>,
-        _ctx: &mut ApplyContext<'_>,
+        ctx: &mut ApplyContext<'_>,
     ) -> Result<Bytes, ()> {
         let Event::Command(&[number]) = event else { return Err(()) };
         let number = u64::from(number);
@@ -56,8 +61,10 @@ impl ChrApplication for Sums {
             return Err(());
         }
         *sum += number;
+        let is_cursed = number == CURSED && ctx.group().group.get() == 1;
+        assert!(!(is_cursed && matches!(self.0, Sin::Panics)), "{CURSED} is cursed");
         let answer = match &self.0 {
-            Sin::None | Sin::KeepsWhatItRefuses => *sum,
+            Sin::None | Sin::KeepsWhatItRefuses | Sin::Panics => *sum,
             Sin::CountsBesides(counter) => counter.fetch_add(1, Ordering::Relaxed),
             Sin::CountsInSilence(counter) => {
                 *besides = counter.fetch_add(1, Ordering::Relaxed);
@@ -83,8 +90,11 @@ impl ChrApplication for Sums {
     }
 }
 
+const CURSED: u64 = 66;
+
+/// Asks for sums, and has what cannot be summed up skipped after so long.
 #[derive(Clone)]
-struct Numbers;
+struct Numbers(Option<u64>);
 
 impl Workload<Sums> for Numbers {
     fn kinds(&self) -> &[&'static str] {
@@ -94,12 +104,16 @@ impl Workload<Sums> for Numbers {
     fn command(&mut self, _group: &GroupInit, _asking: Asking, draw: &mut Draw) -> Bytes {
         Bytes::from(vec![draw.below(100) as u8])
     }
+
+    fn skips_after(&self) -> Option<u64> {
+        self.0
+    }
 }
 
 fn found(sin: Sin) -> (Option<Cause>, u64) {
     let mut config = quiet_config(&nodes_up_to(3), &["sums"]);
     config.faults_ns = 5 * SECOND;
-    let report = Simulation::new(Sums(sin), Numbers).run(config, None);
+    let report = Simulation::new(Sums(sin), Numbers(None)).run(config, None);
     let kept = report.counts.iter().find(|(name, _)| *name == "ErrorKeepsState");
     (report.cause, kept.map_or(0, |(_, count)| count))
 }
@@ -143,4 +157,49 @@ fn a_state_that_nobody_sees_and_that_does_not_follow_is_found_with_its_op() {
     let (invariant, _, what) = broken(Sin::CountsInSilence(Arc::default()));
     assert_eq!(invariant, "ApplyPure");
     assert!(what.starts_with("op ") && what.contains("leads to two different states"), "{what}");
+}
+
+#[test]
+fn a_panic_is_found_with_its_op() {
+    let (invariant, group, what) = broken(Sin::Panics);
+    assert_eq!((invariant, group), ("NeverPanics", Some(1)));
+    assert!(what.starts_with("op ") && what.contains("66 is cursed"), "{what}");
+}
+
+#[test]
+fn a_panic_halts_every_replica_of_its_group_and_no_other_group() {
+    let mut config = quiet_config(&nodes_up_to(3), &["sums", "sums"]);
+    config.faults_ns = 60 * SECOND;
+    let simulation = Simulation::new(Sums(Sin::Panics), Numbers(Some(1000 * SECOND)));
+    let mut world = simulation.world(config, false).expect("a cluster that can be");
+    let shown = |world: &World<Sums, Numbers>, group: u32| -> Vec<GroupStatus> {
+        let node = |machine: &Machine<Sums>| {
+            machine.process.as_ref().and_then(|process| process.node.group_status(GroupId::new(group)))
+        };
+        world.machines.iter().filter_map(node).collect()
+    };
+    world.run_until(WorldTime::from_nanos(30 * SECOND));
+    let (halted, others) = (shown(&world, 1), shown(&world, 2));
+    world.run_until(WorldTime::from_nanos(40 * SECOND));
+    assert_eq!(world.failure(), None);
+    assert!(halted.len() == 3 && halted[0].halted.is_some(), "{halted:?}");
+    assert!(halted.iter().all(|status| status.halted == halted[0].halted));
+    let applied = |statuses: &[GroupStatus]| statuses.iter().map(|status| status.applied).collect::<Vec<_>>();
+    assert_eq!(applied(&halted), applied(&shown(&world, 1)), "it stands still");
+    assert!(others.iter().zip(shown(&world, 2)).all(|(before, after)| before.applied < after.applied));
+    assert!(shown(&world, 2).iter().all(|status| status.halted.is_none()));
+}
+
+#[test]
+fn a_group_goes_on_after_a_skip_whatever_else_goes_wrong() {
+    let simulation = Simulation::new(Sums(Sin::Panics), Numbers(Some(300 * MILLISECOND)));
+    let mut marks = MarkCounts::default();
+    for seed in 1..=12 {
+        let report = simulation.run(simulation.config_of_seed(seed), None);
+        assert_eq!(report.cause, None, "seed {seed}");
+        marks.merge(&report.marks);
+    }
+    for mark in [Mark::GroupHalted, Mark::RefusedHalted, Mark::SkipPrepared, Mark::StateRebuilt] {
+        assert!(marks.of(mark) > 10, "{} was passed {} times", mark.text(), marks.of(mark));
+    }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod crash_test;
 mod entry;
 mod format;
+mod group;
 mod kv;
 pub mod local_cluster;
 mod log;
@@ -61,6 +62,9 @@ enum Verb {
     Post(post::PostArgs),
     /// Ask nodes how they are.
     Status(status::StatusArgs),
+    /// See to a group that stands still.
+    #[command(subcommand)]
+    Group(group::GroupVerb),
     /// Look at a data directory that no node uses.
     #[command(subcommand)]
     Log(log::LogVerb),
@@ -139,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Bank(args) => bank::run(&args)?,
         Verb::Post(args) => post::run(&args)?,
         Verb::Status(args) => status::run(&args)?,
+        Verb::Group(verb) => group::run(&verb)?,
         Verb::Log(verb) => {
             let (answer, is_sound) = log::run(&verb)?;
             print(cli.output, &answer);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Answer, NodesArgs};
 use crate::client;
-use crate::server::status::{StatusReport, WaitingReport};
+use crate::server::status::{HaltReport, StatusReport, WaitingReport};
 
 /// Ask nodes how they are.
 #[derive(Args, Debug)]
@@ -54,6 +54,7 @@ fn rows(report: &StatusReport, table: &mut Table) {
     for group in &report.groups {
         let commit = group.commit.map_or("-".to_owned(), |op| op.to_string());
         let role = match group.missing {
+            _ if group.halted.is_some() => format!("{}, stands still", group.role),
             Some(op) => format!("{}, lacks op {op}", group.role),
             None if group.lacks_clock => format!("{}, no majority of clocks agrees", group.role),
             None if group.keeps_too_much => format!("{}, keeps too much of the journal", group.role),
@@ -70,6 +71,16 @@ fn rows(report: &StatusReport, table: &mut Table) {
             group.applied.to_string(),
             group.side_effects.to_string(),
             digest,
+        ]);
+    }
+    for (group, halt) in report.groups.iter().filter_map(|group| Some((group.group, group.halted.as_ref()?)))
+    {
+        let HaltReport { op, index, what, .. } = halt;
+        table.add_row([
+            report.node.to_string(),
+            String::new(),
+            group.to_string(),
+            format!("op {op}, event {index}: {what}"),
         ]);
     }
 }

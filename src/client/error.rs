@@ -34,6 +34,18 @@ pub enum ClientError {
     /// The application refused, with its error as `codec::decode` reads it; nothing has changed.
     #[error("the application refused")]
     Refused(Blob),
+    /// The application panicked over the command, and an operator had it skipped; nothing has changed.
+    #[error("the application could not execute the command, and an operator had it skipped at op {op}")]
+    Skipped {
+        /// The entry that held it.
+        op: u64,
+    },
+    /// The group stands still, or does not where it is said to.
+    #[error("{what}")]
+    NotSkipped {
+        /// What a node said.
+        what: String,
+    },
     /// An application that the binary ships refused; nothing has changed.
     #[error("{0}")]
     RefusedBuiltin(BuiltinError),

@@ -17,7 +17,8 @@ use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::codec;
 use chronon_core::codec::wire::{Decode, Encode};
 use chronon_core::engine::Found;
-use chronon_core::node::{Freshness, Query, QueryAnswer};
+use chronon_core::kernel::Halt;
+use chronon_core::node::{Answer, Freshness, Query, QueryAnswer, Reply, Skip};
 use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
@@ -25,7 +26,9 @@ pub use error::ClientError;
 pub use pool::{Completion, SessionPool};
 pub use reader::Reader;
 
-use crate::server::protocol::{FOUND, GREETING, LOOK_UP, LookUp, STATUS_ANSWER, STATUS_QUESTION};
+use crate::server::protocol::{
+    FOUND, GREETING, LOOK_UP, LookUp, REPLIES, SKIP, STATUS_ANSWER, STATUS_QUESTION,
+};
 use crate::server::status::StatusReport;
 use link::{Link, LinkError};
 
@@ -163,6 +166,9 @@ pub fn query<A: Decode<()>>(
             }
             Ok(Some(QueryAnswer::TooLong { max })) => return Err(ClientError::AnswerTooLong { max }),
             Ok(Some(QueryAnswer::Busy)) => format!("{address} was busy, or finds no quorum"),
+            Ok(Some(QueryAnswer::Halted(halt))) => {
+                format!("group {group} {} at {address}", stands_still(&halt))
+            }
             Ok(None) => format!("{address} did not answer"),
             Err(error) => error.to_string(),
         };
@@ -213,6 +219,53 @@ pub fn status(address: SocketAddr, timeout: Duration) -> Result<StatusReport, Cl
 /// [`ClientError`] when it does not answer in time.
 pub fn look_up(address: SocketAddr, timeout: Duration, look_up: LookUp) -> Result<Found, ClientError> {
     ask(address, timeout, |link| link.ask_for(LOOK_UP, &look_up), FOUND)
+}
+
+/// Has the event skipped at which a group stands still; the op of the skip.
+///
+/// # Errors
+/// [`ClientError::NotSkipped`] when the group does not stand there, and others when no primary answers in time.
+pub fn skip(config: &ClientConfig, skip: Skip) -> Result<Op, ClientError> {
+    let start = Instant::now();
+    let mut last = None;
+    for address in config.addresses.iter().cycle() {
+        let left = config.request_timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        let patience = left.min(config.attempt_timeout);
+        let asked: Result<Vec<Reply>, _> = ask(*address, patience, |link| link.ask_for(SKIP, &skip), REPLIES);
+        let why = match asked.map(|replies| replies.into_iter().next().map(|reply| reply.answer)) {
+            Ok(Some(Answer::Committed { op, .. })) => return Ok(op),
+            Ok(Some(Answer::Halted(halt))) => {
+                let what = format!("group {} {}", skip.group, stands_still(&halt));
+                return Err(ClientError::NotSkipped { what });
+            }
+            Ok(Some(Answer::NotHalted)) => {
+                let what = format!("group {} does not stand still at its primary, {address}", skip.group);
+                return Err(ClientError::NotSkipped { what });
+            }
+            Ok(Some(Answer::UnknownGroup)) => {
+                return Err(ClientError::UnknownGroup { group: skip.group.get() });
+            }
+            Ok(Some(Answer::NotPrimary { .. })) => format!("{address} is not the group's primary"),
+            Ok(Some(Answer::Busy | Answer::Full)) => format!("{address} was busy"),
+            Ok(Some(Answer::TooLong { .. }) | None) => {
+                return Err(ClientError::Protocol { what: "a skip was answered like a command".to_owned() });
+            }
+            Err(error) => error.to_string(),
+        };
+        last = Some(why);
+        thread::sleep(PAUSE);
+    }
+    let last = last.ok_or(ClientError::NoAddress)?;
+    Err(ClientError::TimedOut { after: config.request_timeout, last })
+}
+
+/// A halt in words that follow a group's name.
+fn stands_still(halt: &Halt) -> String {
+    let Halt { place, what, .. } = halt;
+    format!("stands still at op {}, event {}: {what}", place.op, place.index)
 }
 
 /// Asks one question on a connection of its own; the body of the first frame of the kind `answer`.

@@ -13,7 +13,7 @@ use chronon_core::node::{Answer, Reply, Request};
 use chronon_core::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, SessionId};
 
 use super::link::Link;
-use super::{ClientConfig, ClientError, PAUSE, check_length};
+use super::{ClientConfig, ClientError, PAUSE, check_length, stands_still};
 use crate::server::protocol::{GREETING, Greeting, REPLIES};
 
 /// The end of a request.
@@ -267,6 +267,15 @@ impl SessionPool {
                 session.send_again_at(Instant::now() + PAUSE);
                 return None;
             }
+            // An operator may have it go on; until then the last that was heard says what is wrong.
+            Answer::Halted(halt) => {
+                self.last = format!("group {} {}", self.group, stands_still(&halt));
+                session.send_again_at(Instant::now() + PAUSE);
+                return None;
+            }
+            Answer::NotHalted => {
+                ClientError::Protocol { what: "a command was answered like a skip".to_owned() }
+            }
             Answer::UnknownGroup => ClientError::UnknownGroup { group: self.group.get() },
             Answer::TooLong { max } => ClientError::TooLong { bytes: session.body_bytes(), max },
         };
@@ -332,6 +341,7 @@ impl Session {
             Outcome::Done(body) => Ok((op, body)),
             Outcome::Refused(body) => Err(ClientError::Refused(body)),
             Outcome::Evicted => Err(ClientError::Evicted),
+            Outcome::Skipped => Err(ClientError::Skipped { op: op.get() }),
             Outcome::OutOfOrder { expected } => Err(ClientError::Protocol {
                 what: format!("request {} is out of order: {expected} is next", self.number),
             }),

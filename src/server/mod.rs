@@ -8,6 +8,7 @@ pub mod config;
 mod connection;
 pub mod disk;
 mod durability_worker;
+mod guard;
 pub mod http;
 pub mod io_uring_disk;
 pub mod lone_engine;

@@ -16,6 +16,8 @@
 //!   client   <- ANSWERS, many a frame --              (in any order; the number tells which)
 //!   client   -- LOOK_UP ------------->
 //!   client   <--------------- FOUND ---
+//!   operator -- SKIP ---------------->
+//!   operator <------------- REPLIES ---               (one reply, to client 0)
 //! ```
 //!
 //! The protocol version is in the header of every frame, so there is none in the bodies.
@@ -51,6 +53,9 @@ pub const FOUND: u16 = 9;
 pub const QUERIES: u16 = 10;
 /// Many [`Answered`]s to a client.
 pub const ANSWERS: u16 = 11;
+
+/// [`chronon_core::node::Skip`]: one at a time a connection.
+pub const SKIP: u16 = 12;
 
 /// The answer to a query.
 #[derive(Clone, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]

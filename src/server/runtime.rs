@@ -29,6 +29,7 @@ use super::backend::Backend;
 use super::clients::{Clients, Question};
 use super::connection::SCRATCH_BYTES;
 use super::disk::DataDirectory;
+use super::guard::{self, GUARD};
 use super::peers::Peers;
 use super::protocol::{Greeting, LookUp};
 use super::status::{StatusCell, StatusReport};
@@ -153,7 +154,7 @@ impl<A: ChrApplication> Runtime<A> {
         let identity = Greeting { cluster: config.node.cluster, node: config.node.node };
         let now = Instant::now();
         Ok(Self {
-            node: Node::new(config.node, application, entropy),
+            node: Node::new(config.node, application, entropy).guarded(GUARD),
             disk,
             poll,
             peer_listener,
@@ -176,6 +177,7 @@ impl<A: ChrApplication> Runtime<A> {
 
     /// Runs the node until it halts or the operating system fails.
     pub fn run(mut self) -> RuntimeError {
+        guard::end_the_process_at_others();
         loop {
             if let Err(error) = self.round() {
                 self.publish();
@@ -291,6 +293,7 @@ impl<A: ChrApplication> Runtime<A> {
                 Question::LookUp { route, look_up: LookUp { group, at } } => {
                     self.step(Input::LookUp { route, group, at })?;
                 }
+                Question::Skip { route, skip } => self.step(Input::Skip { route, skip })?,
                 Question::Status { route } => {
                     let report = self.report();
                     self.clients.report(route, &report);

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
 use chronon_core::engine::Amnesia;
+use chronon_core::kernel::Halt;
 use chronon_core::node::{GroupStatus, NodeStatus, Phase, Role};
-use chronon_core::types::{ClusterId, CommitIndex, NodeId, Op};
+use chronon_core::types::{ClusterId, CommitIndex, GroupId, NodeId, Op};
 use serde::Serialize;
 
 /// A node from outside, with its links.
@@ -66,8 +67,24 @@ pub struct GroupReport {
     pub side_effects: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
     pub missing: Option<u64>,
+    /// The event that the application cannot execute, if the group stands still here.
+    pub halted: Option<HaltReport>,
     /// Hash over all that was applied, in hex.
     pub digest: String,
+}
+
+/// Where a group stands still, and why.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct HaltReport {
+    /// The entry.
+    pub op: u64,
+    /// Which of its events, from 0.
+    pub index: u32,
+    /// Whether an operator may have the event skipped.
+    pub skippable: bool,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A group whose snapshot is lost here.
@@ -126,7 +143,7 @@ impl StatusReport {
             full: status.full,
             ready: status.phase == Phase::Running && majority && led && status.amnesia.is_none(),
             amnesia: status.amnesia.as_ref().map(amnesia),
-            groups: status.groups.iter().map(GroupReport::of).collect(),
+            groups: status.groups.iter().map(|group| GroupReport::of(group, &status.halted)).collect(),
             waiting: waiting.collect(),
             left_behind: left_behind.collect(),
             peers,
@@ -197,6 +214,18 @@ impl StatusReport {
                     "the replica has changed its role"
                 );
             }
+            let was_halted = seen.and_then(|seen| seen.halted.as_ref());
+            match &group.halted {
+                Some(halt) if was_halted != Some(halt) => tracing::error!(
+                    group = group.group,
+                    op = halt.op,
+                    event = halt.index,
+                    "the group stands still here: {}",
+                    halt.what
+                ),
+                None if was_halted.is_some() => tracing::info!(group = group.group, "the group goes on"),
+                Some(_) | None => {}
+            }
             if group.keeps_too_much && seen.is_none_or(|seen| !seen.keeps_too_much) {
                 tracing::warn!(
                     group = group.group,
@@ -221,7 +250,8 @@ impl StatusReport {
 }
 
 impl GroupReport {
-    fn of(status: &GroupStatus) -> Self {
+    fn of(status: &GroupStatus, halted: &[(GroupId, Halt)]) -> Self {
+        let halted = halted.iter().find(|(group, _)| *group == status.group);
         Self {
             group: status.group.get(),
             role: role(status.role).to_owned(),
@@ -239,6 +269,12 @@ impl GroupReport {
             lacks_clock: status.lacks_clock,
             side_effects: status.side_effects,
             missing: status.missing.map(Op::get),
+            halted: halted.map(|(_, halt)| HaltReport {
+                op: halt.place.op.get(),
+                index: halt.place.index,
+                skippable: halt.skippable,
+                what: halt.what.clone(),
+            }),
             digest: hex(status.applied_digest.as_bytes()),
         }
     }

@@ -77,7 +77,7 @@ impl SnapshotName {
     }
 
     /// How many chunks it has; one at least.
-    pub(in crate::engine) fn chunks(&self) -> u32 {
+    pub fn chunks(&self) -> u32 {
         let chunks = self.bytes.div_ceil(u64_of(self.payload_bytes_max())).max(1);
         u32::try_from(chunks).unwrap_or(u32::MAX)
     }
@@ -120,7 +120,7 @@ impl SnapshotName {
     }
 
     /// The payload of a chunk, when it is the one of this snapshot at this index, and as it was sealed.
-    pub(in crate::engine) fn open(&self, group: GroupId, index: u32, chunk: &Bytes) -> Option<Bytes> {
+    pub fn open(&self, group: GroupId, index: u32, chunk: &Bytes) -> Option<Bytes> {
         if index >= self.chunks() {
             return None;
         }
@@ -141,7 +141,7 @@ impl SnapshotName {
     }
 
     /// Puts the payloads of all chunks together; none when they are not those of this snapshot after all.
-    pub(in crate::engine) fn join(&self, payloads: Vec<Bytes>) -> Option<Bytes> {
+    pub fn join(&self, payloads: Vec<Bytes>) -> Option<Bytes> {
         let body = match <[Bytes; 1]>::try_from(payloads) {
             Ok([only]) => only,
             Err(payloads) => {

@@ -83,6 +83,9 @@ pub trait ChrApplication: Clone {
     ///
     /// # Errors
     /// The application's refusal. The state must be as it was.
+    ///
+    /// # Panics
+    /// It should not. When it does, the group stands still at the event, until the log skips it.
     fn apply(
         &self,
         state: &mut Self::State,

@@ -60,6 +60,8 @@ pub enum Outcome {
         /// The number the session expects.
         expected: RequestNumber,
     },
+    /// An operator had the log skip the command, over which the application had panicked: its state is as it was.
+    Skipped,
 }
 
 notation_enum!(Outcome {
@@ -68,6 +70,7 @@ notation_enum!(Outcome {
     "refused" => Refused(body),
     "evicted" => Evicted,
     "out-of-order" => OutOfOrder { expected },
+    "skipped" => Skipped,
 });
 
 /// The payload of an entry of commands being put together.

@@ -1,5 +1,8 @@
 //! Applies committed entries, one after the other, in op order.
 
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -7,6 +10,7 @@ use bytes::Bytes;
 use crate::codec;
 use crate::kernel::application::{ApplyContext, ChrApplication, Emitted, Event, QueryContext};
 use crate::kernel::command::{Command, Outcome, commands};
+use crate::kernel::halt::{EventPlace, Guard, Halt};
 use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::{Admission, SessionMap};
 use crate::kernel::side_effect::{Place, Report, SideEffectId};
@@ -27,6 +31,11 @@ pub struct Executor<A: ChrApplication> {
     pub(in crate::kernel) outbox: Outbox,
     pub(in crate::kernel) applied: Op,
     pub(in crate::kernel) digest: Hash,
+    /// What the log has skipped: part of the replicated state. Each is an operator's deed, so they stay few.
+    pub(in crate::kernel) skipped: BTreeSet<EventPlace>,
+    /// What the log will skip, as far as this replica knows.
+    pub(in crate::kernel) skips: BTreeSet<EventPlace>,
+    pub(in crate::kernel) guard: Guard,
 }
 
 /// A command that was applied, and what became of it.
@@ -48,34 +57,93 @@ impl<A: ChrApplication> Executor<A> {
         let state = application.genesis(&init);
         let sessions = SessionMap::new(init.sessions_max);
         let digest = init.genesis().hash();
-        let outbox = Outbox::default();
-        Self { application, init, state, sessions, outbox, applied: Op::GENESIS, digest }
+        let (outbox, skipped, skips) = (Outbox::default(), BTreeSet::new(), BTreeSet::new());
+        let (applied, guard) = (Op::GENESIS, Guard::NONE);
+        Self { application, init, state, sessions, outbox, applied, digest, skipped, skips, guard }
+    }
+
+    /// The same, whose application's panics are caught.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Applies the next entry; appends what became of its commands to `executed`.
     ///
+    /// # Errors
+    /// Where and why the application cannot go on. The state is of no use from then on: see [`Executor::lose_state`].
+    ///
     /// # Panics
     /// When the entry is not the next, or its payload is not a batch: whoever proposed it was wrong, and a replica
     /// that went on would differ from the others.
-    pub fn apply(&mut self, entry: &Entry, executed: &mut Vec<Executed>, marks: &mut impl Marks) {
+    pub fn apply(
+        &mut self,
+        entry: &Entry,
+        executed: &mut Vec<Executed>,
+        marks: &mut impl Marks,
+    ) -> Result<(), Halt> {
         let (op, timestamp) = (entry.op(), entry.header().timestamp());
         assert!(op == self.applied.next(), "entries are applied in order: {op} after {}", self.applied);
-        self.applied = op;
         let first = executed.len();
         match entry.header().kind() {
-            EntryKind::Commands => self.apply_commands(op, timestamp, entry.payload(), executed, marks),
+            EntryKind::Commands => self.apply_commands(op, timestamp, entry.payload(), executed, marks)?,
             EntryKind::Wakeup => {
                 // Whatever the application answers to a wake-up, nobody waits for it; its state is what counts.
-                let _answer = self.execute(Event::Wakeup, op, 0, timestamp);
+                let _answer = self.execute(Event::Wakeup, op, 0, timestamp)?;
             }
-            EntryKind::SideEffects => self.apply_reports(op, timestamp, entry.payload(), marks),
+            EntryKind::SideEffects => self.apply_reports(op, timestamp, entry.payload(), marks)?,
+            EntryKind::Skip => self.apply_skip(op, entry.payload())?,
             EntryKind::Genesis => panic!("the genesis has no slot"),
         }
+        self.applied = op;
         self.extend_digest(op, &executed[first..]);
+        Ok(())
+    }
+
+    /// The log skips the event at `place`, which is not applied yet: it will not be, and its command is answered with
+    /// [`Outcome::Skipped`].
+    pub fn expect_skip(&mut self, place: EventPlace) {
+        self.skips.insert(place);
+    }
+
+    /// What [`Executor::expect_skip`] was told.
+    pub fn skips(&self) -> &BTreeSet<EventPlace> {
+        &self.skips
+    }
+
+    /// Forgets what a panic may have left half changed, and keeps what is right still: how much was applied, and its digest.
+    pub fn lose_state(&mut self) {
+        self.state = self.application.genesis(&self.init);
+        self.sessions = SessionMap::new(self.init.sessions_max);
+        self.outbox = Outbox::default();
+    }
+
+    /// An operator has an event skipped. Whoever is here has done so, or has not panicked where the others did.
+    fn apply_skip(&self, op: Op, payload: &Bytes) -> Result<(), Halt> {
+        let place: EventPlace = match codec::decode(payload) {
+            Ok(place) => place,
+            Err(error) => panic!("group {} op {op} names no event: {error}", self.init.group),
+        };
+        if self.skipped.contains(&place) {
+            return Ok(());
+        }
+        let what = format!(
+            "the log skips event {} of op {}, which was executed here: this node runs another build than those that could \
+             not execute it, or the application is not deterministic",
+            place.index, place.op
+        );
+        Err(Halt { place: EventPlace { op, index: 0 }, skippable: false, what })
     }
 
     /// What became of side effects: the application hears of those that ended.
-    fn apply_reports(&mut self, op: Op, timestamp: Timestamp, payload: &Bytes, marks: &mut impl Marks) {
+    fn apply_reports(
+        &mut self,
+        op: Op,
+        timestamp: Timestamp,
+        payload: &Bytes,
+        marks: &mut impl Marks,
+    ) -> Result<(), Halt> {
         let reports: Vec<Report> = match codec::decode(payload) {
             Ok(reports) => reports,
             Err(error) => panic!("group {} op {op} is no list of outcomes: {error}", self.init.group),
@@ -86,9 +154,10 @@ impl<A: ChrApplication> Executor<A> {
                 let id = SideEffectId::of(&self.init, place);
                 let event = Event::SideEffect { id, outcome: &outcome };
                 // As with a wake-up, nobody waits for an answer.
-                let _answer = self.execute(event, op, index, timestamp);
+                let _answer = self.execute(event, op, index, timestamp)?;
             }
         }
+        Ok(())
     }
 
     /// The answer to a command that was executed before and is its session's last.
@@ -146,7 +215,7 @@ impl<A: ChrApplication> Executor<A> {
         payload: &Bytes,
         executed: &mut Vec<Executed>,
         marks: &mut impl Marks,
-    ) {
+    ) -> Result<(), Halt> {
         let commands = match commands(payload) {
             Ok(commands) => commands,
             Err(error) => panic!("group {} op {op} is not a batch of commands: {error}", self.init.group),
@@ -170,7 +239,8 @@ impl<A: ChrApplication> Executor<A> {
                     (op, self.sessions.register(command.client, op, index))
                 }
                 Admission::Execute => {
-                    let outcome = self.execute(Event::Command(command.body.as_slice()), op, index, timestamp);
+                    let outcome =
+                        self.execute(Event::Command(command.body.as_slice()), op, index, timestamp)?;
                     if matches!(outcome, Outcome::Refused(_)) {
                         marks.hit(Mark::CommandRefused);
                     }
@@ -180,34 +250,43 @@ impl<A: ChrApplication> Executor<A> {
             };
             executed.push(Executed { client: command.client, number: command.number, op, outcome });
         }
+        Ok(())
     }
 
-    fn execute(&mut self, event: Event<'_>, op: Op, index: u32, timestamp: Timestamp) -> Outcome {
+    fn execute(
+        &mut self,
+        event: Event<'_>,
+        op: Op,
+        index: u32,
+        timestamp: Timestamp,
+    ) -> Result<Outcome, Halt> {
+        let place = EventPlace { op, index };
+        if self.skips.contains(&place) {
+            self.skipped.insert(place);
+            return Ok(Outcome::Skipped);
+        }
+        let halt = |what| Halt { place, skippable: true, what };
         let first = self.outbox.emitted_at(op);
         let (group, emitted) = (&self.init, Emitted { first, side_effects: Vec::new() });
         let mut ctx = ApplyContext { group, op, index, timestamp, schema: A::SCHEMA, emitted };
-        let answer = self.application.apply(&mut self.state, event, &mut ctx);
+        let (application, state, mut answer) = (&self.application, &mut self.state, None);
+        let ran = self.guard.run(&mut || answer = Some(application.apply(state, event, &mut ctx)));
+        ran.map_err(|what| halt(format!("the application panicked: {what}")))?;
         let emitted = ctx.emitted.side_effects;
         match answer {
-            Ok(answer) => {
+            Some(Ok(answer)) => {
+                let answer = bounded(Blob(answer)).map_err(halt)?;
                 for (index, side_effect) in (first..).zip(emitted) {
                     self.outbox.put(Place { op, index }, side_effect);
                 }
-                Outcome::Done(self.bounded(Blob(answer), op))
+                Ok(Outcome::Done(answer))
             }
             // The state is as it was, and so is the outbox.
-            Err(error) => Outcome::Refused(self.bounded(Blob::from(codec::encode(&error)), op)),
+            Some(Err(error)) => {
+                Ok(Outcome::Refused(bounded(Blob::from(codec::encode(&error))).map_err(halt)?))
+            }
+            None => panic!("a guard runs what it is given"),
         }
-    }
-
-    fn bounded(&self, answer: Blob, op: Op) -> Blob {
-        let (bytes, group) = (answer.as_slice().len(), self.init.group);
-        let fits = u64_of(bytes) <= u64::from(ANSWER_BYTES_MAX);
-        assert!(
-            fits,
-            "group {group} op {op}: the application answers with {bytes} bytes; {ANSWER_BYTES_MAX} are allowed"
-        );
-        answer
     }
 
     fn extend_digest(&mut self, op: Op, executed: &[Executed]) {
@@ -221,6 +300,7 @@ impl<A: ChrApplication> Executor<A> {
                 Outcome::Refused(body) => writer.u8(2).put(body.as_slice()),
                 Outcome::Evicted => writer.u8(3),
                 Outcome::OutOfOrder { expected } => writer.u8(4).u64(expected.get()),
+                Outcome::Skipped => writer.u8(6),
             };
         }
         for place in self.outbox.above(op.previous().unwrap_or_default()) {
@@ -229,4 +309,13 @@ impl<A: ChrApplication> Executor<A> {
         }
         self.digest = Hash::of(writer.as_slice());
     }
+}
+
+/// An answer that a frame can hold.
+fn bounded(answer: Blob) -> Result<Blob, String> {
+    let bytes = answer.as_slice().len();
+    if u64_of(bytes) > u64::from(ANSWER_BYTES_MAX) {
+        return Err(format!("the application answers with {bytes} bytes; {ANSWER_BYTES_MAX} are allowed"));
+    }
+    Ok(answer)
 }

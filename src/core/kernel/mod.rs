@@ -4,6 +4,7 @@ mod application;
 mod authority;
 mod command;
 mod executor;
+mod halt;
 mod manager;
 mod outbox;
 mod sessions;
@@ -16,6 +17,7 @@ pub use application::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryC
 pub use authority::{FencingToken, VsrAuthority};
 pub use command::{Batch, COMMAND_OVERHEAD_BYTES, Command, Outcome, commands};
 pub use executor::{ANSWER_BYTES_MAX, Executed, Executor};
+pub use halt::{EventPlace, Guard, Halt};
 pub use manager::{Attempt, AttemptDone, Pace, SideEffectManager};
 pub use outbox::{Intent, Outbox};
 pub use sessions::SessionMap;

@@ -7,6 +7,7 @@
 //! slices    length u32, an application's slice; as many as it wrote
 //! ```
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -14,6 +15,7 @@ use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
 use crate::kernel::executor::Executor;
+use crate::kernel::halt::{EventPlace, Guard};
 use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::SessionMap;
 use crate::kernel::side_effect::Place;
@@ -28,6 +30,8 @@ struct SnapshotHead {
     digest: Hash,
     sessions: u64,
     intents: u64,
+    /// What the log has skipped, ascending.
+    skipped: Vec<EventPlace>,
 }
 
 /// Why a snapshot cannot be restored. Its checksum held, so another build wrote it.
@@ -111,7 +115,10 @@ impl<A: ChrApplication> Executor<A> {
             application.migrate(&mut state, from);
         }
         let (applied, digest) = (head.last.op(), head.digest);
-        Ok((Self { application, init, state, sessions, outbox, applied, digest }, head.last))
+        let (skipped, skips, guard) = (head.skipped.into_iter().collect(), BTreeSet::new(), Guard::NONE);
+        let executor =
+            Self { application, init, state, sessions, outbox, applied, digest, skipped, skips, guard };
+        Ok((executor, head.last))
     }
 }
 
@@ -167,9 +174,10 @@ impl<A: ChrApplication> SnapshotWriter<A> {
     }
 
     fn head(&self) -> SnapshotHead {
-        let Executor { sessions, outbox, digest, .. } = &self.frozen;
+        let Executor { sessions, outbox, digest, skipped, .. } = &self.frozen;
         let (sessions, intents) = (u64_of(sessions.len()), u64_of(outbox.len()));
-        SnapshotHead { schema: A::SCHEMA.0, last: self.last, digest: *digest, sessions, intents }
+        let skipped = skipped.iter().copied().collect();
+        SnapshotHead { schema: A::SCHEMA.0, last: self.last, digest: *digest, sessions, intents, skipped }
     }
 }
 

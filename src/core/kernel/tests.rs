@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::{
     ApplyContext, Attempt, AttemptDone, AttemptResult, Batch, ChrApplication, Chunk, Command, Cursor, Event,
-    Executed, Executor, FencingToken, Outcome, Pace, Place, QueryContext, Report, Retry, Schema, SideEffect,
-    SideEffectId, SideEffectManager, SideEffectOutcome,
+    EventPlace, Executed, Executor, FencingToken, Guard, Halt, Outcome, Pace, Place, QueryContext, Report,
+    Retry, Schema, SideEffect, SideEffectId, SideEffectManager, SideEffectOutcome,
 };
 use crate::codec::{self, ByteWriter};
 use crate::types::{
@@ -96,7 +96,7 @@ impl Applied {
         let entry = Entry::next(&self.last, kind, View::new(1), timestamp, payload);
         self.last = *entry.header();
         let mut executed = Vec::new();
-        self.executor.apply(&entry, &mut executed, &mut NoMarks);
+        self.executor.apply(&entry, &mut executed, &mut NoMarks).expect("it executes all");
         executed
     }
 
@@ -340,4 +340,119 @@ fn what_is_no_side_effect_is_told() {
     let long = Blob::from(vec![0; 256 << 10]);
     let told = SideEffect::new("x".to_string(), long, Retry::default()).map_err(|error| error.to_string());
     assert_eq!(told, Err("a side effect of 262145 bytes, target and body; 262144 are allowed".to_string()));
+}
+
+/// As if the application panicked over everything.
+const CURSED: Guard = Guard::new(|_| Err("cursed".to_string()));
+
+fn event(op: u64, index: u32) -> EventPlace {
+    EventPlace { op: Op::new(op), index }
+}
+
+fn emits(count: u8) -> Command {
+    let (client, session, number) = (ClientId::new(1), SessionId::new(1), RequestNumber::new(1));
+    Command { client, session, number, body: Blob::from(vec![count, 0]) }
+}
+
+/// What the next entry is, with one command.
+fn entry_of(applied: &Applied, command: &Command) -> Entry {
+    let mut batch = Batch::default();
+    batch.push(command);
+    let time = applied.last.timestamp().next();
+    Entry::next(&applied.last, EntryKind::Commands, View::new(1), time, batch.finish())
+}
+
+#[test]
+fn a_panic_is_told_with_its_place_and_applies_nothing() {
+    let applied = Applied::new();
+    let mut executor = applied.executor.clone().guarded(CURSED);
+    let before = (executor.applied(), executor.digest());
+    let halt = executor.apply(&entry_of(&applied, &emits(2)), &mut Vec::new(), &mut NoMarks);
+    let what = "the application panicked: cursed".to_string();
+    assert_eq!(halt, Err(Halt { place: event(2, 0), skippable: true, what }));
+    assert_eq!((executor.applied(), executor.digest()), before);
+}
+
+#[test]
+fn what_the_log_skips_is_not_executed_and_its_retry_is_told_the_same() {
+    let mut applied = Applied::new();
+    applied.executor.expect_skip(event(2, 0));
+    let skipped = applied.commands(&[emits(2)]);
+    assert_eq!(skipped[0].outcome, Outcome::Skipped);
+    assert!(applied.pending().is_empty(), "nothing was emitted");
+    let again = applied.commands(&[emits(2)]);
+    assert_eq!((again[0].op, &again[0].outcome), (Op::new(2), &Outcome::Skipped));
+    // The skip itself, and once more, as an operator may ask twice.
+    applied.entry(EntryKind::Skip, Bytes::from(codec::encode(&event(2, 0))));
+    applied.entry(EntryKind::Skip, Bytes::from(codec::encode(&event(2, 0))));
+    assert_eq!(applied.executor.applied(), Op::new(5));
+}
+
+#[test]
+fn who_executed_what_the_log_skips_stands_still_for_good() {
+    let mut applied = Applied::new();
+    applied.commands(&[emits(0)]);
+    let payload = Bytes::from(codec::encode(&event(2, 0)));
+    let time = applied.last.timestamp().next();
+    let skip = Entry::next(&applied.last, EntryKind::Skip, View::new(1), time, payload);
+    let halt = applied.executor.apply(&skip, &mut Vec::new(), &mut NoMarks).expect_err("it was executed");
+    assert_eq!((halt.place, halt.skippable), (event(3, 0), false));
+    assert!(halt.what.contains("skips event 0 of op 2"), "{}", halt.what);
+}
+
+#[test]
+fn a_snapshot_tells_what_was_skipped() {
+    let mut applied = Applied::new();
+    applied.executor.expect_skip(event(2, 0));
+    applied.commands(&[emits(2)]);
+    let mut saved = ByteWriter::default();
+    let mut writer = applied.executor.snapshot(applied.last);
+    while writer.go_on(&mut saved) {}
+    let (executor, _) = Executor::restore(Emitter, init(), saved.as_slice()).expect("its own");
+    applied.executor = executor;
+    applied.entry(EntryKind::Skip, Bytes::from(codec::encode(&event(2, 0))));
+    assert_eq!(applied.executor.applied(), Op::new(3));
+}
+
+#[test]
+fn an_answer_that_no_frame_holds_halts_the_group_where_it_is_given() {
+    let mut log = Applied { executor: Executor::new(Emitter, init()), last: init().genesis() };
+    let mut executor = Executor::new(Verbose, init());
+    let register = entry_of(&log, &Command::register(ClientId::new(1)));
+    executor.apply(&register, &mut Vec::new(), &mut NoMarks).expect("it registers");
+    log.last = *register.header();
+    let halt = executor.apply(&entry_of(&log, &emits(0)), &mut Vec::new(), &mut NoMarks);
+    let halt = halt.expect_err("it is too long");
+    assert_eq!(halt.place, event(2, 0));
+    assert!(halt.what.contains("answers with 8388609 bytes; 8388608 are allowed"), "{}", halt.what);
+}
+
+/// Its answers are one byte too long.
+#[derive(Clone)]
+struct Verbose;
+
+impl ChrApplication for Verbose {
+    const SCHEMA: Schema = Schema(1);
+    type State = ();
+    type QueryRequest = u8;
+    type QueryResponse = u8;
+    type Error = u8;
+
+    fn genesis(&self, _group: &GroupInit) {}
+
+    fn apply(&self, _state: &mut (), _event: Event<'_>, _ctx: &mut ApplyContext<'_>) -> Result<Bytes, u8> {
+        Ok(Bytes::from(vec![0; (8 << 20) + 1]))
+    }
+
+    fn query(&self, _state: &(), request: u8, _ctx: &mut QueryContext) -> u8 {
+        request
+    }
+
+    fn snapshot(&self, _state: &(), _from: Cursor, _out: &mut Chunk) -> Option<Cursor> {
+        None
+    }
+
+    fn restore(&self, _state: &mut (), _from: Schema, _chunk: &[u8]) -> Result<(), u8> {
+        Ok(())
+    }
 }

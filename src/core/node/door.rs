@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
 use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
-use crate::kernel::{Attempt, AttemptDone, Command, Outcome};
+use crate::kernel::{Attempt, AttemptDone, Command, EventPlace, Halt, Outcome};
 use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
@@ -56,6 +56,13 @@ pub enum Input {
         /// Which entry.
         at: At,
     },
+    /// An operator wants the event skipped at which a group stands still. The answer is a [`Reply`] to client 0.
+    Skip {
+        /// Where the answer goes.
+        route: Route,
+        /// What is to be skipped.
+        skip: Skip,
+    },
 }
 
 notation_enum!(Input {
@@ -66,6 +73,7 @@ notation_enum!(Input {
     "query" => Query { route, query },
     "side-effect-done" => SideEffectDone { group, done },
     "look-up" => LookUp { route, group, at },
+    "skip" => Skip { route, skip },
 });
 
 /// What leaves a node. A driver matches it with no wildcard.
@@ -178,6 +186,18 @@ pub struct Request {
 
 notation_struct!("request" => Request { group, command });
 
+/// An operator's wish that an event be skipped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Skip {
+    /// The group.
+    pub group: GroupId,
+    /// The event at which it stands.
+    pub place: EventPlace,
+}
+
+notation_struct!("skip-wanted" => Skip { group, place });
+
 /// The answer to a request; client and number tell which.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -223,6 +243,10 @@ pub enum Answer {
         /// Bytes allowed.
         max: u32,
     },
+    /// The group stands still. A command that is in its log already may still be executed: it is to be asked for again.
+    Halted(Halt),
+    /// Nothing was skipped: the group does not stand still here.
+    NotHalted,
 }
 
 notation_enum!(Answer {
@@ -232,6 +256,8 @@ notation_enum!(Answer {
     "full" => Full,
     "unknown-group" => UnknownGroup,
     "too-long" => TooLong { max },
+    "halted" => Halted(halt),
+    "not-halted" => NotHalted,
 });
 
 /// A question about a group's state.
@@ -286,6 +312,8 @@ pub enum QueryAnswer {
         /// Bytes allowed.
         max: u32,
     },
+    /// This replica stands still, and has no state to show.
+    Halted(Halt),
 }
 
 notation_enum!(QueryAnswer {
@@ -294,6 +322,7 @@ notation_enum!(QueryAnswer {
     "unknown-group" => UnknownGroup,
     "malformed" => Malformed,
     "too-long" => TooLong { max },
+    "halted" => Halted(halt),
 });
 
 /// Why a node stopped.

@@ -3,19 +3,21 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::codec;
 use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
 use crate::kernel::{
-    Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor, Pace,
-    SideEffectManager, VsrAuthority,
+    Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, EventPlace, Executed, Executor, Halt,
+    Outcome, Pace, SideEffectManager, VsrAuthority,
 };
 use crate::node::chunk_cursor::ChunkCursor;
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
+use crate::node::halts::StateReads;
 use crate::node::heartbeat::GroupBeat;
 use crate::node::queries::Queries;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
+    Blob, ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
     Quorums, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
@@ -49,6 +51,14 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     attempts: Vec<Attempt>,
     discards: BTreeMap<Discard, u64>,
     executed: Vec<Executed>,
+    /// Why nothing is executed any more.
+    halted: Option<Halt>,
+    /// Reads the state again that a panic spoilt.
+    pub state_reads: Option<StateReads>,
+    /// What the log skips is known up to here.
+    looked_to: Op,
+    /// Operators that wait for a skip, by its op.
+    skipping: Vec<(Op, Route)>,
 }
 
 impl<A: ChrApplication> Group<A> {
@@ -75,7 +85,16 @@ impl<A: ChrApplication> Group<A> {
             attempts: Vec::new(),
             discards: BTreeMap::new(),
             executed: Vec::new(),
+            halted: None,
+            state_reads: None,
+            looked_to: Op::GENESIS,
+            skipping: Vec::new(),
         }
+    }
+
+    /// Why nothing is executed any more, if so it is.
+    pub(in crate::node) fn halted(&self) -> Option<&Halt> {
+        self.halted.as_ref()
     }
 
     pub(in crate::node) fn id(&self) -> GroupId {
@@ -212,6 +231,10 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::NotPrimary);
             return Some(self.not_primary());
         }
+        if let Some(halt) = &self.halted {
+            marks.hit(Mark::RefusedHalted);
+            return Some(Answer::Halted(halt.clone()));
+        }
         if let Some((op, outcome)) = self.executor.answered(command) {
             marks.hit(Mark::RetryAnswered);
             return Some(Answer::Committed { op, outcome });
@@ -260,6 +283,9 @@ impl<A: ChrApplication> Group<A> {
         limits: &Limits,
         time: impl FnOnce(&Self) -> Option<Timestamp>,
     ) -> bool {
+        if self.halted.is_some() {
+            return false;
+        }
         let has_work = self.side_effects.wants_to_report() || !self.queue.is_empty();
         let wakeup = self.wakeup();
         if !(has_work || wakeup.is_some()) || !self.replica.can_propose(limits) {
@@ -270,12 +296,16 @@ impl<A: ChrApplication> Group<A> {
 
     /// When this primary is to prepare a wake-up.
     pub(in crate::node) fn wakeup(&self) -> Option<Timestamp> {
-        let may_wake = self.waking.is_none() && self.replica.leads() && !self.is_arriving();
+        let is_idle = self.waking.is_none() && self.halted.is_none();
+        let may_wake = is_idle && self.replica.leads() && !self.is_arriving();
         if may_wake { self.executor.next_wakeup() } else { None }
     }
 
     /// Prepares a due wake-up, or an entry of outcomes, or one entry of what is queued.
     pub(in crate::node) fn propose(&mut self, turn: &mut Turn<'_, impl Marks>, pace: Pace) {
+        if self.halted.is_some() {
+            return;
+        }
         if !self.replica.can_propose(turn.limits) {
             if self.replica.leads() && !self.queue.is_empty() {
                 turn.marks.hit(Mark::PipelineFull);
@@ -318,8 +348,14 @@ impl<A: ChrApplication> Group<A> {
     /// Applies what is committed and answers the clients that wait for it; turns them away when the group is led
     /// elsewhere by now.
     pub(in crate::node) fn settle(&mut self, effects: &mut Effects, marks: &mut impl Marks) {
-        while let Some(entry) = self.replica.next_to_apply() {
-            self.executor.apply(&entry, &mut self.executed, marks);
+        self.look_ahead();
+        while self.halted.is_none()
+            && let Some(entry) = self.replica.next_to_apply()
+        {
+            if let Err(halt) = self.executor.apply(&entry, &mut self.executed, marks) {
+                self.stand_still(halt, effects, marks);
+                break;
+            }
             self.replica.mark_applied();
             let mut executed = core::mem::take(&mut self.executed);
             for done in executed.drain(..) {
@@ -330,7 +366,10 @@ impl<A: ChrApplication> Group<A> {
         if self.waking.is_some_and(|op| op <= self.replica.applied()) {
             self.waking = None;
         }
-        self.queries.settle(&self.replica, &self.executor, effects, marks);
+        self.answer_operators(effects);
+        if self.halted.is_none() {
+            self.queries.settle(&self.replica, &self.executor, effects, marks);
+        }
         let leads = self.replica.leads();
         if self.led && !leads {
             self.turn_clients_away(effects, marks);
@@ -346,7 +385,7 @@ impl<A: ChrApplication> Group<A> {
         effects: &mut Effects,
         marks: &mut impl Marks,
     ) {
-        let may_act = !is_mute && !self.is_arriving();
+        let may_act = !is_mute && !self.is_arriving() && self.halted.is_none();
         let token = VsrAuthority::token(&self.replica).filter(|_| may_act);
         let of = (self.executor.init(), self.executor.outbox());
         self.side_effects.attend(when, token, of, &mut self.attempts, marks);
@@ -362,7 +401,122 @@ impl<A: ChrApplication> Group<A> {
         last: EntryHeader,
     ) {
         if self.replica.install(turn, last) {
-            self.executor = executor;
+            self.take_executor(executor);
+        }
+    }
+
+    /// Takes a state that goes on where the replica is.
+    pub(in crate::node) fn take_executor(&mut self, mut executor: Executor<A>) {
+        self.executor.skips().iter().for_each(|place| executor.expect_skip(*place));
+        (self.executor, self.halted, self.state_reads) = (executor, None, None);
+    }
+
+    /// Notes what the log skips above what was applied, as far as it is committed: whoever executes such an event would panic.
+    fn look_ahead(&mut self) {
+        self.looked_to = self.looked_to.max(self.replica.applied());
+        let commit = self.replica.commit().op_or_genesis();
+        while self.looked_to < commit {
+            let op = self.looked_to.next();
+            if self.replica.committed_kind(op) == Some(EntryKind::Skip) {
+                let Some(entry) = self.replica.committed_entry(op) else { return };
+                // One that is none is found when its turn comes.
+                let place = codec::decode::<EventPlace>(entry.payload());
+                place.into_iter().for_each(|place| self.executor.expect_skip(place));
+            }
+            self.looked_to = op;
+        }
+    }
+
+    /// The application cannot go on: its state is no state any more, and everybody who waits for it is told.
+    pub(in crate::node) fn stand_still(&mut self, halt: Halt, effects: &mut Effects, marks: &mut impl Marks) {
+        marks.hit(Mark::GroupHalted);
+        self.executor.lose_state();
+        self.executed.clear();
+        self.queue.clear();
+        self.waking = None;
+        for (client, (number, route)) in core::mem::take(&mut self.waiting) {
+            let reply = self.reply(client, number, Answer::Halted(halt.clone()));
+            effects.push(Effect::Reply { route, reply });
+        }
+        self.queries.halt(&halt, effects);
+        self.halted = Some(halt);
+    }
+
+    /// Whether the log skips the event at which the replica stands: it can go on, once it has its state again.
+    pub(in crate::node) fn may_go_on(&self) -> bool {
+        let halt = self.halted.as_ref().filter(|halt| halt.skippable);
+        halt.is_some_and(|halt| self.executor.skips().contains(&halt.place))
+    }
+
+    /// Executes what follows a snapshot, up to where the replica stands, once more.
+    ///
+    /// # Errors
+    /// Why it stands still for good: the log gives something else this time.
+    pub(in crate::node) fn come_back(
+        &mut self,
+        mut executor: Executor<A>,
+        marks: &mut impl Marks,
+    ) -> Result<(), Halt> {
+        self.executor.skips().iter().for_each(|place| executor.expect_skip(*place));
+        while executor.applied() < self.replica.applied() {
+            // What rotted on the disk is in memory still, or comes from a peer.
+            let Some(entry) = self.replica.committed_entry(executor.applied().next()) else { return Ok(()) };
+            executor.apply(&entry, &mut Vec::new(), marks)?;
+        }
+        if executor.digest() != self.executor.digest() {
+            let place = EventPlace { op: executor.applied(), index: 0 };
+            let what = "what was applied up to here, applied once more, gives something else: the application is not \
+                        deterministic";
+            return Err(Halt { place, skippable: false, what: what.into() });
+        }
+        marks.hit(Mark::StateRebuilt);
+        self.take_executor(executor);
+        Ok(())
+    }
+
+    /// An operator wants an event skipped; the answer, unless a skip was prepared.
+    pub(in crate::node) fn skip(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        route: Route,
+        place: EventPlace,
+    ) -> Option<Answer> {
+        if self.is_arriving() {
+            return Some(Answer::Busy);
+        }
+        if !self.replica.leads() {
+            return Some(self.not_primary());
+        }
+        let Some(halt) = &self.halted else { return Some(Answer::NotHalted) };
+        if !halt.skippable || halt.place != place {
+            return Some(Answer::Halted(halt.clone()));
+        }
+        if !self.replica.can_propose(turn.limits) {
+            return Some(Answer::Busy);
+        }
+        let Some(time) = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts) else {
+            turn.marks.hit(Mark::ClockHeldBack);
+            return Some(Answer::Busy);
+        };
+        turn.marks.hit(Mark::SkipPrepared);
+        let op = self.replica.propose(turn, time, EntryKind::Skip, codec::encode(&place).into());
+        self.skipping.push((op, route));
+        None
+    }
+
+    /// The answer to an operator.
+    pub(in crate::node) fn reply_to_operator(&self, answer: Answer) -> Reply {
+        self.reply(ClientId::new(0), RequestNumber::new(0), answer)
+    }
+
+    fn answer_operators(&mut self, effects: &mut Effects) {
+        let applied = self.replica.applied();
+        let is_done = |(op, _): &mut (Op, Route)| *op <= applied;
+        let done: Vec<_> = self.skipping.extract_if(.., is_done).collect();
+        for (op, route) in done {
+            let outcome = Outcome::Done(Blob::default());
+            let reply = self.reply_to_operator(Answer::Committed { op, outcome });
+            effects.push(Effect::Reply { route, reply });
         }
     }
 
@@ -394,6 +548,7 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::PreparedForsaken);
         }
         self.waiting.clear();
+        self.skipping.clear();
         self.waking = None;
     }
 
@@ -434,6 +589,7 @@ impl<A: ChrApplication> Group<A> {
             keeps_too_much: self.keeps_too_much,
             lacks_clock: self.lacks_clock,
             missing: self.replica.missing(),
+            halted: self.halted.as_ref().map(|halt| halt.place),
             side_effects: u64_of(self.executor.outbox().len()),
             applied_digest: self.executor.digest(),
         }

@@ -11,6 +11,7 @@ mod chunk_fetch;
 mod config;
 mod door;
 mod group;
+mod halts;
 mod heartbeat;
 mod introductions;
 mod journal_length;
@@ -39,7 +40,8 @@ use chunk_fetch::ChunkFetch;
 pub use chunk_fetch::{ChunkGone, RequestChunk};
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{
-    Answer, Effect, Effects, Freshness, HaltReason, Input, Message, Query, QueryAnswer, Reply, Request, Route,
+    Answer, Effect, Effects, Freshness, HaltReason, Input, Message, Query, QueryAnswer, Reply, Request,
+    Route, Skip,
 };
 use group::Group;
 use heartbeat::Heartbeats;
@@ -53,10 +55,9 @@ use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};
 use crate::consensus::{Turn, VsrMessage};
 use crate::engine::{
-    Amnesia, At, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Found, Opened, RecordName,
-    RecoveredLog,
+    Amnesia, DiskDone, DiskOp, DiskOut, Engine, EngineError, EngineEvent, Opened, RecordName, RecoveredLog,
 };
-use crate::kernel::{ChrApplication, Executor, Pace};
+use crate::kernel::{ChrApplication, Executor, Guard, Halt, Pace};
 use crate::types::{
     Entry, GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng,
     Timestamp,
@@ -69,6 +70,7 @@ pub struct Node<A: ChrApplication, M = NoMarks> {
     application: A,
     engine: Engine,
     prng: Prng,
+    guard: Guard,
     life: Life<A>,
     now: Now,
     disk_ops: Vec<DiskOp>,
@@ -134,12 +136,20 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             application,
             engine,
             prng: Prng::from_key(entropy),
+            guard: Guard::NONE,
             life: Life::Unborn,
             now: Now::default(),
             disk_ops: Vec::new(),
             outgoing: Vec::new(),
             marks,
         }
+    }
+
+    /// The same, which survives panics of its application: the group in question alone stands still.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Takes `input` at `now` and appends what follows from it to `effects`.
@@ -186,6 +196,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 });
             }
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
+            Input::Skip { route, skip } => self.on_skip(route, skip, effects),
         }
     }
 
@@ -237,8 +248,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             group.replica.left_behind().map(|voter| (id, voter)).collect::<Vec<_>>()
         };
         let left_behind = groups.iter().flat_map(left_behind).collect();
+        let halted = |group: &Group<A>| group.halted().map(|halt| (group.id(), halt.clone()));
+        let halted = groups.iter().filter_map(halted).collect();
         let groups = groups.iter().map(|group| self.status_of(group)).collect();
-        NodeStatus { phase, incarnation, full, groups, waiting, left_behind, amnesia }
+        NodeStatus { phase, incarnation, full, groups, waiting, left_behind, halted, amnesia }
     }
 
     /// Why the node is mute, once a peer has told it.
@@ -258,17 +271,19 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         group.status(self.engine.saved(group.id()), self.engine.archived(group.id()))
     }
 
-    /// The state of a group's application, once the node runs.
+    /// The state of a group's application, once the node runs, unless the group stands still.
     pub fn state(&self, group: GroupId) -> Option<&A::State> {
-        self.group(group).map(|group| group.executor().state())
+        self.group(group).filter(|group| group.halted().is_none()).map(|group| group.executor().state())
     }
 
-    /// An entry of a group that was applied here and is in memory still.
-    pub fn applied_entry(&self, group: GroupId, op: Op) -> Option<Entry> {
-        match self.group(group)?.replica.find(At::Op(op), Op::GENESIS) {
-            Found::Entry(entry) => Some(entry),
-            Found::Later | Found::Gone | Found::Unreadable | Found::Refused => None,
-        }
+    /// An entry of a group that is known here to be committed, and is in memory still.
+    pub fn committed_entry(&self, group: GroupId, op: Op) -> Option<Entry> {
+        self.group(group)?.replica.committed_entry(op)
+    }
+
+    /// Why a group stands still here, if it does.
+    pub fn halted(&self, group: GroupId) -> Option<&Halt> {
+        self.group(group)?.halted()
     }
 
     /// Messages that the replicas of this node dropped, by reason.
@@ -323,6 +338,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     self.give_up_queries(effects);
                     self.shorten_journal(effects);
                     self.see_to_transfer(effects);
+                    self.see_to_halted(effects);
                     self.see_to_chunks(effects);
                     self.fill_gaps(effects);
                     self.copy_forward(effects);
@@ -355,6 +371,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                         group.replica.write_again_all(turn, ordinals);
                     });
                 }
+            }
+            Ok(Some(EngineEvent::ChunkRead { to, chunk })) if to == self.config.node => {
+                self.on_own_chunk(&chunk, effects);
             }
             Ok(Some(EngineEvent::ChunkRead { to, chunk })) => {
                 self.send(to, Message::SnapshotChunk(chunk), effects);
@@ -443,6 +462,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             None => (Executor::new(application, init.clone()), init.genesis()),
         };
+        let executor = executor.guarded(self.guard);
         let replica = VsrNode::recover(init.clone(), self.config.node, base, &log, &mut self.marks)
             .map_err(|error| named(&error))?;
         Ok(Group::new(replica, executor, beats))

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use super::{Effects, Life, Node};
 use crate::codec;
 use crate::consensus::vsr::{ReadTicket, VsrNode};
-use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, Executor};
+use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, Executor, Halt};
 use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, u64_of};
 
@@ -49,6 +49,13 @@ impl<A: ChrApplication> Queries<A> {
         }
     }
 
+    /// Tells all of them that the replica stands still.
+    pub(in crate::node) fn halt(&mut self, halt: &Halt, effects: &mut Effects) {
+        for Waiting { route, number, .. } in self.0.drain(..) {
+            effects.push(Effect::Answer { route, number, answer: QueryAnswer::Halted(halt.clone()) });
+        }
+    }
+
     /// Turns away those that have waited for so long.
     fn give_up(&mut self, now: Monotonic, patience: Nanos, effects: &mut Effects, marks: &mut impl Marks) {
         let is_over = |waiting: &mut Waiting<A>| now.since(waiting.since) >= patience;
@@ -89,6 +96,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         if group.is_arriving() {
             self.marks.hit(Mark::QueryBeforeArrival);
             return Err(QueryAnswer::Busy);
+        }
+        if let Some(halt) = group.halted() {
+            return Err(QueryAnswer::Halted(halt.clone()));
         }
         if query.freshness == Freshness::Stale {
             return Err(answer(group.executor(), request));

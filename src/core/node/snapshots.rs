@@ -27,7 +27,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     }
 
     pub(super) fn save_snapshot(&mut self, id: GroupId) {
-        let Some(group) = self.group(id) else { return };
+        // Who stands still has no state: what its snapshot in force holds is what it has.
+        let Some(group) = self.group(id).filter(|group| group.halted().is_none()) else { return };
         let is_wanted =
             |last: &EntryHeader| last.op() > self.engine.saved(id) || self.engine.is_snapshot_rotten(id);
         let news = group.replica.last_applied().filter(is_wanted);
@@ -132,6 +133,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let (application, init) = (self.application.clone(), group.replica.init().clone());
         match Executor::restore(application, init, &body) {
             Ok((executor, last)) => {
+                let executor = executor.guarded(self.guard);
                 self.with_group(id, effects, |group, turn| group.install(turn, executor, last));
             }
             Err(error) => {

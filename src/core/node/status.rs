@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::engine::Amnesia;
+use crate::kernel::{EventPlace, Halt};
 use crate::types::{CommitIndex, GroupId, Hash, Incarnation, NodeId, Op, View};
 
 /// A node from outside.
@@ -20,6 +21,8 @@ pub struct NodeStatus {
     pub waiting: Vec<(GroupId, Op)>,
     /// Voters that lack entries which this node has let go of, as far as it knows: they are to fetch a snapshot.
     pub left_behind: Vec<(GroupId, NodeId)>,
+    /// Groups that stand still here, and why.
+    pub halted: Vec<(GroupId, Halt)>,
     /// Its disk is not what a peer knows that it was: the node says nothing, and must come back under another id.
     pub amnesia: Option<Amnesia>,
 }
@@ -74,6 +77,8 @@ pub struct GroupStatus {
     pub lacks_clock: bool,
     /// The lowest op above `applied` whose payload is not here, if there is one: it is to come from a peer.
     pub missing: Option<Op>,
+    /// The event that the application could not execute: the replica stands still there.
+    pub halted: Option<EventPlace>,
     /// Side effects that have not ended.
     pub side_effects: u64,
     /// Chained hash of (op, outcomes) over all that was applied.

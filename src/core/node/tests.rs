@@ -648,7 +648,7 @@ fn sessions_longer_than_a_body_are_restored() {
             batch.finish(),
         );
         last = *entry.header();
-        executor.apply(&entry, &mut executed, &mut crate::types::NoMarks);
+        executor.apply(&entry, &mut executed, &mut crate::types::NoMarks).expect("it executes all");
         match executed.pop().unwrap().outcome {
             Outcome::Registered { session } => session,
             Outcome::Done(_) => SessionId::new(0),

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{
     Answer, ChunkGone, ClockBeat, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message, Query,
-    QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route,
+    QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route, Skip,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
@@ -21,8 +21,8 @@ use crate::engine::{
     Witnessed,
 };
 use crate::kernel::{
-    Attempt, AttemptDone, AttemptResult, Batch, Command, FencingToken, Outcome, Place, Retry, SideEffect,
-    SideEffectId,
+    Attempt, AttemptDone, AttemptResult, Batch, Command, EventPlace, FencingToken, Halt, Outcome, Place,
+    Retry, SideEffect, SideEffectId,
 };
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
@@ -210,7 +210,21 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         blobs().prop_map(Outcome::Refused),
         Just(Outcome::Evicted),
         numbers(RequestNumber::new).prop_map(|expected| Outcome::OutOfOrder { expected }),
+        Just(Outcome::Skipped),
     ]
+}
+
+fn event_places() -> impl Strategy<Value = EventPlace> {
+    (numbers(Op::new), any::<u32>()).prop_map(|(op, index)| EventPlace { op, index })
+}
+
+fn halts() -> impl Strategy<Value = Halt> {
+    let what = prop::sample::select(vec!["", "seat 7 is cursed", "a \"quote\", and a }"]);
+    (event_places(), any::<bool>(), what).prop_map(|(place, skippable, what)| Halt {
+        place,
+        skippable,
+        what: String::from(what),
+    })
 }
 
 fn replies() -> impl Strategy<Value = Reply> {
@@ -222,6 +236,8 @@ fn replies() -> impl Strategy<Value = Reply> {
         Just(Answer::Full),
         Just(Answer::UnknownGroup),
         any::<u32>().prop_map(|max| Answer::TooLong { max }),
+        halts().prop_map(Answer::Halted),
+        Just(Answer::NotHalted),
     ];
     (groups(), clients(), numbers(RequestNumber::new), answers)
         .prop_map(|(group, client, number, answer)| Reply { group, client, number, answer })
@@ -279,6 +295,10 @@ fn inputs() -> impl Strategy<Value = Input> {
             group,
             at
         }),
+        (any::<u64>(), groups(), event_places()).prop_map(|(route, group, place)| Input::Skip {
+            route: Route(route),
+            skip: Skip { group, place }
+        }),
     ]
 }
 
@@ -296,7 +316,7 @@ fn query_answers() -> impl Strategy<Value = QueryAnswer> {
     let words = vec![QueryAnswer::Busy, QueryAnswer::UnknownGroup, QueryAnswer::Malformed];
     let state = (numbers(Op::new), blobs()).prop_map(|(op, body)| QueryAnswer::State { op, body });
     let too_long = any::<u32>().prop_map(|max| QueryAnswer::TooLong { max });
-    prop_oneof![state, prop::sample::select(words), too_long]
+    prop_oneof![state, prop::sample::select(words), too_long, halts().prop_map(QueryAnswer::Halted)]
 }
 
 fn side_effect_places() -> impl Strategy<Value = Place> {
@@ -450,7 +470,7 @@ fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
     assert_eq!(
         (error.column, error.expected.as_str()),
-        (1, "one of timeout message disk client query side-effect-done look-up")
+        (1, "one of timeout message disk client query side-effect-done look-up skip")
     );
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");

@@ -35,6 +35,8 @@ pub enum EntryKind {
     Wakeup,
     /// What became of side effects.
     SideEffects,
+    /// An operator has an event skipped that the application cannot execute.
+    Skip,
 }
 
 impl EntryKind {
@@ -44,6 +46,7 @@ impl EntryKind {
             Self::Commands => 1,
             Self::Wakeup => 2,
             Self::SideEffects => 3,
+            Self::Skip => 4,
         }
     }
 
@@ -53,12 +56,19 @@ impl EntryKind {
             1 => Ok(Self::Commands),
             2 => Ok(Self::Wakeup),
             3 => Ok(Self::SideEffects),
+            4 => Ok(Self::Skip),
             code => Err(EntryError::Kind { code }),
         }
     }
 }
 
-notation_enum!(EntryKind { "genesis" => Genesis, "commands" => Commands, "wakeup" => Wakeup, "side-effects" => SideEffects });
+notation_enum!(EntryKind {
+    "genesis" => Genesis,
+    "commands" => Commands,
+    "wakeup" => Wakeup,
+    "side-effects" => SideEffects,
+    "skip" => Skip,
+});
 
 /// Why bytes are not an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

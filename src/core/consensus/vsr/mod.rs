@@ -54,8 +54,8 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{At, Found, Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, GroupId, GroupInit, Mark, Marks, Monotonic, NodeId, Op, Ordinal,
-    Quorums, Timestamp, View, u64_of,
+    CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Mark, Marks, Monotonic, NodeId, Op,
+    Ordinal, Quorums, Timestamp, View, u64_of,
 };
 
 /// A replica of one group.
@@ -382,6 +382,17 @@ impl VsrNode {
     /// The next committed entry to be applied, when its payload is here.
     pub fn next_to_apply(&self) -> Option<Entry> {
         let op = self.applied.next();
+        if op <= self.commit { self.log.entry(op) } else { None }
+    }
+
+    /// What the entry at `op` holds, once it is committed, unless it is no longer in memory.
+    pub fn committed_kind(&self, op: Op) -> Option<EntryKind> {
+        let header = self.log.header(op).filter(|_| op <= self.commit)?;
+        Some(header.kind())
+    }
+
+    /// The entry at `op`, once it is committed, when its payload is here: it need not be applied.
+    pub fn committed_entry(&self, op: Op) -> Option<Entry> {
         if op <= self.commit { self.log.entry(op) } else { None }
     }
 
