@@ -393,7 +393,7 @@ impl VsrNode {
 
     /// The entry at `op`, once it is committed, when its payload is here: it need not be applied.
     pub fn committed_entry(&self, op: Op) -> Option<Entry> {
-        if op <= self.commit { self.log.entry(op) } else { None }
+        self.log.entry(op).filter(|_| op <= self.commit)
     }
 
     /// The entry that [`VsrNode::next_to_apply`] gave was applied.
