@@ -16,7 +16,7 @@ pub const NODES_MAX: u32 = 7;
 /// A run has at most this many groups.
 pub const GROUPS_MAX: u32 = 8;
 /// A run has at most this many clients.
-pub const CLIENTS_MAX: u32 = 16;
+pub const CLIENTS_MAX: u32 = 512;
 
 /// A seed commits at least so many client operations.
 pub const OPERATIONS_MIN: u64 = 200;

@@ -65,10 +65,14 @@ struct Expect {
     halts_min: u64,
     /// No data directory may ever be longer.
     disk_bytes_max: u64,
+    /// Some entry held so many commands.
+    entry_commands_min: u64,
     /// Whether it ends in a stall, beyond the fault budget.
     stall: bool,
     /// Paths that a node must have taken.
     marks: Vec<&'static str>,
+    /// Paths that no node may take.
+    never: Vec<&'static str>,
     /// Attempts at side effects, by what became of them.
     attempts_min: Vec<(Verdict, u64)>,
 }
@@ -114,8 +118,10 @@ impl Scenario {
             rotted_min: file.expect.rotted_min.unwrap_or(0),
             halts_min: file.expect.halts_min.unwrap_or(0),
             disk_bytes_max: file.expect.disk_bytes_max.unwrap_or(u64::MAX),
+            entry_commands_min: file.expect.entry_commands_min.unwrap_or(0),
             stall: file.expect.stall,
             marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
+            never: file.expect.never.iter().map(mark).collect::<Result<_, _>>()?,
             attempts_min: file.expect.attempts_min.into_iter().map(|(word, least)| (word.0, least)).collect(),
         };
         Ok(Self { name: file.name, config, expect })
@@ -131,6 +137,7 @@ impl Scenario {
             ("repeated operations", tally.repeated, self.expect.repeated_min),
             ("rotten flushes", tally.rotted, self.expect.rotted_min),
             ("nodes that stop over what their disk lost", tally.halts, self.expect.halts_min),
+            ("commands in the longest entry", tally.entry_commands_max, self.expect.entry_commands_min),
             ("stalls", tally.stalled, u64::from(self.expect.stall)),
         ];
         let mut missing = least
@@ -155,6 +162,9 @@ impl Scenario {
         let is_reached = |text: &&str| report.marks.reached().any(|(mark, _)| mark.text() == *text);
         if let Some(text) = self.expect.marks.iter().find(|text| !is_reached(text)) {
             missing.get_or_insert(format!("no node came by `{text}`, which the scenario expects"));
+        }
+        if let Some(text) = self.expect.never.iter().find(|text| is_reached(text)) {
+            missing.get_or_insert(format!("a node came by `{text}`, which the scenario rules out"));
         }
         if report.cause.is_none() {
             report.cause = missing.map(|what| Cause::Unexpected { what });

@@ -141,10 +141,13 @@ pub(super) struct ExpectShape {
     pub(super) rotted_min: Option<u64>,
     pub(super) halts_min: Option<u64>,
     pub(super) disk_bytes_max: Option<u64>,
+    pub(super) entry_commands_min: Option<u64>,
     #[serde(default)]
     pub(super) stall: bool,
     #[serde(default)]
     pub(super) marks: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) never: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) attempts_min: BTreeMap<Word<Verdict>, u64>,
 }

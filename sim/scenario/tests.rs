@@ -129,6 +129,38 @@ fn a_mark_that_no_node_came_by_fails_a_run_and_one_that_there_is_not_is_refused(
 }
 
 #[test]
+fn a_mark_that_a_scenario_rules_out_fails_a_run() {
+    let ruling_out = |mark: &str| {
+        let scenario = parse(&format!("[[group]]\nkind = \"register\"\n[expect]\nnever = [\"{mark}\"]\n"));
+        let report = Simulation::new(Builtin, BuiltinWorkload::default()).run(scenario.config.clone(), None);
+        scenario.judge(report).cause.map(|cause| cause.to_string())
+    };
+    assert_eq!(ruling_out("engine: no space is left"), None);
+    let reached = ruling_out("engine: idle journal notes its last barrier").expect("every run comes by it");
+    assert!(reached.contains("a node came by `engine: idle journal notes its last barrier`"), "{reached}");
+    let error = refuse(&format!("{HEAD}[expect]\nnever = [\"engine: nonsense\"]\n"));
+    assert!(error.contains("there is no mark `engine: nonsense`"), "{error}");
+}
+
+#[test]
+fn the_longest_entry_is_measured_in_commands() {
+    let of_clients = |count: u32| {
+        let scenario = parse(&format!(
+            "disk_barrier = \"50ms\"\n[[group]]\nkind = \"register\"\n[clients]\ncount = {count}\n\
+             [expect]\nentry_commands_min = 2\n"
+        ));
+        let report = Simulation::new(Builtin, BuiltinWorkload::default()).run(scenario.config.clone(), None);
+        let held = report.tally.entry_commands_max;
+        (held, scenario.judge(report).cause.map(|cause| cause.to_string()))
+    };
+    let (one, alone) = of_clients(1);
+    let alone = alone.expect("a client has one request at a time");
+    assert!(one == 1 && alone.contains("1 commands in the longest entry"), "{alone}");
+    let (several, together) = of_clients(12);
+    assert!((2..=12).contains(&several) && together.is_none(), "{several}, {together:?}");
+}
+
+#[test]
 fn impossible_faults_are_refused_with_their_place() {
     let cases = [
         ("crash = { at = \"1s\", node = 4, down = \"1s\" }", "there is no node 4; there are 1, 2, 3"),

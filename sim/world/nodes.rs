@@ -1,12 +1,15 @@
 //! The nodes' side of the world: what they are given, and what becomes of their effects.
 
+use chronon_core::consensus::VsrMessage;
 use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
 use chronon_core::kernel::{ChrApplication, Halt};
-use chronon_core::node::{Effect, HaltReason, Input, Role, Route, Skip};
+use chronon_core::node::{Effect, HaltReason, Input, Message, Role, Route, Skip};
+use chronon_core::types::EntryKind;
 
 use super::machine::{self, Process};
 use super::{Failure, Item, World};
 use super::{rot, rot_archive};
+use crate::journal;
 use crate::oracle::{Observed, Violation};
 use crate::random::Purpose;
 use crate::trace::Entity;
@@ -117,7 +120,15 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     fn carry_out(&mut self, index: usize, effect: Effect) {
         match effect {
-            Effect::Send { to, message } => self.send(index, to, message),
+            Effect::Send { to, message } => {
+                if let Message::Group { body: VsrMessage::Prepare { entry, .. }, .. } = &message
+                    && entry.header().kind() == EntryKind::Commands
+                {
+                    let held = journal::commands(entry.payload()).map_or(0, |commands| commands.len() as u64);
+                    self.tally.entry_commands_max = self.tally.entry_commands_max.max(held);
+                }
+                self.send(index, to, message);
+            }
             Effect::Disk(op) => {
                 let machine = &mut self.machines[index];
                 let (node, boot, id) = (machine.node, machine.boot, op.id());

@@ -39,6 +39,9 @@ pub struct Tally {
     /// The longest that a data directory ever was, in bytes.
     #[serde(default)]
     pub disk_bytes_max: u64,
+    /// The most commands that one entry held.
+    #[serde(default)]
+    pub entry_commands_max: u64,
     /// Runs beyond the fault budget.
     pub beyond_budget: u64,
     /// Those of them that ended in a stall, or with a node that had stopped.
@@ -82,6 +85,7 @@ impl Tally {
         self.halts += other.halts;
         self.disks_lost += other.disks_lost;
         self.disk_bytes_max = self.disk_bytes_max.max(other.disk_bytes_max);
+        self.entry_commands_max = self.entry_commands_max.max(other.entry_commands_max);
         self.beyond_budget += other.beyond_budget;
         self.stalled += other.stalled;
         self.starts += other.starts;
