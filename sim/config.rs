@@ -63,6 +63,9 @@ pub struct WorldConfig {
     /// Rot may take every copy of an entry, and what names it: the run may end in a stall or with halted nodes, if they
     /// say why.
     pub beyond_budget: bool,
+    /// So many disks may be wiped or put back. A second one needs a scenario that keeps up whoever knows that the two are
+    /// not what they were: nobody else could tell them.
+    pub disks_lost_max: u32,
     /// A run that takes more steps is a failure: something loops.
     pub steps_max: u64,
 }
@@ -178,6 +181,7 @@ impl WorldConfig {
             heal_ns: 60 * SECOND,
             plan: draw_plan(&randomness, shape),
             beyond_budget: randomness.draw(Purpose::Config, 0, &[BUDGET]).below(16) == 0,
+            disks_lost_max: 1,
             steps_max: 3_000_000,
         }
     }

@@ -41,7 +41,7 @@ use error::Located;
 use extent::Extent;
 pub use save::text_of;
 use shape::{ClientsShape, File, GroupShape};
-use value::NodesShape;
+use value::{Count, NodesShape};
 
 /// A scenario, read and checked.
 #[derive(Clone, Debug)]
@@ -94,6 +94,7 @@ impl Scenario {
         config.seed = file.seed.unwrap_or(1);
         config.faults_ns = file.length.0;
         config.beyond_budget = file.beyond_budget;
+        config.disks_lost_max = file.disks_lost_max.map_or(config.disks_lost_max, Count::get);
         config.heal_ns = file.heal.map_or(config.heal_ns, |heal| heal.0);
         file.cluster.apply(&mut config)?;
         config.operations_min = file.operations_min.unwrap_or(config.operations_min);
@@ -244,6 +245,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.bytes_on_the_wire = false;
     config.operations_min = 0;
     config.beyond_budget = false;
+    config.disks_lost_max = 1;
     config.heal_ns = 60 * SECOND;
     config.plan = Vec::new();
     config

@@ -33,6 +33,7 @@ impl fmt::Display for Written<'_> {
         put(f, "heal", config.heal_ns, usual.heal_ns, span)?;
         put(f, "operations_min", config.operations_min, usual.operations_min, plain)?;
         put(f, "beyond_budget", config.beyond_budget, usual.beyond_budget, plain)?;
+        put(f, "disks_lost_max", config.disks_lost_max, usual.disks_lost_max, plain)?;
         write_cluster(f, config, &usual)?;
         write_groups(f, config, &usual)?;
         write_clients(f, config, &usual)?;

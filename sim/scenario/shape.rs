@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) operations_min: Option<u64>,
     #[serde(default)]
     pub(super) beyond_budget: bool,
+    pub(super) disks_lost_max: Option<Count>,
     pub(super) cluster: ClusterShape,
     #[serde(default)]
     pub(super) group: Vec<GroupShape>,

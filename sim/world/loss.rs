@@ -2,7 +2,8 @@
 //!
 //! A node cannot tell this by itself; its peers can, as far as they have noted its starts and how far its journal went. So
 //! a disk is lost only once every peer has on its own disk that it was another: what else is lost is lost silently, whoever
-//! wrote the node. It is the only copy of a run that is lost, on a cluster that has a quorum without it.
+//! wrote the node. It is the only copy of a run that is lost, on a cluster that has a quorum without it, unless a scenario says
+//! that more may be lost: then every peer must know it whose own disk was not lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +18,12 @@ use crate::oracle::Observed;
 use crate::trace::Entity;
 use crate::workload::Workload;
 
-/// The disk of a run that was lost, and those that are to be put back.
+/// The disks of a run that were lost, and those that are to be put back.
 #[derive(Clone, Default)]
 pub(super) struct Losses {
     /// Disks as they were when a fault began, by its place in the plan.
     images: BTreeMap<usize, Image>,
-    pub(super) lost: Option<NodeId>,
+    pub(super) lost: BTreeSet<NodeId>,
 }
 
 /// A disk, and which copies of the manifest on it have rotted.
@@ -88,7 +89,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let machine = &mut self.machines[index];
         machine.disk.put_back(disk);
         machine.rotted_copies = rotted_copies;
-        self.losses.lost = Some(node);
+        self.losses.lost.insert(node);
         self.tally.disks_lost += 1;
         let line = format_args!("node {node} {}", if is_wiped { "wiped" } else { "put back" });
         self.trace.note(self.now, Entity::Node(node), "lose", [node.get(), u64::from(is_wiped)], line);
@@ -107,21 +108,23 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let others = machine.rotted_snapshots.len() + machine.rotted_chunks.len();
             *other != node && (!rotted.is_empty() || others > 0)
         };
-        if self.losses.lost.is_some() || self.nodes.iter().any(has_rotted) {
+        let lost = &self.losses.lost;
+        let is_spent = lost.len() as u64 >= u64::from(self.config.disks_lost_max) || lost.contains(&node);
+        if is_spent || self.nodes.iter().any(has_rotted) {
             return false;
         }
         let last = reaches(disk);
         let is_known = |peer: &NodeId| {
             let inspection = inspected(self.machine(*peer).disk.durable());
             let known = inspection.and_then(|inspection| inspection.witnessed.get(&node).copied());
-            *peer == node || known.is_some_and(|known| knows_better(known, last))
+            *peer == node || self.is_lost(*peer) || known.is_some_and(|known| knows_better(known, last))
         };
         groups.all(|init| init.voters.len() > 2 && init.voters.iter().all(is_known))
     }
 
-    /// Whether `node` is the one whose disk was lost: it takes no part any more.
+    /// Whether the disk of `node` was lost: it takes no part any more.
     pub(super) fn is_lost(&self, node: NodeId) -> bool {
-        self.losses.lost == Some(node)
+        self.losses.lost.contains(&node)
     }
 
     /// Whether its process has learned so.

@@ -152,7 +152,7 @@ pub(super) fn copies_written(op: &DiskOp) -> Option<Range<u64>> {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A part of the journal of `node` rots, if there is any that the design survives.
     pub(super) fn rot(&mut self, node: NodeId, how: Damage, nth: u64) {
-        if self.losses.lost.is_some() {
+        if !self.losses.lost.is_empty() {
             return;
         }
         let (config, randomness) = (&self.config, self.randomness);
@@ -232,7 +232,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A snapshot in force of `node` rots, if another voter of its group has one that goes as far and has not rotted.
     pub(super) fn rot_snapshot(&mut self, node: NodeId, how: Damage, nth: u64) {
-        if self.losses.lost.is_some() {
+        if !self.losses.lost.is_empty() {
             return;
         }
         let mut may_rot = Vec::new();

@@ -25,7 +25,7 @@ pub(super) fn chunk_put(op: &DiskOp) -> Option<(GroupId, u64)> {
 impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// A chunk on the disk of `node` rots, if there is one that may.
     pub(super) fn rot_archive(&mut self, node: NodeId, how: Damage, nth: u64) {
-        if self.losses.lost.is_some() {
+        if !self.losses.lost.is_empty() {
             return;
         }
         let index = self.machine_of(node);
