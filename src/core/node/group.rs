@@ -12,9 +12,9 @@ use crate::kernel::{
 };
 use crate::node::chunk_cursor::ChunkCursor;
 use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
-use crate::node::halts::StateReads;
 use crate::node::heartbeat::GroupBeat;
 use crate::node::queries::Queries;
+use crate::node::state_reads::StateReads;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
     Blob, ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,

@@ -6,29 +6,12 @@
 //! committed     -> the snapshot in force, read again from the disk, and the log behind it up to n - 1 -> n without the event
 //! ```
 
-use alloc::vec::Vec;
-
-use bytes::Bytes;
-
 use super::{Effects, Group, Life, Node};
-use crate::engine::{DiskOut, SnapshotChunk, SnapshotName};
+use crate::engine::{DiskOut, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor, Halt};
 use crate::node::door::{Answer, Effect, Reply, Route, Skip};
+use crate::node::state_reads::StateReads;
 use crate::types::{ClientId, GroupId, Marks, Op, RequestNumber};
-
-/// The snapshot in force, as far as it was read.
-#[derive(Clone, Debug)]
-pub(in crate::node) struct StateReads {
-    name: SnapshotName,
-    payloads: Vec<Bytes>,
-}
-
-impl StateReads {
-    /// The index of the next chunk.
-    fn next(&self) -> u32 {
-        u32::try_from(self.payloads.len()).unwrap_or(u32::MAX)
-    }
-}
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// An operator wants an event skipped.
@@ -75,7 +58,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let me = self.config.node;
         let Some(group) = self.group_mut(id) else { return };
         let reads = group.state_reads.take_if(|reads| reads.name == name);
-        let reads = group.state_reads.insert(reads.unwrap_or(StateReads { name, payloads: Vec::new() }));
+        let reads = group.state_reads.insert(reads.unwrap_or_else(|| StateReads::of(name)));
         let chunk = (id, name, reads.next());
         let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
         self.engine.read_chunk(self.now.monotonic, me, chunk, out);

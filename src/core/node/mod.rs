@@ -18,6 +18,7 @@ mod journal_length;
 mod peers_in_turn;
 mod queries;
 mod snapshots;
+mod state_reads;
 mod status;
 #[cfg(test)]
 mod tests;
