@@ -145,20 +145,20 @@ impl<A: ChrApplication> SnapshotWriter<A> {
         self.last.op()
     }
 
-    /// Writes a piece more, which is not much longer than [`PIECE_BYTES`] or a slice of the application; whether there is
-    /// more to come.
-    pub fn go_on(&mut self, out: &mut ByteWriter) -> bool {
+    /// Writes a piece more: until `out` has this many bytes, or a slice of the application, however long it is; whether there
+    /// is more to come.
+    pub fn go_on(&mut self, bytes: usize, out: &mut ByteWriter) -> bool {
         let next = match &self.next {
             Part::Head => {
                 put_piece(out, &codec::encode(&self.head()));
                 Some(Part::Sessions(None))
             }
             Part::Sessions(after) => {
-                let last = put_some(out, self.frozen.sessions.saved(*after));
+                let last = put_some(bytes, out, self.frozen.sessions.saved(*after));
                 Some(last.map_or(Part::Intents(None), |last| Part::Sessions(Some(last))))
             }
             Part::Intents(after) => {
-                let last = put_some(out, self.frozen.outbox.saved(*after));
+                let last = put_some(bytes, out, self.frozen.outbox.saved(*after));
                 Some(last.map_or(Part::State(Cursor::START), |last| Part::Intents(Some(last))))
             }
             Part::State(from) => {
@@ -181,19 +181,16 @@ impl<A: ChrApplication> SnapshotWriter<A> {
     }
 }
 
-/// Writes pieces until they are long enough; the key of the last one, if more may follow.
-fn put_some<K>(out: &mut ByteWriter, pieces: impl Iterator<Item = (K, Vec<u8>)>) -> Option<K> {
+/// Writes pieces until there are enough bytes; the key of the last one, if more may follow.
+fn put_some<K>(bytes: usize, out: &mut ByteWriter, pieces: impl Iterator<Item = (K, Vec<u8>)>) -> Option<K> {
     for (key, piece) in pieces {
         put_piece(out, &piece);
-        if out.as_slice().len() >= PIECE_BYTES {
+        if out.as_slice().len() >= bytes {
             return Some(key);
         }
     }
     None
 }
-
-/// So much of a snapshot is written at once, unless one session or one slice of the application is longer.
-const PIECE_BYTES: usize = 64 << 10;
 
 fn put_piece(writer: &mut ByteWriter, piece: &[u8]) {
     let Ok(length) = u32::try_from(piece.len()) else {

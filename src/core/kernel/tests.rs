@@ -195,7 +195,7 @@ fn a_snapshot_holds_what_has_not_ended_and_how_often_it_failed() {
     // What is applied while it is written is not in it.
     applied.emit(2, &[[1, 0]]);
     applied.report(place(2, 1), 2, failed(5));
-    while writer.go_on(&mut snapshot) {}
+    while writer.go_on(1, &mut snapshot) {}
     let (restored, at) = Executor::restore(Emitter, init(), snapshot.as_slice()).expect("its own snapshot");
     assert_eq!((at, restored.digest()), (last, before.digest()));
     let pending = |executor: &Executor<Emitter>| {
@@ -407,7 +407,7 @@ fn a_snapshot_tells_what_was_skipped() {
     applied.commands(&[emits(2)]);
     let mut saved = ByteWriter::default();
     let mut writer = applied.executor.snapshot(applied.last);
-    while writer.go_on(&mut saved) {}
+    while writer.go_on(1, &mut saved) {}
     let (executor, _) = Executor::restore(Emitter, init(), saved.as_slice()).expect("its own");
     applied.executor = executor;
     applied.entry(EntryKind::Skip, Bytes::from(codec::encode(&event(2, 0))));

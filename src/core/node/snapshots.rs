@@ -10,7 +10,7 @@ use super::{Effects, HaltReason, Life, Message, Node};
 use crate::codec::ByteWriter;
 use crate::engine::{DiskOut, SnapshotBody, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor, SnapshotWriter};
-use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
+use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op, usize_of};
 
 /// A snapshot of this node's own that is being written, a piece a step, before it goes to the disk.
 #[derive(Clone)]
@@ -49,7 +49,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Life::Running(running) = &mut self.life else { return };
         let Some(writing) = &mut running.writing else { return };
         let mut piece = ByteWriter::default();
-        let goes_on = writing.writer.go_on(&mut piece);
+        let most = usize_of(u64::from(self.config.engine.snapshot_chunk_bytes)).min(PIECE_BYTES_MAX);
+        let goes_on = writing.writer.go_on(most, &mut piece);
         writing.body.put(piece.as_slice());
         if goes_on {
             self.marks.hit(Mark::SnapshotPiece);
@@ -226,3 +227,6 @@ impl<A: ChrApplication> super::Running<A> {
         init.map_or(&[][..], |init| &init.voters).iter().copied().filter(|voter| *voter != me).collect()
     }
 }
+
+/// So much of a snapshot is written in one step, unless a slice of the application is longer.
+const PIECE_BYTES_MAX: usize = 64 << 10;

@@ -663,7 +663,7 @@ fn sessions_longer_than_a_body_are_restored() {
     }
     let mut snapshot = ByteWriter::default();
     let mut writer = executor.snapshot(last);
-    while writer.go_on(&mut snapshot) {}
+    while writer.go_on(1, &mut snapshot) {}
     let snapshot = snapshot.as_slice();
     let error = crate::kernel::Executor::restore(Builtin, init, snapshot).err().map(|e| e.to_string());
     assert_eq!(error, None);
