@@ -6,6 +6,7 @@ mod flush_rate;
 mod journal;
 mod load;
 mod reads;
+mod snapshot;
 mod yardstick;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(super) enum BenchVerb {
     Journal(journal::JournalArgs),
     /// From the death of a primary to the next acknowledged write.
     Failover(failover::FailoverArgs),
+    /// How long a command waits while a snapshot of a large state is written.
+    Snapshot(snapshot::SnapshotArgs),
 }
 
 /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
@@ -67,6 +70,7 @@ pub(super) fn run(verb: &BenchVerb) -> anyhow::Result<Answer> {
         BenchVerb::Cluster(args) => cluster(args),
         BenchVerb::Journal(args) => journal::run(args),
         BenchVerb::Failover(args) => failover::run(args),
+        BenchVerb::Snapshot(args) => snapshot::run(args),
     }
 }
 
