@@ -59,6 +59,9 @@ pub(super) struct ServeArgs {
     /// [default: nowhere; with --dev this machine].
     #[arg(long, env = "CHRONON_WEBHOOKS")]
     webhooks: Option<String>,
+    /// Milliseconds that a node's wall clock may be off: a majority of clocks must agree within twice this [default: 500].
+    #[arg(long, env = "CHRONON_CLOCK_TOLERANCE_MS")]
+    clock_tolerance_ms: Option<String>,
 }
 
 /// What a node serves.
@@ -103,7 +106,7 @@ pub(super) fn run<A: ChrApplication>(
         node: config.node,
         engine: EngineConfig::default(),
         limits: Limits::default(),
-        timeouts: Timeouts::default(),
+        timeouts: Timeouts { clock_tolerance: config.clock_tolerance, ..Timeouts::default() },
     };
     let status = StatusCell::default();
     let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
@@ -152,7 +155,9 @@ fn settings(given: &ArgMatches) -> Settings {
 /// A cluster of one, formatted when its directory is not there yet.
 fn dev_config(mut settings: Settings, groups: &[(u32, &str)]) -> anyhow::Result<ServeConfig> {
     // Variables meant for a member of a cluster mean nothing here.
-    settings.retain(|key, _| matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks"));
+    settings.retain(|key, _| {
+        matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks" | "clock_tolerance_ms")
+    });
     let mut rest = Settings::new();
     let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
     default("cluster", "0".to_owned());

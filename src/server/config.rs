@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use chronon_core::types::{ClusterId, NodeId};
+use chronon_core::types::{ClusterId, Nanos, NodeId};
 use toml::Spanned;
 
 use super::allowed::Allowed;
@@ -37,10 +37,12 @@ pub struct ServeConfig {
     pub peers: BTreeMap<NodeId, SocketAddr>,
     /// Where side effects may be posted.
     pub webhooks: Allowed,
+    /// How far the wall clock of a node may be off.
+    pub clock_tolerance: Nanos,
 }
 
 /// Every key, and what it may be. The names of flags and variables derive from the keys.
-pub const KEYS: [(&str, &str); 9] = [
+pub const KEYS: [(&str, &str); 10] = [
     ("data_dir", "the path of a formatted data directory"),
     ("disk", "io_uring or sync"),
     ("cluster", "a cluster id: up to 32 hex digits"),
@@ -53,6 +55,7 @@ pub const KEYS: [(&str, &str); 9] = [
         "webhooks",
         "a list such as https://hooks.example.com/,http://127.0.0.1:*/in/: scheme, host and port of a URL, and what its path begins with",
     ),
+    ("clock_tolerance_ms", "milliseconds from 1 to 60000"),
 ];
 
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9100";
@@ -214,6 +217,7 @@ impl ServeConfig {
             http: get(&settings, "http", |text| text.parse().ok())?,
             peers: get(&settings, "peers", parse_peers)?,
             webhooks: get(&settings, "webhooks", Allowed::parse)?,
+            clock_tolerance: get(&settings, "clock_tolerance_ms", parse_tolerance)?,
         })
     }
 }
@@ -240,6 +244,10 @@ fn parse_peers(text: &str) -> Option<BTreeMap<NodeId, SocketAddr>> {
         }
     }
     Some(peers)
+}
+
+fn parse_tolerance(text: &str) -> Option<Nanos> {
+    u64::from_str(text).ok().filter(|ms| (1..=60_000).contains(ms)).map(Nanos::from_millis)
 }
 
 fn get<T>(
@@ -286,13 +294,14 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("disk", "io_uring"),
     ("requests", "127.0.0.1:9100"),
     ("peers_listen", "127.0.0.1:9200"),
     ("http", "127.0.0.1:8080"),
     ("peers", ""),
     ("webhooks", ""),
+    ("clock_tolerance_ms", "500"),
 ];
 
 #[cfg(test)]

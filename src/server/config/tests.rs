@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use chronon_core::types::Nanos;
+
 use super::{ConfigError, Given, ServeConfig, Settings, Source, read_file};
 
 const WHOLE: &str = r#"
@@ -35,6 +37,16 @@ fn a_file_says_all_and_defaults_fill_in() {
 }
 
 #[test]
+fn how_far_clocks_may_be_off_is_bounded() {
+    let config = resolve(Settings::new(), &format!("{WHOLE}clock_tolerance_ms = 2000")).unwrap();
+    assert_eq!(config.clock_tolerance, Nanos::from_millis(2000));
+    for wrong in ["0", "60001", "-1", "\"1s\""] {
+        let error = error(&format!("{WHOLE}clock_tolerance_ms = {wrong}"));
+        assert!(error.contains("`clock_tolerance_ms`") && error.contains("from 1 to 60000"), "{error}");
+    }
+}
+
+#[test]
 fn peers_are_also_a_list() {
     let listed = WHOLE.replace(
         r#"{ 1 = "10.0.0.1:9200", 3 = "10.0.0.3:9200" }"#,
@@ -55,7 +67,7 @@ fn a_flag_has_the_word_over_the_file() {
 fn errors_name_place_key_value_and_what_is_allowed() {
     assert_eq!(
         error("node = 1\n  colour = 3"),
-        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, peers, webhooks"
+        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, peers, webhooks, clock_tolerance_ms"
     );
     assert_eq!(
         error(&WHOLE.replace("node = 2", "node = 0")),
