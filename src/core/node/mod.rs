@@ -217,6 +217,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     .chain(wakeups)
                     .chain(side_effects)
                     .chain(self.engine.deadline())
+                    .chain(running.writing.as_ref().map(WritingSnapshot::due))
                     .chain([running.next_beat])
                     .min()
             }
@@ -531,12 +532,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
     }
 
-    /// Whether an entry could be prepared, a flush be started or a snapshot be written on at once.
+    /// Whether an entry could be prepared or a flush be started at once.
     fn wants_to_pump(&self, running: &Running<A>) -> bool {
         let limits = &self.config.limits;
         let time = |group: &Group<A>| self.time_of(running, group);
-        running.writing.is_some()
-            || self.engine.wants_flush()
+        self.engine.wants_flush()
             || (self.engine.is_flush_slot_free()
                 && running.groups.iter().any(|group| group.wants_to_propose(limits, time)))
     }

@@ -10,7 +10,7 @@ use super::{Effects, HaltReason, Life, Message, Node};
 use crate::codec::ByteWriter;
 use crate::engine::{DiskOut, SnapshotBody, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor, SnapshotWriter};
-use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op, usize_of};
+use crate::types::{EntryHeader, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, usize_of};
 
 /// A snapshot of this node's own that is being written, a piece a step, before it goes to the disk.
 #[derive(Clone)]
@@ -18,6 +18,14 @@ pub(super) struct WritingSnapshot<A: ChrApplication> {
     group: GroupId,
     writer: SnapshotWriter<A>,
     body: SnapshotBody,
+    /// When the next piece is.
+    due: Monotonic,
+}
+
+impl<A: ChrApplication> WritingSnapshot<A> {
+    pub(super) fn due(&self) -> Monotonic {
+        self.due
+    }
 }
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
@@ -41,22 +49,24 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             self.marks.hit(Mark::SnapshotWaits);
             return;
         }
-        running.writing = Some(WritingSnapshot { group: id, writer, body });
+        running.writing = Some(WritingSnapshot { group: id, writer, body, due: self.now.monotonic });
     }
 
-    /// Writes a piece of the snapshot that is being written; the last one lets it go to the disk.
+    /// Writes a piece of the snapshot that is being written, if one is due; the last one lets it go to the disk.
     pub(super) fn write_snapshot_on(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        let Some(writing) = &mut running.writing else { return };
+        let now = self.now.monotonic;
+        let Some(writing) = running.writing.as_mut().filter(|writing| writing.due <= now) else { return };
         let mut piece = ByteWriter::default();
         let most = usize_of(u64::from(self.config.engine.snapshot_chunk_bytes)).min(PIECE_BYTES_MAX);
         let goes_on = writing.writer.go_on(most, &mut piece);
         writing.body.put(piece.as_slice());
         if goes_on {
+            writing.due = now.after(BETWEEN_PIECES);
             self.marks.hit(Mark::SnapshotPiece);
             return;
         }
-        let Some(WritingSnapshot { group, writer, body }) = running.writing.take() else { return };
+        let Some(WritingSnapshot { group, writer, body, .. }) = running.writing.take() else { return };
         // One of a peer may have come meanwhile that goes farther.
         if writer.op() > self.engine.saved(group) || self.engine.is_snapshot_rotten(group) {
             self.marks.hit(Mark::SnapshotTaken);
@@ -228,5 +238,7 @@ impl<A: ChrApplication> super::Running<A> {
     }
 }
 
+/// Pieces are so far apart: the node has most of its time for what it is asked, and a quarter of a gigabyte a second goes by.
+const BETWEEN_PIECES: Nanos = Nanos::from_nanos(250_000);
 /// So much of a snapshot is written in one step, unless a slice of the application is longer.
 const PIECE_BYTES_MAX: usize = 64 << 10;
