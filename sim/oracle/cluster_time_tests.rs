@@ -102,9 +102,11 @@ fn an_entry_just_after_the_one_before_it_is_fine_although_the_clocks_went_back()
     let mut stage = Stage::new([0, 0, 0]);
     assert_eq!(stage.stamp(0), None);
     let head = stage.head.timestamp().as_nanos();
-    stage.at = WorldTime::from_nanos(100 * SECOND);
-    for node in [1, 2, 3] {
-        stage.show(node, -3_600_000);
+    for at in [100, 200] {
+        stage.at = WorldTime::from_nanos(at * SECOND);
+        for node in [1, 2, 3] {
+            stage.show(node, -3_600_000);
+        }
     }
     assert_eq!(stage.stamp_at(head + 1), None);
     assert_eq!(stage.stamp_at(head + 5_000_000_000), Some("TimeBounded"));
@@ -113,6 +115,7 @@ fn an_entry_just_after_the_one_before_it_is_fine_although_the_clocks_went_back()
 #[test]
 fn what_was_shown_a_while_ago_counts_for_others_and_not_for_ever() {
     let mut stage = Stage::new([0, 0, 0]);
+    stage.at = WorldTime::from_nanos(50 * SECOND);
     for node in [2, 3] {
         stage.show(node, -60_000);
     }
