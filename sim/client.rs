@@ -277,9 +277,11 @@ impl Session {
                 };
                 self.wake_at = Some(now.after(soon));
             }
-            Answer::Busy | Answer::Full | Answer::UnknownGroup | Answer::Halted(_) | Answer::NotHalted => {
-                self.wake_at = Some(now.after(model.resend_ns / 4))
-            }
+            Answer::Busy
+            | Answer::Full
+            | Answer::UnknownGroup
+            | Answer::Halted(_)
+            | Answer::Declined { .. } => self.wake_at = Some(now.after(model.resend_ns / 4)),
             Answer::TooLong { .. } => self.abandon(now, notes),
         }
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
 use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
-use chronon_core::node::{Answer, Effect, Input, Message, QueryAnswer, Skip};
+use chronon_core::node::{Answer, Deed, Effect, Input, Message, Order, QueryAnswer};
 use chronon_core::types::{Hash, NodeId};
 
 use crate::disk::without_zeros;
@@ -175,8 +175,12 @@ impl Part {
                 let (group, told) = (u64::from(group.get()), bytes_word(told.as_slice()));
                 self.words([19 | kind << TAG_BITS, group, place.op.get(), which, token.0, told]);
             }
-            Input::Skip { route, skip: Skip { group, place } } => {
-                self.words([21, route.0, u64::from(group.get()), place.op.get(), u64::from(place.index)]);
+            Input::Order { route, order: Order { group, deed } } => {
+                let (kind, of) = match deed {
+                    Deed::Skip(place) => (0, [place.op.get(), u64::from(place.index)]),
+                    Deed::Activate(schema) => (1, [u64::from(schema.0), 0]),
+                };
+                self.words([21 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1]]);
             }
             Input::LookUp { route, group, at } => {
                 let (kind, at) = match at {
@@ -252,7 +256,7 @@ impl Part {
             Answer::UnknownGroup => self.words([4]),
             Answer::TooLong { max } => self.words([5, u64::from(*max)]),
             Answer::Halted(halt) => self.words([7, halt.place.op.get(), u64::from(halt.place.index)]),
-            Answer::NotHalted => self.words([8]),
+            Answer::Declined { why } => self.words([8, bytes_word(why.as_slice())]),
         }
     }
 

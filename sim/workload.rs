@@ -76,6 +76,12 @@ pub trait Workload<A: ChrApplication>: Clone {
         None
     }
 
+    /// So many nanoseconds after the run began, and again until it is in force everywhere, an operator activates the latest schema
+    /// that the application knows. `None` leaves it at the first one.
+    fn activates_at(&self) -> Option<u64> {
+        None
+    }
+
     /// Judges the state of one replica once the healed world has converged.
     ///
     /// # Errors

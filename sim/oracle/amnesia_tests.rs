@@ -16,6 +16,7 @@ fn beat(groups: Vec<GroupBeat>) -> Effect {
         witnessed: Default::default(),
         flush: 0,
         full: false,
+        schema: chronon_core::kernel::Schema::FIRST,
         clock: Default::default(),
         groups,
     };

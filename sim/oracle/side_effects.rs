@@ -214,7 +214,11 @@ impl Facts {
         }
         let reports = || match entry.header().kind() {
             EntryKind::SideEffects => codec::decode(entry.payload()).unwrap_or_default(),
-            EntryKind::Genesis | EntryKind::Commands | EntryKind::Wakeup | EntryKind::Skip => Vec::new(),
+            EntryKind::Genesis
+            | EntryKind::Commands
+            | EntryKind::Wakeup
+            | EntryKind::Skip
+            | EntryKind::Activation => Vec::new(),
         };
         let known = self.ends.entry(op).or_insert_with(|| Some((hash, reports())));
         if known.as_ref().is_some_and(|(known, _)| *known != hash) {

@@ -71,6 +71,7 @@ impl Told {
             lacks_clock: false,
             missing: None,
             halted: None,
+            schema: chronon_core::kernel::Schema::FIRST,
             side_effects: 1,
             applied_digest: Hash::ZERO,
         };

@@ -256,6 +256,11 @@ impl<A: ChrApplication> ChrApplication for Twice<A> {
         self.0.restore(&mut state.other, from, chunk)
     }
 
+    fn migrate(&self, state: &mut Self::State, from: Schema, to: Schema) {
+        self.0.migrate(&mut state.one, from, to);
+        self.0.migrate(&mut state.other, from, to);
+    }
+
     fn next_wakeup(&self, state: &Self::State) -> Option<Timestamp> {
         self.0.next_wakeup(&state.one)
     }

@@ -228,7 +228,7 @@ pub(super) fn concerned(input: &Input) -> Option<GroupId> {
         Input::Message { message: Message::Group { group, .. }, .. } => Some(*group),
         Input::Client { request, .. } => Some(request.group),
         Input::Query { query, .. } => Some(query.group),
-        Input::Skip { skip, .. } => Some(skip.group),
+        Input::Order { order, .. } => Some(order.group),
         Input::SideEffectDone { group, .. } | Input::LookUp { group, .. } => Some(*group),
         Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
     }

@@ -117,6 +117,8 @@ enum Item {
     AttemptEnded(Box<Coming>),
     /// An operator sees to a group that stood still.
     Operator { group: usize },
+    /// An operator activates what is not in force yet.
+    Activation,
     /// Somebody looks an entry up.
     LookUp { machine: usize },
     /// The first phase ends.
@@ -319,6 +321,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             timeouts: &config.timeouts,
         };
         self.judges.see(self.now, &begin);
+        if let Some(at) = self.workload.activates_at() {
+            self.agenda.put(WorldTime::from_nanos(at), Item::Activation);
+        }
         for node in config.nodes.iter().copied() {
             let own = config.groups.iter().filter(|init| init.voters.contains(&node)).count();
             config.engine.validate(own)?;
@@ -381,6 +386,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::Attempt(going) => self.attempt_arrives(*going),
             Item::AttemptEnded(coming) => self.attempt_ended(*coming),
             Item::Operator { group } => self.see_to_group(group),
+            Item::Activation => self.activate(),
             Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),
@@ -408,6 +414,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_activation;
 #[cfg(test)]
 mod tests_execution;
 #[cfg(test)]

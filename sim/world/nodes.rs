@@ -3,7 +3,7 @@
 use chronon_core::consensus::VsrMessage;
 use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
 use chronon_core::kernel::{ChrApplication, Halt};
-use chronon_core::node::{Effect, HaltReason, Input, Message, Role, Route, Skip};
+use chronon_core::node::{Deed, Effect, GroupStatus, HaltReason, Input, Message, Order, Role, Route};
 use chronon_core::types::EntryKind;
 
 use super::machine::{self, Process};
@@ -226,13 +226,31 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.operators[group] = !found.is_empty();
         for (index, place, role) in found {
             if role == Role::Primary {
-                let skip = Skip { group: id, place };
-                self.step_node(index, Input::Skip { route: OPERATOR, skip });
+                let order = Order { group: id, deed: Deed::Skip(place) };
+                self.step_node(index, Input::Order { route: OPERATOR, order });
             }
         }
         if let Some(after_ns) = self.workload.skips_after().filter(|_| self.operators[group]) {
             self.agenda.put(self.now.after(after_ns), Item::Operator { group });
         }
+    }
+
+    /// An operator activates the latest schema where it is not in force yet.
+    pub(super) fn activate(&mut self) {
+        let Some(again_ns) = self.workload.activates_at() else { return };
+        for group in 0..self.config.groups.len() {
+            let id = self.config.groups[group].group;
+            for index in 0..self.machines.len() {
+                let Some(process) = &self.machines[index].process else { continue };
+                let status = process.node.group_status(id);
+                let wants = |status: GroupStatus| status.role == Role::Primary && status.schema < A::SCHEMA;
+                if !self.is_lost(self.machines[index].node) && status.is_some_and(wants) {
+                    let order = Order { group: id, deed: Deed::Activate(A::SCHEMA) };
+                    self.step_node(index, Input::Order { route: OPERATOR, order });
+                }
+            }
+        }
+        self.agenda.put(self.now.after(again_ns), Item::Activation);
     }
 
     /// Counts the views that were led for the first time.

@@ -40,9 +40,9 @@ pub enum ClientError {
         /// The entry that held it.
         op: u64,
     },
-    /// The group stands still, or does not where it is said to.
+    /// What an operator wants of a group cannot be done.
     #[error("{what}")]
-    NotSkipped {
+    Declined {
         /// What a node said.
         what: String,
     },

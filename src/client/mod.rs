@@ -18,7 +18,7 @@ use chronon_core::codec;
 use chronon_core::codec::wire::{Decode, Encode};
 use chronon_core::engine::Found;
 use chronon_core::kernel::Halt;
-use chronon_core::node::{Answer, Freshness, Query, QueryAnswer, Reply, Skip};
+use chronon_core::node::{Answer, Freshness, Order, Query, QueryAnswer, Reply};
 use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
@@ -27,7 +27,7 @@ pub use pool::{Completion, SessionPool};
 pub use reader::Reader;
 
 use crate::server::protocol::{
-    FOUND, GREETING, LOOK_UP, LookUp, REPLIES, SKIP, STATUS_ANSWER, STATUS_QUESTION,
+    FOUND, GREETING, LOOK_UP, LookUp, ORDER, REPLIES, STATUS_ANSWER, STATUS_QUESTION,
 };
 use crate::server::status::StatusReport;
 use link::{Link, LinkError};
@@ -221,11 +221,11 @@ pub fn look_up(address: SocketAddr, timeout: Duration, look_up: LookUp) -> Resul
     ask(address, timeout, |link| link.ask_for(LOOK_UP, &look_up), FOUND)
 }
 
-/// Has the event skipped at which a group stands still; the op of the skip.
+/// Has an order put into its group's log; its op.
 ///
 /// # Errors
-/// [`ClientError::NotSkipped`] when the group does not stand there, and others when no primary answers in time.
-pub fn skip(config: &ClientConfig, skip: Skip) -> Result<Op, ClientError> {
+/// [`ClientError::Declined`] when it cannot be done, and others when no primary answers in time.
+pub fn order(config: &ClientConfig, order: Order) -> Result<Op, ClientError> {
     let start = Instant::now();
     let mut last = None;
     for address in config.addresses.iter().cycle() {
@@ -234,24 +234,27 @@ pub fn skip(config: &ClientConfig, skip: Skip) -> Result<Op, ClientError> {
             break;
         }
         let patience = left.min(config.attempt_timeout);
-        let asked: Result<Vec<Reply>, _> = ask(*address, patience, |link| link.ask_for(SKIP, &skip), REPLIES);
+        let asked: Result<Vec<Reply>, _> =
+            ask(*address, patience, |link| link.ask_for(ORDER, &order), REPLIES);
         let why = match asked.map(|replies| replies.into_iter().next().map(|reply| reply.answer)) {
             Ok(Some(Answer::Committed { op, .. })) => return Ok(op),
             Ok(Some(Answer::Halted(halt))) => {
-                let what = format!("group {} {}", skip.group, stands_still(&halt));
-                return Err(ClientError::NotSkipped { what });
+                let what = format!("group {} {}", order.group, stands_still(&halt));
+                return Err(ClientError::Declined { what });
             }
-            Ok(Some(Answer::NotHalted)) => {
-                let what = format!("group {} does not stand still at its primary, {address}", skip.group);
-                return Err(ClientError::NotSkipped { what });
+            Ok(Some(Answer::Declined { why })) => {
+                let why = String::from_utf8_lossy(why.as_slice());
+                return Err(ClientError::Declined { what: format!("group {}: {why}", order.group) });
             }
             Ok(Some(Answer::UnknownGroup)) => {
-                return Err(ClientError::UnknownGroup { group: skip.group.get() });
+                return Err(ClientError::UnknownGroup { group: order.group.get() });
             }
             Ok(Some(Answer::NotPrimary { .. })) => format!("{address} is not the group's primary"),
             Ok(Some(Answer::Busy | Answer::Full)) => format!("{address} was busy"),
             Ok(Some(Answer::TooLong { .. }) | None) => {
-                return Err(ClientError::Protocol { what: "a skip was answered like a command".to_owned() });
+                return Err(ClientError::Protocol {
+                    what: "an order was answered like a command".to_owned(),
+                });
             }
             Err(error) => error.to_string(),
         };

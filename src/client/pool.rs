@@ -273,8 +273,8 @@ impl SessionPool {
                 session.send_again_at(Instant::now() + PAUSE);
                 return None;
             }
-            Answer::NotHalted => {
-                ClientError::Protocol { what: "a command was answered like a skip".to_owned() }
+            Answer::Declined { .. } => {
+                ClientError::Protocol { what: "a command was answered like an order".to_owned() }
             }
             Answer::UnknownGroup => ClientError::UnknownGroup { group: self.group.get() },
             Answer::TooLong { max } => ClientError::TooLong { bytes: session.body_bytes(), max },

@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use chronon_core::codec;
 use chronon_core::codec::frame::Frame;
 use chronon_core::engine::Found;
-use chronon_core::node::{Query, QueryAnswer, Reply, Request, Route, Skip};
+use chronon_core::node::{Order, Query, QueryAnswer, Reply, Request, Route};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 
 use super::connection::{Connection, ConnectionError};
 use super::protocol::{
-    ANSWERS, Answered, FOUND, GREETING, Greeting, LOOK_UP, LookUp, Packer, QUERIES, REPLIES, REQUESTS, SKIP,
+    ANSWERS, Answered, FOUND, GREETING, Greeting, LOOK_UP, LookUp, ORDER, Packer, QUERIES, REPLIES, REQUESTS,
     STATUS_ANSWER, STATUS_QUESTION, write_one,
 };
 use super::status::StatusReport;
@@ -35,7 +35,7 @@ pub(super) enum Question {
     Query { route: Route, query: Query },
     Status { route: Route },
     LookUp { route: Route, look_up: LookUp },
-    Skip { route: Route, skip: Skip },
+    Order { route: Route, order: Order },
 }
 
 #[derive(Debug)]
@@ -203,8 +203,8 @@ fn take(frame: &Frame, route: Route, questions: &mut Vec<Question>) -> Result<()
             questions.push(Question::LookUp { route, look_up: codec::decode(&frame.body)? });
             Ok(())
         }
-        SKIP => {
-            questions.push(Question::Skip { route, skip: codec::decode(&frame.body)? });
+        ORDER => {
+            questions.push(Question::Order { route, order: codec::decode(&frame.body)? });
             Ok(())
         }
         kind => Err(ConnectionError::Kind { kind }),

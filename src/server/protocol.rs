@@ -16,7 +16,7 @@
 //!   client   <- ANSWERS, many a frame --              (in any order; the number tells which)
 //!   client   -- LOOK_UP ------------->
 //!   client   <--------------- FOUND ---
-//!   operator -- SKIP ---------------->
+//!   operator -- ORDER --------------->
 //!   operator <------------- REPLIES ---               (one reply, to client 0)
 //! ```
 //!
@@ -54,8 +54,8 @@ pub const QUERIES: u16 = 10;
 /// Many [`Answered`]s to a client.
 pub const ANSWERS: u16 = 11;
 
-/// [`chronon_core::node::Skip`]: one at a time a connection.
-pub const SKIP: u16 = 12;
+/// [`chronon_core::node::Order`]: one at a time a connection.
+pub const ORDER: u16 = 12;
 
 /// The answer to a query.
 #[derive(Clone, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]

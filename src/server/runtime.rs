@@ -293,7 +293,7 @@ impl<A: ChrApplication> Runtime<A> {
                 Question::LookUp { route, look_up: LookUp { group, at } } => {
                     self.step(Input::LookUp { route, group, at })?;
                 }
-                Question::Skip { route, skip } => self.step(Input::Skip { route, skip })?,
+                Question::Order { route, order } => self.step(Input::Order { route, order })?,
                 Question::Status { route } => {
                     let report = self.report();
                     self.clients.report(route, &report);

@@ -63,6 +63,8 @@ pub struct GroupReport {
     pub keeps_too_much: bool,
     /// No majority of its voters' clocks agrees, as far as the node knows: it takes no new commands.
     pub lacks_clock: bool,
+    /// The behaviour of its application that is in force.
+    pub schema: u32,
     /// Side effects that have not ended.
     pub side_effects: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
@@ -267,6 +269,7 @@ impl GroupReport {
             archived: status.archived.get(),
             keeps_too_much: status.keeps_too_much,
             lacks_clock: status.lacks_clock,
+            schema: status.schema.0,
             side_effects: status.side_effects,
             missing: status.missing.map(Op::get),
             halted: halted.map(|(_, halt)| HaltReport {

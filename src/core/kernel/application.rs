@@ -1,16 +1,39 @@
 //! The contract of an application on the kernel.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, wire};
 use crate::kernel::side_effect::{Place, SideEffect, SideEffectId, SideEffectOutcome};
-use crate::types::{GroupId, GroupInit, Hash, Op, Prng, Timestamp};
+use crate::types::{GroupId, GroupInit, Hash, Notation, NotationError, Op, Prng, Scanner, Timestamp};
 
 /// The version of an application's behaviour. Behaviour changes only after a logged activation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
 pub struct Schema(pub u32);
+
+impl Schema {
+    /// What every group begins with.
+    pub const FIRST: Self = Self(1);
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Notation for Schema {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+    fn scan(scanner: &mut Scanner<'_>) -> Result<Self, NotationError> {
+        Notation::scan(scanner).map(Self)
+    }
+}
 
 /// What an application is asked to apply, one at a time, in op order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,7 +87,8 @@ pub type Chunk = alloc::vec::Vec<u8>;
 ///
 /// `apply` is a pure function of state, event and context: the same on every replica, in debug and in release.
 pub trait ChrApplication: Clone {
-    /// The behaviour this build starts a group with.
+    /// The latest behaviour that this build knows; it knows all before it as well. A group begins with [`Schema::FIRST`], and goes
+    /// on to a later one when an operator activates it: all replicas at the same op.
     const SCHEMA: Schema;
     /// The replicated state. A clone is taken for each snapshot, which is written while the state goes on: it should be
     /// cheap, as one of [`crate::collections`] is.
@@ -76,7 +100,7 @@ pub trait ChrApplication: Clone {
     /// A deterministic refusal; the state is then as it was.
     type Error: wire::Encode;
 
-    /// The state of a group that has applied nothing.
+    /// The state of a group that has applied nothing: one of [`Schema::FIRST`].
     fn genesis(&self, group: &GroupInit) -> Self::State;
 
     /// Applies `event`. The answer goes to the client and is kept for its retries.
@@ -111,8 +135,8 @@ pub trait ChrApplication: Clone {
     /// When the slice is not one that `from` could have written.
     fn restore(&self, state: &mut Self::State, from: Schema, chunk: &[u8]) -> Result<(), Self::Error>;
 
-    /// Turns a state of schema `from` into one of [`ChrApplication::SCHEMA`].
-    fn migrate(&self, _state: &mut Self::State, _from: Schema) {}
+    /// Turns a state of schema `from` into one of `to`, which is no later than [`ChrApplication::SCHEMA`]; as pure as `apply`.
+    fn migrate(&self, _state: &mut Self::State, _from: Schema, _to: Schema) {}
 
     /// When the application wants [`Event::Wakeup`], in consensus time.
     fn next_wakeup(&self, _state: &Self::State) -> Option<Timestamp> {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::kernel::application::{ApplyContext, ChrApplication, Emitted, Event, QueryContext};
+use crate::kernel::application::{ApplyContext, ChrApplication, Emitted, Event, QueryContext, Schema};
 use crate::kernel::command::{Command, Outcome, commands};
 use crate::kernel::halt::{EventPlace, Guard, Halt};
 use crate::kernel::outbox::Outbox;
@@ -27,6 +27,8 @@ pub struct Executor<A: ChrApplication> {
     pub(in crate::kernel) application: A,
     pub(in crate::kernel) init: GroupInit,
     pub(in crate::kernel) state: A::State,
+    /// The behaviour in force: part of the replicated state.
+    pub(in crate::kernel) schema: Schema,
     pub(in crate::kernel) sessions: SessionMap,
     pub(in crate::kernel) outbox: Outbox,
     pub(in crate::kernel) applied: Op,
@@ -58,8 +60,8 @@ impl<A: ChrApplication> Executor<A> {
         let sessions = SessionMap::new(init.sessions_max);
         let digest = init.genesis().hash();
         let (outbox, skipped, skips) = (Outbox::default(), BTreeSet::new(), BTreeSet::new());
-        let (applied, guard) = (Op::GENESIS, Guard::NONE);
-        Self { application, init, state, sessions, outbox, applied, digest, skipped, skips, guard }
+        let (schema, applied, guard) = (Schema::FIRST, Op::GENESIS, Guard::NONE);
+        Self { application, init, state, schema, sessions, outbox, applied, digest, skipped, skips, guard }
     }
 
     /// The same, whose application's panics are caught.
@@ -94,6 +96,7 @@ impl<A: ChrApplication> Executor<A> {
             }
             EntryKind::SideEffects => self.apply_reports(op, timestamp, entry.payload(), marks)?,
             EntryKind::Skip => self.apply_skip(op, entry.payload())?,
+            EntryKind::Activation => self.apply_activation(op, entry.payload(), marks)?,
             EntryKind::Genesis => panic!("the genesis has no slot"),
         }
         self.applied = op;
@@ -115,6 +118,7 @@ impl<A: ChrApplication> Executor<A> {
     /// Forgets what a panic may have left half changed, and keeps what is right still: how much was applied, and its digest.
     pub fn lose_state(&mut self) {
         self.state = self.application.genesis(&self.init);
+        self.schema = Schema::FIRST;
         self.sessions = SessionMap::new(self.init.sessions_max);
         self.outbox = Outbox::default();
     }
@@ -134,6 +138,33 @@ impl<A: ChrApplication> Executor<A> {
             place.index, place.op
         );
         Err(Halt { place: EventPlace { op, index: 0 }, skippable: false, what })
+    }
+
+    /// From here on the application behaves as this schema says. One that is in force, or was, changes nothing.
+    fn apply_activation(&mut self, op: Op, payload: &Bytes, marks: &mut impl Marks) -> Result<(), Halt> {
+        let to: Schema = match codec::decode(payload) {
+            Ok(to) => to,
+            Err(error) => panic!("group {} op {op} names no schema: {error}", self.init.group),
+        };
+        let place = EventPlace { op, index: 0 };
+        if self.skips.contains(&place) {
+            self.skipped.insert(place);
+            return Ok(());
+        }
+        if to > A::SCHEMA {
+            let what = format!("the log activates schema {to}, and this build knows {} at most", A::SCHEMA);
+            return Err(Halt { place, skippable: false, what });
+        }
+        if to <= self.schema {
+            return Ok(());
+        }
+        let (application, state, from) = (&self.application, &mut self.state, self.schema);
+        let ran = self.guard.run(&mut || application.migrate(state, from, to));
+        let panicked = |what| format!("the application panicked on its way to schema {to}: {what}");
+        ran.map_err(|what| Halt { place, skippable: true, what: panicked(what) })?;
+        marks.hit(Mark::SchemaActivated);
+        self.schema = to;
+        Ok(())
     }
 
     /// What became of side effects: the application hears of those that ended.
@@ -176,6 +207,11 @@ impl<A: ChrApplication> Executor<A> {
     /// When the application wants to be woken, in consensus time.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.application.next_wakeup(&self.state)
+    }
+
+    /// The behaviour in force.
+    pub fn schema(&self) -> Schema {
+        self.schema
     }
 
     /// The side effects that have not ended.
@@ -268,7 +304,7 @@ impl<A: ChrApplication> Executor<A> {
         let halt = |what| Halt { place, skippable: true, what };
         let first = self.outbox.emitted_at(op);
         let (group, emitted) = (&self.init, Emitted { first, side_effects: Vec::new() });
-        let mut ctx = ApplyContext { group, op, index, timestamp, schema: A::SCHEMA, emitted };
+        let mut ctx = ApplyContext { group, op, index, timestamp, schema: self.schema, emitted };
         let (application, state, mut answer) = (&self.application, &mut self.state, None);
         let ran = self.guard.run(&mut || answer = Some(application.apply(state, event, &mut ctx)));
         ran.map_err(|what| halt(format!("the application panicked: {what}")))?;

@@ -24,7 +24,8 @@ use crate::types::{ClientId, EntryHeader, GroupInit, Hash, Op, u64_of, usize_of}
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 struct SnapshotHead {
-    schema: u32,
+    /// The behaviour in force.
+    schema: Schema,
     /// The header of the last entry applied.
     last: EntryHeader,
     digest: Hash,
@@ -88,11 +89,11 @@ impl<A: ChrApplication> Executor<A> {
     ) -> Result<(Self, EntryHeader), SnapshotError> {
         let mut reader = ByteReader::new(snapshot);
         let head: SnapshotHead = codec::decode(take_piece(&mut reader)?)?;
-        let from = Schema(head.schema);
-        if from > A::SCHEMA {
-            let (found, known) = (from.0, A::SCHEMA.0);
+        let schema = head.schema;
+        if schema > A::SCHEMA {
+            let known = A::SCHEMA;
             return Err(SnapshotError::Schema(alloc::format!(
-                "the snapshot has schema {found}; this build knows {known}"
+                "the snapshot has schema {schema}; this build knows {known}"
             )));
         }
         let mut sessions = SessionMap::new(init.sessions_max);
@@ -106,18 +107,26 @@ impl<A: ChrApplication> Executor<A> {
         let mut state = application.genesis(&init);
         while !reader.rest().is_empty() {
             let slice = take_piece(&mut reader)?;
-            application.restore(&mut state, from, slice).map_err(|error| SnapshotError::Slice {
+            application.restore(&mut state, schema, slice).map_err(|error| SnapshotError::Slice {
                 bytes: slice.len(),
                 reason: codec::encode(&error),
             })?;
         }
-        if from < A::SCHEMA {
-            application.migrate(&mut state, from);
-        }
         let (applied, digest) = (head.last.op(), head.digest);
         let (skipped, skips, guard) = (head.skipped.into_iter().collect(), BTreeSet::new(), Guard::NONE);
-        let executor =
-            Self { application, init, state, sessions, outbox, applied, digest, skipped, skips, guard };
+        let executor = Self {
+            application,
+            init,
+            state,
+            schema,
+            sessions,
+            outbox,
+            applied,
+            digest,
+            skipped,
+            skips,
+            guard,
+        };
         Ok((executor, head.last))
     }
 }
@@ -174,10 +183,10 @@ impl<A: ChrApplication> SnapshotWriter<A> {
     }
 
     fn head(&self) -> SnapshotHead {
-        let Executor { sessions, outbox, digest, skipped, .. } = &self.frozen;
+        let Executor { schema, sessions, outbox, digest, skipped, .. } = &self.frozen;
         let (sessions, intents) = (u64_of(sessions.len()), u64_of(outbox.len()));
         let skipped = skipped.iter().copied().collect();
-        SnapshotHead { schema: A::SCHEMA.0, last: self.last, digest: *digest, sessions, intents, skipped }
+        SnapshotHead { schema: *schema, last: self.last, digest: *digest, sessions, intents, skipped }
     }
 }
 

@@ -456,3 +456,21 @@ impl ChrApplication for Verbose {
         Ok(())
     }
 }
+
+#[test]
+fn a_schema_that_this_build_does_not_know_halts_the_group_for_good() {
+    let mut applied = Applied::new();
+    let payload = Bytes::from(codec::encode(&Schema(2)));
+    let time = applied.last.timestamp().next();
+    let activation = Entry::next(&applied.last, EntryKind::Activation, View::new(1), time, payload);
+    let halt = applied.executor.apply(&activation, &mut Vec::new(), &mut NoMarks).expect_err("it is unknown");
+    assert_eq!((halt.place, halt.skippable), (event(2, 0), false));
+    assert!(halt.what.contains("activates schema 2, and this build knows 1"), "{}", halt.what);
+}
+
+#[test]
+fn a_schema_in_force_is_activated_once_more_without_effect() {
+    let mut applied = Applied::new();
+    applied.entry(EntryKind::Activation, Bytes::from(codec::encode(&Schema::FIRST)));
+    assert_eq!((applied.executor.schema(), applied.executor.applied()), (Schema::FIRST, Op::new(2)));
+}

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
 use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
-use crate::kernel::{Attempt, AttemptDone, Command, EventPlace, Halt, Outcome};
+use crate::kernel::{Attempt, AttemptDone, Command, EventPlace, Halt, Outcome, Schema};
 use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
@@ -56,12 +56,12 @@ pub enum Input {
         /// Which entry.
         at: At,
     },
-    /// An operator wants the event skipped at which a group stands still. The answer is a [`Reply`] to client 0.
-    Skip {
+    /// An operator wants something of a group. The answer is a [`Reply`] to client 0.
+    Order {
         /// Where the answer goes.
         route: Route,
-        /// What is to be skipped.
-        skip: Skip,
+        /// What is wanted.
+        order: Order,
     },
 }
 
@@ -73,7 +73,7 @@ notation_enum!(Input {
     "query" => Query { route, query },
     "side-effect-done" => SideEffectDone { group, done },
     "look-up" => LookUp { route, group, at },
-    "skip" => Skip { route, skip },
+    "order" => Order { route, order },
 });
 
 /// What leaves a node. A driver matches it with no wildcard.
@@ -186,17 +186,29 @@ pub struct Request {
 
 notation_struct!("request" => Request { group, command });
 
-/// An operator's wish that an event be skipped.
+/// What an operator wants of a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
-pub struct Skip {
+pub struct Order {
     /// The group.
     pub group: GroupId,
-    /// The event at which it stands.
-    pub place: EventPlace,
+    /// What is to be done.
+    pub deed: Deed,
 }
 
-notation_struct!("skip-wanted" => Skip { group, place });
+notation_struct!("order" => Order { group, deed });
+
+/// What an operator may have put into a group's log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Deed {
+    /// Skip the event at which it stands still.
+    Skip(EventPlace),
+    /// Behave as a later schema says, which the builds of all its voters know.
+    Activate(Schema),
+}
+
+notation_enum!(Deed { "skip" => Skip(place), "activate" => Activate(schema) });
 
 /// The answer to a request; client and number tell which.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -245,8 +257,11 @@ pub enum Answer {
     },
     /// The group stands still. A command that is in its log already may still be executed: it is to be asked for again.
     Halted(Halt),
-    /// Nothing was skipped: the group does not stand still here.
-    NotHalted,
+    /// Nothing was done: what an operator wants cannot be.
+    Declined {
+        /// Why, in words.
+        why: Blob,
+    },
 }
 
 notation_enum!(Answer {
@@ -257,7 +272,7 @@ notation_enum!(Answer {
     "unknown-group" => UnknownGroup,
     "too-long" => TooLong { max },
     "halted" => Halted(halt),
-    "not-halted" => NotHalted,
+    "declined" => Declined { why },
 });
 
 /// A question about a group's state.

@@ -1,6 +1,8 @@
 //! One group on a node: its replica, its application, and the clients that wait for it.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::codec;
@@ -8,10 +10,10 @@ use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
 use crate::kernel::{
     Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, EventPlace, Executed, Executor, Halt,
-    Outcome, Pace, SideEffectManager, VsrAuthority,
+    Outcome, Pace, Schema, SideEffectManager, VsrAuthority,
 };
 use crate::node::chunk_cursor::ChunkCursor;
-use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
+use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::queries::Queries;
 use crate::node::state_reads::StateReads;
@@ -57,8 +59,8 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     pub state_reads: Option<StateReads>,
     /// What the log skips is known up to here.
     looked_to: Op,
-    /// Operators that wait for a skip, by its op.
-    skipping: Vec<(Op, Route)>,
+    /// Operators that wait for what they ordered, by its op.
+    ordered: Vec<(Op, Route)>,
 }
 
 impl<A: ChrApplication> Group<A> {
@@ -88,7 +90,7 @@ impl<A: ChrApplication> Group<A> {
             halted: None,
             state_reads: None,
             looked_to: Op::GENESIS,
-            skipping: Vec::new(),
+            ordered: Vec::new(),
         }
     }
 
@@ -474,12 +476,14 @@ impl<A: ChrApplication> Group<A> {
         Ok(())
     }
 
-    /// An operator wants an event skipped; the answer, unless a skip was prepared.
-    pub(in crate::node) fn skip(
+    /// An operator wants something; the answer, unless an entry was prepared that does it. `least` is the voter that knows the
+    /// earliest schema.
+    pub(in crate::node) fn order(
         &mut self,
         turn: &mut Turn<'_, impl Marks>,
         route: Route,
-        place: EventPlace,
+        deed: Deed,
+        least: Option<(NodeId, Schema)>,
     ) -> Option<Answer> {
         if self.is_arriving() {
             return Some(Answer::Busy);
@@ -487,10 +491,10 @@ impl<A: ChrApplication> Group<A> {
         if !self.replica.leads() {
             return Some(self.not_primary());
         }
-        let Some(halt) = &self.halted else { return Some(Answer::NotHalted) };
-        if !halt.skippable || halt.place != place {
-            return Some(Answer::Halted(halt.clone()));
-        }
+        let (kind, payload) = match self.carry_out(deed, least) {
+            Ok(entry) => entry,
+            Err(answer) => return Some(answer),
+        };
         if !self.replica.can_propose(turn.limits) {
             return Some(Answer::Busy);
         }
@@ -498,10 +502,37 @@ impl<A: ChrApplication> Group<A> {
             turn.marks.hit(Mark::ClockHeldBack);
             return Some(Answer::Busy);
         };
-        turn.marks.hit(Mark::SkipPrepared);
-        let op = self.replica.propose(turn, time, EntryKind::Skip, codec::encode(&place).into());
-        self.skipping.push((op, route));
+        turn.marks.hit(if kind == EntryKind::Skip { Mark::SkipPrepared } else { Mark::ActivationPrepared });
+        let op = self.replica.propose(turn, time, kind, payload.into());
+        self.ordered.push((op, route));
         None
+    }
+
+    /// The entry by which it is done, or why it cannot be.
+    fn carry_out(&self, deed: Deed, least: Option<(NodeId, Schema)>) -> Result<(EntryKind, Vec<u8>), Answer> {
+        let declined = |why: String| Answer::Declined { why: Blob::from(why.into_bytes()) };
+        match (deed, &self.halted) {
+            (Deed::Skip(place), Some(halt)) if halt.skippable && halt.place == place => {
+                Ok((EntryKind::Skip, codec::encode(&place)))
+            }
+            (_, Some(halt)) => Err(Answer::Halted(halt.clone())),
+            (Deed::Skip(_), None) => Err(declined("the group does not stand still here".into())),
+            (Deed::Activate(to), None) => {
+                let in_force = self.executor.schema();
+                if to <= in_force {
+                    return Err(declined(format!("schema {in_force} is in force; a later one is allowed")));
+                }
+                match least.filter(|(_, known)| *known < to) {
+                    Some((node, Schema(0))) => {
+                        Err(declined(format!("node {node} has not said yet which schema it knows")))
+                    }
+                    Some((node, known)) => Err(declined(format!(
+                        "node {node} knows schema {known} at most: start a newer build there"
+                    ))),
+                    None => Ok((EntryKind::Activation, codec::encode(&to))),
+                }
+            }
+        }
     }
 
     /// The answer to an operator.
@@ -512,7 +543,7 @@ impl<A: ChrApplication> Group<A> {
     fn answer_operators(&mut self, effects: &mut Effects) {
         let applied = self.replica.applied();
         let is_done = |(op, _): &mut (Op, Route)| *op <= applied;
-        let done: Vec<_> = self.skipping.extract_if(.., is_done).collect();
+        let done: Vec<_> = self.ordered.extract_if(.., is_done).collect();
         for (op, route) in done {
             let outcome = Outcome::Done(Blob::default());
             let reply = self.reply_to_operator(Answer::Committed { op, outcome });
@@ -548,7 +579,7 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::PreparedForsaken);
         }
         self.waiting.clear();
-        self.skipping.clear();
+        self.ordered.clear();
         self.waking = None;
     }
 
@@ -590,6 +621,7 @@ impl<A: ChrApplication> Group<A> {
             lacks_clock: self.lacks_clock,
             missing: self.replica.missing(),
             halted: self.halted.as_ref().map(|halt| halt.place),
+            schema: self.executor.schema(),
             side_effects: u64_of(self.executor.outbox().len()),
             applied_digest: self.executor.digest(),
         }

@@ -2,39 +2,17 @@
 //!
 //! ```text
 //! panic at op n -> the state is lost; votes, log and archive go on; clients and questions are told why
-//! operator      -> Skip, to the primary -> an entry like any other, prepared, acknowledged, committed
+//! operator      -> Deed::Skip, to the primary -> an entry like any other, prepared, acknowledged, committed
 //! committed     -> the snapshot in force, read again from the disk, and the log behind it up to n - 1 -> n without the event
 //! ```
 
 use super::{Effects, Group, Life, Node};
 use crate::engine::{DiskOut, SnapshotChunk};
 use crate::kernel::{ChrApplication, Executor, Halt};
-use crate::node::door::{Answer, Effect, Reply, Route, Skip};
 use crate::node::state_reads::StateReads;
-use crate::types::{ClientId, GroupId, Marks, Op, RequestNumber};
+use crate::types::{GroupId, Marks, Op};
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
-    /// An operator wants an event skipped.
-    pub(super) fn on_skip(&mut self, route: Route, skip: Skip, effects: &mut Effects) {
-        let Skip { group: id, place } = skip;
-        let answer = match &self.life {
-            Life::Halted(_) => return,
-            Life::Running(running) if running.amnesia.is_none() => {
-                let waits = running.waiting.contains_key(&id);
-                if waits { Answer::Busy } else { Answer::UnknownGroup }
-            }
-            Life::Unborn | Life::Recovering | Life::Running(_) => Answer::Busy,
-        };
-        let mut reply =
-            Some(Reply { group: id, client: ClientId::new(0), number: RequestNumber::new(0), answer });
-        if self.amnesia().is_none() {
-            self.with_group(id, effects, |group, turn| {
-                reply = group.skip(turn, route, place).map(|answer| group.reply_to_operator(answer));
-            });
-        }
-        effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
-    }
-
     /// Groups that may go on read their snapshot again, one chunk at a time; what was asked for and did not come is asked for
     /// again.
     pub(super) fn see_to_halted(&mut self, effects: &mut Effects) {

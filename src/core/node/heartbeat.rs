@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::{ClockSample, ClusterClock, Trust};
 use crate::engine::Witnessed;
+use crate::kernel::Schema;
 use crate::types::{
     BootId, CommitIndex, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Now, Op, View, Wall,
 };
@@ -49,6 +50,8 @@ pub struct Heartbeat {
     pub flush: u64,
     /// No space is left on the sender's disk.
     pub full: bool,
+    /// The latest schema that the sender's build knows.
+    pub schema: Schema,
     /// The sender's clocks.
     pub clock: ClockBeat,
     /// What changed since the last beat that the receiver is known to have heard.
@@ -56,7 +59,7 @@ pub struct Heartbeat {
 }
 
 notation_struct!("beat" => Heartbeat {
-    boot, sequence, heard_boot, heard_sequence, witnessed, flush, full, clock, groups
+    boot, sequence, heard_boot, heard_sequence, witnessed, flush, full, schema, clock, groups
 });
 
 /// What a beat says of its sender's clocks, and of when the receiver's last beat came.
@@ -129,14 +132,18 @@ struct Pair {
     is_introduced: bool,
     /// No space is left on the peer's disk.
     peer_is_full: bool,
+    /// The latest schema that the peer's build knows.
+    peer_schema: Option<Schema>,
 }
 
-/// What a node says of its disk in every beat.
+/// What a node says of itself in every beat.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) struct OwnDisk {
+pub(in crate::node) struct OwnFacts {
     /// The number of the last durable flush with records.
     pub flush: u64,
     pub full: bool,
+    /// The latest schema that this build knows.
+    pub schema: Schema,
 }
 
 /// What a beat that was heard means.
@@ -179,6 +186,11 @@ impl Heartbeats {
         self.pairs.get(&peer).is_some_and(|pair| pair.peer_is_full)
     }
 
+    /// The latest schema that the build of `peer` knows, once it has said so since it started.
+    pub(in crate::node) fn schema(&self, peer: NodeId) -> Option<Schema> {
+        self.pairs.get(&peer).and_then(|pair| pair.peer_schema)
+    }
+
     /// Whether `peer` knows this start of this node, and may hear more than beats.
     pub(in crate::node) fn is_introduced_to(&self, peer: NodeId) -> bool {
         self.pairs.get(&peer).is_some_and(|pair| pair.is_introduced)
@@ -209,7 +221,7 @@ impl Heartbeats {
         &mut self,
         now: Now,
         peer: NodeId,
-        own: OwnDisk,
+        own: OwnFacts,
         groups: impl Iterator<Item = GroupBeat>,
         marks: &mut impl Marks,
     ) -> Heartbeat {
@@ -230,6 +242,7 @@ impl Heartbeats {
             witnessed: pair.witnessed(),
             flush: own.flush,
             full: own.full,
+            schema: own.schema,
             clock: ClockBeat {
                 sent: now.monotonic,
                 wall: now.wall,
@@ -273,6 +286,7 @@ impl Heartbeats {
         pair.heard_sequence = beat.sequence;
         (pair.heard_sent, pair.heard_at) = (beat.clock.sent, now);
         pair.peer_is_full = beat.full;
+        pair.peer_schema = Some(beat.schema);
         pair.is_introduced |= beat.witnessed.boot == own;
         if beat.heard_boot == own {
             pair.acknowledge(beat.heard_sequence);
@@ -380,9 +394,10 @@ impl Pair {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::{Heard, Heartbeat, Heartbeats, OwnDisk};
+    use super::{Heard, Heartbeat, Heartbeats, OwnFacts};
     use crate::consensus::Timeouts;
     use crate::engine::Witnessed;
+    use crate::kernel::Schema;
     use crate::types::{BootId, Incarnation, Monotonic, NoMarks, NodeId, Now};
 
     const A: NodeId = NodeId::new(1);
@@ -404,7 +419,8 @@ mod tests {
     }
 
     fn beat_of(beats: &mut Heartbeats, to: NodeId, flush: u64) -> Heartbeat {
-        beats.beat(Now::default(), to, OwnDisk { flush, full: false }, Vec::new().into_iter(), &mut NoMarks)
+        let own = OwnFacts { flush, full: false, schema: Schema::FIRST };
+        beats.beat(Now::default(), to, own, Vec::new().into_iter(), &mut NoMarks)
     }
 
     fn hear(beats: &mut Heartbeats, from: NodeId, beat: &Heartbeat) -> Heard {

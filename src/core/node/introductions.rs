@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::group::Group;
-use super::heartbeat::{GroupBeat, Heard, Heartbeat, OwnDisk};
+use super::heartbeat::{GroupBeat, Heard, Heartbeat, OwnFacts};
 use super::{Effect, Effects, Life, Message, Node, Running};
 use crate::consensus::vsr::Beat;
 use crate::engine::{Amnesia, DiskOut};
@@ -92,7 +92,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Running { groups, heartbeats, amnesia: None, .. } = running.as_mut() else { return };
         let shared =
             groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
-        let own = OwnDisk { flush: self.engine.durable_flush(), full: self.engine.is_full() };
+        let own =
+            OwnFacts { flush: self.engine.durable_flush(), full: self.engine.is_full(), schema: A::SCHEMA };
         let beat = heartbeats.beat(self.now, to, own, shared.map(Group::beat), &mut self.marks);
         effects.push(Effect::Send { to, message: Message::Heartbeat(beat) });
     }

@@ -15,6 +15,7 @@ mod halts;
 mod heartbeat;
 mod introductions;
 mod journal_length;
+mod orders;
 mod peers_in_turn;
 mod queries;
 mod snapshots;
@@ -41,8 +42,8 @@ use chunk_fetch::ChunkFetch;
 pub use chunk_fetch::{ChunkGone, RequestChunk};
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{
-    Answer, Effect, Effects, Freshness, HaltReason, Input, Message, Query, QueryAnswer, Reply, Request,
-    Route, Skip,
+    Answer, Deed, Effect, Effects, Freshness, HaltReason, Input, Message, Order, Query, QueryAnswer, Reply,
+    Request, Route,
 };
 use group::Group;
 use heartbeat::Heartbeats;
@@ -197,7 +198,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 });
             }
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
-            Input::Skip { route, skip } => self.on_skip(route, skip, effects),
+            Input::Order { route, order } => self.on_order(route, order, effects),
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::engine::Amnesia;
+use crate::kernel::Schema;
 use crate::kernel::{EventPlace, Halt};
 use crate::types::{CommitIndex, GroupId, Hash, Incarnation, NodeId, Op, View};
 
@@ -79,6 +80,8 @@ pub struct GroupStatus {
     pub missing: Option<Op>,
     /// The event that the application could not execute: the replica stands still there.
     pub halted: Option<EventPlace>,
+    /// The behaviour of its application that is in force.
+    pub schema: Schema,
     /// Side effects that have not ended.
     pub side_effects: u64,
     /// Chained hash of (op, outcomes) over all that was applied.

@@ -88,6 +88,7 @@ impl Alone {
             witnessed: Witnessed::default(),
             flush: 0,
             full: false,
+            schema: crate::kernel::Schema::FIRST,
             clock: Default::default(),
             groups: Vec::new(),
         };

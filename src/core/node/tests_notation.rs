@@ -11,8 +11,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, ChunkGone, ClockBeat, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message, Query,
-    QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route, Skip,
+    Answer, ChunkGone, ClockBeat, Deed, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message,
+    Order, Query, QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
@@ -22,7 +22,7 @@ use crate::engine::{
 };
 use crate::kernel::{
     Attempt, AttemptDone, AttemptResult, Batch, Command, EventPlace, FencingToken, Halt, Outcome, Place,
-    Retry, SideEffect, SideEffectId,
+    Retry, Schema, SideEffect, SideEffectId,
 };
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
@@ -159,6 +159,7 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
                 witnessed: Witnessed { boot: known, flush: durable },
                 flush,
                 full,
+                schema: Schema::FIRST,
                 clock,
                 groups,
             }
@@ -237,7 +238,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         Just(Answer::UnknownGroup),
         any::<u32>().prop_map(|max| Answer::TooLong { max }),
         halts().prop_map(Answer::Halted),
-        Just(Answer::NotHalted),
+        blobs().prop_map(|why| Answer::Declined { why }),
     ];
     (groups(), clients(), numbers(RequestNumber::new), answers)
         .prop_map(|(group, client, number, answer)| Reply { group, client, number, answer })
@@ -295,11 +296,15 @@ fn inputs() -> impl Strategy<Value = Input> {
             group,
             at
         }),
-        (any::<u64>(), groups(), event_places()).prop_map(|(route, group, place)| Input::Skip {
+        (any::<u64>(), groups(), deeds()).prop_map(|(route, group, deed)| Input::Order {
             route: Route(route),
-            skip: Skip { group, place }
+            order: Order { group, deed }
         }),
     ]
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    prop_oneof![event_places().prop_map(Deed::Skip), any::<u32>().prop_map(|to| Deed::Activate(Schema(to)))]
 }
 
 fn places() -> impl Strategy<Value = At> {
@@ -470,7 +475,7 @@ fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
     assert_eq!(
         (error.column, error.expected.as_str()),
-        (1, "one of timeout message disk client query side-effect-done look-up skip")
+        (1, "one of timeout message disk client query side-effect-done look-up order")
     );
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");

@@ -86,6 +86,7 @@ fn a_primary_whose_disk_is_disowned_lets_go_of_its_side_effects_and_comes_to_res
         witnessed: Witnessed { boot, flush: 99 },
         flush: 0,
         full: false,
+        schema: crate::kernel::Schema::FIRST,
         clock: Default::default(),
         groups: Vec::new(),
     };

@@ -37,6 +37,8 @@ pub enum EntryKind {
     SideEffects,
     /// An operator has an event skipped that the application cannot execute.
     Skip,
+    /// From here on the application behaves as a later schema says.
+    Activation,
 }
 
 impl EntryKind {
@@ -47,6 +49,7 @@ impl EntryKind {
             Self::Wakeup => 2,
             Self::SideEffects => 3,
             Self::Skip => 4,
+            Self::Activation => 5,
         }
     }
 
@@ -57,6 +60,7 @@ impl EntryKind {
             2 => Ok(Self::Wakeup),
             3 => Ok(Self::SideEffects),
             4 => Ok(Self::Skip),
+            5 => Ok(Self::Activation),
             code => Err(EntryError::Kind { code }),
         }
     }
@@ -68,6 +72,7 @@ notation_enum!(EntryKind {
     "wakeup" => Wakeup,
     "side-effects" => SideEffects,
     "skip" => Skip,
+    "activation" => Activation,
 });
 
 /// Why bytes are not an entry.
