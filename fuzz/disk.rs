@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chronon_core::builtin::Builtin;
 use chronon_core::engine::{
     DiskDone, DiskOp, DiskOut, DiskOutcome, Engine, EngineConfig, EngineError, EngineEvent, FileId, Identity,
-    ReadFile, Record, format, inspect,
+    ReadFile, Record, SnapshotBody, format, inspect,
 };
 use chronon_core::kernel::Executor;
 use chronon_core::types::{
@@ -98,7 +98,9 @@ fn work(engine: &mut Engine, files: &mut Files, first: u64, entries: u64) {
         engine.flush(Monotonic::default(), &mut DiskOut { ops: &mut ops, marks: &mut NoMarks });
         if op == 20 {
             let out = &mut DiskOut { ops: &mut ops, marks: &mut NoMarks };
-            engine.save_snapshot(GroupId::new(3), Op::new(op), Bytes::from_static(b"state"), out);
+            let mut body = SnapshotBody::new(4096);
+            body.put(b"state");
+            engine.save_snapshot(GroupId::new(3), Op::new(op), body, out);
         }
         if drive(engine, files, ops).is_err() {
             return;
