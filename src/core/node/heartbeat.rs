@@ -161,6 +161,8 @@ pub(in crate::node) enum Heard {
     Restarted,
 }
 
+/// Two clocks measure one span within one part in so many.
+const HELD_OFF_ONE_IN: u64 = 1000;
 /// Beats whose acknowledgement is waited for, a pair.
 const UNACKNOWLEDGED_MAX: usize = 16;
 
@@ -290,7 +292,9 @@ impl Heartbeats {
         pair.is_introduced |= beat.witnessed.boot == own;
         if beat.heard_boot == own {
             pair.acknowledge(beat.heard_sequence);
-            self.clock.hear(peer, beat.clock.sample(now), trust);
+            if let Some(sample) = beat.clock.sample(now) {
+                self.clock.hear(peer, sample, trust);
+            }
         } else {
             pair.known.clear();
         }
@@ -335,11 +339,15 @@ impl Heartbeats {
 }
 
 impl ClockBeat {
-    /// What it says of its sender's wall clock, to who hears it `now`.
-    fn sample(&self, now: Monotonic) -> ClockSample {
-        let away = now.since(self.returned).as_nanos();
-        let round_trip = Nanos::from_nanos(away.saturating_sub(self.held.as_nanos()));
-        ClockSample { taken: now, wall: self.wall, round_trip }
+    /// What it says of its sender's wall clock, to who hears it `now`; nothing when the clock that never goes back stood still
+    /// meanwhile, as it does in a machine that is suspended: then nobody knows how long the way took.
+    fn sample(&self, now: Monotonic) -> Option<ClockSample> {
+        let (away, held) = (now.since(self.returned).as_nanos(), self.held.as_nanos());
+        if held > away.saturating_add(held / HELD_OFF_ONE_IN) {
+            return None;
+        }
+        let round_trip = Nanos::from_nanos(away.saturating_sub(held));
+        Some(ClockSample { taken: now, wall: self.wall, round_trip })
     }
 }
 
@@ -394,11 +402,11 @@ impl Pair {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::{Heard, Heartbeat, Heartbeats, OwnFacts};
-    use crate::consensus::Timeouts;
+    use super::{ClockBeat, Heard, Heartbeat, Heartbeats, OwnFacts};
+    use crate::consensus::{ClockSample, Timeouts};
     use crate::engine::Witnessed;
     use crate::kernel::Schema;
-    use crate::types::{BootId, Incarnation, Monotonic, NoMarks, NodeId, Now};
+    use crate::types::{BootId, Incarnation, Monotonic, Nanos, NoMarks, NodeId, Now, Wall};
 
     const A: NodeId = NodeId::new(1);
     const B: NodeId = NodeId::new(2);
@@ -489,6 +497,18 @@ mod tests {
         let mut again = node(4, A, Witnessed::default());
         assert_eq!(hear(&mut a, B, &beat_of(&mut again, A, 10)), Heard::Restarted);
         assert_eq!(beat_of(&mut a, B, 9).witnessed, known(3, 60), "the disk went that far");
+    }
+
+    #[test]
+    fn a_clock_is_read_by_the_way_there_and_back_and_not_at_all_when_time_stood_still() {
+        let at = |ms: u64| Monotonic::from_nanos(1_000_000 * ms);
+        let ms = Nanos::from_millis;
+        let beat =
+            |held| ClockBeat { sent: at(7), wall: Wall::from_nanos(5), returned: at(100), held: ms(held) };
+        let sample = |round_trip| ClockSample { taken: at(160), wall: Wall::from_nanos(5), round_trip };
+        assert_eq!(beat(50).sample(at(160)), Some(sample(ms(10))));
+        assert_eq!(beat(60).sample(at(160)), Some(sample(ms(0))));
+        assert_eq!(beat(61).sample(at(160)), None, "it was held for longer than it was away");
     }
 
     #[test]

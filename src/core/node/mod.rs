@@ -562,9 +562,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// When the group's next wake-up is due, if no clock jumps; while the time is not known, the next beat may tell it.
     fn wakeup_deadline(&self, running: &Running<A>, group: &Group<A>) -> Option<Monotonic> {
         let at = group.wakeup()?;
-        let time = self.time_of(running, group)?;
         // One that is due waits for a place in the pipeline or for the journal, not for time.
-        let wait = at.as_nanos().checked_sub(time.as_nanos()).filter(|wait| *wait > 0)?;
+        self.time_of(running, group).filter(|next| *next < at)?;
+        // A log that is ahead of the clocks stands still until they are where it is.
+        let time = group.replica.time(self.now, running.heartbeats.clock(), &self.config.timeouts)?;
+        let wait = at.as_nanos().saturating_sub(time.as_nanos());
         Some(self.now.monotonic.after(Nanos::from_nanos(wait)))
     }
 

@@ -18,7 +18,9 @@ pub(super) struct WritingSnapshot<A: ChrApplication> {
     group: GroupId,
     writer: SnapshotWriter<A>,
     body: SnapshotBody,
-    /// When the next piece is.
+    /// All of it is written, and waits for space on the disk.
+    is_whole: bool,
+    /// When it goes on.
     due: Monotonic,
 }
 
@@ -49,7 +51,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             self.marks.hit(Mark::SnapshotWaits);
             return;
         }
-        running.writing = Some(WritingSnapshot { group: id, writer, body, due: self.now.monotonic });
+        running.writing =
+            Some(WritingSnapshot { group: id, writer, body, is_whole: false, due: self.now.monotonic });
     }
 
     /// Writes a piece of the snapshot that is being written, if one is due; the last one lets it go to the disk.
@@ -58,20 +61,29 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let now = self.now.monotonic;
         let Some(writing) = running.writing.as_mut().filter(|writing| writing.due <= now) else { return };
         let mut piece = ByteWriter::default();
-        let most = usize_of(u64::from(self.config.engine.snapshot_chunk_bytes)).min(PIECE_BYTES_MAX);
-        let goes_on = writing.writer.go_on(most, &mut piece);
-        writing.body.put(piece.as_slice());
-        if goes_on {
+        if !writing.is_whole {
+            let most = usize_of(u64::from(self.config.engine.snapshot_chunk_bytes)).min(PIECE_BYTES_MAX);
+            writing.is_whole = !writing.writer.go_on(most, &mut piece);
+            writing.body.put(piece.as_slice());
+        }
+        if !writing.is_whole {
             writing.due = now.after(BETWEEN_PIECES);
             self.marks.hit(Mark::SnapshotPiece);
             return;
         }
+        // There was space when it began.
+        if !self.engine.can_save_snapshot() {
+            writing.due = now.after(self.config.timeouts.heartbeat);
+            self.marks.hit(Mark::SnapshotWaits);
+            return;
+        }
         let Some(WritingSnapshot { group, writer, body, .. }) = running.writing.take() else { return };
         // One of a peer may have come meanwhile that goes farther.
-        if writer.op() > self.engine.saved(group) || self.engine.is_snapshot_rotten(group) {
+        let (op, saved) = (writer.op(), self.engine.saved(group));
+        if op > saved || op == saved && self.engine.is_snapshot_rotten(group) {
             self.marks.hit(Mark::SnapshotTaken);
             let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-            self.engine.save_snapshot(group, writer.op(), body, out);
+            self.engine.save_snapshot(group, op, body, out);
             self.emit_disk_ops(effects);
         }
     }
