@@ -127,10 +127,6 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
 
     /// Takes away what is at `key`.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        // Where there is nothing to be removed, nothing is copied.
-        if !self.contains_key(key) {
-            return None;
-        }
         let removed = remove(&mut self.root, key);
         self.len -= usize::from(removed.is_some());
         if self.len == 0 {
@@ -152,9 +148,6 @@ impl<K: Ord + Clone, V: Clone> PersistentMap<K, V> {
 
     /// The value at `key`, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        if !self.contains_key(key) {
-            return None;
-        }
         let mut node = Arc::make_mut(&mut self.root);
         loop {
             match node {
