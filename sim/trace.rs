@@ -207,6 +207,7 @@ impl Part {
                     QueryAnswer::UnknownGroup => (2, 0, 0),
                     QueryAnswer::Malformed => (3, 0, 0),
                     QueryAnswer::TooLong { max } => (4, u64::from(*max), 0),
+                    QueryAnswer::Panicked { what } => (6, bytes_word(what.as_bytes()), 0),
                     QueryAnswer::Halted(halt) => (5, halt.place.op.get(), u64::from(halt.place.index)),
                 };
                 self.words([18 | kind << TAG_BITS, route.0, op, body]);
@@ -256,7 +257,7 @@ impl Part {
             Answer::UnknownGroup => self.words([4]),
             Answer::TooLong { max } => self.words([5, u64::from(*max)]),
             Answer::Halted(halt) => self.words([7, halt.place.op.get(), u64::from(halt.place.index)]),
-            Answer::Declined { why } => self.words([8, bytes_word(why.as_slice())]),
+            Answer::Declined { why } => self.words([8, bytes_word(why.as_bytes())]),
         }
     }
 

@@ -58,9 +58,8 @@ impl Oracle for ClusterTime {
         match seen {
             Observed::Begin { groups, timeouts, .. } => {
                 self.groups = groups.to_vec();
-                let trust = timeouts.trust();
-                self.tolerance_ns = signed(trust.tolerance);
-                self.heard_lasts_ns = 2 * trust.lasts.as_nanos();
+                self.tolerance_ns = signed(timeouts.clock_tolerance);
+                self.heard_lasts_ns = HEARD_LASTS_PATIENCES * timeouts.abdicate.as_nanos();
             }
             Observed::Input { node, now, .. } => self.note_clock(at, *node, now),
             Observed::Step { node, effects, .. } => {
@@ -167,5 +166,7 @@ fn signed(span: Nanos) -> i64 {
 
 /// A clock that drifts does not move by this much between two looks that matter.
 const JITTER_NS: u64 = MILLISECOND;
+/// What was heard of a clock is believed for so many of a primary's patiences; once as much again for what was on its way.
+const HEARD_LASTS_PATIENCES: u64 = 8;
 /// Clocks drift apart by no more than a nanosecond in so many.
 const DRIFT_ONE_IN: i64 = 1000;

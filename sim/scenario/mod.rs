@@ -276,7 +276,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// A scenario that takes more steps than this in a second of its world is a failure: something loops.
-const STEPS_A_SECOND_MAX: u64 = 20_000;
+const STEPS_A_SECOND_MAX: u64 = 1_000;
 /// Clients of a scenario that does not say how many.
 const CLIENTS_USUAL: u32 = 3;
 

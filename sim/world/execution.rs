@@ -1,4 +1,5 @@
-//! ApplyPure (61), ErrorKeepsState, PanicHalts: the world executes each group's committed log itself, beside the replicas, and every event twice.
+//! ApplyPure (61), ErrorKeepsState, PanicHalts: the world executes each group's committed log itself, beside the replicas, and
+//! every event twice. What operators are told is held against it as well (ReplyOnlyCommitted).
 //!
 //! ```text
 //! whoever has applied an op first gives the entry -> one state and another, equal so far, through one application
@@ -31,6 +32,10 @@ pub(super) struct Execution<A: ChrApplication> {
     digests: Vec<Hash>,
     /// What the log skips is known up to here.
     looked_to: Op,
+    /// Entries that operators had put into the log.
+    ordered: BTreeSet<Op>,
+    /// What operators were told, as often as it was held against these.
+    told: u64,
     /// Where replicas stood still, and rightly so.
     halts: BTreeSet<EventPlace>,
     /// Replicas that were seen to stand still.
@@ -68,7 +73,8 @@ impl<A: ChrApplication> Execution<A> {
     pub(super) fn new(application: A, init: &GroupInit) -> Self {
         let executor = Executor::new(Twice(application), init.clone()).guarded(GUARD);
         let digests = vec![executor.digest()];
-        Self { executor, digests, looked_to: Op::GENESIS, halts: BTreeSet::new(), halted: 0, shown: 0 }
+        let (ordered, halts) = (BTreeSet::new(), BTreeSet::new());
+        Self { executor, digests, looked_to: Op::GENESIS, ordered, told: 0, halts, halted: 0, shown: 0 }
     }
 
     /// A replica shows what it has applied, and gives the committed entries that it still has.
@@ -88,6 +94,9 @@ impl<A: ChrApplication> Execution<A> {
                 return Some(Violation::new("PanicHalts", what).at(node).of(status.group));
             }
             self.digests.push(self.executor.digest());
+            if matches!(entry.header().kind(), EntryKind::Skip | EntryKind::Activation) {
+                self.ordered.insert(entry.op());
+            }
             if let Some((invariant, what)) = &self.executor.state().found.broken {
                 let what = format!("op {}, {what}", entry.op());
                 return Some(Violation::new(invariant, what).of(status.group));
@@ -150,6 +159,19 @@ impl<A: ChrApplication> Execution<A> {
         Err(format!("it stands still at event {index} of op {op}, which executed once more gives {halt:?}"))
     }
 
+    /// An operator is told that what it ordered is done by the entry at `op`.
+    pub(super) fn told(&mut self, node: NodeId, op: Op) -> Option<Violation> {
+        if op > self.executor.applied() {
+            return None;
+        }
+        self.told += 1;
+        (!self.ordered.contains(&op)).then(|| {
+            let what =
+                format!("an operator is told that op {op} does what it ordered, and it is no such entry");
+            Violation::new("ReplyOnlyCommitted", what).at(node).of(self.executor.init().group)
+        })
+    }
+
     /// The world has converged: a replica that has applied as much is in the state that the log gives.
     pub(super) fn end(&self, node: NodeId, applied: Op, state: &A::State) -> Option<Violation> {
         if applied != self.executor.applied() {
@@ -169,6 +191,7 @@ impl<A: ChrApplication> Execution<A> {
         counts.add("ErrorKeepsState", found.kept);
         counts.add("NeverPanics", found.pure);
         counts.add("PanicHalts", self.halted);
+        counts.add("ReplyOnlyCommitted", self.told);
     }
 }
 

@@ -3,7 +3,9 @@
 use chronon_core::consensus::VsrMessage;
 use chronon_core::engine::{DiskOp, DiskOpId, DiskOutcome};
 use chronon_core::kernel::{ChrApplication, Halt};
-use chronon_core::node::{Deed, Effect, GroupStatus, HaltReason, Input, Message, Order, Role, Route};
+use chronon_core::node::{
+    Answer, Deed, Effect, GroupStatus, HaltReason, Input, Message, Order, Reply, Role, Route,
+};
 use chronon_core::types::EntryKind;
 
 use super::machine::{self, Process};
@@ -144,8 +146,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     self.crash(index, down_ns);
                 }
             }
-            // Operators look at what becomes of the group.
-            Effect::Reply { route: OPERATOR, .. } => {}
+            Effect::Reply { route: OPERATOR, reply } => self.tell_operator(index, &reply),
             Effect::Reply { route, reply } => self.reply(index, route, reply),
             Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
             Effect::Execute { group, attempt } => self.execute(index, group, attempt),
@@ -211,6 +212,16 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     self.judges.report(Violation::new("NeverPanics", what).at(node).of(status.group));
                 }
             }
+        }
+    }
+
+    /// Operators look at what becomes of the group; what they are told is judged.
+    fn tell_operator(&mut self, index: usize, reply: &Reply) {
+        let (node, group) = (self.machines[index].node, self.group_index(reply.group));
+        if let (Answer::Committed { op, .. }, Some(group)) = (&reply.answer, group)
+            && let Some(violation) = self.executions[group].told(node, *op)
+        {
+            self.judges.report(violation);
         }
     }
 

@@ -93,12 +93,16 @@ fn of_the_odd_half(config: &WorldConfig) -> Vec<Fault> {
 fn concerns_one_half(config: &WorldConfig, without: &WorldConfig, what: &str) -> Result<(), TestCaseError> {
     let (before, after) = (parts(config), parts(without));
     prop_assert_eq!(disturbed(&before, &after), [], "without {}", what);
-    prop_assert!(noticed(&before, &after), "seed {}: {what} did nothing", config.seed);
-    Ok(())
+    // Now and then a client's few requests all get lost: such a world shows nothing, and may not be the rule.
+    if noticed(&before, &after) {
+        Ok(())
+    } else {
+        Err(TestCaseError::reject(format!("seed {}: {what} did nothing", config.seed)))
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_global_rejects: 3, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_client_that_is_taken_out_leaves_who_shares_no_group_with_it_as_they_were(seed in 1_u64..1 << 30) {

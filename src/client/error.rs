@@ -40,6 +40,12 @@ pub enum ClientError {
         /// The entry that held it.
         op: u64,
     },
+    /// The application panicked over a question.
+    #[error("the application could not answer the question, and panicked: {what}")]
+    Panicked {
+        /// What it said.
+        what: String,
+    },
     /// What an operator wants of a group cannot be done.
     #[error("{what}")]
     Declined {

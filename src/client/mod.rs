@@ -165,6 +165,9 @@ pub fn query<A: Decode<()>>(
                 return Err(ClientError::Protocol { what });
             }
             Ok(Some(QueryAnswer::TooLong { max })) => return Err(ClientError::AnswerTooLong { max }),
+            Ok(Some(QueryAnswer::Panicked { what })) => {
+                return Err(ClientError::Panicked { what });
+            }
             Ok(Some(QueryAnswer::Busy)) => format!("{address} was busy, or finds no quorum"),
             Ok(Some(QueryAnswer::Halted(halt))) => {
                 format!("group {group} {} at {address}", stands_still(&halt))
@@ -243,7 +246,6 @@ pub fn order(config: &ClientConfig, order: Order) -> Result<Op, ClientError> {
                 return Err(ClientError::Declined { what });
             }
             Ok(Some(Answer::Declined { why })) => {
-                let why = String::from_utf8_lossy(why.as_slice());
                 return Err(ClientError::Declined { what: format!("group {}: {why}", order.group) });
             }
             Ok(Some(Answer::UnknownGroup)) => {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chronon_core::bank::{Bank, BankCommand};
 use chronon_core::codec::{self, ByteWriter};
 use chronon_core::kernel::{Batch, Command, Executed, Executor, Outcome};
+use chronon_core::node::SNAPSHOT_PIECE_BYTES_MAX;
 use chronon_core::types::{
     Blob, ClientId, ClusterId, Entry, EntryHeader, EntryKind, GroupId, GroupInit, NoMarks, NodeId,
     RequestNumber, SessionId, View,
@@ -59,7 +60,7 @@ pub(super) fn run(args: &SnapshotArgs) -> anyhow::Result<Answer> {
     let mut goes_on = true;
     while goes_on {
         let mut piece = ByteWriter::default();
-        pieces.time(|| goes_on = writer.go_on(PIECE_BYTES, &mut piece))?;
+        pieces.time(|| goes_on = writer.go_on(SNAPSHOT_PIECE_BYTES_MAX, &mut piece))?;
         body.extend_from_slice(piece.as_slice());
         group.transfer(turn, args.accounts, &mut beside)?;
         turn += 1;
@@ -70,7 +71,7 @@ pub(super) fn run(args: &SnapshotArgs) -> anyhow::Result<Answer> {
     let mut at_once = ByteWriter::default();
     let begin = Instant::now();
     let mut writer = group.executor.snapshot(group.last);
-    while writer.go_on(PIECE_BYTES, &mut at_once) {}
+    while writer.go_on(SNAPSHOT_PIECE_BYTES_MAX, &mut at_once) {}
     let at_once_in = begin.elapsed();
     let begin = Instant::now();
     Executor::restore(Bank, group.init.clone(), &body).context("the bench restores its own snapshot")?;
@@ -204,5 +205,3 @@ impl Times {
 }
 
 const CLIENT: ClientId = ClientId::new(1);
-/// What a node writes in one step.
-const PIECE_BYTES: usize = 64 << 10;

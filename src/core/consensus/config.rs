@@ -28,7 +28,8 @@ pub struct Limits {
     pub outbox_bytes_max: u32,
 }
 
-/// Spans of the timers. Where several nodes would act at once, each adds jitter of up to half the span.
+/// Spans of the timers, and how clocks are believed. Where several nodes would act at once, each adds jitter of up to half the
+/// span.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// Between two heartbeats of a node pair.

@@ -200,8 +200,19 @@ impl<A: ChrApplication> Executor<A> {
     }
 
     /// Asks the state as it is.
-    pub fn query(&self, request: A::QueryRequest) -> A::QueryResponse {
-        self.application.query(&self.state, request, &mut QueryContext { op: self.applied })
+    ///
+    /// # Errors
+    /// What the application said when it panicked.
+    pub fn query(&self, request: A::QueryRequest) -> Result<A::QueryResponse, String> {
+        let (mut request, mut response) = (Some(request), None);
+        let ran = self.guard.run(&mut || {
+            let mut ctx = QueryContext { op: self.applied };
+            response = request.take().map(|request| self.application.query(&self.state, request, &mut ctx));
+        });
+        ran.map(|()| match response {
+            Some(response) => response,
+            None => panic!("a guard runs what it is given, once"),
+        })
     }
 
     /// When the application wants to be woken, in consensus time.

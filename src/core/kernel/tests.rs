@@ -100,6 +100,13 @@ impl Applied {
         executed
     }
 
+    /// Why the next entry cannot be applied.
+    fn halt_at(&mut self, kind: EntryKind, payload: Vec<u8>) -> Halt {
+        let time = self.last.timestamp().next();
+        let entry = Entry::next(&self.last, kind, View::new(1), time, Bytes::from(payload));
+        self.executor.apply(&entry, &mut Vec::new(), &mut NoMarks).expect_err("it cannot be applied")
+    }
+
     fn commands(&mut self, commands: &[Command]) -> Vec<Executed> {
         let mut batch = Batch::default();
         commands.iter().for_each(|command| batch.push(command));
@@ -374,6 +381,14 @@ fn a_panic_is_told_with_its_place_and_applies_nothing() {
 }
 
 #[test]
+fn a_query_that_panics_is_told_what_panicked() {
+    let applied = Applied::new();
+    assert_eq!(applied.executor.query(7), Ok(7));
+    let executor = applied.executor.clone().guarded(CURSED);
+    assert_eq!(executor.query(7), Err("cursed".to_string()));
+}
+
+#[test]
 fn what_the_log_skips_is_not_executed_and_its_retry_is_told_the_same() {
     let mut applied = Applied::new();
     applied.executor.expect_skip(event(2, 0));
@@ -392,10 +407,7 @@ fn what_the_log_skips_is_not_executed_and_its_retry_is_told_the_same() {
 fn who_executed_what_the_log_skips_stands_still_for_good() {
     let mut applied = Applied::new();
     applied.commands(&[emits(0)]);
-    let payload = Bytes::from(codec::encode(&event(2, 0)));
-    let time = applied.last.timestamp().next();
-    let skip = Entry::next(&applied.last, EntryKind::Skip, View::new(1), time, payload);
-    let halt = applied.executor.apply(&skip, &mut Vec::new(), &mut NoMarks).expect_err("it was executed");
+    let halt = applied.halt_at(EntryKind::Skip, codec::encode(&event(2, 0)));
     assert_eq!((halt.place, halt.skippable), (event(3, 0), false));
     assert!(halt.what.contains("skips event 0 of op 2"), "{}", halt.what);
 }
@@ -460,10 +472,7 @@ impl ChrApplication for Verbose {
 #[test]
 fn a_schema_that_this_build_does_not_know_halts_the_group_for_good() {
     let mut applied = Applied::new();
-    let payload = Bytes::from(codec::encode(&Schema(2)));
-    let time = applied.last.timestamp().next();
-    let activation = Entry::next(&applied.last, EntryKind::Activation, View::new(1), time, payload);
-    let halt = applied.executor.apply(&activation, &mut Vec::new(), &mut NoMarks).expect_err("it is unknown");
+    let halt = applied.halt_at(EntryKind::Activation, codec::encode(&Schema(2)));
     assert_eq!((halt.place, halt.skippable), (event(2, 0), false));
     assert!(halt.what.contains("activates schema 2, and this build knows 1"), "{}", halt.what);
 }

@@ -260,7 +260,7 @@ pub enum Answer {
     /// Nothing was done: what an operator wants cannot be.
     Declined {
         /// Why, in words.
-        why: Blob,
+        why: String,
     },
 }
 
@@ -329,6 +329,11 @@ pub enum QueryAnswer {
     },
     /// This replica stands still, and has no state to show.
     Halted(Halt),
+    /// The application panicked over the question; nothing has changed.
+    Panicked {
+        /// What it said.
+        what: String,
+    },
 }
 
 notation_enum!(QueryAnswer {
@@ -338,6 +343,7 @@ notation_enum!(QueryAnswer {
     "malformed" => Malformed,
     "too-long" => TooLong { max },
     "halted" => Halted(halt),
+    "panicked" => Panicked { what },
 });
 
 /// Why a node stopped.

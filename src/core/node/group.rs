@@ -1,25 +1,25 @@
 //! One group on a node: its replica, its application, and the clients that wait for it.
 
+mod orders;
+mod standstill;
+
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::codec;
 use crate::consensus::vsr::{Beat, VsrNode};
 use crate::consensus::{Discard, Limits, Turn};
 use crate::kernel::{
-    Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, EventPlace, Executed, Executor, Halt,
-    Outcome, Pace, Schema, SideEffectManager, VsrAuthority,
+    Attempt, Batch, COMMAND_OVERHEAD_BYTES, ChrApplication, Command, Executed, Executor, Halt, Pace,
+    SideEffectManager, VsrAuthority,
 };
 use crate::node::chunk_cursor::ChunkCursor;
-use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Request, Route};
+use crate::node::door::{Answer, Effect, Effects, Reply, Request, Route};
 use crate::node::heartbeat::GroupBeat;
 use crate::node::queries::Queries;
 use crate::node::state_reads::StateReads;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    Blob, ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
+    ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
     Quorums, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
@@ -411,146 +411,6 @@ impl<A: ChrApplication> Group<A> {
     pub(in crate::node) fn take_executor(&mut self, mut executor: Executor<A>) {
         self.executor.skips().iter().for_each(|place| executor.expect_skip(*place));
         (self.executor, self.halted, self.state_reads) = (executor, None, None);
-    }
-
-    /// Notes what the log skips above what was applied, as far as it is committed: whoever executes such an event would panic.
-    fn look_ahead(&mut self) {
-        self.looked_to = self.looked_to.max(self.replica.applied());
-        let commit = self.replica.commit().op_or_genesis();
-        while self.looked_to < commit {
-            let op = self.looked_to.next();
-            if self.replica.committed_kind(op) == Some(EntryKind::Skip) {
-                let Some(entry) = self.replica.committed_entry(op) else { return };
-                // One that is none is found when its turn comes.
-                let place = codec::decode::<EventPlace>(entry.payload());
-                place.into_iter().for_each(|place| self.executor.expect_skip(place));
-            }
-            self.looked_to = op;
-        }
-    }
-
-    /// The application cannot go on: its state is no state any more, and everybody who waits for it is told.
-    pub(in crate::node) fn stand_still(&mut self, halt: Halt, effects: &mut Effects, marks: &mut impl Marks) {
-        marks.hit(Mark::GroupHalted);
-        self.executor.lose_state();
-        self.executed.clear();
-        self.queue.clear();
-        self.waking = None;
-        for (client, (number, route)) in core::mem::take(&mut self.waiting) {
-            let reply = self.reply(client, number, Answer::Halted(halt.clone()));
-            effects.push(Effect::Reply { route, reply });
-        }
-        self.queries.halt(&halt, effects);
-        self.halted = Some(halt);
-    }
-
-    /// Whether the log skips the event at which the replica stands: it can go on, once it has its state again.
-    pub(in crate::node) fn may_go_on(&self) -> bool {
-        let halt = self.halted.as_ref().filter(|halt| halt.skippable);
-        halt.is_some_and(|halt| self.executor.skips().contains(&halt.place))
-    }
-
-    /// Executes what follows a snapshot, up to where the replica stands, once more.
-    ///
-    /// # Errors
-    /// Why it stands still for good: the log gives something else this time.
-    pub(in crate::node) fn come_back(
-        &mut self,
-        mut executor: Executor<A>,
-        marks: &mut impl Marks,
-    ) -> Result<(), Halt> {
-        self.executor.skips().iter().for_each(|place| executor.expect_skip(*place));
-        while executor.applied() < self.replica.applied() {
-            // What rotted on the disk is in memory still, or comes from a peer.
-            let Some(entry) = self.replica.committed_entry(executor.applied().next()) else { return Ok(()) };
-            // It was executed here before: where it panics now, it is not a function of the log.
-            let again = executor.apply(&entry, &mut Vec::new(), marks);
-            again.map_err(|halt| Halt { skippable: false, ..halt })?;
-        }
-        if executor.digest() != self.executor.digest() {
-            let place = EventPlace { op: executor.applied(), index: 0 };
-            let what = "what was applied up to here, applied once more, gives something else: the application is not \
-                        deterministic";
-            return Err(Halt { place, skippable: false, what: what.into() });
-        }
-        marks.hit(Mark::StateRebuilt);
-        self.take_executor(executor);
-        Ok(())
-    }
-
-    /// An operator wants something; the answer, unless an entry was prepared that does it. `least` is the voter that knows the
-    /// earliest schema.
-    pub(in crate::node) fn order(
-        &mut self,
-        turn: &mut Turn<'_, impl Marks>,
-        route: Route,
-        deed: Deed,
-        least: Option<(NodeId, Schema)>,
-    ) -> Option<Answer> {
-        if self.is_arriving() {
-            return Some(Answer::Busy);
-        }
-        if !self.replica.leads() {
-            return Some(self.not_primary());
-        }
-        let (kind, payload) = match self.carry_out(deed, least) {
-            Ok(entry) => entry,
-            Err(answer) => return Some(answer),
-        };
-        if !self.replica.can_propose(turn.limits) {
-            return Some(Answer::Busy);
-        }
-        let Some(time) = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts) else {
-            turn.marks.hit(Mark::ClockHeldBack);
-            return Some(Answer::Busy);
-        };
-        turn.marks.hit(if kind == EntryKind::Skip { Mark::SkipPrepared } else { Mark::ActivationPrepared });
-        let op = self.replica.propose(turn, time, kind, payload.into());
-        self.ordered.push((op, route));
-        None
-    }
-
-    /// The entry by which it is done, or why it cannot be.
-    fn carry_out(&self, deed: Deed, least: Option<(NodeId, Schema)>) -> Result<(EntryKind, Vec<u8>), Answer> {
-        let declined = |why: String| Answer::Declined { why: Blob::from(why.into_bytes()) };
-        match (deed, &self.halted) {
-            (Deed::Skip(place), Some(halt)) if halt.skippable && halt.place == place => {
-                Ok((EntryKind::Skip, codec::encode(&place)))
-            }
-            (_, Some(halt)) => Err(Answer::Halted(halt.clone())),
-            (Deed::Skip(_), None) => Err(declined("the group does not stand still here".into())),
-            (Deed::Activate(to), None) => {
-                let in_force = self.executor.schema();
-                if to <= in_force {
-                    return Err(declined(format!("schema {in_force} is in force; a later one is allowed")));
-                }
-                match least.filter(|(_, known)| *known < to) {
-                    Some((node, Schema(0))) => {
-                        Err(declined(format!("node {node} has not said yet which schema it knows")))
-                    }
-                    Some((node, known)) => Err(declined(format!(
-                        "node {node} knows schema {known} at most: start a newer build there"
-                    ))),
-                    None => Ok((EntryKind::Activation, codec::encode(&to))),
-                }
-            }
-        }
-    }
-
-    /// The answer to an operator.
-    pub(in crate::node) fn reply_to_operator(&self, answer: Answer) -> Reply {
-        self.reply(ClientId::new(0), RequestNumber::new(0), answer)
-    }
-
-    fn answer_operators(&mut self, effects: &mut Effects) {
-        let applied = self.replica.applied();
-        let is_done = |(op, _): &mut (Op, Route)| *op <= applied;
-        let done: Vec<_> = self.ordered.extract_if(.., is_done).collect();
-        for (op, route) in done {
-            let outcome = Outcome::Done(Blob::default());
-            let reply = self.reply_to_operator(Answer::Committed { op, outcome });
-            effects.push(Effect::Reply { route, reply });
-        }
     }
 
     fn answer(&mut self, done: Executed, effects: &mut Effects) {

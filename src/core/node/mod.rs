@@ -30,6 +30,7 @@ mod tests_notation;
 #[cfg(test)]
 mod tests_side_effects;
 mod transfer;
+mod writing_snapshot;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -48,10 +49,11 @@ pub use door::{
 use group::Group;
 use heartbeat::Heartbeats;
 pub use heartbeat::{ClockBeat, GroupBeat, Heartbeat};
-use snapshots::WritingSnapshot;
 pub use status::{GroupStatus, NodeStatus, Phase, Role};
 pub use transfer::RequestSnapshot;
 use transfer::Transfer;
+pub use writing_snapshot::SNAPSHOT_PIECE_BYTES_MAX;
+use writing_snapshot::WritingSnapshot;
 
 use crate::consensus::vsr::{Beat, VsrNode};
 pub use crate::consensus::{Discard, Limits, Timeouts};

@@ -28,13 +28,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         effects.extend(reply.map(|reply| Effect::Reply { route, reply }));
     }
 
-    /// The voter of a group whose build knows the earliest schema; one that has not said so knows none.
-    fn least_schema(&self, id: GroupId) -> Option<(NodeId, Schema)> {
+    /// The voter of a group whose build knows the earliest schema; one that has not said so before all others.
+    fn least_schema(&self, id: GroupId) -> Option<(NodeId, Option<Schema>)> {
         let Life::Running(running) = &self.life else { return None };
         let voters = &self.group(id)?.replica.init().voters;
         let known = |voter: &NodeId| {
-            let heard = || running.heartbeats.schema(*voter).unwrap_or(Schema(0));
-            (*voter, if *voter == self.config.node { A::SCHEMA } else { heard() })
+            let own = (*voter == self.config.node).then_some(A::SCHEMA);
+            (*voter, own.or_else(|| running.heartbeats.schema(*voter)))
         };
         voters.iter().map(known).min_by_key(|(_, schema)| *schema)
     }

@@ -67,7 +67,10 @@ impl<A: ChrApplication> Queries<A> {
 }
 
 fn answer<A: ChrApplication>(executor: &Executor<A>, request: A::QueryRequest) -> QueryAnswer {
-    let body = codec::encode(&executor.query(request));
+    let body = match executor.query(request) {
+        Ok(response) => codec::encode(&response),
+        Err(what) => return QueryAnswer::Panicked { what },
+    };
     if u64_of(body.len()) > u64::from(ANSWER_BYTES_MAX) {
         return QueryAnswer::TooLong { max: ANSWER_BYTES_MAX };
     }

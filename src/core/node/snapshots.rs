@@ -6,29 +6,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::transfer::{CHUNKS_AT_ONCE, RequestSnapshot, Transfer};
+use super::writing_snapshot::WritingSnapshot;
 use super::{Effects, HaltReason, Life, Message, Node};
-use crate::codec::ByteWriter;
-use crate::engine::{DiskOut, SnapshotBody, SnapshotChunk};
-use crate::kernel::{ChrApplication, Executor, SnapshotWriter};
-use crate::types::{EntryHeader, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op, usize_of};
-
-/// A snapshot of this node's own that is being written, a piece a step, before it goes to the disk.
-#[derive(Clone)]
-pub(super) struct WritingSnapshot<A: ChrApplication> {
-    group: GroupId,
-    writer: SnapshotWriter<A>,
-    body: SnapshotBody,
-    /// All of it is written, and waits for space on the disk.
-    is_whole: bool,
-    /// When it goes on.
-    due: Monotonic,
-}
-
-impl<A: ChrApplication> WritingSnapshot<A> {
-    pub(super) fn due(&self) -> Monotonic {
-        self.due
-    }
-}
+use crate::engine::{DiskOut, SnapshotChunk};
+use crate::kernel::{ChrApplication, Executor};
+use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// Whether `node` is a voter of a group that takes part here.
@@ -43,37 +25,30 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             |last: &EntryHeader| last.op() > self.engine.saved(id) || self.engine.is_snapshot_rotten(id);
         let news = group.replica.last_applied().filter(is_wanted);
         let Some(last) = news else { return };
-        let writer = group.executor().snapshot(last);
-        let body = SnapshotBody::new(self.config.engine.snapshot_chunk_bytes);
-        let can_save = self.engine.can_save_snapshot();
-        let Life::Running(running) = &mut self.life else { return };
-        if running.writing.is_some() || !can_save {
+        let is_writing = matches!(&self.life, Life::Running(running) if running.writing.is_some());
+        if is_writing || !self.engine.can_save_snapshot() {
             self.marks.hit(Mark::SnapshotWaits);
             return;
         }
-        running.writing =
-            Some(WritingSnapshot { group: id, writer, body, is_whole: false, due: self.now.monotonic });
+        let writer = group.executor().snapshot(last);
+        let (now, chunk_bytes) = (self.now.monotonic, self.config.engine.snapshot_chunk_bytes);
+        if let Life::Running(running) = &mut self.life {
+            running.writing = Some(WritingSnapshot::new(now, id, writer, chunk_bytes));
+        }
     }
 
     /// Writes a piece of the snapshot that is being written, if one is due; the last one lets it go to the disk.
     pub(super) fn write_snapshot_on(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        let now = self.now.monotonic;
-        let Some(writing) = running.writing.as_mut().filter(|writing| writing.due <= now) else { return };
-        let mut piece = ByteWriter::default();
-        if !writing.is_whole {
-            let most = usize_of(u64::from(self.config.engine.snapshot_chunk_bytes)).min(PIECE_BYTES_MAX);
-            writing.is_whole = !writing.writer.go_on(most, &mut piece);
-            writing.body.put(piece.as_slice());
-        }
-        if !writing.is_whole {
-            writing.due = now.after(BETWEEN_PIECES);
+        let (now, chunk_bytes) = (self.now.monotonic, self.config.engine.snapshot_chunk_bytes);
+        let Some(writing) = running.writing.as_mut().filter(|writing| writing.due() <= now) else { return };
+        if !writing.go_on(now, chunk_bytes) {
             self.marks.hit(Mark::SnapshotPiece);
             return;
         }
         // There was space when it began.
         if !self.engine.can_save_snapshot() {
-            writing.due = now.after(self.config.timeouts.heartbeat);
+            writing.wait(now, self.config.timeouts.heartbeat);
             self.marks.hit(Mark::SnapshotWaits);
             return;
         }
@@ -249,8 +224,3 @@ impl<A: ChrApplication> super::Running<A> {
         init.map_or(&[][..], |init| &init.voters).iter().copied().filter(|voter| *voter != me).collect()
     }
 }
-
-/// Pieces are so far apart: the node has most of its time for what it is asked, and a quarter of a gigabyte a second goes by.
-const BETWEEN_PIECES: Nanos = Nanos::from_nanos(250_000);
-/// So much of a snapshot is written in one step, unless a slice of the application is longer.
-const PIECE_BYTES_MAX: usize = 64 << 10;

@@ -613,9 +613,6 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
                 | Effect::Halt(_) => None,
             }));
         }
-        if stalled && ms == 600 {
-            // one record in flight: a mark or the wake-up itself
-        }
         assert!(
             rounds < 100,
             "at {ms} ms the deadline stands at the present and no step changes that ({idle_steps} steps without effect)"

@@ -238,7 +238,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         Just(Answer::UnknownGroup),
         any::<u32>().prop_map(|max| Answer::TooLong { max }),
         halts().prop_map(Answer::Halted),
-        blobs().prop_map(|why| Answer::Declined { why }),
+        ".{0,20}".prop_map(|why| Answer::Declined { why }),
     ];
     (groups(), clients(), numbers(RequestNumber::new), answers)
         .prop_map(|(group, client, number, answer)| Reply { group, client, number, answer })
@@ -321,7 +321,8 @@ fn query_answers() -> impl Strategy<Value = QueryAnswer> {
     let words = vec![QueryAnswer::Busy, QueryAnswer::UnknownGroup, QueryAnswer::Malformed];
     let state = (numbers(Op::new), blobs()).prop_map(|(op, body)| QueryAnswer::State { op, body });
     let too_long = any::<u32>().prop_map(|max| QueryAnswer::TooLong { max });
-    prop_oneof![state, prop::sample::select(words), too_long, halts().prop_map(QueryAnswer::Halted)]
+    let panicked = ".{0,20}".prop_map(|what| QueryAnswer::Panicked { what });
+    prop_oneof![state, prop::sample::select(words), too_long, halts().prop_map(QueryAnswer::Halted), panicked]
 }
 
 fn side_effect_places() -> impl Strategy<Value = Place> {

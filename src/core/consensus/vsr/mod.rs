@@ -48,7 +48,6 @@ use log::Log;
 pub use quorum_tracker::QuorumTracker;
 pub use reads::ReadTicket;
 use reads::{Asking, Confirming};
-use usefulness::Useless;
 
 use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
@@ -107,7 +106,8 @@ struct Primary {
     tracker: QuorumTracker,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
-    useless: Useless,
+    /// Since when it has not known the time.
+    timeless_since: Option<Monotonic>,
     confirming: Confirming,
 }
 
@@ -584,7 +584,7 @@ impl Primary {
     /// With this commit, and this head of the log that the view begins with.
     fn new(commit: Op, head: Op, now: Monotonic) -> Self {
         let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
-        Self { tracker, waiting_since: now, useless: Useless::default(), confirming }
+        Self { tracker, waiting_since: now, timeless_since: None, confirming }
     }
 }
 

@@ -12,13 +12,6 @@ use super::{Phase, Status, ViewChange, VsrNode};
 use crate::consensus::Turn;
 use crate::types::{Mark, Marks, Monotonic};
 
-/// Since when a primary has not been of use.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Useless {
-    /// It does not know the time.
-    timeless_since: Option<Monotonic>,
-}
-
 impl VsrNode {
     /// A primary that does not know the time, or whose disk has owed it something since `disk_owes_since`, gives its view
     /// up after a while. Asked with every heartbeat.
@@ -30,10 +23,9 @@ impl VsrNode {
     ) {
         let now = turn.now.monotonic;
         let Status::Primary(primary) = &mut self.status else { return };
-        let timeless_since = &mut primary.useless.timeless_since;
-        *timeless_since = if knows_time { None } else { timeless_since.or(Some(now)) };
+        primary.timeless_since = if knows_time { None } else { primary.timeless_since.or(Some(now)) };
         let lasts = |since: Option<Monotonic>, patience| since.is_some_and(|at| now.since(at) >= patience);
-        let is_timeless = lasts(*timeless_since, turn.timeouts.abdicate);
+        let is_timeless = lasts(primary.timeless_since, turn.timeouts.abdicate);
         let is_stalled = lasts(disk_owes_since, turn.timeouts.disk_patience);
         if self.init.voters.len() == 1 || !(is_timeless || is_stalled) {
             return;
