@@ -179,6 +179,7 @@ impl Part {
                 let (kind, of) = match deed {
                     Deed::Skip(place) => (0, [place.op.get(), u64::from(place.index)]),
                     Deed::Activate(schema) => (1, [u64::from(schema.0), 0]),
+                    Deed::Change(change) => (2, [bytes_word(change.to_string().as_bytes()), 0]),
                 };
                 self.words([21 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1]]);
             }
@@ -226,6 +227,9 @@ impl Part {
                     Found::Refused => (4, 0),
                 };
                 self.words([15 | kind << TAG_BITS, route.0, op]);
+            }
+            Effect::Meet { node, address } => {
+                self.words([22, node.get(), bytes_word(address.as_bytes())]);
             }
             Effect::Halt(reason) => self.words([8, bytes_word(reason.to_string().as_bytes())]),
         }

@@ -84,6 +84,10 @@ fn change(node: NodeId, before: Option<&GroupStatus>, status: &GroupStatus) -> O
         return Some(match role {
             Role::Primary => format!("node {node} leads view {view} of group {group}; {log}"),
             Role::Backup => format!("node {node} follows view {view} of group {group}; {log}"),
+            Role::Learner => {
+                format!("node {node} follows view {view} of group {group} without a vote; {log}")
+            }
+            Role::Outside => format!("node {node} is no member of group {group} in view {view}; {log}"),
             Role::ViewChange => match before {
                 Some(before) if before.view == *view => {
                     format!("node {node} takes no more part in view {view} of group {group}; {log}")

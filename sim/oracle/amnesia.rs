@@ -50,6 +50,7 @@ impl AmnesiacMute {
                 | Effect::Answer { .. }
                 | Effect::Disk(_)
                 | Effect::Found { .. }
+                | Effect::Meet { .. }
                 | Effect::Halt(_) => None,
             };
             self.compared += u64::from(!matches!(effect, Effect::Disk(_)));

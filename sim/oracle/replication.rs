@@ -92,6 +92,7 @@ impl Replication {
                 // So are side effects.
                 | Effect::Execute { .. }
                 | Effect::Found { .. }
+                | Effect::Meet { .. }
                 | Effect::Disk(_)
                 | Effect::Halt(_) => {}
                 Effect::Send { message: Message::SnapshotChunk(chunk), .. } => {

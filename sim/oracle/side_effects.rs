@@ -218,7 +218,8 @@ impl Facts {
             | EntryKind::Commands
             | EntryKind::Wakeup
             | EntryKind::Skip
-            | EntryKind::Activation => Vec::new(),
+            | EntryKind::Activation
+            | EntryKind::Membership => Vec::new(),
         };
         let known = self.ends.entry(op).or_insert_with(|| Some((hash, reports())));
         if known.as_ref().is_some_and(|(known, _)| *known != hash) {

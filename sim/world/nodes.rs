@@ -151,6 +151,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
             Effect::Execute { group, attempt } => self.execute(index, group, attempt),
             Effect::Found { route, found } => self.found(self.machines[index].node, route, &found),
+            // Its links lead everywhere.
+            Effect::Meet { .. } => {}
             Effect::Halt(reason) if let Some(down_ns) = self.machines[index].stops_for() => {
                 let (node, line) = (self.machines[index].node, format_args!("{reason}"));
                 self.trace.note(self.now, Entity::Node(node), "halt", [node.get(), 1], line);

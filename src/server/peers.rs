@@ -80,19 +80,22 @@ impl Peers {
         now: Instant,
     ) -> Self {
         let others = addresses.iter().filter(|(peer, _)| **peer != node);
-        let links = others.map(|(peer, address)| {
-            let state = LinkState::Down { redial: (node > *peer).then_some(now) };
-            let link = Link {
-                address: *address,
-                state,
-                pause: PAUSE_MIN,
-                outage_told: false,
-                messages: VecDeque::new(),
-                packer: Packer::new(MESSAGES),
-            };
-            (*peer, link)
-        });
+        let links = others.map(|(peer, address)| (*peer, Link::new(*address, node > *peer, now)));
         Self { cluster, node, links: links.collect(), strangers: Vec::new(), unknown_told: BTreeSet::new() }
+    }
+
+    /// A node that came later than this one's configuration. What the configuration says of it holds.
+    pub(super) fn meet(&mut self, peer: NodeId, address: &str, now: Instant) {
+        if self.links.contains_key(&peer) {
+            return;
+        }
+        match address.parse() {
+            Ok(address) => {
+                tracing::info!(%peer, %address, "a node joins");
+                self.links.insert(peer, Link::new(address, self.node > peer, now));
+            }
+            Err(error) => tracing::warn!(%peer, address, %error, "a node joins that cannot be found there"),
+        }
     }
 
     /// Which peers are linked, of all there are.
@@ -262,6 +265,18 @@ impl Peers {
 }
 
 impl Link {
+    /// To a peer at `address`, whom this node dials, or waits for.
+    fn new(address: SocketAddr, dials: bool, now: Instant) -> Self {
+        Self {
+            address,
+            state: LinkState::Down { redial: dials.then_some(now) },
+            pause: PAUSE_MIN,
+            outage_told: false,
+            messages: VecDeque::new(),
+            packer: Packer::new(MESSAGES),
+        }
+    }
+
     fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.state {
             LinkState::Down { .. } => None,

@@ -321,6 +321,7 @@ impl<A: ChrApplication> Runtime<A> {
                 Effect::Answer { route, number, answer } => self.clients.answer(route, number, answer),
                 Effect::Execute { group, attempt } => self.webhooks.execute(group, attempt),
                 Effect::Found { route, found } => self.clients.found(route, &found),
+                Effect::Meet { node, address } => self.peers.meet(node, &address, Instant::now()),
                 Effect::Halt(reason) => return Err(RuntimeError::Halted(HaltWords(reason))),
             }
         }

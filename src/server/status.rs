@@ -302,7 +302,7 @@ impl StatusCell {
 fn has_primary(group: &GroupStatus) -> bool {
     match group.role {
         Role::Primary | Role::Backup => group.view == group.log_view,
-        Role::ViewChange => false,
+        Role::Learner | Role::Outside | Role::ViewChange => false,
     }
 }
 
@@ -318,6 +318,8 @@ fn role(role: Role) -> &'static str {
     match role {
         Role::Primary => "primary",
         Role::Backup => "backup",
+        Role::Learner => "learner",
+        Role::Outside => "outside",
         Role::ViewChange => "view-change",
     }
 }

@@ -77,14 +77,6 @@ pub enum FormatError {
         /// The group.
         group: u32,
     },
-    /// A group does not name the node as a voter.
-    #[error("group {group} does not name node {node} among its voters")]
-    NotAVoter {
-        /// The group.
-        group: u32,
-        /// The node.
-        node: u64,
-    },
     /// The manifest could not hold all that may come to be in it.
     #[error("{groups} groups are too many for one node: with all that may come to be in it, {what}")]
     TooLarge {
@@ -122,9 +114,6 @@ impl Identity {
             let group = init.group.get();
             if init.cluster != self.cluster {
                 return Err(FormatError::OtherCluster { group });
-            }
-            if !init.voters.contains(&self.node) {
-                return Err(FormatError::NotAVoter { group, node: self.node.get() });
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 8;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 9;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;
@@ -46,6 +46,8 @@ pub(in crate::engine) const COPIES: usize = 4;
 /// There is to be room for so many segments of the journal, and for a word on amnesia as long as this.
 const SEGMENTS: usize = 64;
 const AMNESIA_BYTES: usize = 512;
+/// And for so many nodes that were not there when the groups were founded.
+const PEERS_MORE: u64 = 16;
 
 /// A segment of the journal: a file, or what is behind the end of another segment in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -169,7 +171,10 @@ impl Manifest {
             let newest = ChunkName { number, last_op, last_time, bytes, hash: Hash::ZERO };
             init.archive.map(|_| ArchiveMeta { group: init.group, first: 1, newest })
         };
-        let peers: BTreeSet<NodeId> = identity.groups.iter().flat_map(|init| init.voters.clone()).collect();
+        let mut peers: BTreeSet<NodeId> =
+            identity.groups.iter().flat_map(|init| init.voters.clone()).collect();
+        // Nodes that come later.
+        peers.extend((0..PEERS_MORE).map(|later| NodeId::new(u64::MAX - later)));
         let by = identity.node;
         let mut full = Self::first(identity);
         let body = &mut full.body;

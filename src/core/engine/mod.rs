@@ -406,6 +406,13 @@ impl Engine {
         self.running().map_or(Witnessed::default(), |running| running.manifest.body().witnessed(peer))
     }
 
+    /// Other peers share no group with this node any more: what is known of their disks may go with the next manifest.
+    pub fn keep_witnessed(&mut self, is_kept: impl Fn(NodeId) -> bool) {
+        if let EnginePhase::Running(running) = &mut self.phase {
+            running.keep_witnessed(is_kept);
+        }
+    }
+
     /// Writes down that a peer has disowned this disk.
     ///
     /// # Errors

@@ -15,7 +15,8 @@ use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::{Admission, SessionMap};
 use crate::kernel::side_effect::{Place, Report, SideEffectId};
 use crate::types::{
-    Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Op, RequestNumber, Timestamp, u64_of,
+    Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Membership, Op, RequestNumber, Timestamp,
+    u64_of,
 };
 
 /// Bytes of an application's answer, at most, to a command or a question: a frame holds it, and what tells whose it is.
@@ -26,6 +27,8 @@ pub const ANSWER_BYTES_MAX: u32 = 8 << 20;
 pub struct Executor<A: ChrApplication> {
     pub(in crate::kernel) application: A,
     pub(in crate::kernel) init: GroupInit,
+    /// Who the group consists of: part of the replicated state.
+    pub(in crate::kernel) membership: Membership,
     pub(in crate::kernel) state: A::State,
     /// The behaviour in force: part of the replicated state.
     pub(in crate::kernel) schema: Schema,
@@ -61,7 +64,21 @@ impl<A: ChrApplication> Executor<A> {
         let digest = init.genesis().hash();
         let (outbox, skipped, skips) = (Outbox::default(), BTreeSet::new(), BTreeSet::new());
         let (schema, applied, guard) = (Schema::FIRST, Op::GENESIS, Guard::NONE);
-        Self { application, init, state, schema, sessions, outbox, applied, digest, skipped, skips, guard }
+        let membership = Membership::founding(&init);
+        Self {
+            application,
+            init,
+            membership,
+            state,
+            schema,
+            sessions,
+            outbox,
+            applied,
+            digest,
+            skipped,
+            skips,
+            guard,
+        }
     }
 
     /// The same, whose application's panics are caught.
@@ -97,6 +114,7 @@ impl<A: ChrApplication> Executor<A> {
             EntryKind::SideEffects => self.apply_reports(op, timestamp, entry.payload(), marks)?,
             EntryKind::Skip => self.apply_skip(op, entry.payload())?,
             EntryKind::Activation => self.apply_activation(op, entry.payload(), marks)?,
+            EntryKind::Membership => self.apply_membership(op, entry.payload()),
             EntryKind::Genesis => panic!("the genesis has no slot"),
         }
         self.applied = op;
@@ -121,6 +139,13 @@ impl<A: ChrApplication> Executor<A> {
         self.schema = Schema::FIRST;
         self.sessions = SessionMap::new(self.init.sessions_max);
         self.outbox = Outbox::default();
+    }
+
+    fn apply_membership(&mut self, op: Op, payload: &Bytes) {
+        match codec::decode(payload) {
+            Ok(membership) => self.membership = membership,
+            Err(error) => panic!("group {} op {op} is no membership: {error}", self.init.group),
+        }
     }
 
     /// An operator has an event skipped. Whoever is here has done so, or has not panicked where the others did.
@@ -233,6 +258,11 @@ impl<A: ChrApplication> Executor<A> {
     /// The group's founding facts.
     pub fn init(&self) -> &GroupInit {
         &self.init
+    }
+
+    /// Who the group consists of, as of the highest op applied.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
     }
 
     /// The application.

@@ -19,7 +19,7 @@ use crate::kernel::halt::{EventPlace, Guard};
 use crate::kernel::outbox::Outbox;
 use crate::kernel::sessions::SessionMap;
 use crate::kernel::side_effect::Place;
-use crate::types::{ClientId, EntryHeader, GroupInit, Hash, Op, u64_of, usize_of};
+use crate::types::{ClientId, EntryHeader, GroupInit, Hash, Membership, Op, u64_of, usize_of};
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -29,6 +29,8 @@ struct SnapshotHead {
     /// The header of the last entry applied.
     last: EntryHeader,
     digest: Hash,
+    /// Who the group consists of there.
+    membership: Membership,
     sessions: u64,
     intents: u64,
     /// What the log has skipped, ascending.
@@ -117,6 +119,7 @@ impl<A: ChrApplication> Executor<A> {
         let executor = Self {
             application,
             init,
+            membership: head.membership,
             state,
             schema,
             sessions,
@@ -183,10 +186,19 @@ impl<A: ChrApplication> SnapshotWriter<A> {
     }
 
     fn head(&self) -> SnapshotHead {
-        let Executor { schema, sessions, outbox, digest, skipped, .. } = &self.frozen;
+        let Executor { schema, sessions, outbox, digest, skipped, membership, .. } = &self.frozen;
         let (sessions, intents) = (u64_of(sessions.len()), u64_of(outbox.len()));
         let skipped = skipped.iter().copied().collect();
-        SnapshotHead { schema: *schema, last: self.last, digest: *digest, sessions, intents, skipped }
+        let membership = membership.clone();
+        SnapshotHead {
+            schema: *schema,
+            last: self.last,
+            digest: *digest,
+            membership,
+            sessions,
+            intents,
+            skipped,
+        }
     }
 }
 

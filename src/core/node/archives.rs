@@ -101,13 +101,13 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// A peer wants a piece of a chunk.
     pub(super) fn on_request_chunk(&mut self, from: NodeId, ask: RequestChunk, effects: &mut Effects) {
         let RequestChunk { group: id, number, offset, bytes } = ask;
-        let is_voter = self.is_voter(id, from);
+        let concerns_it = self.concerns(id, from);
         let block = u64_of(BLOCK_BYTES);
         let is_sound = offset.is_multiple_of(block)
             && (block..=u64::from(self.config.engine.snapshot_chunk_bytes)).contains(&u64::from(bytes))
             && u64::from(bytes).is_multiple_of(block)
             && offset.checked_add(u64::from(bytes)).is_some();
-        let (true, true, Some(first)) = (is_voter, is_sound, self.engine.first_chunk(id)) else { return };
+        let (true, true, Some(first)) = (concerns_it, is_sound, self.engine.first_chunk(id)) else { return };
         if number < first {
             let gone = ChunkGone { group: id, first };
             return self.send(from, Message::ChunkGone(gone), effects);

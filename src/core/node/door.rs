@@ -10,7 +10,7 @@ use crate::kernel::{Attempt, AttemptDone, Command, EventPlace, Halt, Outcome, Sc
 use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
-use crate::types::{Blob, ClientId, GroupId, NodeId, Op, RequestNumber, View};
+use crate::types::{Blob, ClientId, GroupId, MembershipChange, NodeId, Op, RequestNumber, View};
 
 /// What enters a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -119,6 +119,13 @@ pub enum Effect {
         /// What became of it.
         found: Found,
     },
+    /// A node that came later than this one's group was founded is to be found there.
+    Meet {
+        /// The node.
+        node: NodeId,
+        /// As the operator gave it who added the node.
+        address: String,
+    },
     /// Stop the node: it emits nothing more.
     Halt(HaltReason),
 }
@@ -130,6 +137,7 @@ notation_enum!(Effect {
     "answer" => Answer { route, number, answer },
     "execute" => Execute { group, attempt },
     "found" => Found { route, found },
+    "meet" => Meet { node, address },
     "halt" => Halt(reason),
 });
 
@@ -187,7 +195,7 @@ pub struct Request {
 notation_struct!("request" => Request { group, command });
 
 /// What an operator wants of a group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct Order {
     /// The group.
@@ -199,16 +207,18 @@ pub struct Order {
 notation_struct!("order" => Order { group, deed });
 
 /// What an operator may have put into a group's log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub enum Deed {
     /// Skip the event at which it stands still.
     Skip(EventPlace),
     /// Behave as a later schema says, which the builds of all its voters know.
     Activate(Schema),
+    /// Change who its members are.
+    Change(MembershipChange),
 }
 
-notation_enum!(Deed { "skip" => Skip(place), "activate" => Activate(schema) });
+notation_enum!(Deed { "skip" => Skip(place), "activate" => Activate(schema), "change" => Change(change) });
 
 /// The answer to a request; client and number tell which.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]

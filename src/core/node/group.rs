@@ -19,7 +19,7 @@ use crate::node::queries::Queries;
 use crate::node::state_reads::StateReads;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryHeader, EntryKind, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
+    ClientId, CommitIndex, EntryHeader, EntryKind, Epoch, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
     Quorums, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
@@ -61,6 +61,8 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     looked_to: Op,
     /// Operators that wait for what they ordered, by its op.
     ordered: Vec<(Op, Route)>,
+    /// The epoch whose members this node has met.
+    pub met: Epoch,
 }
 
 impl<A: ChrApplication> Group<A> {
@@ -91,6 +93,7 @@ impl<A: ChrApplication> Group<A> {
             state_reads: None,
             looked_to: Op::GENESIS,
             ordered: Vec::new(),
+            met: Epoch::default(),
         }
     }
 
@@ -132,7 +135,7 @@ impl<A: ChrApplication> Group<A> {
         disk_owes_since: Option<Monotonic>,
     ) {
         let time = self.replica.time(turn.now, turn.clock, turn.timeouts);
-        self.lacks_clock = time.is_none();
+        self.lacks_clock = time.is_none() && self.replica.votes();
         if time.is_some_and(|time| time.as_nanos() != turn.now.wall.as_nanos()) {
             turn.marks.hit(Mark::ClockOutvoted);
         }
@@ -161,7 +164,7 @@ impl<A: ChrApplication> Group<A> {
 
     /// Whether these voters are a quorum.
     pub(in crate::node) fn is_quorum(&self, among: impl Fn(NodeId) -> bool) -> bool {
-        let voters = &self.replica.init().voters;
+        let voters = &self.replica.membership().voters;
         let count = voters.iter().filter(|voter| among(**voter)).count();
         count >= usize_of(u64::from(Quorums::of(voters.len()).replication()))
     }
@@ -402,7 +405,7 @@ impl<A: ChrApplication> Group<A> {
         executor: Executor<A>,
         last: EntryHeader,
     ) {
-        if self.replica.install(turn, last) {
+        if self.replica.install(turn, last, executor.membership()) {
             self.take_executor(executor);
         }
     }
@@ -464,6 +467,10 @@ impl<A: ChrApplication> Group<A> {
             Role::ViewChange
         } else if self.replica.leads() {
             Role::Primary
+        } else if self.replica.is_outside() {
+            Role::Outside
+        } else if self.replica.learns() {
+            Role::Learner
         } else if self.replica.follows() {
             Role::Backup
         } else {

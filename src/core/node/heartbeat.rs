@@ -169,9 +169,19 @@ const UNACKNOWLEDGED_MAX: usize = 16;
 impl Heartbeats {
     /// Of a node in this start, with what it has noted of each of its peers.
     pub(in crate::node) fn new(boot: BootId, peers: impl Iterator<Item = (NodeId, Witnessed)>) -> Self {
-        let pair = |noted| Pair { noted, told_from: 1, ..Pair::default() };
-        let pairs = peers.map(|(peer, noted)| (peer, pair(noted))).collect();
+        let pairs = peers.map(|(peer, noted)| (peer, Pair::of(noted))).collect();
         Self { boot, is_announced: false, pairs, heard: BTreeMap::new(), clock: ClusterClock::default() }
+    }
+
+    /// From now on `peer` shares a group with this node, which has noted this of it.
+    pub(in crate::node) fn meet(&mut self, peer: NodeId, noted: Witnessed) {
+        self.pairs.entry(peer).or_insert_with(|| Pair::of(noted));
+    }
+
+    /// Lets go of all other peers.
+    pub(in crate::node) fn keep(&mut self, is_kept: impl Fn(NodeId) -> bool) {
+        self.pairs.retain(|peer, _| is_kept(*peer));
+        self.heard.retain(|peer, _| is_kept(*peer));
     }
 
     /// The start that the node is in.
@@ -352,6 +362,11 @@ impl ClockBeat {
 }
 
 impl Pair {
+    /// A peer that was not heard in this start; this is noted of it.
+    fn of(noted: Witnessed) -> Self {
+        Self { noted, told_from: 1, ..Self::default() }
+    }
+
     /// The peer has started again: it knows nothing of what this node said.
     fn begin_anew(&mut self) {
         let Self { sequence, told_from, is_introduced, .. } = *self;

@@ -6,15 +6,23 @@ use super::group::Group;
 use super::heartbeat::{GroupBeat, Heard, Heartbeat, OwnFacts};
 use super::{Effect, Effects, Life, Message, Node, Running};
 use crate::consensus::vsr::Beat;
-use crate::engine::{Amnesia, DiskOut};
+use crate::engine::{Amnesia, DiskOut, Engine};
 use crate::kernel::ChrApplication;
 use crate::types::{GroupId, Mark, Marks, NodeId};
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
     pub(super) fn on_heartbeat(&mut self, from: NodeId, beat: &Heartbeat, effects: &mut Effects) {
         let Life::Running(running) = &mut self.life else { return };
-        if running.amnesia.is_some() || !running.heartbeats.is_peer(from) {
+        if running.amnesia.is_some() {
             return;
+        }
+        if !running.heartbeats.is_peer(from) {
+            // Who is to join does not know whom: it is found.
+            if !running.groups.iter().any(|group| group.replica.is_outside()) {
+                return;
+            }
+            self.marks.hit(Mark::StrangerMet);
+            running.heartbeats.meet(from, self.engine.witnessed(from));
         }
         if let Err(what) = self.engine.judge(beat.witnessed) {
             return self.fall_mute(Amnesia { by: from, what }, effects);
@@ -91,7 +99,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Life::Running(running) = &mut self.life else { return };
         let Running { groups, heartbeats, amnesia: None, .. } = running.as_mut() else { return };
         let shared =
-            groups.iter().filter(|group| !group.is_arriving() && group.replica.init().voters.contains(&to));
+            groups.iter().filter(|group| !group.is_arriving() && group.replica.membership().concerns(to));
         let own =
             OwnFacts { flush: self.engine.durable_flush(), full: self.engine.is_full(), schema: A::SCHEMA };
         let beat = heartbeats.beat(self.now, to, own, shared.map(Group::beat), &mut self.marks);
@@ -124,7 +132,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let Running { groups, heartbeats, amnesia: None, .. } = running.as_ref() else { return };
         let me = self.config.node;
         let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
-        let arrive = groups.iter().filter(|group| group.is_arriving() && group.is_quorum(knows_me));
+        // Who does not vote has nobody to convince.
+        let may_arrive = |group: &&Group<A>| !group.replica.votes() || group.is_quorum(knows_me);
+        let arrive = groups.iter().filter(|group| group.is_arriving()).filter(may_arrive);
         let arrive: Vec<GroupId> = arrive.map(Group::id).collect();
         for id in arrive {
             self.with_group(id, effects, |group, turn| group.arrive(turn));
@@ -133,6 +143,25 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
 }
 
 impl<A: ChrApplication> Running<A> {
+    /// Meets the members of a group's new membership, and lets go of nodes that no group concerns any more.
+    pub(super) fn meet_members(&mut self, index: usize, me: NodeId, engine: &mut Engine) {
+        let group = &mut self.groups[index];
+        let membership = group.replica.membership();
+        group.met = membership.epoch;
+        for node in membership.members().filter(|node| *node != me) {
+            self.heartbeats.meet(node, engine.witnessed(node));
+        }
+        let is_outside = self.groups.iter().any(|group| group.replica.is_outside());
+        let (groups, waiting) = (&self.groups, &self.waiting);
+        let is_kept = |peer| {
+            is_outside
+                || groups.iter().any(|group| group.replica.membership().concerns(peer))
+                || waiting.values().any(|waiting| waiting.init.voters.contains(&peer))
+        };
+        self.heartbeats.keep(is_kept);
+        engine.keep_witnessed(is_kept);
+    }
+
     /// Whether `peer` knows this start of this node, and no peer has known its disk otherwise.
     pub(super) fn may_speak_to(&self, peer: NodeId) -> bool {
         self.amnesia.is_none() && self.heartbeats.is_introduced_to(peer)

@@ -24,6 +24,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_membership;
+#[cfg(test)]
 mod tests_nonsense;
 #[cfg(test)]
 mod tests_notation;
@@ -33,7 +35,7 @@ mod transfer;
 mod writing_snapshot;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -63,8 +65,8 @@ use crate::engine::{
 };
 use crate::kernel::{ChrApplication, Executor, Guard, Halt, Pace};
 use crate::types::{
-    Entry, GroupId, GroupInit, Incarnation, Mark, Marks, Monotonic, Nanos, NoMarks, NodeId, Now, Op, Prng,
-    Timestamp,
+    Entry, GroupId, GroupInit, Incarnation, Mark, Marks, Membership, Monotonic, Nanos, NoMarks, NodeId, Now,
+    Op, Prng, Timestamp,
 };
 
 /// A whole node, and what takes note of the paths that it takes.
@@ -281,6 +283,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.group(group).filter(|group| group.halted().is_none()).map(|group| group.executor().state())
     }
 
+    /// Who a group consists of, as far as this node knows, once it runs.
+    pub fn membership(&self, group: GroupId) -> Option<&Membership> {
+        self.group(group).map(|group| group.replica.membership())
+    }
+
     /// An entry of a group that is known here to be committed, and is in memory still.
     pub fn committed_entry(&self, group: GroupId, op: Op) -> Option<Entry> {
         self.group(group)?.replica.committed_entry(op)
@@ -418,9 +425,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let me = self.config.node;
         let mut groups = Vec::new();
         let mut waiting = BTreeMap::new();
-        let mut peers = Vec::new();
+        let mut peers = BTreeSet::new();
         for init in opened.identity.groups {
-            peers.extend(init.voters.iter().copied().filter(|voter| *voter != me));
+            peers.extend(&init.voters);
             let log = opened.logs.remove(&init.group).unwrap_or_default();
             if let Some(at_least) = opened.lost.remove(&init.group) {
                 waiting.insert(init.group, Waiting { init, log, at_least, beats: BTreeMap::new() });
@@ -428,10 +435,15 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             let snapshot = opened.snapshots.remove(&init.group);
             match self.recover_group(init, snapshot, log, BTreeMap::new()) {
-                Ok(group) => groups.push(group),
+                Ok(group) => {
+                    let membership = group.replica.membership();
+                    peers.extend(membership.members().chain(membership.former.iter().copied()));
+                    groups.push(group);
+                }
                 Err(what) => return self.halt(HaltReason::Storage { what }, effects),
             }
         }
+        peers.remove(&me);
         let noted = |peer| (peer, opened.witnessed.get(&peer).copied().unwrap_or_default());
         let heartbeats = Heartbeats::new(opened.boot, peers.into_iter().map(noted));
         let running = Running {
@@ -460,7 +472,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     ) -> Result<Group<A>, String> {
         let named = |error: &dyn ToString| format!("group {}: {}", init.group, error.to_string());
         let application = self.application.clone();
-        let (executor, base) = match snapshot {
+        let (executor, last) = match snapshot {
             Some(bytes) => {
                 self.marks.hit(Mark::SnapshotRestored);
                 Executor::restore(application, init.clone(), &bytes).map_err(|error| named(&error))?
@@ -468,6 +480,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             None => (Executor::new(application, init.clone()), init.genesis()),
         };
         let executor = executor.guarded(self.guard);
+        let base = (last, executor.membership().clone());
         let replica = VsrNode::recover(init.clone(), self.config.node, base, &log, &mut self.marks)
             .map_err(|error| named(&error))?;
         Ok(Group::new(replica, executor, beats))
@@ -604,6 +617,14 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                 continue;
             }
             effects.push(Effect::Send { to, message: Message::Group { group: id, body } });
+        }
+        let membership = running.groups[index].replica.membership();
+        if running.groups[index].met < membership.epoch {
+            let addresses = membership.addresses.iter().filter(|(node, _)| *node != self.config.node);
+            effects.extend(
+                addresses.map(|(node, address)| Effect::Meet { node: *node, address: address.clone() }),
+            );
+            running.meet_members(index, self.config.node, &mut self.engine);
         }
         let group = &mut running.groups[index];
         group.settle(effects, &mut self.marks);

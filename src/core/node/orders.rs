@@ -31,7 +31,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// The voter of a group whose build knows the earliest schema; one that has not said so before all others.
     fn least_schema(&self, id: GroupId) -> Option<(NodeId, Option<Schema>)> {
         let Life::Running(running) = &self.life else { return None };
-        let voters = &self.group(id)?.replica.init().voters;
+        let voters = &self.group(id)?.replica.membership().voters;
         let known = |voter: &NodeId| {
             let own = (*voter == self.config.node).then_some(A::SCHEMA);
             (*voter, own.or_else(|| running.heartbeats.schema(*voter)))

@@ -13,9 +13,9 @@ use crate::kernel::{ChrApplication, Executor};
 use crate::types::{EntryHeader, GroupId, Mark, Marks, NodeId, Op};
 
 impl<A: ChrApplication, M: Marks> Node<A, M> {
-    /// Whether `node` is a voter of a group that takes part here.
-    pub(super) fn is_voter(&self, id: GroupId, node: NodeId) -> bool {
-        self.group(id).is_some_and(|group| group.replica.init().voters.contains(&node))
+    /// Whether what a group holds here concerns `node`.
+    pub(super) fn concerns(&self, id: GroupId, node: NodeId) -> bool {
+        self.group(id).is_some_and(|group| group.replica.membership().concerns(node))
     }
 
     pub(super) fn save_snapshot(&mut self, id: GroupId) {
@@ -66,7 +66,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
     /// A peer wants a snapshot. Where there is none that goes far enough, one is taken: the peer will ask again.
     pub(super) fn on_request_snapshot(&mut self, from: NodeId, ask: RequestSnapshot, effects: &mut Effects) {
         let RequestSnapshot { group: id, at_least, name, mut chunks } = ask;
-        if !self.is_voter(id, from) {
+        if !self.concerns(id, from) {
             return;
         }
         let in_force = self.engine.snapshot(id).filter(|name| name.op >= at_least);
@@ -179,7 +179,9 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Some((group.id(), to, Some(peer)))
         });
         let Some((id, at_least, first)) = coming.or(waiting).or(lagging) else { return };
-        let peers = running.peers(id, me);
+        let mut peers = running.peers(id, me);
+        // Who joins may hear of it from a member that it does not know as one yet.
+        peers.extend(first.filter(|first| !peers.contains(first)));
         running.transfer = Some(Transfer::new(id, at_least, peers, first));
         self.marks.hit(Mark::TransferBegun);
         self.ask_for_snapshot(effects);
@@ -216,11 +218,12 @@ impl<A: ChrApplication> super::Running<A> {
         known.map_or(self.waiting.contains_key(&group), |index| self.groups[index].replica.applied() < op)
     }
 
-    /// The voters of a group, but for `me`.
+    /// The members of a group, but for `me`.
     pub(super) fn peers(&self, group: GroupId, me: NodeId) -> Vec<NodeId> {
-        let known = self.groups.binary_search_by_key(&group, super::Group::id);
-        let waiting = || self.waiting.get(&group).map(|waiting| &waiting.init);
-        let init = known.map_or_else(|_| waiting(), |index| Some(self.groups[index].replica.init()));
-        init.map_or(&[][..], |init| &init.voters).iter().copied().filter(|voter| *voter != me).collect()
+        let members: Vec<NodeId> = match self.groups.binary_search_by_key(&group, super::Group::id) {
+            Ok(index) => self.groups[index].replica.membership().members().collect(),
+            Err(_) => self.waiting.get(&group).map(|waiting| waiting.init.voters.clone()).unwrap_or_default(),
+        };
+        members.into_iter().filter(|member| *member != me).collect()
     }
 }

@@ -47,6 +47,10 @@ pub enum Role {
     Primary,
     /// It follows the view.
     Backup,
+    /// It holds the log, and does not vote.
+    Learner,
+    /// It is no member: it is to be added, or was removed.
+    Outside,
     /// The view has not started here.
     ViewChange,
 }

@@ -42,7 +42,8 @@ fn config(node: u64) -> NodeConfig {
     }
 }
 
-fn formatted_disks(voters: &[NodeId], kind: &str) -> Vec<PerfectDisk> {
+/// Of the voters, and of nodes that are to join.
+fn formatted_disks(voters: &[NodeId], kind: &str, joining: &[NodeId]) -> Vec<PerfectDisk> {
     let init = GroupInit {
         cluster: CLUSTER,
         group: GROUP,
@@ -59,7 +60,7 @@ fn formatted_disks(voters: &[NodeId], kind: &str) -> Vec<PerfectDisk> {
         }
         disk
     };
-    voters.iter().map(formatted).collect()
+    voters.iter().chain(joining).map(formatted).collect()
 }
 
 pub(super) struct Cluster {
@@ -67,7 +68,7 @@ pub(super) struct Cluster {
     pub(super) nodes: Vec<Option<Node<Builtin>>>,
     disks: Vec<PerfectDisk>,
     inputs: VecDeque<(usize, Input)>,
-    replies: Vec<Reply>,
+    pub(super) replies: Vec<Reply>,
     found: Vec<Found>,
     answers: Vec<(u64, QueryAnswer)>,
     pub(super) attempts: Vec<(usize, Attempt)>,
@@ -81,10 +82,16 @@ impl Cluster {
 
     /// A cluster whose one group is of this kind.
     pub(super) fn of(kind: &str, count: u64) -> Self {
-        let voters: Vec<NodeId> = (1..=count).map(NodeId::new).collect();
-        let disks = formatted_disks(&voters, kind);
+        Self::with_joining(kind, count, 0)
+    }
+
+    /// The same, and so many nodes that are to join.
+    pub(super) fn with_joining(kind: &str, count: u64, joining: u64) -> Self {
+        let nodes = |from: u64, to: u64| (from..=to).map(NodeId::new).collect::<Vec<_>>();
+        let (voters, joining) = (nodes(1, count), nodes(count + 1, count + joining));
+        let disks = formatted_disks(&voters, kind, &joining);
         let now = Now { monotonic: Monotonic::from_nanos(0), wall: Wall::from_nanos(1_000_000_000) };
-        let nodes = voters.iter().map(|_| None).collect();
+        let nodes = disks.iter().map(|_| None).collect();
         let mut cluster = Self {
             now,
             nodes,
@@ -131,6 +138,7 @@ impl Cluster {
                 Effect::Found { found, .. } => self.found.push(found),
                 Effect::Answer { number, answer, .. } => self.answers.push((number, answer)),
                 Effect::Execute { attempt, .. } => self.attempts.push((index, attempt)),
+                Effect::Meet { .. } => {}
                 Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
             }
         }
@@ -519,7 +527,7 @@ impl ChrApplication for Alarm {
 
 #[test]
 fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() {
-    let mut disk = formatted_disks(&[NodeId::new(1)], "register").remove(0);
+    let mut disk = formatted_disks(&[NodeId::new(1)], "register", &[]).remove(0);
     let mut node = Node::new(config(1), Alarm, [1; 32]);
     let mut inputs = VecDeque::new();
     for ms in 0..2_000_u64 {
@@ -535,6 +543,7 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
                 | Effect::Found { .. }
+                | Effect::Meet { .. }
                 | Effect::Halt(_) => None,
             }));
         }
@@ -585,7 +594,7 @@ fn the_floor_of_an_idle_group_rises_as_all_follow_with_snapshots_and_after_a_res
 
 #[test]
 fn a_due_wakeup_behind_a_flush_does_not_spin() {
-    let mut disk = formatted_disks(&[NodeId::new(1)], "register").remove(0);
+    let mut disk = formatted_disks(&[NodeId::new(1)], "register", &[]).remove(0);
     let mut node = Node::new(config(1), Alarm, [1; 32]);
     let mut inputs = VecDeque::new();
     let mut idle_steps = 0;
@@ -610,6 +619,7 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
                 | Effect::Found { .. }
+                | Effect::Meet { .. }
                 | Effect::Halt(_) => None,
             }));
         }

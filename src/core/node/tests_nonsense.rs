@@ -116,7 +116,8 @@ impl Alone {
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
-                | Effect::Found { .. } => {}
+                | Effect::Found { .. }
+                | Effect::Meet { .. } => {}
             }
         }
     }

@@ -26,7 +26,8 @@ use crate::kernel::{
 };
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
-    Incarnation, Monotonic, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View, Wall,
+    Incarnation, MembershipChange, Monotonic, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
+    Wall,
 };
 
 fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
@@ -303,8 +304,22 @@ fn inputs() -> impl Strategy<Value = Input> {
     ]
 }
 
+fn changes() -> impl Strategy<Value = MembershipChange> {
+    let node = || any::<u64>().prop_map(NodeId::new);
+    prop_oneof![
+        (node(), any::<String>()).prop_map(|(node, address)| MembershipChange::AddLearner { node, address }),
+        node().prop_map(|node| MembershipChange::Promote { node }),
+        node().prop_map(|node| MembershipChange::Remove { node }),
+        (node(), node()).prop_map(|(node, by)| MembershipChange::Replace { node, by }),
+    ]
+}
+
 fn deeds() -> impl Strategy<Value = Deed> {
-    prop_oneof![event_places().prop_map(Deed::Skip), any::<u32>().prop_map(|to| Deed::Activate(Schema(to)))]
+    prop_oneof![
+        event_places().prop_map(Deed::Skip),
+        any::<u32>().prop_map(|to| Deed::Activate(Schema(to))),
+        changes().prop_map(Deed::Change),
+    ]
 }
 
 fn places() -> impl Strategy<Value = At> {
@@ -379,6 +394,8 @@ fn effects() -> impl Strategy<Value = Effect> {
         }),
         (groups(), attempts()).prop_map(|(group, attempt)| Effect::Execute { group, attempt }),
         (any::<u64>(), finds()).prop_map(|(route, found)| Effect::Found { route: Route(route), found }),
+        (any::<u64>(), any::<String>())
+            .prop_map(|(node, address)| Effect::Meet { node: NodeId::new(node), address }),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Disk { what })),
         any::<String>().prop_map(|what| Effect::Halt(HaltReason::Storage { what })),
     ]

@@ -39,6 +39,8 @@ pub enum EntryKind {
     Skip,
     /// From here on the application behaves as a later schema says.
     Activation,
+    /// A new membership. The last entry of its epoch.
+    Membership,
 }
 
 impl EntryKind {
@@ -50,6 +52,7 @@ impl EntryKind {
             Self::SideEffects => 3,
             Self::Skip => 4,
             Self::Activation => 5,
+            Self::Membership => 6,
         }
     }
 
@@ -61,6 +64,7 @@ impl EntryKind {
             3 => Ok(Self::SideEffects),
             4 => Ok(Self::Skip),
             5 => Ok(Self::Activation),
+            6 => Ok(Self::Membership),
             code => Err(EntryError::Kind { code }),
         }
     }
@@ -73,6 +77,7 @@ notation_enum!(EntryKind {
     "side-effects" => SideEffects,
     "skip" => Skip,
     "activation" => Activation,
+    "membership" => Membership,
 });
 
 /// Why bytes are not an entry.

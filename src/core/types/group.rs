@@ -116,13 +116,6 @@ impl GroupInit {
         let voters = crate::types::u64_of(self.voters.len());
         View::new(1 + u64::from(self.group.get()) % voters)
     }
-
-    /// The primary of `view`: r((v - 1) mod N) (VRR section 4).
-    pub fn primary_of(&self, view: View) -> NodeId {
-        let voters = crate::types::u64_of(self.voters.len());
-        let index = view.get().saturating_sub(1) % voters;
-        self.voters[crate::types::usize_of(index)]
-    }
 }
 
 impl EntryHeader {

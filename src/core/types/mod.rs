@@ -9,6 +9,7 @@ mod entry;
 mod group;
 mod hash;
 mod marks;
+mod membership;
 mod numbers;
 mod prng;
 mod quorum;
@@ -23,11 +24,12 @@ pub use entry::{ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind};
 pub use group::{ARCHIVE_CHUNK_BYTES, Archiving, GroupInit, GroupInitError, VOTERS_MAX};
 pub use hash::{Hash, Hasher};
 pub use marks::{Mark, Marks, NoMarks};
+pub use membership::{ADDRESS_BYTES_MAX, LEARNERS_MAX, Membership, MembershipChange, MembershipError};
 pub use notation::{Notation, NotationError, Scanner};
 pub use numbers::{
-    ClientId, ClusterId, GroupId, Incarnation, NodeId, Op, Ordinal, RequestNumber, SessionId, View, u64_of,
-    usize_of,
+    ClientId, ClusterId, Epoch, GroupId, Incarnation, NodeId, Op, Ordinal, RequestNumber, SessionId, View,
+    u64_of, usize_of,
 };
 pub use prng::Prng;
-pub use quorum::{Quorums, ReplicaSet};
+pub use quorum::{Majority, Quorums, ReplicaSet};
 pub use time::{Monotonic, Nanos, Now, Timestamp, Wall};

@@ -114,7 +114,12 @@ number!(
     RequestNumber(u64) where counts
 );
 number!(
-    /// A view of a group (VRR section 4.1). The first is 1 + g mod N.
+    /// Counts the memberships of a group (VRR section 7).
+    Epoch(u32) where any_number
+);
+number!(
+    /// A view of a group (VRR section 4.1). The first is 1 + g mod N. Epochs are part of it, so that whatever is later in
+    /// either sense is the greater number: the upper bits count epochs, the lower ones the views of an epoch, from 1.
     View(u64) where counts
 );
 number!(
@@ -141,6 +146,36 @@ fn counts(number: u64) -> bool {
 
 fn any_number<N>(_: N) -> bool {
     true
+}
+
+/// Views of an epoch are counted in so many bits.
+const VIEW_BITS: u32 = 40;
+
+impl Epoch {
+    /// The number after this one.
+    ///
+    /// # Panics
+    /// At the end of u32, which no running system reaches.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl View {
+    /// The view with this number in an epoch.
+    pub fn of(epoch: Epoch, number: u64) -> Self {
+        Self((u64::from(epoch.0) << VIEW_BITS) + number)
+    }
+
+    /// The epoch that it belongs to.
+    pub fn epoch(self) -> Epoch {
+        Epoch(u32::try_from(self.0 >> VIEW_BITS).unwrap_or(u32::MAX))
+    }
+
+    /// Its number in its epoch.
+    pub const fn in_epoch(self) -> u64 {
+        self.0 & ((1 << VIEW_BITS) - 1)
+    }
 }
 
 counter!(RequestNumber, View, Op, Ordinal, Incarnation);

@@ -1,6 +1,6 @@
 //! Majorities of a group's voters, and sets of replicas.
 
-use crate::types::VOTERS_MAX;
+use crate::types::{LEARNERS_MAX, VOTERS_MAX};
 
 /// The quorums of a group with a given number of voters (`consensus.md`, rule 17): majorities, and as many nacks as
 /// make a majority of copies impossible.
@@ -40,9 +40,12 @@ impl Quorums {
     }
 }
 
-/// A set of replicas of one group, by their index among the voters.
+/// A group has at most this many members.
+const MEMBERS_MAX: usize = VOTERS_MAX + LEARNERS_MAX;
+
+/// A set of replicas of one group, by their index among its members.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ReplicaSet(u8);
+pub struct ReplicaSet(u16);
 
 impl ReplicaSet {
     /// Adds the replica with this index; false when it was in the set before.
@@ -50,34 +53,52 @@ impl ReplicaSet {
     /// # Panics
     /// When the index is beyond the largest group.
     pub fn insert(&mut self, replica: usize) -> bool {
-        assert!(replica < VOTERS_MAX, "replica index {replica} is beyond the largest group");
-        let bit = 1_u8 << replica;
+        assert!(replica < MEMBERS_MAX, "replica index {replica} is beyond the largest group");
+        let bit = 1_u16 << replica;
         let new = self.0 & bit == 0;
         self.0 |= bit;
         new
     }
 
-    /// Takes the replica with this index out.
-    pub fn remove(&mut self, replica: usize) {
-        if replica < VOTERS_MAX {
-            self.0 &= !(1_u8 << replica);
-        }
+    /// How many replicas are in both sets.
+    pub fn count_in(self, other: Self) -> u32 {
+        (self.0 & other.0).count_ones()
+    }
+}
+
+impl FromIterator<usize> for ReplicaSet {
+    fn from_iter<T: IntoIterator<Item = usize>>(replicas: T) -> Self {
+        let mut set = Self::default();
+        replicas.into_iter().for_each(|replica| {
+            set.insert(replica);
+        });
+        set
+    }
+}
+
+/// A majority of some replicas.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Majority {
+    of: ReplicaSet,
+    least: u32,
+}
+
+impl Majority {
+    /// More than half of these.
+    pub fn of(replicas: impl IntoIterator<Item = usize>) -> Self {
+        let of: ReplicaSet = replicas.into_iter().collect();
+        Self { of, least: of.count_in(of) / 2 + 1 }
     }
 
-    /// Whether the replica with this index is in the set.
-    pub fn contains(self, replica: usize) -> bool {
-        replica < VOTERS_MAX && self.0 & (1_u8 << replica) != 0
-    }
-
-    /// How many replicas are in the set.
-    pub fn count(self) -> u32 {
-        self.0.count_ones()
+    /// Whether `set` holds one.
+    pub fn is_in(self, set: ReplicaSet) -> bool {
+        set.count_in(self.of) >= self.least
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Quorums, ReplicaSet};
+    use super::{Majority, Quorums, ReplicaSet};
 
     #[test]
     fn quorums_of_one_to_seven_voters() {
@@ -101,13 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_counts_once() {
+    fn a_replica_counts_once_and_where_it_counts_at_all() {
         let mut set = ReplicaSet::default();
         assert!(set.insert(2));
         assert!(!set.insert(2));
-        assert_eq!(set.count(), 1);
-        assert!(set.contains(2) && !set.contains(1));
-        set.remove(2);
-        assert_eq!(set.count(), 0);
+        assert!(set.insert(14), "the last of the largest group");
+        let three = Majority::of(0..3);
+        assert!(!three.is_in(set), "one of three");
+        assert!(Majority::of([2]).is_in(set) && Majority::of([2, 14, 0]).is_in(set));
+        assert!(set.insert(1) && three.is_in(set));
+        assert!(!Majority::of(0..4).is_in(set), "two of four");
     }
 }

@@ -18,7 +18,7 @@ impl VsrNode {
         turn.marks.hit(Mark::AskedBelow);
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
         let (peer, to) = (self.next_peer(), to.min(from.plus(most)));
-        self.send(turn, peer, VsrMessage::RequestEntries { from, to });
+        turn.out.push((peer, VsrMessage::RequestEntries { from, to }));
     }
 
     fn lacks_below(&mut self, archived: Op) -> Option<(Op, Op)> {

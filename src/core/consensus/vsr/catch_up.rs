@@ -5,11 +5,11 @@
 
 use super::{Phase, Status, ViewChange, VsrNode};
 use crate::consensus::{Discard, Turn};
-use crate::types::{CommitIndex, EntryHeader, Mark, Marks, NodeId, Op};
+use crate::types::{CommitIndex, EntryHeader, Mark, Marks, Membership, NodeId, Op};
 
 impl VsrNode {
     /// `from` has let go of entries that this replica may lack.
-    pub(super) fn on_covered(&mut self, from: usize, to: Op) -> Result<(), Discard> {
+    pub(super) fn on_covered(&mut self, from: NodeId, to: Op) -> Result<(), Discard> {
         if matches!(self.status, Status::Primary(_)) || to <= self.applied {
             return Err(Discard::OutOfPlace);
         }
@@ -17,14 +17,19 @@ impl VsrNode {
         Ok(())
     }
 
-    /// The voter that said last that entries which this replica lacks are in its snapshot alone, and up to where.
+    /// The node that said last that entries which this replica lacks are in its snapshot alone, and up to where.
     pub fn needs_snapshot(&self) -> Option<(NodeId, Op)> {
-        let (voter, to) = self.covered_by.filter(|(_, to)| *to > self.applied)?;
-        Some((self.init.voters[voter], to))
+        self.covered_by.filter(|(_, to)| *to > self.applied)
     }
 
-    /// Takes over a snapshot, which is in force on this disk and ends with the entry of `last`; whether it was of use.
-    pub fn install(&mut self, turn: &mut Turn<'_, impl Marks>, last: EntryHeader) -> bool {
+    /// Takes over a snapshot, which is in force on this disk, ends with the entry of `last`, and tells the members there;
+    /// whether it was of use.
+    pub fn install(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        last: EntryHeader,
+        membership: &Membership,
+    ) -> bool {
         // A primary has every entry that it may lack.
         if last.op() <= self.applied || matches!(self.status, Status::Primary(_)) {
             return false;
@@ -41,7 +46,10 @@ impl VsrNode {
         if let Status::Backup(backup) = &mut self.status {
             backup.early = backup.early.split_off(&last.op().next());
         }
-        if contradicts || (!joins && self.has_told_its_log()) {
+        if membership.epoch > self.membership().epoch {
+            turn.marks.hit(Mark::EpochBySnapshot);
+            self.enter_epoch(turn, membership.clone());
+        } else if contradicts || (!joins && self.has_told_its_log()) {
             turn.marks.hit(Mark::SilentAfterSnapshot);
             self.set_phase(Phase::Silent);
             self.wish(turn);
@@ -67,6 +75,6 @@ impl VsrNode {
         let beyond = chosen.headers.last().is_some_and(|head| head.op() < last.op());
         let other =
             chosen.headers.iter().any(|header| header.op() == last.op() && header.hash() != last.hash());
-        other || (beyond && self.primary_of(self.view) == self.me)
+        other || (beyond && self.primary_of(self.view) == self.members.me())
     }
 }

@@ -10,28 +10,33 @@ use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
 impl VsrNode {
     /// Every voter has released its journal up to here: nobody will ever ask for what lies below, whatever of a journal rots.
     pub fn floor(&self) -> Op {
-        self.released.iter().copied().min().unwrap_or_default()
+        self.voters_released().iter().copied().min().unwrap_or_default()
     }
 
     /// Whether this replica is the one that keeps the floor down: a voter has released more.
     pub fn holds_floor_down(&self) -> bool {
         let own = self.released();
-        own == self.floor() && self.released.iter().any(|released| *released > own)
+        self.votes() && own == self.floor() && self.voters_released().iter().any(|released| *released > own)
+    }
+
+    /// Learners get a snapshot where they lag: nothing is kept for them.
+    fn voters_released(&self) -> &[Op] {
+        &self.released[..self.members.voters().len()]
     }
 
     /// Snapshot and archive on this disk cover the replica up to `op`.
     pub fn set_released(&mut self, op: Op, marks: &mut impl Marks) {
-        self.note_released(self.me, op, marks);
+        self.note_released(self.members.me(), op, marks);
     }
 
     /// Up to where snapshot and archive on this disk cover the replica.
     pub fn released(&self) -> Op {
-        self.released[self.me]
+        self.released[self.members.me()]
     }
 
-    pub(super) fn note_released(&mut self, voter: usize, op: Op, marks: &mut impl Marks) {
+    pub(super) fn note_released(&mut self, member: usize, op: Op, marks: &mut impl Marks) {
         let before = self.floor();
-        self.released[voter] = self.released[voter].max(op);
+        self.released[member] = self.released[member].max(op);
         if self.floor() > before {
             marks.hit(Mark::FloorRaised);
         }
@@ -41,10 +46,9 @@ impl VsrNode {
     pub fn forget_to(&mut self, op: Op) {
         assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
         self.log.forget_to(op);
-        let lags = |released: &Op| *released < op;
-        self.left_behind.extend(
-            self.released.iter().enumerate().filter(|(_, released)| lags(released)).map(|(voter, _)| voter),
-        );
+        let lags = |member: &usize| self.released[*member] < op;
+        let lagging: Vec<usize> = (0..self.members.voters().len()).filter(lags).collect();
+        self.left_behind.extend(lagging);
     }
 
     /// Whether what of the entries up to `to` has no record after `through` can be written again: none of it rotted.
@@ -77,6 +81,6 @@ impl VsrNode {
     pub fn left_behind(&self) -> impl Iterator<Item = NodeId> {
         let base = self.log.base_op();
         let lagging = self.left_behind.iter().filter(move |voter| self.released[**voter] < base);
-        lagging.map(|voter| self.init.voters[*voter])
+        lagging.map(|voter| self.members.node(*voter))
     }
 }

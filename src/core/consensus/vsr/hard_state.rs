@@ -8,7 +8,7 @@ use super::log::{Base, Log};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, CodecError};
 use crate::engine::{RecoveredEntry, RecoveredLog};
-use crate::types::{EntryHeader, Mark, Marks, Op, Ordinal, View};
+use crate::types::{EntryHeader, Mark, Marks, Membership, Op, Ordinal, View};
 
 /// The promise: view, log view, and the headers that a view-change message of that view carries. One record.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -20,6 +20,8 @@ pub(super) struct HardState {
     pub commit: Op,
     /// The header at `commit`, and all above it, ascending.
     pub suffix: Vec<EntryHeader>,
+    /// Who the members are in the epoch of the view.
+    pub membership: Membership,
 }
 
 /// What a replica knows after a start.

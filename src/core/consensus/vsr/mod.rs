@@ -25,9 +25,11 @@
 mod below;
 mod catch_up;
 mod choose;
+mod epochs;
 mod floor;
 mod hard_state;
 mod log;
+mod members;
 mod normal;
 mod quorum_tracker;
 mod reads;
@@ -43,8 +45,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use choose::ChosenLog;
+use epochs::Ahead;
+pub use epochs::NotNow;
 use hard_state::HardState;
 use log::Log;
+use members::Members;
 pub use quorum_tracker::QuorumTracker;
 pub use reads::ReadTicket;
 use reads::{Asking, Confirming};
@@ -53,16 +58,15 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{At, Found, Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Mark, Marks, Monotonic, NodeId, Op,
-    Ordinal, Quorums, Timestamp, View, u64_of,
+    CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Mark, Marks, Membership, Monotonic,
+    NodeId, Op, Ordinal, Timestamp, View, u64_of,
 };
 
 /// A replica of one group.
 #[derive(Clone, Debug)]
 pub struct VsrNode {
     init: GroupInit,
-    me: usize,
-    quorums: Quorums,
+    members: Members,
     view: View,
     log_view: View,
     /// View and log view that a restart would find.
@@ -71,9 +75,9 @@ pub struct VsrNode {
     log: Log,
     commit: Op,
     applied: Op,
-    /// Up to where each voter has released its journal, as far as is known.
+    /// Up to where each member has released its journal, as far as is known.
     released: Vec<Op>,
-    /// Voters that had not released what was forgotten when it was.
+    /// Members that had not released what was forgotten when it was.
     left_behind: BTreeSet<usize>,
     /// What each replica wished for last.
     wishes: Vec<Wish>,
@@ -85,7 +89,9 @@ pub struct VsrNode {
     /// Counts repair requests, so that they go round the peers.
     attempts: usize,
     /// Who said last that entries asked for are in its snapshot alone, and up to where.
-    covered_by: Option<(usize, Op)>,
+    covered_by: Option<(NodeId, Op)>,
+    /// Who said last that it is in a later epoch.
+    ahead: Option<Ahead>,
     /// The archive reaches so far, and wants what lies between that and the log.
     wants_below: Option<Op>,
     /// What came of that, and does not join the log yet.
@@ -97,13 +103,18 @@ pub struct VsrNode {
 #[derive(Clone, Debug)]
 enum Status {
     Primary(Primary),
+    /// It follows the view. Also what a learner is.
     Backup(Backup),
     ViewChange(ViewChange),
+    /// It is no member, as far as it knows.
+    Outside,
 }
 
 #[derive(Clone, Debug)]
 struct Primary {
     tracker: QuorumTracker,
+    /// Up to where each member holds the log durably, as far as it said in this view.
+    acknowledged: Vec<Op>,
     /// When the oldest uncommitted entry began to wait.
     waiting_since: Monotonic,
     /// Since when it has not known the time.
@@ -169,37 +180,36 @@ struct Timers {
 }
 
 impl VsrNode {
-    /// The replica of node `me` with what its journal held and the last entry that its snapshot
-    /// covers, or the genesis.
+    /// The replica of node `me` with what its journal held, the last entry that its snapshot covers, or the genesis, and who
+    /// the members were there.
     ///
     /// # Errors
     /// When the journal's promise is not readable.
-    ///
-    /// # Panics
-    /// When `me` is not a voter: formatting refuses such a directory.
     pub fn recover(
         init: GroupInit,
         me: NodeId,
-        snapshot: EntryHeader,
+        (snapshot, membership): (EntryHeader, Membership),
         recovered: &RecoveredLog,
         marks: &mut impl Marks,
     ) -> Result<Self, CodecError> {
         let recovered = hard_state::recover(snapshot, recovered, marks)?;
-        let Some(me) = init.voters.iter().position(|voter| *voter == me) else {
-            panic!("node {me} is not a voter of group {}", init.group);
-        };
         let promise = recovered.promise;
+        let promised = promise.as_ref().map(|promise| promise.membership.clone());
+        let newest = promised.filter(|promised| promised.epoch > membership.epoch).unwrap_or(membership);
+        let (membership, commit) = Self::recovered_membership(&recovered.log, recovered.commit, newest);
         let durable =
             promise.as_ref().map_or_else(Default::default, |promise| (promise.view, promise.log_view));
-        let (view, log_view) =
-            if promise.is_some() { durable } else { (init.first_view(), init.first_view()) };
-        let voters = init.voters.len();
-        let mut released = vec![Op::GENESIS; voters];
+        // The last start ended between the end of an epoch and the first promise of the next.
+        let first = membership.first_view;
+        let is_behind = durable.0.epoch() < membership.epoch;
+        let (view, log_view) = if promise.is_none() || is_behind { (first, first) } else { durable };
+        let promise = promise.filter(|_| !is_behind);
+        let is_fresh = promise.is_none() && !is_behind;
+        let members = Members::new(membership, me);
+        let mut released = vec![Op::GENESIS; members.len()];
         // How far an archive reaches is not known here.
-        released[me] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
+        released[members.me()] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
         let mut replica = Self {
-            me,
-            quorums: Quorums::of(voters),
             view,
             log_view,
             durable,
@@ -207,29 +217,32 @@ impl VsrNode {
             released,
             left_behind: BTreeSet::new(),
             log: recovered.log,
-            commit: recovered.commit,
+            commit,
             applied: snapshot.op(),
-            wishes: vec![Wish::default(); voters],
+            wishes: vec![Wish::default(); members.len()],
             last_beat: None,
             writes: VecDeque::new(),
             timers: Timers::default(),
             attempts: 0,
             covered_by: None,
+            ahead: None,
             wants_below: None,
             below: BTreeMap::new(),
             asking: Asking::default(),
+            members,
             init,
         };
-        replica.status = replica.status_after_start(promise);
+        replica.status = replica.status_after_start(promise, is_fresh);
         Ok(replica)
     }
 
     /// A backup goes on in its view. A primary never does (rule 10), unless it never promised anything at all: then it
     /// has never said a word either.
-    fn status_after_start(&self, promise: Option<HardState>) -> Status {
-        let leads = self.primary_of(self.view) == self.me;
-        let fresh = promise.is_none();
-        if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
+    fn status_after_start(&self, promise: Option<HardState>, is_fresh: bool) -> Status {
+        let leads = self.primary_of(self.view) == self.members.me();
+        if !self.members.takes_part(self.members.me()) {
+            Status::Outside
+        } else if let Some(promise) = promise.filter(|promise| promise.log_view < promise.view) {
             // The log may have gone on since, by entries that the started view had committed. The message of a view
             // says the same before and after a restart; where the log lost what it told of, it is not said again, nor where
             // it begins behind all of that: a snapshot of a peer may have taken the place of another log.
@@ -240,8 +253,9 @@ impl VsrNode {
                 told.peek().is_some() && told.all(|header| self.log.contains(header.op(), header.hash()));
             let phase = if whole { self.collecting() } else { Phase::Silent };
             Status::ViewChange(ViewChange { message, phase })
-        } else if leads && fresh {
-            Status::Primary(Primary::new(self.commit, self.log.head_op(), Monotonic::default()))
+        } else if leads && is_fresh {
+            let (commit, head) = (self.commit, self.log.head_op());
+            Status::Primary(Primary::new(commit, head, self.members.len(), Monotonic::default()))
         } else if leads {
             let message = self.view_change_message(self.commit, &self.suffix_headers());
             Status::ViewChange(ViewChange { message, phase: Phase::Silent })
@@ -258,7 +272,7 @@ impl VsrNode {
         match &mut self.status {
             Status::Backup(backup) => backup.last_word = turn.now.monotonic,
             Status::Primary(primary) => primary.waiting_since = turn.now.monotonic,
-            Status::ViewChange(_) => {}
+            Status::ViewChange(_) | Status::Outside => {}
         }
         if self.missing().is_some() {
             self.ask_later(turn);
@@ -287,7 +301,24 @@ impl VsrNode {
         from: NodeId,
         message: VsrMessage,
     ) -> Result<(), Discard> {
-        let from = self.init.voters.iter().position(|voter| *voter == from).ok_or(Discard::Stranger)?;
+        let result = self.take_message(turn, from, message);
+        self.settle_epoch(turn);
+        result
+    }
+
+    fn take_message(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        node: NodeId,
+        message: VsrMessage,
+    ) -> Result<(), Discard> {
+        if let Some(view) = message.view().filter(|view| view.epoch() > self.view.epoch()) {
+            self.hear_of_later_epoch(turn, node, (view, None));
+            return Ok(());
+        }
+        let Some(from) = self.members.index(node) else {
+            return self.take_from_stranger(turn, node, message);
+        };
         match message {
             VsrMessage::Prepare { view, commit, entry } => self.on_prepare(turn, from, view, commit, entry),
             VsrMessage::PrepareOk { view, from: first, to, hash } => {
@@ -302,21 +333,49 @@ impl VsrNode {
                 self.on_request_entries(turn, from, first, to);
                 Ok(())
             }
-            VsrMessage::Covered { to } => self.on_covered(from, to),
+            VsrMessage::Covered { to } => self.on_covered(node, to),
             VsrMessage::RequestReadIndex { token } => self.on_request_read_index(turn, from, token),
             VsrMessage::ConfirmView { view, round } => self.on_confirm_view(turn, from, (view, round)),
             VsrMessage::ViewConfirmed { view, round } => self.on_view_confirmed(turn, from, (view, round)),
             VsrMessage::ReadIndex { token, index } => self.on_read_index(turn, token, index),
             VsrMessage::Entries { log_view, commit, entries } => {
-                self.on_entries(turn, from, log_view, commit, entries)
+                self.on_entries(turn, log_view, commit, entries)
             }
+        }
+    }
+
+    /// Somebody who is no member here may be one in a later epoch: what it says is committed is.
+    fn take_from_stranger(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        node: NodeId,
+        message: VsrMessage,
+    ) -> Result<(), Discard> {
+        match message {
+            VsrMessage::Covered { to } if self.is_behind() => self.on_covered(node, to),
+            VsrMessage::Entries { commit, entries, .. } if self.is_behind() => {
+                self.on_entries(turn, View::default(), commit, entries)
+            }
+            _ => Err(Discard::Stranger),
         }
     }
 
     /// Takes what the pair's heartbeat says of this group: whether `from` leads `view`, its commit and its head.
     pub fn on_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
-        let Some(from) = self.init.voters.iter().position(|voter| *voter == from) else { return };
+        if beat.view.epoch() > self.view.epoch() {
+            self.hear_of_later_epoch(turn, from, (beat.view, Some(beat)));
+        } else {
+            self.take_beat(turn, from, beat);
+        }
+        self.settle_epoch(turn);
+    }
+
+    fn take_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
+        let Some(from) = self.members.index(from) else { return };
         self.note_released(from, beat.released, turn.marks);
+        if matches!(self.status, Status::Outside) {
+            return;
+        }
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
         }
@@ -332,13 +391,18 @@ impl VsrNode {
 
     /// The node of replica `from` has restarted: it leads nothing of what it led.
     pub fn on_peer_restarted(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId) {
-        if self.init.voters.get(self.primary_of(self.view)) == Some(&from) {
+        if self.primary() == from {
             self.on_primary_lost(turn);
         }
     }
 
     /// The journal's durable ordinal may have grown.
     pub fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        self.note_durable(turn);
+        self.settle_epoch(turn);
+    }
+
+    fn note_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let durable = turn.journal.durable();
         while let Some(write) = self.writes.front() {
             match *write {
@@ -357,6 +421,7 @@ impl VsrNode {
             Status::Primary(_) => self.acknowledge_own(turn),
             Status::Backup(_) => self.acknowledge(turn),
             Status::ViewChange(_) => self.go_on_with_view_change(turn),
+            Status::Outside => {}
         }
     }
 
@@ -372,6 +437,7 @@ impl VsrNode {
             self.resend(turn);
         }
         self.repeat_ask(turn);
+        self.settle_epoch(turn);
     }
 
     /// When [`VsrNode::on_timeout`] is due.
@@ -429,7 +495,7 @@ impl VsrNode {
 
     /// The primary of the present view.
     pub fn primary(&self) -> NodeId {
-        self.init.primary_of(self.view)
+        self.members.membership().primary_of(self.view)
     }
 
     /// What is known to be committed.
@@ -510,18 +576,19 @@ impl VsrNode {
     }
 
     fn primary_of(&self, view: View) -> usize {
-        let primary = self.init.primary_of(view);
-        self.init.voters.iter().position(|voter| *voter == primary).unwrap_or(self.me)
+        self.members.primary_of(view)
     }
 
     fn collecting(&self) -> Phase {
-        Phase::Collecting(vec![None; self.init.voters.len()])
+        Phase::Collecting(vec![None; self.members.voters().len()])
     }
 
     /// Records view, log view and header suffix; together with the cut that they follow from.
     fn promise(&mut self, turn: &mut Turn<'_, impl Marks>, cut_above: Option<Op>) {
         let suffix = self.suffix_headers();
-        let state = HardState { view: self.view, log_view: self.log_view, commit: self.commit, suffix };
+        let membership = self.membership().clone();
+        let state =
+            HardState { view: self.view, log_view: self.log_view, commit: self.commit, suffix, membership };
         let group = self.init.group;
         let mut records = Vec::with_capacity(2);
         records.extend(cut_above.map(|above| Record::Truncation { group, above }));
@@ -545,9 +612,10 @@ impl VsrNode {
     }
 
     /// Raises the commit; no higher than the log goes without a missing payload. So the promise, whose headers begin at
-    /// the commit, names every header that no record names: a restart finds the whole log of its log view.
+    /// the commit, names every header that no record names: a restart finds the whole log of its log view. Nor any farther than
+    /// its epoch goes: see [`VsrNode::settle_epoch`].
     fn commit_up_to(&mut self, turn: &mut Turn<'_, impl Marks>, op: Op) {
-        let op = self.log.held_to(self.commit, op);
+        let op = self.end_of_epoch(self.log.held_to(self.commit, op));
         if op > self.commit {
             self.commit = op;
             turn.journal.note_commit(self.init.group, CommitIndex::At(op));
@@ -555,21 +623,19 @@ impl VsrNode {
     }
 
     fn send(&self, turn: &mut Turn<'_, impl Marks>, to: usize, message: VsrMessage) {
-        turn.out.push((self.init.voters[to], message));
+        turn.out.push((self.members.node(to), message));
     }
 
     fn send_to_others(&self, turn: &mut Turn<'_, impl Marks>, message: &VsrMessage) {
-        for (index, voter) in self.init.voters.iter().enumerate() {
-            if index != self.me {
-                turn.out.push((*voter, message.clone()));
-            }
+        for index in self.members.others() {
+            turn.out.push((self.members.node(index), message.clone()));
         }
     }
 
     fn waiting(&self) -> u64 {
         match &self.status {
             Status::Primary(primary) => u64_of(primary.tracker.waiting()),
-            Status::Backup(_) | Status::ViewChange(_) => 0,
+            Status::Backup(_) | Status::ViewChange(_) | Status::Outside => 0,
         }
     }
 }
@@ -581,10 +647,11 @@ impl Write {
 }
 
 impl Primary {
-    /// With this commit, and this head of the log that the view begins with.
-    fn new(commit: Op, head: Op, now: Monotonic) -> Self {
+    /// With this commit, and this head of the log that the view begins with, among so many members.
+    fn new(commit: Op, head: Op, members: usize, now: Monotonic) -> Self {
         let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
-        Self { tracker, waiting_since: now, timeless_since: None, confirming }
+        let acknowledged = vec![Op::GENESIS; members];
+        Self { tracker, acknowledged, waiting_since: now, timeless_since: None, confirming }
     }
 }
 

@@ -3,19 +3,22 @@
 use bytes::Bytes;
 
 use super::{Backup, Beat, Status, VsrNode, Wish};
+use crate::codec;
 use crate::consensus::{ClusterClock, Discard, Limits, Timeouts, Turn, VsrMessage};
-use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Now, Op, Timestamp, View};
+use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Membership, Now, Op, Timestamp, View};
 
 impl VsrNode {
-    /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, and the pipeline has room.
+    /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, the pipeline has room, and the epoch
+    /// goes on.
     pub fn can_propose(&self, limits: &Limits) -> bool {
-        self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max)
+        self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max) && !self.ends_epoch()
     }
 
     /// The cluster's time: what is nearest to this node's clock on which a majority of clocks agrees; none while none does.
     pub fn time(&self, now: Now, clock: &ClusterClock, timeouts: &Timeouts) -> Option<Timestamp> {
-        let voters = (self.init.voters[self.me], self.init.voters.as_slice());
-        let agreed = clock.interval(now, voters, self.quorums.replication(), timeouts.trust())?;
+        let voters = (self.members.node(self.members.me()), self.members.voters());
+        let quorum = self.members.quorums().replication();
+        let agreed = clock.interval(now, voters, quorum, timeouts.trust())?;
         Some(agreed.nearest(now.wall))
     }
 
@@ -130,7 +133,15 @@ impl VsrNode {
     pub(super) fn check_entry(&self, entry: &Entry) -> Result<(), Discard> {
         let header = entry.header();
         let genesis = header.kind() == EntryKind::Genesis;
-        if header.group() != self.init.group || genesis { Err(Discard::Inconsistent) } else { Ok(()) }
+        let is_sound = |payload: &[u8]| {
+            codec::decode::<Membership>(payload).is_ok_and(|membership| membership.is_sound(entry.op()))
+        };
+        let is_sound = header.kind() != EntryKind::Membership || is_sound(entry.payload());
+        if header.group() != self.init.group || genesis || !is_sound {
+            Err(Discard::Inconsistent)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes an entry of the view's log that lies in it or follows its head, and those that came early.
@@ -155,6 +166,11 @@ impl VsrNode {
         if entry.op() == self.log.head_op().next() {
             if !self.log.can_follow(entry.header()) {
                 return Err(Discard::Inconsistent);
+            }
+            // What follows waits until this replica is in its epoch.
+            if self.ends_epoch() {
+                turn.marks.hit(Mark::EntryOfTheNextEpoch);
+                return Err(Discard::OutOfPlace);
             }
             // The promise must hold every header above the commit: a payload that stays away stops the log.
             if self.log.head_op().above(self.commit) >= 2 * u64::from(turn.limits.pipeline_entries_max) {
@@ -182,12 +198,16 @@ impl VsrNode {
         (first, to, hash): (Op, Op, Hash),
     ) -> Result<(), Discard> {
         self.check_led_here(view)?;
+        if !self.members.takes_part(from) {
+            return Err(Discard::Stranger);
+        }
         // Hashes chain: an equal hash at `to` names every op below it.
         if first > to || !(self.log.contains(to, hash) || to < self.commit) {
             return Err(Discard::Inconsistent);
         }
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(from, first, to);
+            primary.acknowledged[from] = primary.acknowledged[from].max(to);
         }
         self.advance_commit(turn);
         Ok(())
@@ -195,7 +215,7 @@ impl VsrNode {
 
     /// The primary counts itself once its own record is durable.
     pub(super) fn acknowledge_own(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        let (me, first, to) = (self.me, self.commit.next(), self.log.durable_to());
+        let (me, first, to) = (self.members.me(), self.commit.next(), self.log.durable_to());
         if let Status::Primary(primary) = &mut self.status {
             primary.tracker.acknowledge(me, first, to);
         }
@@ -203,8 +223,9 @@ impl VsrNode {
     }
 
     fn advance_commit(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        let (majority, next) = (self.members.majority(), self.next_majority());
         let Status::Primary(primary) = &mut self.status else { return };
-        let commit = primary.tracker.advance(self.quorums);
+        let commit = primary.tracker.advance(majority, next);
         if commit > self.commit {
             primary.waiting_since = turn.now.monotonic;
             self.commit_up_to(turn, commit);
@@ -252,7 +273,7 @@ impl VsrNode {
         if core::mem::take(&mut backup.led) {
             turn.marks.hit(Mark::PrimaryLost);
             let span = turn.timeouts.resend;
-            self.timers.patience = Some(turn.jittered(span));
+            self.timers.patience = self.votes().then(|| turn.jittered(span));
         }
     }
 }

@@ -97,9 +97,9 @@ impl VsrNode {
         let span = turn.timeouts.resend;
         self.asking.resend = Some(turn.jittered(span));
         let primary = self.primary_of(self.view);
-        if primary == self.me {
+        if primary == self.members.me() {
             // It may not lead yet: then it asks itself again.
-            let _ = self.on_request_read_index(turn, self.me, token);
+            let _ = self.on_request_read_index(turn, primary, token);
         } else {
             self.send(turn, primary, VsrMessage::RequestReadIndex { token });
         }
@@ -144,7 +144,7 @@ impl VsrNode {
     }
 
     fn begin_round(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        let (commit, me) = (self.commit, self.me);
+        let (commit, me) = (self.commit, self.members.me());
         let Status::Primary(primary) = &mut self.status else { return };
         let confirming = &mut primary.confirming;
         confirming.waiting = core::mem::take(&mut confirming.late);
@@ -190,8 +190,9 @@ impl VsrNode {
         (view, round): (View, u64),
     ) -> Result<(), Discard> {
         self.check_led_here(view)?;
+        let is_voter = self.members.is_voter(from);
         let Status::Primary(primary) = &mut self.status else { return Err(Discard::OutOfPlace) };
-        if primary.confirming.round == round {
+        if primary.confirming.round == round && is_voter {
             primary.confirming.confirmed.insert(from);
             self.end_round(turn);
         }
@@ -200,7 +201,7 @@ impl VsrNode {
 
     /// Answers those that wait for the round once a quorum has confirmed it, and begins the next.
     fn end_round(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        let quorum = u64::from(self.quorums.replication());
+        let quorum = u64::from(self.members.quorums().replication());
         let Status::Primary(primary) = &mut self.status else { return };
         let confirming = &mut primary.confirming;
         if u64_of(confirming.confirmed.len()) < quorum {
@@ -211,7 +212,7 @@ impl VsrNode {
             return;
         }
         for Asked { from, token } in waiting {
-            if from == self.me {
+            if from == self.members.me() {
                 // What came too late is nobody's any more.
                 let _ = self.on_read_index(turn, token, index);
             } else {
@@ -245,6 +246,11 @@ impl VsrNode {
 }
 
 impl Confirming {
+    /// The head of the log that the view began with.
+    pub(super) fn began_with(&self) -> Op {
+        self.began_with
+    }
+
     pub(super) fn new(began_with: Op) -> Self {
         Self {
             began_with,

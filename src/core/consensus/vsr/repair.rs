@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::{Phase, Status, ViewChange, VsrNode};
 use crate::consensus::{Discard, Turn, VsrMessage};
 use crate::engine::Record;
-use crate::types::{CommitIndex, Entry, Mark, Marks, Op, Ordinal, View, u64_of, usize_of};
+use crate::types::{CommitIndex, Entry, Mark, Marks, NodeId, Op, Ordinal, View, u64_of, usize_of};
 
 impl VsrNode {
     /// Arms the timer of repetitions, if it is not armed: what is missing may still be on its way.
@@ -45,7 +45,7 @@ impl VsrNode {
         let Some((from, to)) = self.wanted(turn) else { return };
         turn.marks.hit(Mark::EntriesAskedFor);
         let peer = self.next_peer();
-        self.send(turn, peer, VsrMessage::RequestEntries { from, to });
+        turn.out.push((peer, VsrMessage::RequestEntries { from, to }));
         let span = turn.timeouts.resend;
         self.timers.resend = Some(turn.jittered(span));
     }
@@ -53,6 +53,10 @@ impl VsrNode {
     /// The ops to ask for: payloads of the log first, then what lies above it.
     fn wanted(&self, turn: &Turn<'_, impl Marks>) -> Option<(Op, Op)> {
         let most = u64::from(turn.limits.repair_entries_max).max(1) - 1;
+        if self.is_behind() {
+            let from = self.commit.next();
+            return Some((from, from.plus(most)));
+        }
         match &self.status {
             Status::ViewChange(ViewChange { phase: Phase::CatchingUp(chosen), .. }) => {
                 let (from, to) = (self.commit.next(), chosen.anchor()?);
@@ -62,7 +66,7 @@ impl VsrNode {
                 let faulty = self.log.first_faulty_above(self.applied)?;
                 Some((faulty, self.log.head_op().min(faulty.plus(most))))
             }
-            Status::Primary(_) | Status::ViewChange(_) => self.wanted_payloads(most),
+            Status::Primary(_) | Status::ViewChange(_) | Status::Outside => self.wanted_payloads(most),
             Status::Backup(backup) => self.wanted_payloads(most).or_else(|| {
                 let from = self.log.head_op().next();
                 (from <= backup.prepared).then(|| (from, backup.prepared.min(from.plus(most))))
@@ -75,16 +79,20 @@ impl VsrNode {
         Some((missing, self.log.head_op().min(missing.plus(most))))
     }
 
-    /// A backup asks its primary, and every other time somebody else; a replica in a view change goes round.
-    pub(super) fn next_peer(&mut self) -> usize {
+    /// A backup asks its primary, and every other time somebody else; a replica in a view change goes round; who is behind in
+    /// epochs asks who told it.
+    pub(super) fn next_peer(&mut self) -> NodeId {
         self.attempts += 1;
-        let primary = self.primary_of(self.view);
-        if primary != self.me && !self.attempts.is_multiple_of(2) {
-            return primary;
+        let (me, voters) = (self.members.me(), self.members.voters().len());
+        let first = match self.ahead.filter(|_| self.is_behind()) {
+            Some(ahead) => ahead.node,
+            None => self.primary(),
+        };
+        if first != self.members.node(me) && !self.attempts.is_multiple_of(2) {
+            return first;
         }
-        let voters = self.init.voters.len();
         let peer = self.attempts / 2 % voters;
-        if peer == self.me { (peer + 1) % voters } else { peer }
+        self.members.node(if peer == me { (peer + 1) % voters } else { peer })
     }
 
     pub(super) fn on_request_entries(
@@ -98,7 +106,8 @@ impl VsrNode {
         let mut bytes = 0_u64;
         let most = usize_of(u64::from(turn.limits.repair_entries_max));
         let mut op = first.max(self.log.base_op().next());
-        if op > first && from != self.me {
+        let me = self.members.me();
+        if op > first && from != me {
             turn.marks.hit(Mark::AskedForForgotten);
             self.send(turn, from, VsrMessage::Covered { to: self.log.base_op() });
         }
@@ -113,7 +122,7 @@ impl VsrNode {
             }
             op = op.next();
         }
-        if entries.is_empty() || from == self.me {
+        if entries.is_empty() || from == me {
             turn.marks.hit(Mark::NothingToAnswer);
             return;
         }
@@ -129,7 +138,6 @@ impl VsrNode {
     pub(super) fn on_entries(
         &mut self,
         turn: &mut Turn<'_, impl Marks>,
-        from: usize,
         log_view: View,
         commit: CommitIndex,
         entries: Vec<Entry>,
@@ -139,7 +147,7 @@ impl VsrNode {
         if entries.is_empty() && asked_for > 0 {
             return Ok(());
         }
-        if from == self.me || matches!(self.status, Status::Primary(_)) {
+        if matches!(self.status, Status::Primary(_)) {
             return Err(Discard::OutOfPlace);
         }
         if !entries.is_sorted_by(|a, b| a.op() < b.op()) {
@@ -148,13 +156,23 @@ impl VsrNode {
         if let Status::ViewChange(ViewChange { phase: Phase::Collecting(_) | Phase::Silent, .. }) =
             &self.status
         {
-            return self.take_faulty(turn, entries);
+            let is_of_use = |entry: &Entry| entry.op() > self.commit && commit.covers(entry.op());
+            if !(self.is_behind() && entries.iter().any(is_of_use)) {
+                return self.take_faulty(turn, entries);
+            }
+            // The group has gone on without this view: what it was told of the log here holds no more.
+            turn.marks.hit(Mark::SilentToCatchUp);
+            self.set_phase(Phase::Silent);
         }
         let same_log = self.follows() && log_view == self.log_view;
         let mut useful = false;
         for entry in entries {
             let op = entry.op();
             self.check_entry(&entry)?;
+            if op > self.log.head_op() && self.ends_epoch() {
+                // The rest is asked for once this replica is in its epoch.
+                break;
+            }
             if commit.covers(op) {
                 useful |= self.take_committed(turn, entry)?;
             } else if self.log.contains(op, entry.hash()) || (same_log && op == self.log.head_op().next()) {
@@ -202,7 +220,7 @@ impl VsrNode {
         let contradicts = op <= self.log.head_op() && !self.log.contains(op, entry.hash());
         if contradicts {
             assert!(op > self.commit, "two entries are committed at op {op}");
-            if self.log_view == self.view {
+            if self.log_view == self.view && !self.is_behind() {
                 // A later view committed it: this replica has yet to hear of that view.
                 turn.marks.hit(Mark::ContradictionOfLaterView);
                 return Ok(false);
@@ -229,7 +247,7 @@ impl VsrNode {
         self.timers.resend = None;
         match &self.status {
             Status::ViewChange(_) => self.go_on_with_view_change(turn),
-            Status::Backup(_) => self.ask(turn),
+            Status::Backup(_) | Status::Outside => self.ask(turn),
             Status::Primary(_) => {}
         }
     }

@@ -14,8 +14,8 @@ use crate::consensus::{
 };
 use crate::engine::{LogWriter, Record, RecoveredEntry, RecoveredLog};
 use crate::types::{
-    ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Monotonic, Nanos, NoMarks,
-    NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall, usize_of,
+    ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Membership, Monotonic, Nanos,
+    NoMarks, NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall, usize_of,
 };
 
 fn init(voters: u64) -> GroupInit {
@@ -39,6 +39,10 @@ struct Stage {
     now: u64,
 }
 
+fn founding() -> Membership {
+    Membership::founding(&init(3))
+}
+
 impl Stage {
     /// A replica of three that has never said a word; node 1 leads the first view.
     fn fresh(node: u64) -> Self {
@@ -48,7 +52,7 @@ impl Stage {
     /// A replica of three that finds this in its journal, which ends with this ordinal.
     fn recovered(node: u64, log: &RecoveredLog, last: Ordinal) -> Self {
         let init = init(3);
-        let genesis = init.genesis();
+        let genesis = (init.genesis(), Membership::founding(&init));
         let replica =
             VsrNode::recover(init, NodeId::new(node), genesis, log, &mut NoMarks).expect("it is readable");
         let journal = LogWriter::after(last);
@@ -268,12 +272,14 @@ fn a_primary_that_restarts_never_leads_its_view_again() {
         log_view: View::new(1),
         commit: Op::new(0),
         suffix: vec![init(3).genesis()],
+        membership: founding(),
     };
     let recovered =
         RecoveredLog { hard_state: Some((Ordinal::new(1), promise.to_bytes())), ..Default::default() };
     let genesis = init(3).genesis();
     primary.replica =
-        VsrNode::recover(init(3), NodeId::new(1), genesis, &recovered, &mut NoMarks).expect("it is readable");
+        VsrNode::recover(init(3), NodeId::new(1), (genesis, founding()), &recovered, &mut NoMarks)
+            .expect("it is readable");
     let (_, messages) = primary.turn(|replica, turn| replica.begin(turn));
     assert!(!primary.replica.leads());
     assert_eq!(kinds(&messages), [(2, "start-view-change"), (3, "start-view-change")]);
@@ -455,7 +461,8 @@ fn lose(log: &mut RecoveredLog, op: u64) {
 fn after_crash(records: &[(Ordinal, Record)], through: Ordinal, node: u64) -> VsrNode {
     let kept: Vec<_> = records.iter().filter(|(o, _)| *o <= through).cloned().collect();
     let log = log_of(kept);
-    VsrNode::recover(init(3), NodeId::new(node), init(3).genesis(), &log, &mut NoMarks).expect("readable")
+    VsrNode::recover(init(3), NodeId::new(node), (init(3).genesis(), founding()), &log, &mut NoMarks)
+        .expect("readable")
 }
 
 #[test]
@@ -614,14 +621,15 @@ fn what_a_snapshot_covers_is_held_whatever_of_it_rotted() {
     let whole = log.clone();
     lose(&mut log, 2);
     let snapshot = *entries[1].header();
-    let replica = VsrNode::recover(init(3), NodeId::new(3), snapshot, &log, &mut NoMarks).expect("readable");
+    let replica = VsrNode::recover(init(3), NodeId::new(3), (snapshot, founding()), &log, &mut NoMarks)
+        .expect("readable");
     assert_eq!(replica.missing(), None, "it is in the snapshot");
     let message = replica.view_change_message(Op::new(2), &replica.suffix_headers());
     assert!(message.suffix.iter().all(|slot| slot.present), "{message:?}");
 
     // A later snapshot, and the log forgets what it covers.
-    let mut replica =
-        VsrNode::recover(init(3), NodeId::new(3), genesis, &whole, &mut NoMarks).expect("readable");
+    let mut replica = VsrNode::recover(init(3), NodeId::new(3), (genesis, founding()), &whole, &mut NoMarks)
+        .expect("readable");
     replica.log.forget_to(Op::new(2));
     let message = replica.view_change_message(Op::new(2), &replica.suffix_headers());
     assert!(message.suffix.iter().all(|slot| slot.present), "{message:?}");

@@ -27,7 +27,7 @@ impl VsrNode {
         let lasts = |since: Option<Monotonic>, patience| since.is_some_and(|at| now.since(at) >= patience);
         let is_timeless = lasts(primary.timeless_since, turn.timeouts.abdicate);
         let is_stalled = lasts(disk_owes_since, turn.timeouts.disk_patience);
-        if self.init.voters.len() == 1 || !(is_timeless || is_stalled) {
+        if self.members.voters().len() == 1 || !(is_timeless || is_stalled) {
             return;
         }
         turn.marks.hit(if is_timeless { Mark::ResignedWithoutTime } else { Mark::ResignedOverDisk });

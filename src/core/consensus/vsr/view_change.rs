@@ -24,6 +24,7 @@ impl VsrNode {
                 }
             }
             Status::ViewChange(_) => self.wish(turn),
+            Status::Outside => {}
         }
         self.arm_patience(turn);
     }
@@ -31,6 +32,10 @@ impl VsrNode {
     /// Arms the patience timer for what the replica is doing.
     pub(super) fn arm_patience(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let now = turn.now.monotonic;
+        if !self.votes() {
+            self.timers.patience = None;
+            return;
+        }
         self.timers.patience = match &self.status {
             Status::Primary(_) if self.waiting() == 0 => None,
             Status::Primary(primary) => Some(primary.waiting_since.after(turn.timeouts.abdicate).max(now)),
@@ -44,12 +49,14 @@ impl VsrNode {
                 let span = turn.timeouts.view_change;
                 Some(turn.jittered(span))
             }
+            Status::Outside => None,
         };
     }
 
     /// Wishes for the next view, and says so until it comes or the primary speaks.
     pub(super) fn wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        self.wishes[self.me] = Wish { view: self.view.next(), at: turn.now.monotonic };
+        let me = self.members.me();
+        self.wishes[me] = Wish { view: self.view.next(), at: turn.now.monotonic };
         self.ask_later(turn);
         // Also when it is the one that was missing: those that wished before do not know that they are enough.
         self.say_wish(turn);
@@ -59,7 +66,7 @@ impl VsrNode {
     /// A wish for view v + 1 says that view v exists: it waits until v is durable here.
     fn say_wish(&self, turn: &mut Turn<'_, impl Marks>) {
         let (durable_view, _) = self.durable;
-        let view = self.wishes[self.me].view;
+        let view = self.wishes[self.members.me()].view;
         if durable_view == self.view && view > self.view {
             self.send_to_others(turn, &VsrMessage::StartViewChange { view });
         }
@@ -67,16 +74,17 @@ impl VsrNode {
 
     /// Repeats the own wish; takes it back when the primary has spoken since.
     fn repeat_wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        if self.wishes[self.me].view <= self.view {
+        let me = self.members.me();
+        if self.wishes[me].view <= self.view {
             return;
         }
         let spoken = matches!(&self.status, Status::Backup(backup)
             if turn.now.monotonic.since(self.last_heard(backup, turn)) < turn.timeouts.primary_silence);
         if spoken {
             turn.marks.hit(Mark::WishTakenBack);
-            self.wishes[self.me] = Wish::default();
+            self.wishes[me] = Wish::default();
         } else {
-            self.wishes[self.me].at = turn.now.monotonic;
+            self.wishes[me].at = turn.now.monotonic;
             self.say_wish(turn);
         }
     }
@@ -105,6 +113,10 @@ impl VsrNode {
             }
             return Err(Discard::OldView);
         }
+        // Learners have no wishes.
+        if !self.members.is_voter(from) || !self.votes() {
+            return Err(Discard::OutOfPlace);
+        }
         if let Some(below) = view.previous().filter(|below| *below > self.view) {
             turn.marks.hit(Mark::EnteredByLaterWish);
             self.enter(turn, below);
@@ -131,7 +143,9 @@ impl VsrNode {
         let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
             return false;
         };
-        durable_view == self.view && self.primary_of(self.view) == self.me && messages[from].is_none()
+        durable_view == self.view
+            && self.primary_of(self.view) == self.members.me()
+            && messages[from].is_none()
     }
 
     /// Enters the highest view that a quorum wishes for. A wish that was not repeated for a while does not count.
@@ -144,7 +158,7 @@ impl VsrNode {
         let alive = self.wishes.iter().filter(|wish| now.since(wish.at) <= lasts);
         let mut wishes: Vec<View> = alive.map(|wish| wish.view).collect();
         wishes.sort_unstable_by(|a, b| b.cmp(a));
-        let quorum = usize::try_from(self.quorums.view_change()).unwrap_or(usize::MAX);
+        let quorum = usize::try_from(self.members.quorums().view_change()).unwrap_or(usize::MAX);
         let wished = wishes.get(quorum - 1).copied().filter(|view| *view > self.view);
         if let Some(view) = wished {
             turn.marks.hit(Mark::EnteredByWishes);
@@ -155,6 +169,7 @@ impl VsrNode {
     /// Leaves all views below `view`. Its log goes out once that is durable.
     pub(super) fn enter(&mut self, turn: &mut Turn<'_, impl Marks>, view: View) {
         assert!(view > self.view, "views only grow");
+        assert!(view.epoch() == self.view.epoch(), "an epoch is entered by its membership alone");
         self.view = view;
         let message = self.view_change_message(self.commit, &self.suffix_headers());
         self.status = Status::ViewChange(ViewChange { message, phase: self.collecting() });
@@ -199,14 +214,18 @@ impl VsrNode {
         for slot in &mut message.suffix {
             slot.present |= self.holds_durably(&slot.header);
         }
-        let primary = self.primary_of(self.view);
-        if primary != self.me {
+        let (primary, me) = (self.primary_of(self.view), self.members.me());
+        if !self.votes() {
+            // Nobody needs to know its log: it waits for that of the view.
+            self.send(turn, primary, VsrMessage::StartViewChange { view: self.view });
+            self.ask_later(turn);
+        } else if primary != me {
             self.send(turn, primary, VsrMessage::DoViewChange(message));
             self.ask_later(turn);
         } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) =
             &mut self.status
         {
-            messages[self.me] = Some(message);
+            messages[me] = Some(message);
             self.choose_log(turn);
         }
     }
@@ -227,11 +246,14 @@ impl VsrNode {
         if !message.is_consistent() {
             return Err(Discard::Inconsistent);
         }
+        if !self.members.is_voter(from) || !self.votes() {
+            return Err(Discard::OutOfPlace);
+        }
         if message.view > self.view {
             turn.marks.hit(Mark::EnteredByLog);
             self.enter(turn, message.view);
         }
-        if self.primary_of(self.view) != self.me {
+        if self.primary_of(self.view) != self.members.me() {
             return Err(Discard::OutOfPlace);
         }
         let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &mut self.status
@@ -249,11 +271,11 @@ impl VsrNode {
         let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) = &self.status else {
             return;
         };
-        if messages[self.me].is_none() {
+        if messages[self.members.me()].is_none() {
             return;
         }
-        if let Choice::Log(chosen) = choose(messages, self.quorums, turn.marks) {
-            if chosen.source != self.me {
+        if let Choice::Log(chosen) = choose(messages, self.members.quorums(), turn.marks) {
+            if chosen.source != self.members.me() {
                 turn.marks.hit(Mark::PeersLogChosen);
             }
             self.set_phase(Phase::CatchingUp(chosen));
@@ -271,7 +293,7 @@ impl VsrNode {
         if view < self.view || (view == self.view && self.log_view == view) {
             return Err(Discard::OldView);
         }
-        if self.primary_of(view) != from || from == self.me {
+        if self.primary_of(view) != from || from == self.members.me() {
             return Err(Discard::NotFromPrimary);
         }
         if !start.is_consistent() {
@@ -309,7 +331,7 @@ impl VsrNode {
         self.commit_up_to(turn, commit);
         self.promise(turn, cut);
         self.timers.resend = None;
-        if self.primary_of(self.view) == self.me {
+        if self.primary_of(self.view) == self.members.me() {
             self.set_phase(Phase::Repairing);
             self.go_on_with_view_change(turn);
         } else {
@@ -333,7 +355,7 @@ impl VsrNode {
     fn joint(&self, chosen: &ChosenLog) -> Option<Op> {
         let head = chosen.headers.last()?.op();
         if head < self.log.base_op() {
-            return (self.primary_of(self.view) != self.me).then_some(head);
+            return (self.primary_of(self.view) != self.members.me()).then_some(head);
         }
         let same = |header: &&EntryHeader| self.log.contains(header.op(), header.hash());
         chosen.headers.iter().rev().find(same).map(|header| header.op())
@@ -373,13 +395,12 @@ impl VsrNode {
         if !durable {
             return;
         }
-        self.status = Status::Primary(Primary::new(self.commit, self.log.head_op(), turn.now.monotonic));
+        let (commit, head, now) = (self.commit, self.log.head_op(), turn.now.monotonic);
+        self.status = Status::Primary(Primary::new(commit, head, self.members.len(), now));
         self.wishes.fill(Wish::default());
         self.timers.resend = None;
-        for to in 0..self.init.voters.len() {
-            if to != self.me {
-                self.send_start_view(turn, to);
-            }
+        for to in self.members.others().collect::<Vec<_>>() {
+            self.send_start_view(turn, to);
         }
         self.acknowledge_own(turn);
         self.arm_patience(turn);
@@ -395,8 +416,9 @@ impl VsrNode {
         self.repeat_wish(turn);
         match &self.status {
             Status::Primary(_) => {}
+            Status::Outside => self.ask(turn),
             Status::Backup(_) => {
-                if self.wishes[self.me].view > self.view {
+                if self.wishes[self.members.me()].view > self.view {
                     self.ask_later(turn);
                 }
                 self.ask(turn);
@@ -407,7 +429,7 @@ impl VsrNode {
                     turn.marks.hit(Mark::LogToldAgain);
                 }
                 self.go_on_with_view_change(turn);
-                if collects {
+                if collects || self.is_behind() {
                     self.ask(turn);
                 }
                 self.ask_later(turn);

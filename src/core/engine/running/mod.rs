@@ -439,6 +439,11 @@ impl Running {
         self.write_manifest(ids, out)
     }
 
+    /// The manifest need not hold what is known of other peers any more.
+    pub(in crate::engine) fn keep_witnessed(&mut self, is_kept: impl Fn(NodeId) -> bool) {
+        self.witnessed.retain(|peer, _| is_kept(*peer));
+    }
+
     fn write_manifest(
         &mut self,
         ids: &mut impl FnMut() -> DiskOpId,

@@ -1,15 +1,18 @@
 //! What operators have put into a group's log.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::Group;
 use crate::codec;
 use crate::consensus::Turn;
-use crate::kernel::{ChrApplication, Outcome, Schema};
+use crate::consensus::vsr::NotNow;
+use crate::kernel::{ChrApplication, EventPlace, Outcome, Schema};
 use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Route};
-use crate::types::{Blob, ClientId, EntryKind, Mark, Marks, NodeId, Op, RequestNumber};
+use crate::types::{
+    Blob, ClientId, EntryKind, Mark, Marks, MembershipChange, NodeId, Op, RequestNumber, Timestamp,
+};
 
 impl<A: ChrApplication> Group<A> {
     /// An operator wants something; the answer, unless an entry was prepared that does it. `least` is the voter that knows the
@@ -27,10 +30,9 @@ impl<A: ChrApplication> Group<A> {
         if !self.replica.leads() {
             return Some(self.not_primary());
         }
-        let (kind, payload) = match self.carry_out(deed, least) {
-            Ok(entry) => entry,
-            Err(answer) => return Some(answer),
-        };
+        if let (Some(halt), false) = (&self.halted, matches!(deed, Deed::Skip(_))) {
+            return Some(Answer::Halted(halt.clone()));
+        }
         if !self.replica.can_propose(turn.limits) {
             return Some(Answer::Busy);
         }
@@ -38,39 +40,62 @@ impl<A: ChrApplication> Group<A> {
             turn.marks.hit(Mark::ClockHeldBack);
             return Some(Answer::Busy);
         };
-        turn.marks.hit(if kind == EntryKind::Skip { Mark::SkipPrepared } else { Mark::ActivationPrepared });
-        let op = self.replica.propose(turn, time, kind, payload.into());
-        self.ordered.push((op, route));
+        let prepared = match deed {
+            Deed::Skip(place) => self.may_skip(place).map(|()| {
+                turn.marks.hit(Mark::SkipPrepared);
+                self.replica.propose(turn, time, EntryKind::Skip, codec::encode(&place).into())
+            }),
+            Deed::Activate(to) => self.may_activate(to, least).map(|()| {
+                turn.marks.hit(Mark::ActivationPrepared);
+                self.replica.propose(turn, time, EntryKind::Activation, codec::encode(&to).into())
+            }),
+            Deed::Change(change) => self.change(turn, time, &change),
+        };
+        match prepared {
+            Ok(op) => self.ordered.push((op, route)),
+            Err(answer) => return Some(answer),
+        }
         None
     }
 
-    /// The entry by which it is done, or why it cannot be.
-    fn carry_out(
-        &self,
-        deed: Deed,
-        least: Option<(NodeId, Option<Schema>)>,
-    ) -> Result<(EntryKind, Vec<u8>), Answer> {
-        let declined = |why: String| Answer::Declined { why };
-        match (deed, &self.halted) {
-            (Deed::Skip(place), Some(halt)) if halt.skippable && halt.place == place => {
-                Ok((EntryKind::Skip, codec::encode(&place)))
-            }
-            (_, Some(halt)) => Err(Answer::Halted(halt.clone())),
-            (Deed::Skip(_), None) => Err(declined("the group does not stand still here".into())),
-            (Deed::Activate(to), None) => {
-                let in_force = self.executor.schema();
-                if to <= in_force {
-                    return Err(declined(format!("schema {in_force} is in force; a later one is allowed")));
-                }
-                match least.filter(|(_, known)| *known < Some(to)) {
-                    None => Ok((EntryKind::Activation, codec::encode(&to))),
-                    Some((node, None)) => {
-                        Err(declined(format!("node {node} has not said yet which schema it knows")))
-                    }
-                    Some((node, Some(known))) => Err(declined(format!(
-                        "node {node} knows schema {known} at most: start a newer build there"
-                    ))),
-                }
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_, impl Marks>,
+        time: Timestamp,
+        change: &MembershipChange,
+    ) -> Result<Op, Answer> {
+        let prepared = self.replica.propose_change(turn, time, change);
+        turn.marks.hit(if prepared.is_ok() { Mark::MembershipPrepared } else { Mark::MembershipDeclined });
+        prepared.map_err(|why| match why {
+            NotNow::Busy => Answer::Busy,
+            NotNow::Lags { ops } => Answer::Declined {
+                why: format!(
+                    "the learner that is to vote lacks {ops} entries still: ask again when it has them"
+                ),
+            },
+            NotNow::Refused(error) => Answer::Declined { why: error.to_string() },
+        })
+    }
+
+    fn may_skip(&self, place: EventPlace) -> Result<(), Answer> {
+        match &self.halted {
+            Some(halt) if halt.skippable && halt.place == place => Ok(()),
+            Some(halt) => Err(Answer::Halted(halt.clone())),
+            None => Err(Answer::Declined { why: "the group does not stand still here".into() }),
+        }
+    }
+
+    fn may_activate(&self, to: Schema, least: Option<(NodeId, Option<Schema>)>) -> Result<(), Answer> {
+        let declined = |why: String| Err(Answer::Declined { why });
+        let in_force = self.executor.schema();
+        if to <= in_force {
+            return declined(format!("schema {in_force} is in force; a later one is allowed"));
+        }
+        match least.filter(|(_, known)| *known < Some(to)) {
+            None => Ok(()),
+            Some((node, None)) => declined(format!("node {node} has not said yet which schema it knows")),
+            Some((node, Some(known))) => {
+                declined(format!("node {node} knows schema {known} at most: start a newer build there"))
             }
         }
     }
