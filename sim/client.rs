@@ -36,7 +36,7 @@ pub struct Session {
     number: u64,
     /// Requests so far, in all lives.
     asked: u64,
-    voters: Vec<NodeId>,
+    hosts: Vec<NodeId>,
     target: usize,
     doing: Doing,
     plan: Plan,
@@ -124,8 +124,8 @@ impl Session {
     /// A session that has not registered. Its first request comes within a think time.
     pub fn new(
         client: u32,
-        group: usize,
-        init: &GroupInit,
+        (group, init): (usize, &GroupInit),
+        hosts: Vec<NodeId>,
         model: &ClientModel,
         randomness: Randomness,
     ) -> Self {
@@ -139,7 +139,7 @@ impl Session {
             session: None,
             number: 0,
             asked: 0,
-            voters: init.voters.clone(),
+            hosts,
             target: 0,
             doing: Doing::Nothing,
             plan: Plan::GoOn,
@@ -147,7 +147,7 @@ impl Session {
         };
         session.begin_again();
         let mut draw = session.draw(&[FIRST]);
-        session.target = draw.below(session.voters.len() as u64) as usize;
+        session.target = draw.below(session.hosts.len() as u64) as usize;
         session.wake_at = Some(WorldTime::ZERO.after(draw.below(model.think_ns.min(1000 * MILLISECOND) + 1)));
         session
     }
@@ -222,7 +222,7 @@ impl Session {
                     self.abandon(now, notes);
                     return None;
                 }
-                self.target = (self.target + 1) % self.voters.len();
+                self.target = (self.target + 1) % self.hosts.len();
                 self.send(now, model, init)
             }
             Doing::Nothing => match self.plan {
@@ -265,12 +265,12 @@ impl Session {
         match reply.answer {
             Answer::Committed { .. } => self.settle(now, model, reply.answer, notes),
             Answer::NotPrimary { primary, .. } => {
-                let hint = self.voters.iter().position(|&voter| voter == primary && voter != from);
+                let hint = self.hosts.iter().position(|&voter| voter == primary && voter != from);
                 // A hint is followed at once, but not round and round between two nodes that name each other.
                 let soon = match hint {
                     Some(target) if open.attempts % 4 != 0 => {
                         // `wake` moves on by one before it sends.
-                        self.target = (target + self.voters.len() - 1) % self.voters.len();
+                        self.target = (target + self.hosts.len() - 1) % self.hosts.len();
                         MILLISECOND
                     }
                     _ => model.resend_ns / 4,
@@ -363,7 +363,7 @@ impl Session {
         let wait = model.resend_ns << doubled;
         let jitter = self.draw(&[RESEND, attempts]).below(wait / 2 + 1);
         self.wake_at = Some(now.after(wait + jitter));
-        Some((self.voters[self.target], request))
+        Some((self.hosts[self.target], request))
     }
 
     fn abandon(&mut self, now: WorldTime, notes: &mut Vec<Note>) {

@@ -4,6 +4,7 @@ use chronon_core::engine::EngineConfig;
 use chronon_core::node::{Limits, NodeConfig, Timeouts, flush_bytes_least};
 use chronon_core::types::{Archiving, ClusterId, GroupId, GroupInit, Nanos, NodeId};
 
+use crate::changes::{Change, draw_changes};
 use crate::disk::DiskModel;
 use crate::net::NetModel;
 use crate::plan::{Fault, PlanShape, draw_plan};
@@ -60,6 +61,8 @@ pub struct WorldConfig {
     pub heal_ns: u64,
     /// What goes wrong, by when it begins.
     pub plan: Vec<Fault>,
+    /// Who joins and leaves, by when that is due.
+    pub changes: Vec<Change>,
     /// Rot may take every copy of an entry, and what names it: the run may end in a stall or with halted nodes, if they
     /// say why.
     pub beyond_budget: bool,
@@ -153,7 +156,24 @@ impl WorldConfig {
         let mut scrub = randomness.draw(Purpose::Config, 0, &[SCRUB]);
         engine.scrub_every = Nanos::from_millis(scrub.between(500, 15_000));
         engine.scrub_bytes_per_second = *scrub.pick(&[64 << 10, 512 << 10, 4 << 20]);
-        let shape = PlanShape { nodes, clients: count, until_ns: faults_ns };
+        // In some worlds members come and go, one node more among them.
+        let mut members = randomness.draw(Purpose::Config, 0, &[MEMBERS]);
+        let changes_members = members.below(5) == 0;
+        let all = if changes_members { (nodes + 1).min(NODES_MAX) } else { nodes };
+        let node_ids: Vec<NodeId> = (1..=u64::from(all)).map(NodeId::new).collect();
+        let shape = PlanShape { nodes: all, clients: count, until_ns: faults_ns };
+        let mut plan = draw_plan(&randomness, shape);
+        let mut changes = Vec::new();
+        if changes_members {
+            let some = groups.iter().filter(|_| members.coin()).collect::<Vec<_>>();
+            for init in some {
+                let mut draw = randomness.draw(Purpose::Config, u64::from(init.group.get()), &[MEMBERS]);
+                changes.extend(draw_changes(&mut draw, init, &node_ids, faults_ns));
+            }
+            changes.sort_by_key(|change| change.at);
+            // How many copies there are to lose is known while the members stay.
+            plan.retain(|fault| !fault.what.takes_copies());
+        }
         for init in &mut groups {
             let about = [ARCHIVE, u64::from(init.group.get())];
             init.archive = draw_archive(&mut randomness.draw(Purpose::Config, 0, &about));
@@ -161,7 +181,7 @@ impl WorldConfig {
         Self {
             seed,
             branch: 0,
-            nodes: (1..=u64::from(nodes)).map(NodeId::new).collect(),
+            nodes: node_ids,
             asking: Asks::everything(count, &groups),
             groups,
             engine,
@@ -179,8 +199,9 @@ impl WorldConfig {
             faults_ns,
             operations_min: OPERATIONS_MIN,
             heal_ns: 60 * SECOND,
-            plan: draw_plan(&randomness, shape),
-            beyond_budget: randomness.draw(Purpose::Config, 0, &[BUDGET]).below(16) == 0,
+            plan,
+            changes,
+            beyond_budget: !changes_members && randomness.draw(Purpose::Config, 0, &[BUDGET]).below(16) == 0,
             disks_lost_max: 1,
             steps_max: 3_000_000,
         }
@@ -340,6 +361,7 @@ const ARCHIVE: u64 = 5;
 const SINKS: u64 = 6;
 /// Keys how far off clocks may be.
 const TOLERANCE: u64 = 7;
+const MEMBERS: u64 = 8;
 /// Keys how often the scrub reads everything, and how fast.
 const SCRUB: u64 = 4;
 

@@ -41,6 +41,7 @@ impl WorldConfig {
     pub fn without_group(&self, group: GroupId) -> Option<Self> {
         let mut smaller = self.asked_by(|asks| asks.group != group)?;
         smaller.groups.retain(|init| init.group != group);
+        smaller.changes.retain(|change| change.group != group);
         Some(smaller)
     }
 
@@ -51,6 +52,11 @@ impl WorldConfig {
         smaller.nodes.retain(|other| *other != node);
         for init in &mut smaller.groups {
             init.voters.retain(|voter| *voter != node);
+        }
+        smaller.changes.retain(|change| !change.what.concerns(node));
+        if smaller.check_changes().is_err() {
+            // What is left does not follow from what was taken out.
+            smaller.changes.clear();
         }
         smaller.keep_ends(|end| end != Endpoint::Node(node));
         let empty: Vec<GroupId> =

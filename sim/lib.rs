@@ -1,6 +1,7 @@
 //! The simulated driver: a cluster of real [`chronon_core::node::Node`]s in one thread, from one seed.
 
 mod archive;
+pub mod changes;
 pub mod checker;
 pub mod cli;
 pub mod client;

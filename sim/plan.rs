@@ -302,6 +302,18 @@ impl Aim {
 }
 
 impl FaultKind {
+    /// Whether copies of what was promised are lost by it.
+    pub fn takes_copies(&self) -> bool {
+        matches!(
+            self,
+            Self::Rot { .. }
+                | Self::RotSnapshot { .. }
+                | Self::RotArchive { .. }
+                | Self::Wipe { .. }
+                | Self::PutBack { .. }
+        )
+    }
+
     /// The word for it in scenarios and summaries.
     pub fn word(&self) -> &'static str {
         match self {

@@ -29,7 +29,7 @@ impl Play {
         let (cluster, group) = (ClusterId::new(1), GroupId::new(1));
         let init =
             GroupInit { cluster, group, kind: "register".to_owned(), voters, sessions_max: 4, archive: None };
-        let session = Session::new(1, 0, &init, &MODEL, Randomness::new(1, 0));
+        let session = Session::new(1, (0, &init), init.voters.clone(), &MODEL, Randomness::new(1, 0));
         Self { session, init, operations: 0, notes: Vec::new() }
     }
 

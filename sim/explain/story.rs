@@ -137,6 +137,18 @@ impl Oracle for Narrator {
                     ),
                 );
             }
+            Observed::Epoch { node, group, membership, .. } => {
+                let ids =
+                    |nodes: &[NodeId]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let (voters, learners) = (ids(&membership.voters), ids(&membership.learners));
+                let learners =
+                    if learners.is_empty() { String::new() } else { format!(", learners {learners}") };
+                let what = format!(
+                    "node {node} is the first in epoch {} of group {group}: voters {voters}{learners}",
+                    membership.epoch
+                );
+                self.tell(at, Some(*group), what);
+            }
             Observed::Healed => self.tell(at, None, "all faults are over".to_owned()),
             Observed::Stalled { .. } => {
                 self.tell(at, None, "what rotted cannot be repaired, and the run ends".to_owned());

@@ -13,8 +13,9 @@ use super::shadow::Broken;
 /// The acknowledgements in one group.
 #[derive(Clone, Debug)]
 pub(super) struct Acks {
+    nodes: Vec<NodeId>,
     voters: Vec<NodeId>,
-    /// By view: the highest op that each voter, in their order, was heard to acknowledge in it.
+    /// By view: the highest op that each node, in their order, was heard to acknowledge in it.
     heard: BTreeMap<u64, Vec<u64>>,
     /// The latest view whose acknowledgements are no longer remembered.
     forgotten: Option<u64>,
@@ -23,14 +24,20 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    pub(super) fn new(init: &GroupInit) -> Self {
-        Self { voters: init.voters.clone(), heard: BTreeMap::new(), forgotten: None, compared: 0 }
+    pub(super) fn new(init: &GroupInit, nodes: &[NodeId]) -> Self {
+        Self {
+            nodes: nodes.to_vec(),
+            voters: init.voters.clone(),
+            heard: BTreeMap::new(),
+            forgotten: None,
+            compared: 0,
+        }
     }
 
     /// An acknowledgement of `from` in `view`, up to `op`, reaches a node.
     pub(super) fn hear(&mut self, from: NodeId, view: u64, op: u64) {
-        let Some(place) = self.voters.iter().position(|voter| *voter == from) else { return };
-        let heard = self.heard.entry(view).or_insert_with(|| vec![0; self.voters.len()]);
+        let Some(place) = self.nodes.iter().position(|voter| *voter == from) else { return };
+        let heard = self.heard.entry(view).or_insert_with(|| vec![0; self.nodes.len()]);
         heard[place] = heard[place].max(op);
         while self.heard.len() > VIEWS_KEPT {
             self.forgotten = self.heard.pop_first().map(|(view, _)| view);
@@ -41,20 +48,36 @@ impl Acks {
     /// the view is so old that its acknowledgements are forgotten.
     pub(super) fn backs(&self, voter: NodeId, primary: NodeId, view: u64, op: u64) -> bool {
         let forgotten = self.forgotten.is_some_and(|forgotten| view <= forgotten);
-        let place = self.voters.iter().position(|other| *other == voter);
+        let place = self.nodes.iter().position(|other| *other == voter);
         let said = self.heard.get(&view).zip(place).map(|(heard, place)| heard[place]);
         voter == primary || forgotten || said.is_some_and(|highest| highest >= op)
     }
 
-    /// `node` shows, as the primary of `view`, that `op` is committed, which nobody has shown before.
-    pub(super) fn commit(&mut self, node: NodeId, view: u64, op: u64) -> Result<(), Broken> {
+    /// `node` shows, as the primary of `view`, that `op` is committed, which nobody has shown before; it makes these the voters,
+    /// if it makes any.
+    pub(super) fn commit(
+        &mut self,
+        node: NodeId,
+        (view, op): (u64, u64),
+        next: Option<&[NodeId]>,
+    ) -> Result<(), Broken> {
+        self.majority_backs(node, (view, op), &self.voters)?;
+        next.map_or(Ok(()), |next| self.majority_backs(node, (view, op), next))?;
         self.compared += 1;
-        let acks = self.voters.iter().filter(|voter| self.backs(**voter, node, view, op)).count();
-        let quorum = self.voters.len() / 2 + 1;
-        if acks >= quorum {
+        Ok(())
+    }
+
+    /// The voters are others from here on.
+    pub(super) fn enter(&mut self, voters: &[NodeId]) {
+        self.voters = voters.to_vec();
+    }
+
+    fn majority_backs(&self, node: NodeId, (view, op): (u64, u64), voters: &[NodeId]) -> Result<(), Broken> {
+        let acks = voters.iter().filter(|voter| self.backs(**voter, node, view, op)).count();
+        if acks > voters.len() / 2 {
             return Ok(());
         }
-        let voters = self.voters.len();
+        let voters = voters.len();
         let what = format!(
             "op {op} is committed in view {view} on the word of {acks} of {voters} voters in that view"
         );

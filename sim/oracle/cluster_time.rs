@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Effect, Message};
-use chronon_core::types::{Entry, GroupId, GroupInit, Hash, Nanos, NodeId, Now};
+use chronon_core::types::{Entry, GroupId, GroupInit, Hash, Membership, Nanos, NodeId, Now, View};
 
 use super::few::Few;
 use super::{Counts, Kind, Observed, Oracle, Violation};
@@ -18,6 +18,8 @@ use crate::time::{MILLISECOND, WorldTime};
 #[derive(Clone, Debug, Default)]
 pub struct ClusterTime {
     groups: Vec<GroupInit>,
+    /// Those that came after the founding ones.
+    memberships: Vec<(GroupId, Membership)>,
     /// A clock may be off by so much.
     tolerance_ns: i64,
     /// For so long a node may believe what it heard of another's clock.
@@ -62,6 +64,9 @@ impl Oracle for ClusterTime {
                 self.heard_lasts_ns = HEARD_LASTS_PATIENCES * timeouts.abdicate.as_nanos();
             }
             Observed::Input { node, now, .. } => self.note_clock(at, *node, now),
+            Observed::Epoch { group, membership, .. } => {
+                self.memberships.push((*group, (*membership).clone()));
+            }
             Observed::Step { node, effects, .. } => {
                 for effect in *effects {
                     if let Effect::Send { message: Message::Group { group, body }, .. } = effect
@@ -125,27 +130,36 @@ impl ClusterTime {
                 found.push(report("TimeMonotone", what));
             }
         }
-        let Some(init) = self.groups.iter().find(|init| init.group == group) else { return };
         self.bounded += 1;
+        let Some(voters) = self.voters(group, header.view()) else { return };
         let shown = stamp as i64 - at.as_nanos() as i64;
         let follows = stamp == parent.unwrap_or_default() + 1;
-        let late = self.clocks_within(init, node, |offset, off| offset + off >= shown);
-        let early = self.clocks_within(init, node, |offset, off| offset - off <= shown);
-        let majority = init.voters.len() / 2 + 1;
+        let late = self.clocks_within(voters, node, |offset, off| offset + off >= shown);
+        let early = self.clocks_within(voters, node, |offset, off| offset - off <= shown);
+        let majority = voters.len() / 2 + 1;
         if late < majority && !follows || early < majority {
             let (side, clocks) = if early < majority { ("behind", early) } else { ("ahead of", late) };
             let what = format!(
                 "op {} is stamped {side} what its voters' clocks show: {clocks} of {} bear it out",
                 entry.op(),
-                init.voters.len()
+                voters.len()
             );
             found.push(report("TimeBounded", what));
         }
     }
 
+    /// Who votes in a view.
+    fn voters(&self, group: GroupId, view: View) -> Option<&[NodeId]> {
+        let is_its =
+            |(of, membership): &&(GroupId, Membership)| *of == group && membership.epoch == view.epoch();
+        let later = self.memberships.iter().find(is_its).map(|(_, membership)| membership.voters.as_slice());
+        let founding = || self.groups.iter().find(|init| init.group == group);
+        later.or_else(|| founding().map(|init| init.voters.as_slice()))
+    }
+
     /// How many voters' clocks bear something out: of the maker its own clock as it is, of others also as it was a while
     /// ago.
-    fn clocks_within(&self, init: &GroupInit, maker: NodeId, holds: impl Fn(i64, i64) -> bool) -> usize {
+    fn clocks_within(&self, voters: &[NodeId], maker: NodeId, holds: impl Fn(i64, i64) -> bool) -> usize {
         let own = self.tolerance_ns + JITTER_NS as i64;
         // What is known of another's clock is off by the way there and back, and by drift.
         let others = own + self.tolerance_ns + self.heard_lasts_ns as i64 / DRIFT_ONE_IN;
@@ -156,7 +170,7 @@ impl ClusterTime {
             }
             offsets.0.iter().any(|(_, offset)| holds(*offset, others))
         };
-        init.voters.iter().filter(|node| bears_out(node)).count()
+        voters.iter().filter(|node| bears_out(node)).count()
     }
 }
 

@@ -43,7 +43,7 @@ use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
 use chronon_core::kernel::{Attempt, Command};
 use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus, Timeouts};
-use chronon_core::types::{Blob, GroupId, GroupInit, NodeId, Now, Op};
+use chronon_core::types::{Blob, GroupId, GroupInit, Membership, NodeId, Now, Op, View};
 use serde::{Deserialize, Serialize};
 
 pub use amnesia::AmnesiacMute;
@@ -104,6 +104,18 @@ pub enum Observed<'a> {
         status: &'a NodeStatus,
         /// The replicas whose status is not what it was after the step before, as they are now.
         changed: &'a [GroupStatus],
+    },
+    /// A replica is the first one in an epoch: the one before it is over, by the commit of the entry that made this one. Shown
+    /// before the [`Observed::Step`] that took it there.
+    Epoch {
+        /// The node.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Who the members are, and which entry says so.
+        membership: &'a Membership,
+        /// The view that it led until then, if it did: as its primary it has committed that entry.
+        led: Option<View>,
     },
     /// A disk takes an operation: of a node, or of the formatting that made the data directory.
     DiskSubmitted {
@@ -280,6 +292,7 @@ impl Observed<'_> {
             Self::Start { node, .. }
             | Self::Input { node, .. }
             | Self::Step { node, .. }
+            | Self::Epoch { node, .. }
             | Self::DiskSubmitted { node, .. }
             | Self::DiskCompleted { node, .. }
             | Self::Crash { node, .. }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 55] = [
+const PROMISES: [(&str, &str); 57] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -23,6 +23,7 @@ const PROMISES: [(&str, &str); 55] = [
     ("Codec", "a message is read back as it was written"),
     ("CommittedImmutable", "what is committed at an op never changes"),
     ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
+    ("ConfigEqualsLog", "who the members of a group are is what its log says, everywhere and in its order"),
     ("DurableMonotone", "the views that a disk promises never go back"),
     ("EffectEventually", "a side effect that was promised takes effect, or is given up and shown so"),
     ("EffectFromCommit", "a side effect is executed only once what emitted it is committed"),
@@ -47,6 +48,7 @@ const PROMISES: [(&str, &str); 55] = [
     ("Intersect", "the quorum that starts a view meets every quorum that committed in an earlier one"),
     ("KeyStable", "all attempts at a side effect have one key, and no other side effect has it"),
     ("LeaderComplete", "the log that a view starts with holds everything committed before"),
+    ("LearnerNeverCounts", "who does not vote leads nothing, and tells no new primary of its log"),
     ("Linearizable", "each operation takes effect at one moment between its request and its answer"),
     ("LogView", "the log view is not above the view, and equal to it while normal"),
     ("NackSound", "a replica never says that it did not hold what rotted on its disk"),

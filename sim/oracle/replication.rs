@@ -11,7 +11,7 @@
 
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
-use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, NodeId};
+use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, Membership, NodeId, View};
 
 use super::acks::Acks;
 use super::digests::Digests;
@@ -38,6 +38,7 @@ pub struct Replication {
     ordinal_wins: u64,
     log_view: u64,
     state_safety: u64,
+    learner_never_counts: u64,
     stalls: u64,
 }
 
@@ -139,7 +140,9 @@ impl Replication {
             let alone = self.groups.get(status.group).is_some_and(|facts| facts.group.is_alone());
             let moved_on = alone && status.log_view.get() > promise.log_view;
             let as_promised = status.log_view.get() == promise.log_view;
-            if status.view.get() < promise.view || !(as_promised || moved_on) {
+            // Nor does the first view of an epoch: whoever knows that the one before it is over is in it.
+            let entered = status.log_view.epoch() > View::new(promise.view).epoch();
+            if status.view.get() < promise.view || !(as_promised || moved_on || entered) {
                 let what = format!(
                     "a start finds view {} with log view {}, and the newest durable promise is {promise}",
                     status.view, status.log_view
@@ -164,34 +167,18 @@ impl Replication {
         }
         let commit = status.commit.op_or_genesis().get();
         let judged = if status.role == Role::Primary {
-            let own = self.disks.get(node).and_then(|disk| disk.log(status.group));
-            let alone = facts.group.is_alone();
-            let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
-            let Facts { group, sessions, history, acks, .. } = facts;
-            let broken = &mut self.broken;
-            if commit > group.commit() {
-                let judged = acks.commit(node, status.view.get(), commit);
-                broken.extend(judged.err().map(|broken| broken.of(status.group)));
+            self.learner_never_counts += 1;
+            if !facts.group.may_vote(node, status.view.get()) {
+                let what = format!("it leads view {} and is no voter", status.view);
+                self.broken.push(Broken::new("LearnerNeverCounts", what).of(status.group));
             }
-            let backs = |voter| acks.backs(voter, node, status.view.get(), commit);
-            group.raise(status.view.get(), commit, own, backs, |NewCommit { op, payload }| {
-                let Some(payload) = payload.filter(|payload| payload.is_commands) else { return };
-                let Some(commands) = journal::commands(&payload.bytes) else {
-                    let what = format!("op {op} is committed, and is not a batch of commands");
-                    broken.push(Broken::new("ApplyOnce", what).of(status.group));
-                    return;
-                };
-                for (index, command) in commands.into_iter().enumerate() {
-                    let executes = sessions.commit(op, index, command);
-                    if let Some(history) = history.as_mut().filter(|_| executes) {
-                        history.commit(op, command);
-                    }
-                }
-            })
+            self.raise(node, status.group, (status.view.get(), commit), None);
+            Ok(())
         } else {
             facts.group.known(commit)
         };
         self.broken.extend(judged.err().map(|broken| broken.of(status.group)));
+        let Some(facts) = self.groups.get_mut(status.group) else { return };
         let (op, commit) = (status.applied.get(), facts.group.commit());
         if let Some(before) = facts.digests.first(op, status.applied_digest, commit) {
             self.state_safety += 1;
@@ -200,8 +187,63 @@ impl Replication {
         }
     }
 
+    /// `node` has committed so much as the primary of `view`, of which the last entry makes `next` the voters, if it makes any.
+    fn raise(&mut self, node: NodeId, id: GroupId, (view, commit): (u64, u64), next: Option<&[NodeId]>) {
+        let Some(facts) = self.groups.get_mut(id) else { return };
+        let own = self.disks.get(node).and_then(|disk| disk.log(id));
+        let alone = facts.group.is_alone();
+        let own = |op| own.filter(|_| alone).and_then(|log| log.entry(op)).map(|entry| entry.hash);
+        let Facts { group, sessions, history, acks, .. } = facts;
+        let broken = &mut self.broken;
+        if commit > group.commit() {
+            let judged = acks.commit(node, (view, commit), next);
+            broken.extend(judged.err().map(|broken| broken.of(id)));
+        }
+        let backs = |voter| acks.backs(voter, node, view, commit);
+        let judged = group.raise((view, commit), next, own, backs, |NewCommit { op, payload }| {
+            let Some(payload) = payload.filter(|payload| payload.is_commands) else { return };
+            let Some(commands) = journal::commands(&payload.bytes) else {
+                let what = format!("op {op} is committed, and is not a batch of commands");
+                broken.push(Broken::new("ApplyOnce", what).of(id));
+                return;
+            };
+            for (index, command) in commands.into_iter().enumerate() {
+                let executes = sessions.commit(op, index, command);
+                if let Some(history) = history.as_mut().filter(|_| executes) {
+                    history.commit(op, command);
+                }
+            }
+        });
+        self.broken.extend(judged.err().map(|broken| broken.of(id)));
+    }
+
+    /// An epoch is over, and the next one has begun.
+    fn epoch(&mut self, node: NodeId, group: GroupId, membership: &Membership, led: Option<View>) {
+        let at = membership.at.get();
+        match led {
+            Some(view) => self.raise(node, group, (view.get(), at), Some(&membership.voters)),
+            None => {
+                let known = self.groups.get(group).map_or(Ok(()), |facts| facts.group.known(at));
+                self.broken.extend(known.err().map(|broken| broken.of(group)));
+            }
+        }
+        if let Some(Facts { group, wishes, acks, .. }) = self.groups.get_mut(group) {
+            let first = membership.first_view.get();
+            group.enter(&membership.voters, first);
+            wishes.enter(&membership.voters, first);
+            acks.enter(&membership.voters);
+        }
+    }
+
     fn sent(&mut self, node: NodeId, group: GroupId, message: &VsrMessage) {
         let Some(facts) = self.groups.get_mut(group) else { return };
+        if let VsrMessage::DoViewChange(told) = message {
+            self.learner_never_counts += 1;
+            if !facts.group.may_vote(node, told.view.get()) {
+                let what = "it tells a new primary of its log, and is no voter".to_owned();
+                self.broken.push(Broken::new("LearnerNeverCounts", what).of(group));
+            }
+        }
         let durable = self.disks.get(node).and_then(|disk| disk.log(group));
         let judged = claims::judge(message, durable, facts.said.or_default(node));
         let judged = judged.and_then(|()| facts.judge_message(node, message));
@@ -314,13 +356,13 @@ fn judge_digest(status: &GroupStatus, before: Hash) -> Result<(), Broken> {
 impl Oracle for Replication {
     fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
         let node = match seen {
-            Observed::Begin { groups, .. } => {
+            Observed::Begin { groups, nodes, .. } => {
                 for init in *groups {
                     let (sessions, said) = (Sessions::new(init), Few::default());
                     let (group, history, digests) =
-                        (Group::new(init), History::new(init), Digests::default());
+                        (Group::new(init, nodes), History::new(init), Digests::default());
                     let wishes = Wishes::new(init);
-                    let acks = Acks::new(init);
+                    let acks = Acks::new(init, nodes);
                     let facts = Facts { group, sessions, wishes, acks, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
@@ -396,6 +438,10 @@ impl Oracle for Replication {
                 }
                 return;
             }
+            Observed::Epoch { node, group, membership, led } => {
+                self.epoch(*node, *group, membership, *led);
+                node
+            }
             Observed::Stalled { stalls, halted } => {
                 for Stall { group, op } in *stalls {
                     found.extend(self.judge_stall(*group, op.get(), halted));
@@ -443,6 +489,7 @@ impl Oracle for Replication {
             "EvictDeterministic",
             "ReplyOnlyCommitted",
             "StallNamed",
+            "LearnerNeverCounts",
         ]
     }
 
@@ -451,6 +498,7 @@ impl Oracle for Replication {
         counts.add("LogView", self.log_view);
         counts.add("StateSafety", self.state_safety);
         counts.add("StallNamed", self.stalls);
+        counts.add("LearnerNeverCounts", self.learner_never_counts);
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);

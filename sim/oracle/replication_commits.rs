@@ -15,7 +15,8 @@ use crate::journal::Payload;
 /// The facts of a group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    voters: Vec<NodeId>,
+    nodes: Vec<NodeId>,
+    voters: Voters,
     genesis: Hash,
     /// By op, from op 1.
     committed: Vec<Committed>,
@@ -27,6 +28,8 @@ pub(super) struct Group {
     left: BTreeMap<u64, Voters>,
     /// The highest view that has started.
     started: u64,
+    /// The first view of the present epoch.
+    entered: u64,
     pub compared: Compared,
 }
 
@@ -59,9 +62,9 @@ struct Seen {
     holders: Voters,
 }
 
-/// A set of voters, by their places.
+/// A set of nodes, by their places.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Voters(u8);
+struct Voters(u16);
 
 impl Voters {
     fn add(&mut self, place: usize) {
@@ -83,6 +86,16 @@ impl Voters {
     fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    /// How many of these there are in `other`.
+    fn count_in(self, other: Self) -> u32 {
+        Self(self.0 & other.0).count()
+    }
+
+    /// Whether `other` holds more than half of these.
+    fn has_majority_in(self, other: Self) -> bool {
+        self.count_in(other) > self.count() / 2
+    }
 }
 
 /// An entry that was just committed.
@@ -93,9 +106,10 @@ pub(super) struct NewCommit {
 }
 
 impl Group {
-    pub(super) fn new(init: &GroupInit) -> Self {
+    pub(super) fn new(init: &GroupInit, nodes: &[NodeId]) -> Self {
         Self {
-            voters: init.voters.clone(),
+            nodes: nodes.to_vec(),
+            voters: places(nodes, &init.voters),
             genesis: init.genesis().hash(),
             committed: Vec::new(),
             seen: BTreeMap::new(),
@@ -103,6 +117,7 @@ impl Group {
             left: BTreeMap::new(),
             // The first view, 1 + g mod N, starts by itself: there is none before it to be left.
             started: 1 + u64::from(init.group.get()) % init.voters.len() as u64,
+            entered: 0,
             compared: Compared::default(),
         }
     }
@@ -114,7 +129,7 @@ impl Group {
 
     /// Whether the group has one voter.
     pub(super) fn is_alone(&self) -> bool {
-        self.voters.len() == 1
+        self.voters.count() == 1
     }
 
     fn at(&self, op: u64) -> Option<&Committed> {
@@ -127,11 +142,19 @@ impl Group {
     }
 
     fn place(&self, node: NodeId) -> Option<usize> {
-        self.voters.iter().position(|voter| *voter == node)
+        self.nodes.iter().position(|other| *other == node)
     }
 
-    fn quorum(&self) -> u32 {
-        self.voters.len() as u32 / 2 + 1
+    /// Whether `node` may vote in `view`; of epochs that are over that is not known any more.
+    pub(super) fn may_vote(&self, node: NodeId, view: u64) -> bool {
+        view < self.entered || self.place(node).is_some_and(|place| self.voters.has(place))
+    }
+
+    /// Others vote from here on; the first view of their epoch starts by itself.
+    pub(super) fn enter(&mut self, voters: &[NodeId], first_view: u64) {
+        self.voters = places(&self.nodes, voters);
+        self.started = self.started.max(first_view);
+        self.entered = first_view;
     }
 
     /// An entry is on its way to a disk, or to a backup.
@@ -254,8 +277,9 @@ impl Group {
         left.add(place);
         self.left = self.left.split_off(&view);
         self.compared.intersect += 1;
-        if left.count() < self.quorum() {
-            let what = format!("view {view} starts after {} voters left the views before", left.count());
+        if !self.voters.has_majority_in(left) {
+            let count = self.voters.count_in(left);
+            let what = format!("view {view} starts after {count} voters left the views before");
             return Err(Broken::new("Intersect", what));
         }
         let before = self.committed.iter().rfind(|committed| committed.view < view);
@@ -269,11 +293,12 @@ impl Group {
     }
 
     /// The primary of `view` shows that everything up to `op` is committed. `own` tells of an op what that primary has
-    /// on its disk, `acked` who gave that view its word for all of it. Hands each new commit to `became`.
+    /// on its disk, `acked` who gave that view its word for all of it. The last of these makes `next` the voters, if it makes
+    /// any. Hands each new commit to `became`.
     pub(super) fn raise(
         &mut self,
-        view: u64,
-        op: u64,
+        (view, op): (u64, u64),
+        next: Option<&[NodeId]>,
         own: impl Fn(u64) -> Option<Hash>,
         acked: impl Fn(NodeId) -> bool,
         mut became: impl FnMut(NewCommit),
@@ -285,7 +310,8 @@ impl Group {
         }
         let before = self.commit();
         let mut backing = Voters::default();
-        let backs = self.voters.iter().enumerate().filter(|(_, voter)| acked(**voter));
+        let makes = next.map(|voters| places(&self.nodes, voters));
+        let backs = self.nodes.iter().enumerate().filter(|(_, node)| acked(**node));
         backs.for_each(|(place, _)| backing.add(place));
         while self.commit() < op {
             let next = self.commit() + 1;
@@ -296,7 +322,8 @@ impl Group {
                 return Err(Broken::new("CommittedOnQuorum", what));
             };
             let seen = self.seen.remove(&(next, hash)).unwrap_or_default();
-            self.judge_commit(view, next, hash, &seen)?;
+            let makes = makes.filter(|_| next == op);
+            self.judge_commit((view, next), hash, &seen, makes)?;
             self.committed.push(Committed { hash, view, holders: Voters(seen.holders.0 & backing.0) });
             became(NewCommit { op: next, payload: seen.payload });
         }
@@ -320,15 +347,22 @@ impl Group {
         }
     }
 
-    fn judge_commit(&mut self, view: u64, op: u64, hash: Hash, seen: &Seen) -> Result<(), Broken> {
+    fn judge_commit(
+        &mut self,
+        (view, op): (u64, u64),
+        hash: Hash,
+        seen: &Seen,
+        makes: Option<Voters>,
+    ) -> Result<(), Broken> {
         self.compared.committed_on_quorum += 1;
-        if seen.holders.count() < self.quorum() {
-            let what = format!(
-                "view {view} commits op {op} ({hash:?}), which {} of {} voters have held durably",
-                seen.holders.count(),
-                self.voters.len()
-            );
-            return Err(Broken::new("CommittedOnQuorum", what));
+        for voters in [Some(self.voters), makes].into_iter().flatten() {
+            if !voters.has_majority_in(seen.holders) {
+                let (holders, voters) = (voters.count_in(seen.holders), voters.count());
+                let what = format!(
+                    "view {view} commits op {op} ({hash:?}), which {holders} of {voters} voters have held durably"
+                );
+                return Err(Broken::new("CommittedOnQuorum", what));
+            }
         }
         self.compared.chain_match += 1;
         let below =
@@ -356,6 +390,13 @@ impl Group {
             }
         }
     }
+}
+
+fn places(nodes: &[NodeId], voters: &[NodeId]) -> Voters {
+    let mut places = Voters::default();
+    let is_one = |(_, node): &(usize, &NodeId)| voters.contains(node);
+    nodes.iter().enumerate().filter(is_one).for_each(|(place, _)| places.add(place));
+    places
 }
 
 /// How far behind the commit a primary's log is remembered, and how often that is seen to.

@@ -368,7 +368,7 @@ fn a_log_that_a_start_finds_shorter_than_what_was_acknowledged_is_told() {
 fn committed() -> (Group, Vec<Entry>) {
     let init = init(3);
     let entries = chain(&init, 2, 1);
-    let mut group = Group::new(&init);
+    let mut group = Group::new(&init, &init.voters);
     for entry in &entries {
         let (op, hash, parent) = (entry.op().get(), entry.hash(), entry.header().parent());
         group.see_entry(op, hash, parent, || Payload { is_commands: false, bytes: Bytes::new() });
@@ -377,7 +377,7 @@ fn committed() -> (Group, Vec<Entry>) {
     for node in [1, 2] {
         group.hold(NodeId::new(node), 1, entries[0].hash());
     }
-    assert_eq!(name(group.raise(1, 1, |_| None, |_| true, |_| ())), "held");
+    assert_eq!(name(group.raise((1, 1), None, |_| None, |_| true, |_| ())), "held");
     (group, entries)
 }
 
@@ -400,14 +400,14 @@ fn a_copy_that_is_cut_backs_no_commit_and_one_that_nobody_counted_may_be_cut() {
     assert_eq!(name(group.cut(three, 1)), "held", "op 2 is not committed");
     let all = |_| true;
     assert_eq!(
-        name(group.clone().raise(1, 2, |_| None, all, |_| ())),
+        name(group.clone().raise((1, 2), None, |_| None, all, |_| ())),
         "CommittedOnQuorum",
         "one copy is gone"
     );
     hold(&mut group, two);
     // The copy of node 3 is one of an earlier view, with its truncation on the way.
     hold(&mut group, three);
-    assert_eq!(name(group.raise(1, 2, |_| None, |voter| voter != three, |_| ())), "held");
+    assert_eq!(name(group.raise((1, 2), None, |_| None, |voter| voter != three, |_| ())), "held");
     assert_eq!(name(group.cut(three, 1)), "held", "the commit does not rest on it");
     assert_eq!(name(group.cut(two, 1)), "NoCommittedTruncate");
 }
@@ -419,15 +419,15 @@ fn a_commit_without_a_quorum_of_durable_copies_is_told() {
     group.hold(NodeId::new(1), 2, entries[1].hash());
     group.hold(NodeId::new(1), 2, entries[1].hash());
     assert_eq!(
-        name(group.clone().raise(1, 2, |_| None, |_| true, |_| ())),
+        name(group.clone().raise((1, 2), None, |_| None, |_| true, |_| ())),
         "CommittedOnQuorum",
         "one voter, twice"
     );
     group.hold(NodeId::new(3), 2, entries[1].hash());
-    assert_eq!(name(group.raise(1, 2, |_| None, |_| true, |_| ())), "held");
+    assert_eq!(name(group.raise((1, 2), None, |_| None, |_| true, |_| ())), "held");
     assert_eq!(name(group.known(3)), "CommittedOnQuorum", "nobody has committed op 3");
     assert_eq!(
-        name(group.raise(1, 3, |_| None, |_| true, |_| ())),
+        name(group.raise((1, 3), None, |_| None, |_| true, |_| ())),
         "CommittedOnQuorum",
         "nobody has sent op 3"
     );
@@ -468,7 +468,7 @@ fn an_entry_that_does_not_follow_the_one_below_is_told() {
         group.hold(NodeId::new(node), 2, hash);
     }
     assert_eq!(name(group.lead(1, 2, hash)), "held");
-    assert_eq!(name(group.raise(1, 2, |_| None, |_| true, |_| ())), "ChainMatch");
+    assert_eq!(name(group.raise((1, 2), None, |_| None, |_| true, |_| ())), "ChainMatch");
 }
 
 #[test]
@@ -489,21 +489,25 @@ fn a_view_that_too_few_wished_for_is_told() {
 
 #[test]
 fn a_commit_that_rests_on_acknowledgements_of_another_view_is_told() {
-    let mut acks = Acks::new(&init(3));
+    let mut acks = Acks::new(&init(3), &init(3).voters);
     let [one, two, four] = [1, 2, 4].map(NodeId::new);
-    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "the primary alone");
+    assert_eq!(name(acks.commit(one, (2, 5), None)), "OwnAcks", "the primary alone");
     acks.hear(two, 1, 5);
     acks.hear(one, 2, 5);
     acks.hear(four, 2, 5);
-    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "an older view, itself, and who has no vote");
+    assert_eq!(name(acks.commit(one, (2, 5), None)), "OwnAcks", "an older view, itself, and who has no vote");
     acks.hear(two, 2, 4);
-    assert_eq!(name(acks.commit(one, 2, 5)), "OwnAcks", "not so far");
+    assert_eq!(name(acks.commit(one, (2, 5), None)), "OwnAcks", "not so far");
     acks.hear(two, 2, 7);
-    assert_eq!(name(acks.commit(one, 2, 5)), "held");
-    assert_eq!(name(Acks::new(&init(1)).commit(one, 1, 9)), "held", "one voter needs no other");
+    assert_eq!(name(acks.commit(one, (2, 5), None)), "held");
+    assert_eq!(
+        name(Acks::new(&init(1), &[one]).commit(one, (1, 9), None)),
+        "held",
+        "one voter needs no other"
+    );
     (3..40).for_each(|view| acks.hear(two, view, 1));
-    assert_eq!(name(acks.commit(one, 2, 9)), "held", "what was said so long ago is not known");
-    assert_eq!(name(acks.commit(one, 39, 9)), "OwnAcks");
+    assert_eq!(name(acks.commit(one, (2, 9), None)), "held", "what was said so long ago is not known");
+    assert_eq!(name(acks.commit(one, (39, 9), None)), "OwnAcks");
 }
 
 fn command(client: u128, session: u64, number: u64) -> CommandId {

@@ -65,7 +65,7 @@ pub struct AckedSurvives {
 struct Acked {
     sessions_max: u64,
     sessions: u64,
-    voters: Vec<NodeId>,
+    members: Vec<NodeId>,
     /// What each replica has applied.
     applied: Few<NodeId, Op>,
     highest: Op,
@@ -117,15 +117,15 @@ impl AckedSurvives {
 
     fn judge_the_end(&mut self, found: &mut Vec<Violation>) {
         for (group, acked) in self.groups.iter() {
-            for voter in &acked.voters {
+            for member in &acked.members {
                 self.survived += 1;
-                let applied = acked.applied.get(*voter).copied().unwrap_or(Op::GENESIS);
+                let applied = acked.applied.get(*member).copied().unwrap_or(Op::GENESIS);
                 if applied < acked.highest {
                     let highest = acked.highest;
                     let what = format!(
                         "applied up to op {applied}, and a client was told that op {highest} is committed"
                     );
-                    found.push(Violation::new("AckedSurvives", what).at(*voter).of(group));
+                    found.push(Violation::new("AckedSurvives", what).at(*member).of(group));
                 }
             }
         }
@@ -137,9 +137,9 @@ impl Oracle for AckedSurvives {
         match seen {
             Observed::Begin { groups, .. } => {
                 for init in *groups {
-                    let (voters, sessions_max) = (init.voters.clone(), u64::from(init.sessions_max));
+                    let (members, sessions_max) = (init.voters.clone(), u64::from(init.sessions_max));
                     let (applied, highest) = (Few::default(), Op::GENESIS);
-                    let acked = Acked { sessions_max, sessions: 0, voters, applied, highest };
+                    let acked = Acked { sessions_max, sessions: 0, members, applied, highest };
                     self.groups.insert(init.group, acked);
                 }
             }
@@ -152,7 +152,12 @@ impl Oracle for AckedSurvives {
             }
             Observed::DiskLost { node } => {
                 for (_, acked) in self.groups.iter_mut() {
-                    acked.voters.retain(|voter| voter != node);
+                    acked.members.retain(|member| member != node);
+                }
+            }
+            Observed::Epoch { group, membership, .. } => {
+                if let Some(acked) = self.groups.get_mut(*group) {
+                    acked.members = membership.members().collect();
                 }
             }
             Observed::Return { group, answer, .. } => self.acknowledged(*group, answer),

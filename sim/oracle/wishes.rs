@@ -29,6 +29,13 @@ impl Wishes {
         Self { wished, highest, compared: 0 }
     }
 
+    /// Others vote from here on; the first view of their epoch begins by itself.
+    pub(super) fn enter(&mut self, voters: &[NodeId], first_view: u64) {
+        let wished = |voter: &NodeId| (*voter, self.wished.get(voter).copied().unwrap_or_default());
+        self.wished = voters.iter().map(wished).collect();
+        self.highest = self.highest.max(first_view);
+    }
+
     /// `node` sends that it wishes for `view`.
     pub(super) fn wish(&mut self, node: NodeId, view: u64) {
         if let Some(wished) = self.wished.get_mut(&node) {

@@ -139,16 +139,14 @@ impl Extent {
         Ok((node, nth, aim, down_ns))
     }
 
-    fn moment(&self, at: &Spanned<Ns>) -> Result<WorldTime, Located> {
+    pub(super) fn moment(&self, at: &Spanned<Ns>) -> Result<WorldTime, Located> {
         let ns = at.get_ref().0;
         if ns < self.length_ns {
             return Ok(WorldTime::from_nanos(ns));
         }
         let length = WorldTime::from_nanos(self.length_ns);
-        let what = format!(
-            "the fault begins at {}, and the scenario's length is {length}",
-            WorldTime::from_nanos(ns)
-        );
+        let what =
+            format!("it begins at {}, and the scenario's length is {length}", WorldTime::from_nanos(ns));
         Err(Located::at(at.span(), what))
     }
 

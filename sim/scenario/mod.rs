@@ -20,6 +20,7 @@
 //!
 //! A mistake is refused with the file, line and column, what was found and what is allowed.
 
+mod changes;
 pub(crate) mod error;
 mod extent;
 mod fault_shape;
@@ -37,6 +38,7 @@ use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldC
 use crate::run::{Cause, Report};
 use crate::sink::Verdict;
 use crate::time::{MILLISECOND, SECOND};
+use changes::changes;
 use error::Located;
 use extent::Extent;
 pub use save::text_of;
@@ -109,6 +111,9 @@ impl Scenario {
         let faults = file.fault.iter().map(|fault| extent.faults(fault));
         config.plan = faults.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         config.plan.sort_by_key(|fault| fault.at);
+        config.changes = changes(&file.change, &extent, &config.groups)?;
+        let checked = config.check_changes();
+        checked.map_err(|(place, what)| Located::at(file.change[place].span(), what))?;
         config.steps_max = config.steps_max.max(config.faults_ns / SECOND * STEPS_A_SECOND_MAX);
         let expect = Expect {
             committed_min: file.expect.committed_min.unwrap_or(1),
@@ -248,6 +253,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.disks_lost_max = 1;
     config.heal_ns = 60 * SECOND;
     config.plan = Vec::new();
+    config.changes = Vec::new();
     config
 }
 

@@ -4,9 +4,10 @@
 
 use std::fmt::{self, Write};
 
-use chronon_core::types::{Archiving, GroupId, GroupInit};
+use chronon_core::types::{Archiving, GroupId, GroupInit, MembershipChange};
 
 use super::quiet_config;
+use crate::changes::Change;
 use crate::config::{Asks, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
@@ -38,7 +39,8 @@ impl fmt::Display for Written<'_> {
         write_groups(f, config, &usual)?;
         write_clients(f, config, &usual)?;
         write_sinks(f, config.sinks, usual.sinks)?;
-        config.plan.iter().try_for_each(|fault| write_fault(f, fault))
+        config.plan.iter().try_for_each(|fault| write_fault(f, fault))?;
+        config.changes.iter().try_for_each(|change| write_change(f, change, config))
     }
 }
 
@@ -168,6 +170,23 @@ fn write_sinks(f: &mut fmt::Formatter<'_>, sinks: SinkModel, u: SinkModel) -> fm
     put(f, "silent", sinks.silent_ppm, u.silent_ppm, share)?;
     put(f, "lie", sinks.lie_ppm, u.lie_ppm, share)?;
     put(f, "down", sinks.down_ppm, u.down_ppm, share)
+}
+
+fn write_change(f: &mut fmt::Formatter<'_>, change: &Change, config: &WorldConfig) -> fmt::Result {
+    let (word, node, by) = match &change.what {
+        MembershipChange::AddLearner { node, .. } => ("add", node, None),
+        MembershipChange::Promote { node } => ("promote", node, None),
+        MembershipChange::Remove { node } => ("remove", node, None),
+        MembershipChange::Replace { node, by } => ("replace", node, Some(by)),
+    };
+    write!(f, "\n[[change]]\n{word} = {{ at = {}, node = {node}", span(change.at.as_nanos()))?;
+    if let Some(by) = by {
+        write!(f, ", by = {by}")?;
+    }
+    if config.groups[0].group != change.group {
+        write!(f, ", group = {}", change.group)?;
+    }
+    writeln!(f, " }}")
 }
 
 fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {

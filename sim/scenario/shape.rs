@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
+use super::changes::ChangeShape;
 use super::error::Located;
 use super::fault_shape::FaultShape;
 use super::value::{Count, Drift, NodesShape, Ns, Share, Word, seed};
@@ -32,6 +33,8 @@ pub(super) struct File {
     pub(super) sinks: SinksShape,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultShape>>,
+    #[serde(default)]
+    pub(super) change: Vec<Spanned<ChangeShape>>,
     #[serde(default)]
     pub(super) expect: ExpectShape,
 }

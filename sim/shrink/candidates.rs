@@ -55,6 +55,19 @@ pub(super) fn fewer_nodes(config: &WorldConfig) -> Vec<WorldConfig> {
     config.nodes.iter().filter_map(|node| config.without_node(*node)).collect()
 }
 
+/// Fewer changes of membership: the last ones gone, or one that the others do not need.
+pub(super) fn fewer_changes(config: &WorldConfig) -> Vec<WorldConfig> {
+    let with = |keeps: &dyn Fn(usize) -> bool| {
+        let mut smaller = config.clone();
+        let mut place = 0..;
+        smaller.changes.retain(|_| place.next().is_some_and(keeps));
+        smaller
+    };
+    let shorter = (0..config.changes.len()).map(|length| with(&|place| place < length));
+    let one_less = (0..config.changes.len()).map(|left_out| with(&|place| place != left_out));
+    shorter.chain(one_less).filter(|smaller| smaller.check_changes().is_ok()).collect()
+}
+
 /// The run with one aspect of it as it is when nothing is said.
 type AsUsual = fn(&WorldConfig) -> WorldConfig;
 

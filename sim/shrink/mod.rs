@@ -131,6 +131,7 @@ impl Search<'_> {
         smaller |= self.drop_faults();
         smaller |= self.repeat(candidates::fewer_groups);
         smaller |= self.repeat(candidates::fewer_clients);
+        smaller |= self.repeat(candidates::fewer_changes);
         smaller |= self.repeat(candidates::fewer_nodes);
         smaller |= self.one_of(candidates::ends_at(&self.config, self.at));
         smaller |= self.drop_faults();

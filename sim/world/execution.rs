@@ -19,7 +19,9 @@ use chronon_core::kernel::{
     ApplyContext, ChrApplication, Chunk, Cursor, Event, EventPlace, Executor, Halt, QueryContext, Schema,
 };
 use chronon_core::node::GroupStatus;
-use chronon_core::types::{Entry, EntryKind, GroupInit, Hash, NoMarks, NodeId, Op, Timestamp};
+use chronon_core::types::{
+    Entry, EntryKind, GroupId, GroupInit, Hash, Membership, NoMarks, NodeId, Op, Timestamp,
+};
 
 use crate::oracle::{Counts, Violation};
 use crate::panics::GUARD;
@@ -34,6 +36,8 @@ pub(super) struct Execution<A: ChrApplication> {
     looked_to: Op,
     /// Entries that operators had put into the log.
     ordered: BTreeSet<Op>,
+    /// The memberships that the log makes.
+    memberships: Vec<Membership>,
     /// What operators were told, as often as it was held against these.
     told: u64,
     /// Where replicas stood still, and rightly so.
@@ -74,7 +78,8 @@ impl<A: ChrApplication> Execution<A> {
         let executor = Executor::new(Twice(application), init.clone()).guarded(GUARD);
         let digests = vec![executor.digest()];
         let (ordered, halts) = (BTreeSet::new(), BTreeSet::new());
-        Self { executor, digests, looked_to: Op::GENESIS, ordered, told: 0, halts, halted: 0, shown: 0 }
+        let (looked_to, memberships) = (Op::GENESIS, Vec::new());
+        Self { executor, digests, looked_to, ordered, memberships, told: 0, halts, halted: 0, shown: 0 }
     }
 
     /// A replica shows what it has applied, and gives the committed entries that it still has.
@@ -94,8 +99,15 @@ impl<A: ChrApplication> Execution<A> {
                 return Some(Violation::new("PanicHalts", what).at(node).of(status.group));
             }
             self.digests.push(self.executor.digest());
-            if matches!(entry.header().kind(), EntryKind::Skip | EntryKind::Activation) {
-                self.ordered.insert(entry.op());
+            match entry.header().kind() {
+                EntryKind::Skip | EntryKind::Activation => {
+                    self.ordered.insert(entry.op());
+                }
+                EntryKind::Membership => {
+                    self.ordered.insert(entry.op());
+                    self.memberships.push(self.executor.membership().clone());
+                }
+                EntryKind::Genesis | EntryKind::Commands | EntryKind::Wakeup | EntryKind::SideEffects => {}
             }
             if let Some((invariant, what)) = &self.executor.state().found.broken {
                 let what = format!("op {}, {what}", entry.op());
@@ -157,6 +169,16 @@ impl<A: ChrApplication> Execution<A> {
         }
         let EventPlace { op, index } = place;
         Err(format!("it stands still at event {index} of op {op}, which executed once more gives {halt:?}"))
+    }
+
+    /// Whose log it is.
+    pub(super) fn group(&self) -> GroupId {
+        self.executor.init().group
+    }
+
+    /// The memberships that the log makes, in order.
+    pub(super) fn memberships(&self) -> &[Membership] {
+        &self.memberships
     }
 
     /// An operator is told that what it ordered is done by the entry at `op`.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::engine::{Inspection, ReadFile, Witnessed, inspect};
 use chronon_core::kernel::ChrApplication;
-use chronon_core::types::NodeId;
+use chronon_core::types::{GroupInit, NodeId};
 
 use super::World;
 use crate::disk::DiskImage;
@@ -101,7 +101,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     fn may_lose(&self, node: NodeId, disk: &DiskImage) -> bool {
-        let mut groups = self.config.groups.iter().filter(|init| init.voters.contains(&node));
+        let mut groups = self.config.hosted_by(node);
         let has_rotted = |other: &NodeId| {
             let machine = self.machine(*other);
             let rotted = &machine.rotted;
@@ -119,7 +119,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let known = inspection.and_then(|inspection| inspection.witnessed.get(&node).copied());
             *peer == node || self.is_lost(*peer) || known.is_some_and(|known| knows_better(known, last))
         };
-        groups.all(|init| init.voters.len() > 2 && init.voters.iter().all(is_known))
+        // Who could tell it, and how many may lose a copy, is known while the members stay.
+        let stays = |init: &GroupInit| self.config.changes_of(init.group).next().is_none();
+        groups.all(|init| stays(init) && init.voters.len() > 2 && init.voters.iter().all(is_known))
     }
 
     /// Whether the disk of `node` was lost: it takes no part any more.

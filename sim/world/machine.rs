@@ -243,6 +243,16 @@ impl<A: ChrApplication> Process<A> {
 
     /// Takes the node's status anew after an input that concerned one group alone, or any of them, and appends the
     /// replicas that changed.
+    /// What replicas were, as they were shown last, that are in another epoch by now.
+    pub(super) fn entered_epochs(&self, concerned: Option<GroupId>) -> Vec<GroupStatus> {
+        let is_concerned = |known: &&GroupStatus| concerned.is_none_or(|group| group == known.group);
+        let has_entered = |known: &&GroupStatus| {
+            let membership = self.node.membership(known.group);
+            membership.is_some_and(|membership| membership.epoch != known.view.epoch())
+        };
+        self.status.groups.iter().filter(is_concerned).filter(has_entered).copied().collect()
+    }
+
     pub(super) fn refresh(&mut self, concerned: Option<GroupId>, changed: &mut Vec<GroupStatus>) {
         if let Some(group) = concerned
             && self.status.phase == Phase::Running

@@ -16,6 +16,7 @@ mod faults;
 mod links;
 mod loss;
 mod machine;
+mod members;
 mod nodes;
 mod readers;
 mod rot;
@@ -36,6 +37,7 @@ use agenda::Agenda;
 use execution::Execution;
 use loss::Losses;
 use machine::Machine;
+use members::Memberships;
 use readers::Readers;
 use settle::Stage;
 use sinks::{Coming, Going};
@@ -74,6 +76,8 @@ pub struct World<A: ChrApplication, W> {
     judges: Judges,
     /// One a group.
     executions: Vec<Execution<A>>,
+    /// One a group.
+    memberships: Vec<Memberships>,
     /// Whether an operator sees to the group.
     operators: Vec<bool>,
     trace: Trace,
@@ -119,6 +123,8 @@ enum Item {
     Operator { group: usize },
     /// An operator activates what is not in force yet.
     Activation,
+    /// An operator wants the next change of a group's members.
+    Change { group: usize },
     /// Somebody looks an entry up.
     LookUp { machine: usize },
     /// The first phase ends.
@@ -190,6 +196,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let tally = Tally { beyond_budget: u64::from(config.beyond_budget), ..Tally::default() };
         let execution = |init| Execution::new(application.clone(), init);
         let executions = config.groups.iter().map(execution).collect();
+        let memberships = config.groups.iter().map(Memberships::new).collect();
         let mut world = Self {
             nodes: config.nodes.iter().copied().collect(),
             config: Arc::new(config),
@@ -208,6 +215,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             operations: 0,
             judges: Judges::new(oracles),
             executions,
+            memberships,
             operators: vec![false; groups],
             trace,
             tally,
@@ -301,6 +309,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let mut counts = Counts::default();
         self.judges.count(&mut counts);
         self.executions.iter().for_each(|execution| execution.count(&mut counts));
+        counts.add("ConfigEqualsLog", self.memberships.iter().map(|known| known.compared).sum());
         counts.add("Heals", u64::from(self.stage == Stage::Over));
         counts
     }
@@ -324,8 +333,13 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         if let Some(at) = self.workload.activates_at() {
             self.agenda.put(WorldTime::from_nanos(at), Item::Activation);
         }
+        for (group, init) in config.groups.iter().enumerate() {
+            if let Some(change) = config.changes_of(init.group).next() {
+                self.agenda.put(change.at, Item::Change { group });
+            }
+        }
         for node in config.nodes.iter().copied() {
-            let own = config.groups.iter().filter(|init| init.voters.contains(&node)).count();
+            let own = config.hosted_by(node).count();
             config.engine.validate(own)?;
             self.machines.push(Machine::new(&config, node, self.randomness));
             let index = self.machines.len() - 1;
@@ -340,7 +354,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 panic!("client {client} asks group {group}, which does not exist")
             };
             let init = &config.groups[group];
-            self.sessions.push(Session::new(client, group, init, &config.clients, self.randomness));
+            let hosts = config.hosts(init);
+            self.sessions.push(Session::new(client, (group, init), hosts, &config.clients, self.randomness));
             self.session_timers.push(None);
             self.schedule_session(self.sessions.len() - 1);
         }
@@ -355,8 +370,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     fn format(&mut self, index: usize) -> Result<(), FormatError> {
         let config = Arc::clone(&self.config);
         let node = self.machines[index].node;
-        let groups: Vec<GroupInit> =
-            config.groups.iter().filter(|init| init.voters.contains(&node)).cloned().collect();
+        let groups: Vec<GroupInit> = config.hosted_by(node).cloned().collect();
         let identity = Identity { cluster: config.groups[0].cluster, node, groups };
         for op in format(&identity)? {
             self.judges.see(self.now, &Observed::DiskSubmitted { node, op: &op });
@@ -387,6 +401,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::AttemptEnded(coming) => self.attempt_ended(*coming),
             Item::Operator { group } => self.see_to_group(group),
             Item::Activation => self.activate(),
+            Item::Change { group } => self.change_members(group),
             Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),

@@ -96,6 +96,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let concerned = machine::concerned(&input);
         let mut effects = std::mem::take(&mut self.effects);
         process.node.step(now, input, &mut effects);
+        let entered = process.entered_epochs(concerned);
         self.steps += 1;
         self.steps_now += 1;
         if self.steps_now > STEPS_AT_ONE_MOMENT_MAX {
@@ -103,6 +104,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         self.changed.clear();
         process.refresh(concerned, &mut self.changed);
+        entered.into_iter().for_each(|before| self.note_epoch(index, before));
+        let Some(process) = &self.machines[index].process else { return };
         self.trace.effects(index, &effects);
         let (status, changed) = (&process.status, self.changed.as_slice());
         let seen = Observed::Step { node, effects: &effects, status, changed };
@@ -279,6 +282,6 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 }
 
 /// The route of operators, which is none of a client or a reader.
-const OPERATOR: Route = Route(1 << 62);
+pub(super) const OPERATOR: Route = Route(1 << 62);
 /// A node that takes so many steps at one moment loops.
 const STEPS_AT_ONE_MOMENT_MAX: u32 = 100_000;

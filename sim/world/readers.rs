@@ -138,7 +138,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub(super) fn read_on_every_node(&mut self) {
         let config = std::sync::Arc::clone(&self.config);
         for init in &config.groups {
-            for node in init.voters.iter().copied() {
+            for node in self.members(init) {
                 if self.is_lost(node) {
                     continue;
                 }

@@ -61,8 +61,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let (group, number) = chunk;
         let config = Arc::clone(&self.config);
         let Some(init) = config.groups.iter().find(|init| init.group == group) else { return false };
-        init.voters.iter().filter(|voter| **voter != node).any(|voter| {
-            let machine = self.machine(*voter);
+        self.members(init).into_iter().filter(|member| *member != node).any(|member| {
+            let machine = self.machine(member);
             let file = FileId::Archive { group, number };
             let is_whole = !machine.rotted_chunks.contains(&chunk);
             is_whole && machine.disk.durable().read(file, 0, data.len()).as_ref() == Some(data)

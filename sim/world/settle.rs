@@ -124,7 +124,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let config = Arc::clone(&self.config);
         let mut found = Vec::new();
         for (init, execution) in config.groups.iter().zip(&self.executions) {
-            for voter in init.voters.iter().copied().filter(|voter| !self.is_lost(*voter)) {
+            for voter in self.members(init).into_iter().filter(|voter| !self.is_lost(*voter)) {
                 let Some(process) = &self.machine(voter).process else { continue };
                 let Some(state) = process.node.state(init.group) else { continue };
                 let applied = process.node.group_status(init.group).map(|status| status.applied);
@@ -133,6 +133,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                     found.push(Violation::new("Workload", what).at(voter).of(init.group));
                 }
             }
+        }
+        for (known, execution) in self.memberships.iter_mut().zip(&self.executions) {
+            let group = execution.group();
+            let differs = known.end(execution.memberships());
+            found.extend(differs.map(|what| Violation::new("ConfigEqualsLog", what).of(group)));
         }
         found.into_iter().for_each(|violation| self.judges.report(violation));
         self.trace.note(self.now, Entity::World, "end", [self.steps, self.operations], "converged");
@@ -159,7 +164,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             if self.has_lost_quorum(init) {
                 continue;
             }
-            let statuses = init.voters.iter().filter_map(|voter| self.replica(init, *voter).ok());
+            let members = self.members(init);
+            let statuses = members.iter().filter_map(|member| self.replica(init, *member).ok());
             let missing = statuses.filter_map(|status| status.missing).min();
             stalls.push(Stall { group: init.group, op: missing? });
         }
@@ -167,9 +173,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     }
 
     fn has_lost_quorum(&self, init: &GroupInit) -> bool {
-        let halted =
-            init.voters.iter().filter(|voter| self.has_halted(**voter) || self.is_lost(**voter)).count();
-        let voters = init.voters.len();
+        let voters = &self.membership(init).voters;
+        let halted = voters.iter().filter(|voter| self.has_halted(**voter) || self.is_lost(**voter)).count();
+        let voters = voters.len();
         halted > voters - Quorums::of(voters).replication() as usize
     }
 
@@ -187,13 +193,17 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
 
     /// What keeps the replicas of a group from being equal.
     fn difference(&self, init: &GroupInit) -> Option<String> {
-        let mut first: Option<GroupStatus> = None;
+        let mut first: Option<(NodeId, GroupStatus)> = None;
         let mut primaries = 0;
         if self.has_lost_quorum(init) {
             return Some("quorum: its nodes have halted".to_owned());
         }
         // Within the budget a halt ends the run: beyond it the others go on.
-        for voter in init.voters.iter().filter(|voter| !self.has_halted(**voter)) {
+        if let Some(wanted) = self.wanted_change(init.group) {
+            return Some(wanted);
+        }
+        let members = self.members(init);
+        for voter in members.iter().filter(|member| !self.has_halted(**member)) {
             if self.is_lost(*voter) {
                 if self.is_mute(*voter) {
                     continue;
@@ -205,7 +215,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 Err(what) => return Some(what),
             };
             primaries += u32::from(status.role == Role::Primary);
-            if status.role == Role::ViewChange {
+            if matches!(status.role, Role::ViewChange | Role::Outside) {
                 return Some(format!("quorum: node {voter} is still changing to view {}", status.view));
             }
             if let Some(EventPlace { op, index }) = status.halted {
@@ -216,22 +226,23 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 return Some(format!("sink: {count} side effects have not ended on node {voter}"));
             }
             let Some(first) = first else {
-                first = Some(status);
+                first = Some((*voter, status));
                 continue;
             };
             let own = (status.view, status.log_view, status.commit, status.head, status.applied);
-            if own != (first.view, first.log_view, first.commit, first.head, first.applied) {
-                let theirs = short(&first);
+            let (_, other) = first;
+            if own != (other.view, other.log_view, other.commit, other.head, other.applied) {
+                let theirs = short(&other);
                 return Some(format!(
                     "entry: node {voter} is at {}, node {} at {theirs}",
                     short(&status),
-                    init.voters[0]
+                    first.0
                 ));
             }
-            if status.applied_digest != first.applied_digest {
+            if status.applied_digest != other.applied_digest {
                 return Some(format!(
                     "state: node {voter} and node {} differ at {}",
-                    init.voters[0],
+                    first.0,
                     short(&status)
                 ));
             }
@@ -264,7 +275,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 let status = process.and_then(|process| process.node.group_status(init.group));
                 status.is_some_and(|status| status.lacks_clock)
             };
-            if let Some(node) = init.voters.iter().find(lacks_clock) {
+            if let Some(node) = self.membership(init).voters.iter().find(lacks_clock) {
                 let _ = write!(
                     cause,
                     "group {}: node {node} knows of no majority of clocks that agree; ",

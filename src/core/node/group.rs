@@ -469,10 +469,8 @@ impl<A: ChrApplication> Group<A> {
             Role::Primary
         } else if self.replica.is_outside() {
             Role::Outside
-        } else if self.replica.learns() {
-            Role::Learner
         } else if self.replica.follows() {
-            Role::Backup
+            if self.replica.votes() { Role::Backup } else { Role::Learner }
         } else {
             Role::ViewChange
         };

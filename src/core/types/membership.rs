@@ -16,6 +16,8 @@ use crate::types::{Epoch, GroupInit, NodeId, Op, VOTERS_MAX, View, u64_of, usize
 
 /// A group has at most this many learners.
 pub const LEARNERS_MAX: usize = 8;
+/// So many former members are remembered.
+const FORMER_MAX: usize = 4;
 /// An address is at most this long, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 
@@ -33,7 +35,7 @@ pub struct Membership {
     pub voters: Vec<NodeId>,
     /// Nodes that hold the log and do not vote, ascending.
     pub learners: Vec<NodeId>,
-    /// Those that the change left out: they are told so, and may ask for what tells it.
+    /// Those that changes left out last, oldest first: they are told so, and may ask for what tells it.
     pub former: Vec<NodeId>,
     /// Where members are to be found that came later than the group was founded, ascending by node.
     pub addresses: Vec<(NodeId, String)>,
@@ -123,6 +125,18 @@ pub enum MembershipError {
     },
 }
 
+impl MembershipChange {
+    /// Whether it says anything of `node`.
+    pub fn concerns(&self, node: NodeId) -> bool {
+        match self {
+            Self::AddLearner { node: one, .. } | Self::Promote { node: one } | Self::Remove { node: one } => {
+                *one == node
+            }
+            Self::Replace { node: one, by } => *one == node || *by == node,
+        }
+    }
+}
+
 impl Membership {
     /// The one a group is founded with.
     pub fn founding(init: &GroupInit) -> Self {
@@ -142,7 +156,7 @@ impl Membership {
     /// # Errors
     /// [`MembershipError`] naming what is not allowed.
     pub fn changed(&self, change: &MembershipChange, at: Op, lead: NodeId) -> Result<Self, MembershipError> {
-        let mut next = Self { epoch: self.epoch.next(), at, former: Vec::new(), ..self.clone() };
+        let mut next = Self { epoch: self.epoch.next(), at, ..self.clone() };
         match change {
             MembershipChange::AddLearner { node, address } => {
                 if self.is_member(*node) {
@@ -152,6 +166,7 @@ impl Membership {
                     return Err(MembershipError::Address { bytes: address.len() });
                 }
                 put(&mut next.learners, *node);
+                next.former.retain(|former| former != node);
                 next.addresses.push((*node, address.clone()));
                 next.addresses.sort();
             }
@@ -201,7 +216,7 @@ impl Membership {
         self.members().any(|member| member == node)
     }
 
-    /// Whether the node is to be heard: a member, or one that was left out last.
+    /// Whether the node is to be heard: a member, or one that was left out not long ago.
     pub fn concerns(&self, node: NodeId) -> bool {
         self.is_member(node) || self.former.contains(&node)
     }
@@ -213,7 +228,7 @@ impl Membership {
         self.at == at
             && (1..=VOTERS_MAX).contains(&self.voters.len())
             && self.learners.len() <= LEARNERS_MAX
-            && self.former.len() <= 1
+            && self.former.len() <= FORMER_MAX
             && sorted(&self.voters)
             && sorted(&self.learners)
             && is_apart
@@ -234,6 +249,9 @@ impl Membership {
         self.learners.retain(|learner| *learner != node);
         self.addresses.retain(|(at, _)| *at != node);
         self.former.push(node);
+        if self.former.len() > FORMER_MAX {
+            self.former.remove(0);
+        }
     }
 
     fn named(&self) -> String {
@@ -305,13 +323,18 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_is_told_until_the_next_change_and_leads_no_more() {
+    fn who_leaves_is_told_and_leads_no_more() {
         let gone = apply(&founding(&[1, 2, 3]), &remove(2)).expect("two are left");
         assert_eq!((&gone.voters, &gone.former), (&nodes(&[1, 3]), &nodes(&[2])));
         assert_eq!(gone.primary_of(gone.first_view), NodeId::new(1));
         assert!(gone.concerns(NodeId::new(2)) && !gone.is_member(NodeId::new(2)));
-        let next = apply(&gone, &remove(3)).expect("one is left");
-        assert!(!next.concerns(NodeId::new(2)));
+        let mut next = apply(&gone, &add(2)).expect("it comes again");
+        assert!(next.is_member(NodeId::new(2)) && next.former.is_empty());
+        for node in [2, 3, 4, 5, 6] {
+            next = apply(&next, &add(node + 10)).expect("room");
+            next = apply(&next, &remove(node + 10)).expect("it is there");
+        }
+        assert_eq!(next.former, nodes(&[13, 14, 15, 16]), "those that left last");
     }
 
     #[test]

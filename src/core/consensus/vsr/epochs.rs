@@ -58,11 +58,6 @@ impl VsrNode {
         self.members.is_voter(self.members.me())
     }
 
-    /// Whether this node holds the log and does not vote.
-    pub fn learns(&self) -> bool {
-        self.members.takes_part(self.members.me()) && !self.votes()
-    }
-
     /// Whether this node is no member.
     pub fn is_outside(&self) -> bool {
         matches!(self.status, Status::Outside)

@@ -10,7 +10,8 @@ use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
 impl VsrNode {
     /// Every voter has released its journal up to here: nobody will ever ask for what lies below, whatever of a journal rots.
     pub fn floor(&self) -> Op {
-        self.voters_released().iter().copied().min().unwrap_or_default()
+        let voters = self.voters_released().iter().copied().min().unwrap_or_default();
+        voters.min(self.released())
     }
 
     /// Whether this replica is the one that keeps the floor down: a voter has released more.
