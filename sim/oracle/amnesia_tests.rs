@@ -32,6 +32,7 @@ fn says_something() -> Effect {
         commit: CommitIndex::None,
         head: Op::GENESIS,
         released: Op::GENESIS,
+        complete_to: Op::GENESIS,
     }])
 }
 

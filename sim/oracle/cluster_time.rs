@@ -133,7 +133,9 @@ impl ClusterTime {
         self.bounded += 1;
         let Some(voters) = self.voters(group, header.view()) else { return };
         let shown = stamp as i64 - at.as_nanos() as i64;
-        let follows = stamp == parent.unwrap_or_default() + 1;
+        // Who was alone has sent the entry below to nobody: where the log stood is not known then.
+        let below = if entry.op().get() == 1 { Some(0) } else { parent };
+        let follows = below.is_none_or(|below| stamp == below + 1);
         let late = self.clocks_within(voters, node, |offset, off| offset + off >= shown);
         let early = self.clocks_within(voters, node, |offset, off| offset - off <= shown);
         let majority = voters.len() / 2 + 1;

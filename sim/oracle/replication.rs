@@ -322,7 +322,11 @@ impl Facts {
             }
             VsrMessage::DoViewChange(message) => self.group.known(message.commit.get()),
             VsrMessage::Covered { to } => self.group.known(to.get()),
-            VsrMessage::Entries { commit, entries, .. } => {
+            VsrMessage::Entries { log_view, commit, entries } => {
+                // Who is not introduced yet sends no prepares: its log is known by what it answers.
+                for entry in entries.iter().filter(|entry| !commit.covers(entry.op())) {
+                    self.group.tell(log_view.get(), entry.op().get(), entry.hash());
+                }
                 self.claims(*commit)?;
                 let mut told = entries.iter().filter(|entry| commit.covers(entry.op()));
                 told.try_for_each(|entry| self.group.told(entry.op().get(), entry.hash()))

@@ -208,6 +208,11 @@ impl Group {
         }
     }
 
+    /// Somebody whose log is that of `view` holds `hash` as op `op`.
+    pub(super) fn tell(&mut self, view: u64, op: u64, hash: Hash) {
+        self.logs.entry(view).or_default().entry(op).or_insert(hash);
+    }
+
     /// Somebody says that op `op` is `hash`, and committed.
     pub(super) fn told(&mut self, op: u64, hash: Hash) -> Result<(), Broken> {
         self.compared.committed_immutable += 1;

@@ -223,7 +223,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
             if status.side_effects > 0 {
                 let count = status.side_effects;
-                return Some(format!("sink: {count} side effects have not ended on node {voter}"));
+                let at = short(&status);
+                return Some(format!("sink: {count} side effects have not ended on node {voter}, at {at}"));
             }
             let Some(first) = first else {
                 first = Some((*voter, status));

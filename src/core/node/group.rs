@@ -19,8 +19,8 @@ use crate::node::queries::Queries;
 use crate::node::state_reads::StateReads;
 use crate::node::status::{GroupStatus, Role};
 use crate::types::{
-    ClientId, CommitIndex, EntryHeader, EntryKind, Epoch, GroupId, Mark, Marks, Monotonic, Nanos, NodeId, Op,
-    Quorums, RequestNumber, Timestamp, u64_of, usize_of,
+    ClientId, CommitIndex, EntryHeader, EntryKind, Epoch, GroupId, Hash, Mark, Marks, Monotonic, Nanos,
+    NodeId, Op, Quorums, RequestNumber, Timestamp, u64_of, usize_of,
 };
 
 /// So long a replica may keep the floor down before it takes a snapshot that its own journal does not ask for.
@@ -59,8 +59,8 @@ pub(in crate::node) struct Group<A: ChrApplication> {
     pub state_reads: Option<StateReads>,
     /// What the log skips is known up to here.
     looked_to: Op,
-    /// Operators that wait for what they ordered, by its op.
-    ordered: Vec<(Op, Route)>,
+    /// Operators that wait for what they ordered, by its entry.
+    ordered: Vec<(Op, Hash, Route)>,
     /// The epoch whose members this node has met.
     pub met: Epoch,
 }
@@ -450,13 +450,13 @@ impl<A: ChrApplication> Group<A> {
 
     pub(in crate::node) fn beat(&self) -> GroupBeat {
         let (view, _) = self.replica.views();
-        let released = self.replica.released();
+        let (released, complete_to) = (self.replica.released(), self.replica.complete_to());
         if self.replica.leads() {
             let (commit, head) = (self.replica.commit(), self.replica.head());
-            GroupBeat { group: self.id(), view, leads: true, commit, head, released }
+            GroupBeat { group: self.id(), view, leads: true, commit, head, released, complete_to }
         } else {
             let (commit, head) = (CommitIndex::None, Op::GENESIS);
-            GroupBeat { group: self.id(), view, leads: false, commit, head, released }
+            GroupBeat { group: self.id(), view, leads: false, commit, head, released, complete_to }
         }
     }
 

@@ -94,15 +94,19 @@ pub struct GroupBeat {
     pub head: Op,
     /// Snapshot and archive on the sender's disk cover it up to here.
     pub released: Op,
+    /// Up to here the sender's disk has all that the group keeps.
+    pub complete_to: Op,
 }
 
-notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, released });
+notation_struct!("group-beat" => GroupBeat { group, view, leads, commit, head, released, complete_to });
 
 /// The heartbeats of a node with every peer.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Heartbeats {
     boot: BootId,
     is_announced: bool,
+    /// Of peers that were let go of, the highest beat sent: one that is met again has heard it, and takes no lower one.
+    said_to_the_left: u64,
     pairs: BTreeMap<NodeId, Pair>,
     heard: BTreeMap<NodeId, Monotonic>,
     clock: ClusterClock,
@@ -170,16 +174,27 @@ impl Heartbeats {
     /// Of a node in this start, with what it has noted of each of its peers.
     pub(in crate::node) fn new(boot: BootId, peers: impl Iterator<Item = (NodeId, Witnessed)>) -> Self {
         let pairs = peers.map(|(peer, noted)| (peer, Pair::of(noted))).collect();
-        Self { boot, is_announced: false, pairs, heard: BTreeMap::new(), clock: ClusterClock::default() }
+        Self {
+            boot,
+            is_announced: false,
+            said_to_the_left: 0,
+            pairs,
+            heard: BTreeMap::new(),
+            clock: ClusterClock::default(),
+        }
     }
 
     /// From now on `peer` shares a group with this node, which has noted this of it.
     pub(in crate::node) fn meet(&mut self, peer: NodeId, noted: Witnessed) {
-        self.pairs.entry(peer).or_insert_with(|| Pair::of(noted));
+        let sequence = self.said_to_the_left;
+        let pair = || Pair { sequence, told_from: sequence + 1, ..Pair::of(noted) };
+        self.pairs.entry(peer).or_insert_with(pair);
     }
 
     /// Lets go of all other peers.
     pub(in crate::node) fn keep(&mut self, is_kept: impl Fn(NodeId) -> bool) {
+        let left = self.pairs.iter().filter(|(peer, _)| !is_kept(**peer)).map(|(_, pair)| pair.sequence);
+        self.said_to_the_left = left.max().unwrap_or_default().max(self.said_to_the_left);
         self.pairs.retain(|peer, _| is_kept(*peer));
         self.heard.retain(|peer, _| is_kept(*peer));
     }
@@ -380,13 +395,16 @@ impl Pair {
     }
 
     /// A group that the sender leads is news when anything changed; one that it does not lead, when the peer believes
-    /// that it does, or does not know of the sender's last snapshot.
+    /// that it does, or does not know what the sender keeps.
     fn is_news(&self, beat: &GroupBeat) -> bool {
         match self.known.get(&beat.group) {
             // While something is not committed yet, the peer's acknowledgement may have been lost: it repeats it when told.
             Some(known) if beat.leads => known != beat || !beat.commit.covers(beat.head),
-            Some(known) => known.leads || known.released != beat.released || self.may_believe(beat.group),
-            None => beat.leads || beat.released > Op::GENESIS || self.may_believe(beat.group),
+            Some(known) => {
+                let facts = |beat: &GroupBeat| (beat.released, beat.complete_to);
+                known.leads || facts(known) != facts(beat) || self.may_believe(beat.group)
+            }
+            None => true,
         }
     }
 
@@ -502,6 +520,18 @@ mod tests {
         hear(&mut a, B, &late);
         assert_eq!(a.to_note(B), Some(known(3, 40)));
         assert_eq!(beat_of(&mut a, B, 9).witnessed, known(3, 40));
+    }
+
+    #[test]
+    fn a_peer_that_is_met_again_hears_the_next_beat() {
+        let mut a = node(7, B, known(3, 40));
+        let mut b = node(3, A, Witnessed::default());
+        (0..5).for_each(|flush| {
+            hear(&mut b, A, &beat_of(&mut a, B, flush));
+        });
+        a.keep(|_| false);
+        a.meet(B, known(3, 40));
+        assert_eq!(hear(&mut b, A, &beat_of(&mut a, B, 9)), Heard::GoesOn);
     }
 
     #[test]

@@ -48,8 +48,10 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             self.send_heartbeat(from, effects);
         }
         self.let_groups_arrive(effects);
-        for GroupBeat { group, view, leads, commit, head, released } in beat.groups.iter().copied() {
-            let beat = Beat { view, leads, commit, head, released };
+        for GroupBeat { group, view, leads, commit, head, released, complete_to } in
+            beat.groups.iter().copied()
+        {
+            let beat = Beat { view, leads, commit, head, released, complete_to };
             if let Life::Running(running) = &mut self.life
                 && let Some(waiting) = running.waiting.get_mut(&group)
             {

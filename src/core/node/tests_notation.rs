@@ -131,14 +131,15 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let ops = || numbers(Op::new);
-    let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops());
-    let group = group.prop_map(|(group, view, leads, commit, head, released)| GroupBeat {
+    let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops(), ops());
+    let group = group.prop_map(|(group, view, leads, commit, head, released, complete_to)| GroupBeat {
         group,
         view,
         leads,
         commit,
         head,
         released,
+        complete_to,
     });
     let numbers = || numbers(|number| number);
     let own = (boots(), numbers(), numbers(), any::<bool>());

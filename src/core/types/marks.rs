@@ -116,6 +116,7 @@ marks! {
     LaterEpochHeardOf => "vsr: later epoch heard of",
     EntryOfTheNextEpoch => "vsr: entry waits for its epoch",
     SilentToCatchUp => "vsr: view left to the epoch that followed",
+    ChangeWaitsForHistory => "vsr: membership stays, a voter may lack what the group keeps",
     PromotionTooEarly => "vsr: learner lags too far behind to vote",
     EarlyPrepare => "vsr: prepare kept until those before it come",
     EarlyPrepareTaken => "vsr: prepare that was kept follows at last",

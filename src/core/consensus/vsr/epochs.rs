@@ -29,7 +29,7 @@ use crate::types::{
 pub(super) struct Ahead {
     pub(super) node: NodeId,
     view: View,
-    /// What it said of itself: it will not say it again.
+    /// What it said as the primary of that view: it will not say it again.
     beat: Option<Beat>,
 }
 
@@ -42,6 +42,11 @@ pub enum NotNow {
     Lags {
         /// How many.
         ops: u64,
+    },
+    /// A node that is to vote lacks something that the group keeps, or nobody but one that leaves is known to have all of it.
+    Lacks {
+        /// Who lacks something, or who leaves.
+        node: NodeId,
     },
     /// It may not be changed so.
     Refused(MembershipError),
@@ -74,6 +79,15 @@ impl VsrNode {
         }
     }
 
+    /// Up to where a member is known to have all that the group keeps.
+    fn complete_at(&self, node: NodeId) -> Op {
+        match self.members.index(node) {
+            Some(index) if index == self.members.me() => self.complete_to(),
+            Some(index) => self.complete[index],
+            None => Op::GENESIS,
+        }
+    }
+
     /// Makes a new membership the next entry; its op.
     ///
     /// # Errors
@@ -89,12 +103,24 @@ impl VsrNode {
         if !self.can_change(turn.limits) {
             return Err(NotNow::Busy);
         }
-        let new = next.voters.iter().filter(|voter| !self.membership().voters.contains(voter));
+        let lag = u64::from(turn.limits.pipeline_entries_max);
+        let voters = &self.membership().voters;
+        let new = next.voters.iter().filter(|voter| !voters.contains(voter));
         let lags = |voter: &NodeId| self.head().above(self.acknowledged_by(*voter).unwrap_or_default());
-        let ops = new.map(lags).max().unwrap_or_default();
-        if ops > u64::from(turn.limits.pipeline_entries_max) {
+        let ops = new.clone().map(lags).max().unwrap_or_default();
+        if ops > lag {
             turn.marks.hit(Mark::PromotionTooEarly);
             return Err(NotNow::Lags { ops });
+        }
+        // What somebody who leaves has kept must not leave with it: who comes has it, and somebody who stays.
+        let is_complete = |voter: &&NodeId| self.head().above(self.complete_at(**voter)) <= lag;
+        let stays = next.voters.contains(&lead);
+        let keeper =
+            if stays { Some(lead) } else { next.voters.iter().copied().find(|voter| is_complete(&voter)) };
+        let lacking = new.chain(&keeper).find(|voter| !is_complete(voter)).copied();
+        if let Some(node) = lacking.or(keeper.is_none().then_some(lead)).filter(|_| next.voters != *voters) {
+            turn.marks.hit(Mark::ChangeWaitsForHistory);
+            return Err(NotNow::Lacks { node });
         }
         let payload = Bytes::from(codec::encode(&next));
         Ok(self.propose(turn, timestamp, EntryKind::Membership, payload))
@@ -198,7 +224,7 @@ impl VsrNode {
             return self.ask(turn);
         }
         self.ahead = None;
-        if let Some(beat) = ahead.beat.filter(|beat| beat.leads) {
+        if let Some(beat) = ahead.beat {
             self.take_beat(turn, ahead.node, beat);
         }
     }
@@ -212,6 +238,8 @@ impl VsrNode {
         self.released = (0..members.len()).map(released).collect();
         let left = |index: &usize| before(*index).is_some_and(|index| self.left_behind.contains(&index));
         self.left_behind = (0..members.len()).filter(left).collect();
+        let complete = |index| before(index).map_or(Op::GENESIS, |index| self.complete[index]);
+        self.complete = (0..members.len()).map(complete).collect();
         self.wishes = vec![Wish::default(); members.len()];
         self.members = members;
     }
@@ -224,13 +252,13 @@ impl VsrNode {
         (view, beat): (View, Option<Beat>),
     ) {
         turn.marks.hit(Mark::LaterEpochHeardOf);
-        if self.ahead.is_none_or(|known| known.view <= view) {
-            let beat = beat.or(self.ahead.filter(|known| known.view == view).and_then(|known| known.beat));
+        // What its primary has said of a view is worth more than that somebody else is in it.
+        let beat = beat.filter(|beat| beat.leads);
+        let is_news = |known: Ahead| {
+            known.view < view || (known.view == view && (beat.is_some() || known.beat.is_none()))
+        };
+        if self.ahead.is_none_or(is_news) {
             self.ahead = Some(Ahead { node, view, beat });
-        }
-        if matches!(self.status, Status::Primary(_)) {
-            // It was deposed, and the epoch went on without it.
-            self.resign(turn);
         }
         self.ask_later(turn);
     }

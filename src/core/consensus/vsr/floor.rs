@@ -1,4 +1,4 @@
-//! The floor: every voter has released its journal up to there, for its snapshot goes so far, and its archive if it keeps one.
+//! The floor: every member has released its journal up to there, for its snapshot goes so far, and its archive if it keeps one.
 //! Journals and logs keep what lies above it, as long as they are not too long.
 
 use alloc::vec::Vec;
@@ -8,21 +8,32 @@ use crate::consensus::Turn;
 use crate::types::{Mark, Marks, NodeId, Op, Ordinal};
 
 impl VsrNode {
-    /// Every voter has released its journal up to here: nobody will ever ask for what lies below, whatever of a journal rots.
+    /// Every member has released its journal up to here: nobody will ever ask for what lies below, whatever of a journal rots.
     pub fn floor(&self) -> Op {
-        let voters = self.voters_released().iter().copied().min().unwrap_or_default();
-        voters.min(self.released())
+        let members = self.members_released().iter().copied().min().unwrap_or_default();
+        members.min(self.released())
     }
 
-    /// Whether this replica is the one that keeps the floor down: a voter has released more.
+    /// Whether this replica is the one that keeps the floor down: a member has released more.
     pub fn holds_floor_down(&self) -> bool {
         let own = self.released();
-        self.votes() && own == self.floor() && self.voters_released().iter().any(|released| *released > own)
+        own == self.floor() && self.members_released().iter().any(|released| *released > own)
     }
 
-    /// Learners get a snapshot where they lag: nothing is kept for them.
-    fn voters_released(&self) -> &[Op] {
-        &self.released[..self.members.voters().len()]
+    /// Of voters and learners.
+    fn members_released(&self) -> &[Op] {
+        &self.released[..self.members.taking_part()]
+    }
+
+    /// Up to here this disk has all that the group keeps: in snapshot and archive, and in the log behind them. What is missing
+    /// above, only peers have.
+    pub fn complete_to(&self) -> Op {
+        let released = self.released();
+        if released < self.log.base_op() {
+            released
+        } else {
+            self.log.recorded_to(released).min(self.log.durable_to().max(released))
+        }
     }
 
     /// Snapshot and archive on this disk cover the replica up to `op`.
@@ -48,7 +59,7 @@ impl VsrNode {
         assert!(op <= self.applied, "op {op} is in a snapshot, and was not applied");
         self.log.forget_to(op);
         let lags = |member: &usize| self.released[*member] < op;
-        let lagging: Vec<usize> = (0..self.members.voters().len()).filter(lags).collect();
+        let lagging: Vec<usize> = (0..self.members.taking_part()).filter(lags).collect();
         self.left_behind.extend(lagging);
     }
 
@@ -78,7 +89,7 @@ impl VsrNode {
         ops.map(Op::new).filter(is_behind)
     }
 
-    /// Voters that were not waited for, and that are not known to have released what was forgotten.
+    /// Members that were not waited for, and that are not known to have released what was forgotten.
     pub fn left_behind(&self) -> impl Iterator<Item = NodeId> {
         let base = self.log.base_op();
         let lagging = self.left_behind.iter().filter(move |voter| self.released[**voter] < base);

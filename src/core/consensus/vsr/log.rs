@@ -18,6 +18,8 @@ pub(super) struct Log {
     covered_to: Op,
     /// Every slot up to this one is durable, or covered.
     durable_to: Op,
+    /// Every slot from what was released up to here is whole and has a record, as of the last time that was looked at.
+    recorded_to: Op,
 }
 
 /// What the lowest slot follows.
@@ -72,7 +74,8 @@ impl Slot {
 
 impl Log {
     pub(super) fn new(base: Base) -> Self {
-        Self { base, slots: VecDeque::new(), covered_to: base.op, durable_to: base.op }
+        let (covered_to, durable_to, recorded_to) = (base.op, base.op, base.op);
+        Self { base, slots: VecDeque::new(), covered_to, durable_to, recorded_to }
     }
 
     pub(super) fn head_op(&self) -> Op {
@@ -165,6 +168,21 @@ impl Log {
         self.slots.iter().skip(skip).find(|slot| slot.is_missing()).map(|slot| slot.header.op())
     }
 
+    /// Every slot from `released` up to here is whole and has a record: it is not in memory alone.
+    pub(super) fn recorded_to(&self, released: Op) -> Op {
+        self.recorded_to.max(released)
+    }
+
+    /// Takes note of what was recorded since the last time.
+    pub(super) fn advance_recorded(&mut self, released: Op) {
+        let is_recorded = |slot: &Slot| !slot.is_missing() && slot.recorded.is_some();
+        let mut op = self.recorded_to.max(released).max(self.base.op);
+        while self.slot(op.next()).is_some_and(is_recorded) {
+            op = op.next();
+        }
+        self.recorded_to = op;
+    }
+
     /// The lowest slot above `op` whose payload was on this disk, and is not here.
     pub(super) fn first_faulty_above(&self, op: Op) -> Option<Op> {
         let mut above = self.slots.iter().skip_while(|slot| slot.header.op() <= op);
@@ -244,6 +262,7 @@ impl Log {
         let keep = usize_of(op.above(self.base.op));
         self.slots.truncate(keep);
         self.durable_to = self.durable_to.min(op);
+        self.recorded_to = self.recorded_to.min(op);
     }
 
     /// Forgets the slots up to `op`, which becomes the base.
@@ -278,6 +297,8 @@ impl Log {
         let body = Body::Durable(entry.payload().clone());
         self.slots.push_front(Slot { header, body, was_durable: true, recorded: None });
         self.base = below;
+        // It has no record here: a start would not find it.
+        self.recorded_to = below.op;
         true
     }
 

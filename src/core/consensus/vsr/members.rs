@@ -78,7 +78,8 @@ impl Members {
         index < self.taking_part()
     }
 
-    fn taking_part(&self) -> usize {
+    /// How many voters and learners there are.
+    pub(super) fn taking_part(&self) -> usize {
         self.voters().len() + self.membership.learners.len()
     }
 

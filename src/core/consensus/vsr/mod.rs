@@ -58,7 +58,7 @@ use crate::codec::CodecError;
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
 use crate::engine::{At, Found, Record, RecoveredLog};
 use crate::types::{
-    CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Mark, Marks, Membership, Monotonic,
+    CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash, Mark, Marks, Membership, Monotonic,
     NodeId, Op, Ordinal, Timestamp, View, u64_of,
 };
 
@@ -77,6 +77,8 @@ pub struct VsrNode {
     applied: Op,
     /// Up to where each member has released its journal, as far as is known.
     released: Vec<Op>,
+    /// Up to where each member has said that it has all that the group keeps.
+    complete: Vec<Op>,
     /// Members that had not released what was forgotten when it was.
     left_behind: BTreeSet<usize>,
     /// What each replica wished for last.
@@ -209,12 +211,14 @@ impl VsrNode {
         let mut released = vec![Op::GENESIS; members.len()];
         // How far an archive reaches is not known here.
         released[members.me()] = if init.archive.is_none() { snapshot.op() } else { Op::GENESIS };
+        let complete = vec![Op::GENESIS; members.len()];
         let mut replica = Self {
             view,
             log_view,
             durable,
             status: Status::Backup(Backup::new(Monotonic::default())),
             released,
+            complete,
             left_behind: BTreeSet::new(),
             log: recovered.log,
             commit,
@@ -319,6 +323,10 @@ impl VsrNode {
         let Some(from) = self.members.index(node) else {
             return self.take_from_stranger(turn, node, message);
         };
+        // Views are not for who is no member: it only hears what is committed.
+        if matches!(self.status, Status::Outside) && message.view().is_some() {
+            return Err(Discard::OutOfPlace);
+        }
         match message {
             VsrMessage::Prepare { view, commit, entry } => self.on_prepare(turn, from, view, commit, entry),
             VsrMessage::PrepareOk { view, from: first, to, hash } => {
@@ -373,6 +381,7 @@ impl VsrNode {
     fn take_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
         let Some(from) = self.members.index(from) else { return };
         self.note_released(from, beat.released, turn.marks);
+        self.complete[from] = self.complete[from].max(beat.complete_to);
         if matches!(self.status, Status::Outside) {
             return;
         }
@@ -403,6 +412,7 @@ impl VsrNode {
     }
 
     fn note_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        self.log.advance_recorded(self.released());
         let durable = turn.journal.durable();
         while let Some(write) = self.writes.front() {
             match *write {
@@ -455,6 +465,11 @@ impl VsrNode {
     pub fn committed_kind(&self, op: Op) -> Option<EntryKind> {
         let header = self.log.header(op).filter(|_| op <= self.commit)?;
         Some(header.kind())
+    }
+
+    /// Which entry lies at `op`, while the log goes so far down.
+    pub fn hash_at(&self, op: Op) -> Option<Hash> {
+        self.log.header(op).map(EntryHeader::hash)
     }
 
     /// The entry at `op`, once it is committed, when its payload is here: it need not be applied.
@@ -668,6 +683,8 @@ pub struct Beat {
     pub head: Op,
     /// Snapshot and archive on the sender's disk cover it up to here.
     pub released: Op,
+    /// Up to here the sender has all that the group keeps.
+    pub complete_to: Op,
 }
 
 impl Backup {

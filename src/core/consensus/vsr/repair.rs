@@ -147,22 +147,25 @@ impl VsrNode {
         if entries.is_empty() && asked_for > 0 {
             return Ok(());
         }
-        if matches!(self.status, Status::Primary(_)) {
+        let is_of_use = |entry: &Entry| entry.op() > self.commit && commit.covers(entry.op());
+        let leaves_epoch = self.is_behind() && entries.iter().any(is_of_use);
+        if matches!(self.status, Status::Primary(_)) && !leaves_epoch {
             return Err(Discard::OutOfPlace);
         }
         if !entries.is_sorted_by(|a, b| a.op() < b.op()) {
             return Err(Discard::Inconsistent);
         }
-        if let Status::ViewChange(ViewChange { phase: Phase::Collecting(_) | Phase::Silent, .. }) =
-            &self.status
-        {
-            let is_of_use = |entry: &Entry| entry.op() > self.commit && commit.covers(entry.op());
-            if !(self.is_behind() && entries.iter().any(is_of_use)) {
-                return self.take_faulty(turn, entries);
-            }
-            // The group has gone on without this view: what it was told of the log here holds no more.
+        let tells_its_log = matches!(
+            &self.status,
+            Status::ViewChange(ViewChange { phase: Phase::Collecting(_) | Phase::Silent, .. })
+        );
+        if tells_its_log && !leaves_epoch {
+            return self.take_faulty(turn, entries);
+        }
+        if tells_its_log || matches!(self.status, Status::Primary(_)) {
+            // The group has gone on without this view: what this replica says of its log in it holds no more.
             turn.marks.hit(Mark::SilentToCatchUp);
-            self.set_phase(Phase::Silent);
+            self.fall_silent();
         }
         let same_log = self.follows() && log_view == self.log_view;
         let mut useful = false;
@@ -245,6 +248,9 @@ impl VsrNode {
     /// Something that was missing is here.
     fn go_on_after_repair(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.timers.resend = None;
+        if self.is_behind() {
+            return self.ask(turn);
+        }
         match &self.status {
             Status::ViewChange(_) => self.go_on_with_view_change(turn),
             Status::Backup(_) | Status::Outside => self.ask(turn),

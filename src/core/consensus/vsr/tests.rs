@@ -300,6 +300,7 @@ fn a_message_of_an_older_view_is_dropped() {
             commit: CommitIndex::None,
             head: Op::new(0),
             released: Op::new(0),
+            complete_to: Op::GENESIS,
         };
         replica.on_beat(turn, NodeId::new(1), beat);
     });
@@ -544,6 +545,7 @@ fn a_wish_is_taken_back_when_the_primary_speaks_again() {
         commit: CommitIndex::At(Op::new(0)),
         head: Op::new(0),
         released: Op::new(0),
+        complete_to: Op::GENESIS,
     };
     r.turn(|x, t| x.on_beat(t, NodeId::new(1), beat));
     // Silence for a while.

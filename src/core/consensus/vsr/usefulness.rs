@@ -38,8 +38,13 @@ impl VsrNode {
     /// Gives the view up, and says nothing in it any more.
     pub(super) fn resign(&mut self, turn: &mut Turn<'_, impl Marks>) {
         turn.marks.hit(Mark::Resigned);
+        self.fall_silent();
+        self.wish(turn);
+    }
+
+    /// Says nothing in this view any more.
+    pub(super) fn fall_silent(&mut self) {
         let message = self.view_change_message(self.commit, &self.suffix_headers());
         self.status = Status::ViewChange(ViewChange { message, phase: Phase::Silent });
-        self.wish(turn);
     }
 }

@@ -55,6 +55,9 @@ impl VsrNode {
 
     /// Wishes for the next view, and says so until it comes or the primary speaks.
     pub(super) fn wish(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        if !self.votes() {
+            return self.ask_later(turn);
+        }
         let me = self.members.me();
         self.wishes[me] = Wish { view: self.view.next(), at: turn.now.monotonic };
         self.ask_later(turn);
@@ -199,6 +202,12 @@ impl VsrNode {
         let durable = self.durable == (self.view, self.log_view);
         let Status::ViewChange(change) = &self.status else { return };
         match &change.phase {
+            // Nobody needs to know a learner's log: it waits for that of the view.
+            Phase::Collecting(_) | Phase::Silent if durable && !self.votes() => {
+                let (view, primary) = (self.view, self.primary_of(self.view));
+                self.send(turn, primary, VsrMessage::StartViewChange { view });
+                self.ask_later(turn);
+            }
             Phase::Collecting(_) if durable => self.tell_log(turn),
             Phase::Collecting(_) | Phase::Silent => {}
             Phase::CatchingUp(_) => self.try_adopt(turn),
@@ -215,11 +224,7 @@ impl VsrNode {
             slot.present |= self.holds_durably(&slot.header);
         }
         let (primary, me) = (self.primary_of(self.view), self.members.me());
-        if !self.votes() {
-            // Nobody needs to know its log: it waits for that of the view.
-            self.send(turn, primary, VsrMessage::StartViewChange { view: self.view });
-            self.ask_later(turn);
-        } else if primary != me {
+        if primary != me {
             self.send(turn, primary, VsrMessage::DoViewChange(message));
             self.ask_later(turn);
         } else if let Status::ViewChange(ViewChange { phase: Phase::Collecting(messages), .. }) =
@@ -415,8 +420,7 @@ impl VsrNode {
     pub(super) fn resend(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.repeat_wish(turn);
         match &self.status {
-            Status::Primary(_) => {}
-            Status::Outside => self.ask(turn),
+            Status::Primary(_) | Status::Outside => self.ask(turn),
             Status::Backup(_) => {
                 if self.wishes[self.members.me()].view > self.view {
                     self.ask_later(turn);

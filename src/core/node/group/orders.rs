@@ -11,7 +11,7 @@ use crate::consensus::vsr::NotNow;
 use crate::kernel::{ChrApplication, EventPlace, Outcome, Schema};
 use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Route};
 use crate::types::{
-    Blob, ClientId, EntryKind, Mark, Marks, MembershipChange, NodeId, Op, RequestNumber, Timestamp,
+    Blob, ClientId, EntryKind, Hash, Mark, Marks, MembershipChange, NodeId, Op, RequestNumber, Timestamp,
 };
 
 impl<A: ChrApplication> Group<A> {
@@ -52,7 +52,7 @@ impl<A: ChrApplication> Group<A> {
             Deed::Change(change) => self.change(turn, time, &change),
         };
         match prepared {
-            Ok(op) => self.ordered.push((op, route)),
+            Ok(op) => self.ordered.extend(self.replica.hash_at(op).map(|hash| (op, hash, route))),
             Err(answer) => return Some(answer),
         }
         None
@@ -72,6 +72,9 @@ impl<A: ChrApplication> Group<A> {
                 why: format!(
                     "the learner that is to vote lacks {ops} entries still: ask again when it has them"
                 ),
+            },
+            NotNow::Lacks { node } => Answer::Declined {
+                why: format!("what the group keeps is not all with those that would vote, as far as is known: ask again when node {node} has it, or others have it from node {node}"),
             },
             NotNow::Refused(error) => Answer::Declined { why: error.to_string() },
         })
@@ -107,9 +110,12 @@ impl<A: ChrApplication> Group<A> {
 
     pub(super) fn answer_operators(&mut self, effects: &mut Effects) {
         let applied = self.replica.applied();
-        let is_done = |(op, _): &mut (Op, Route)| *op <= applied;
-        let done: Vec<_> = self.ordered.extract_if(.., is_done).collect();
-        for (op, route) in done {
+        let is_over = |(op, ..): &mut (Op, Hash, Route)| *op <= applied;
+        let over: Vec<_> = self.ordered.extract_if(.., is_over).collect();
+        // Another entry may have taken its place, in a view that this node has not led.
+        for (op, _, route) in
+            over.into_iter().filter(|(op, hash, _)| self.replica.hash_at(*op) == Some(*hash))
+        {
             let outcome = Outcome::Done(Blob::default());
             let reply = self.reply_to_operator(Answer::Committed { op, outcome });
             effects.push(Effect::Reply { route, reply });
