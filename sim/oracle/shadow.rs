@@ -8,7 +8,7 @@
 //! commit that a promise names (NoGap, 44), for the headers of a promise begin there; and that ordinals only rise, on
 //! which OrdinalWins (35b) rests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::Location;
 
@@ -48,6 +48,9 @@ pub(super) struct DiskShadow {
     submitted: u64,
     /// Barriers in flight, and how much was submitted before each.
     barriers: Vec<(DiskOpId, u64)>,
+    /// Writes to segments in flight, and whether one has failed.
+    writes: BTreeSet<DiskOpId>,
+    has_failed: bool,
     /// Flushes that are not durable yet, in the order of their numbers.
     pending: VecDeque<Pending>,
     /// The generation that each segment file is used in, and where its last write in it ended.
@@ -258,7 +261,8 @@ impl DiskShadow {
                 self.ends.remove(file);
                 self.durable_ends.remove(file);
             }
-            DiskOp::Write { file: file @ FileId::Segment(_), offset, data, .. } => {
+            DiskOp::Write { id, file: file @ FileId::Segment(_), offset, data } => {
+                self.writes.insert(*id);
                 return self.write(*file, *offset, &data.0, proven, broken);
             }
             DiskOp::Write { .. } | DiskOp::Read { .. } => {}
@@ -359,9 +363,13 @@ impl DiskShadow {
         broken: &mut Vec<Broken>,
         became: &mut impl FnMut(&Record),
     ) {
+        if self.writes.remove(&done.id) {
+            self.has_failed |= done.outcome != DiskOutcome::Done;
+        }
         let Some(index) = self.barriers.iter().position(|(id, _)| *id == done.id) else { return };
         let (_, covers) = self.barriers.swap_remove(index);
-        if done.outcome != DiskOutcome::Done {
+        // No barrier makes durable what was not written; what is there all the same is seen at the crash.
+        if done.outcome != DiskOutcome::Done || self.has_failed {
             return;
         }
         while self.pending.front().is_some_and(|pending| pending.submitted < covers) {
@@ -390,6 +398,8 @@ impl DiskShadow {
             self.fold(flush, broken, became);
         }
         self.barriers.clear();
+        self.writes.clear();
+        self.has_failed = false;
         self.last = None;
         // Ordinals of records that nobody will ever read are free again.
         self.last_ordinal = self.durable_ordinal;

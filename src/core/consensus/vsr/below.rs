@@ -57,6 +57,10 @@ impl VsrNode {
             if !self.log.grow_downward(&entry) {
                 break;
             }
+            // Until a chunk holds it, it is not to be in memory alone.
+            let op = entry.op();
+            let ordinal = self.record(turn, entry);
+            self.log.note_recorded(op, ordinal);
             turn.marks.hit(Mark::LogGrewDownward);
         }
         Ok(others)

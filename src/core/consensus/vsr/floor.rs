@@ -29,11 +29,7 @@ impl VsrNode {
     /// above, only peers have.
     pub fn complete_to(&self) -> Op {
         let released = self.released();
-        if released < self.log.base_op() {
-            released
-        } else {
-            self.log.recorded_to(released).min(self.log.durable_to().max(released))
-        }
+        if released < self.log.base_op() { released } else { self.log.recorded_to(released) }
     }
 
     /// Snapshot and archive on this disk cover the replica up to `op`.

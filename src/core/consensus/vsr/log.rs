@@ -18,7 +18,7 @@ pub(super) struct Log {
     covered_to: Op,
     /// Every slot up to this one is durable, or covered.
     durable_to: Op,
-    /// Every slot from what was released up to here is whole and has a record, as of the last time that was looked at.
+    /// Every slot from what was released up to here is whole and has a durable record, as far as was looked.
     recorded_to: Op,
 }
 
@@ -168,14 +168,15 @@ impl Log {
         self.slots.iter().skip(skip).find(|slot| slot.is_missing()).map(|slot| slot.header.op())
     }
 
-    /// Every slot from `released` up to here is whole and has a record: it is not in memory alone.
+    /// Every slot from `released` up to here is whole and has a durable record: it is not in memory alone.
     pub(super) fn recorded_to(&self, released: Op) -> Op {
         self.recorded_to.max(released)
     }
 
-    /// Takes note of what was recorded since the last time.
-    pub(super) fn advance_recorded(&mut self, released: Op) {
-        let is_recorded = |slot: &Slot| !slot.is_missing() && slot.recorded.is_some();
+    /// Takes note of records that became durable: all up to this ordinal are.
+    pub(super) fn advance_recorded(&mut self, released: Op, durable: Ordinal) {
+        let is_recorded =
+            |slot: &Slot| !slot.is_missing() && slot.recorded.is_some_and(|ordinal| ordinal <= durable);
         let mut op = self.recorded_to.max(released).max(self.base.op);
         while self.slot(op.next()).is_some_and(is_recorded) {
             op = op.next();
@@ -297,7 +298,6 @@ impl Log {
         let body = Body::Durable(entry.payload().clone());
         self.slots.push_front(Slot { header, body, was_durable: true, recorded: None });
         self.base = below;
-        // It has no record here: a start would not find it.
         self.recorded_to = below.op;
         true
     }

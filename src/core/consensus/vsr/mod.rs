@@ -412,8 +412,8 @@ impl VsrNode {
     }
 
     fn note_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
-        self.log.advance_recorded(self.released());
         let durable = turn.journal.durable();
+        self.log.advance_recorded(self.released(), durable);
         while let Some(write) = self.writes.front() {
             match *write {
                 Write::Entry(ordinal, op) if ordinal <= durable => self.log.mark_durable(op, ordinal),
