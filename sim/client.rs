@@ -281,7 +281,8 @@ impl Session {
             | Answer::Full
             | Answer::UnknownGroup
             | Answer::Halted(_)
-            | Answer::Declined { .. } => self.wake_at = Some(now.after(model.resend_ns / 4)),
+            | Answer::Declined { .. }
+            | Answer::NotYet { .. } => self.wake_at = Some(now.after(model.resend_ns / 4)),
             Answer::TooLong { .. } => self.abandon(now, notes),
         }
     }

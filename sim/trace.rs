@@ -262,6 +262,7 @@ impl Part {
             Answer::TooLong { max } => self.words([5, u64::from(*max)]),
             Answer::Halted(halt) => self.words([7, halt.place.op.get(), u64::from(halt.place.index)]),
             Answer::Declined { why } => self.words([8, bytes_word(why.as_bytes())]),
+            Answer::NotYet { why } => self.words([9, bytes_word(why.as_bytes())]),
         }
     }
 

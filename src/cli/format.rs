@@ -24,9 +24,13 @@ pub(super) struct FormatArgs {
     /// The node.
     #[arg(long, env = "CHRONON_NODE", value_parser = node)]
     node: NodeId,
-    /// All nodes of the cluster, this one among them.
+    /// The nodes that the cluster was founded with, this one among them unless it is to join.
     #[arg(long, value_delimiter = ',', required = true, value_parser = node)]
     voters: Vec<NodeId>,
+    /// The node is to join a cluster that is there: it waits to be added by `chronon cluster add`. Groups, sessions and archives are to
+    /// be as the cluster was founded with.
+    #[arg(long)]
+    join: bool,
     /// A group and its application, as in 0:bank; may be repeated.
     #[arg(long = "group", default_values = ["0:bank", "1:register", "2:post"], value_parser = group)]
     groups: Vec<(GroupId, String)>,
@@ -43,6 +47,17 @@ pub(super) struct FormatArgs {
 pub(super) const SESSIONS_MAX: u32 = 4096;
 
 pub(super) fn run(args: &FormatArgs) -> anyhow::Result<Answer> {
+    let founds = args.voters.contains(&args.node);
+    anyhow::ensure!(
+        founds || args.join,
+        "--voters does not name node {}: name it, or give --join for a node that is to join a cluster",
+        args.node
+    );
+    anyhow::ensure!(
+        !(founds && args.join),
+        "node {} is one of --voters: a node that is to --join is none of those that the cluster was founded with",
+        args.node
+    );
     let identity =
         identity(args.cluster, args.node, &args.voters, &args.groups, args.sessions_max, args.archive);
     sync_disk::format(&args.data_dir, &identity)?;

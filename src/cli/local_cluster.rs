@@ -20,6 +20,8 @@ pub struct LocalCluster {
     program: PathBuf,
     folder: PathBuf,
     disk: Backend,
+    /// How many of its nodes it is founded with; the others are to join.
+    founders: usize,
     nodes: Vec<LocalNode>,
 }
 
@@ -93,9 +95,16 @@ impl LocalCluster {
             http: address(3 * number - 1),
             process: None,
         };
-        let nodes = (1..=size).map(node).collect();
+        let nodes: Vec<LocalNode> = (1..=size).map(node).collect();
         let (program, folder, disk) = (program.to_owned(), folder.to_owned(), Backend::default());
-        Ok(Self { program, folder, disk, nodes })
+        Ok(Self { program, folder, disk, founders: nodes.len(), nodes })
+    }
+
+    /// The same, founded with the first nodes alone: these know of no others, and the others are to join.
+    #[must_use]
+    pub fn founded_with(mut self, founders: usize) -> Self {
+        self.founders = founders;
+        self
     }
 
     /// The same, its disks driven by `disk`.
@@ -147,8 +156,8 @@ impl LocalCluster {
     pub fn start(&mut self, index: usize) -> Result<(), LocalClusterError> {
         let io = |cause| LocalClusterError::Io { what: format!("start node {}", index + 1), cause };
         let log = File::options().create(true).append(true).open(self.log(index)).map_err(io)?;
-        let peers: Vec<String> =
-            self.nodes.iter().map(|node| format!("{}={}", node.number, node.peers)).collect();
+        let founders = self.nodes.iter().take(self.founders);
+        let peers: Vec<String> = founders.map(|node| format!("{}={}", node.number, node.peers)).collect();
         let disk = self.disk.to_string();
         let node = &mut self.nodes[index];
         let child = Command::new(&self.program)
@@ -227,7 +236,9 @@ impl LocalCluster {
     /// [`LocalClusterError::Format`] with the words of `chronon format`.
     pub fn format_node(&self, index: usize) -> Result<(), LocalClusterError> {
         let node = &self.nodes[index];
-        let voters: Vec<String> = self.nodes.iter().map(|node| node.number.to_string()).collect();
+        let founders = self.nodes.iter().take(self.founders);
+        let voters: Vec<String> = founders.map(|node| node.number.to_string()).collect();
+        let join = (index >= self.founders).then_some("--join");
         let output = Command::new(&self.program)
             .args([
                 "format",
@@ -238,6 +249,7 @@ impl LocalCluster {
                 "--voters",
                 &voters.join(","),
             ])
+            .args(join)
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{}", node.number)))
             .output()

@@ -2,6 +2,7 @@
 
 mod bank;
 mod bench;
+mod cluster;
 mod crash_test;
 mod entry;
 mod format;
@@ -65,6 +66,9 @@ enum Verb {
     /// See to a group that stands still.
     #[command(subcommand)]
     Group(group::GroupVerb),
+    /// See and change who the members of the cluster are.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterVerb),
     /// Look at a data directory that no node uses.
     #[command(subcommand)]
     Log(log::LogVerb),
@@ -144,6 +148,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Post(args) => post::run(&args)?,
         Verb::Status(args) => status::run(&args)?,
         Verb::Group(verb) => group::run(&verb)?,
+        Verb::Cluster(verb) => cluster::run(&verb)?,
         Verb::Log(verb) => {
             let (answer, is_sound) = log::run(&verb)?;
             print(cli.output, &answer);

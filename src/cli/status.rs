@@ -1,5 +1,6 @@
 //! `chronon status`.
 
+use chronon_core::types::View;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -36,6 +37,15 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<Answer> {
     Ok(Answer { text: table.to_string(), json: json!(all) })
 }
 
+/// Such as `7`, and `2.7` in epoch 2.
+pub(super) fn view(view: u64) -> String {
+    let view = View::new(view);
+    match view.epoch().get() {
+        0 => view.in_epoch().to_string(),
+        epoch => format!("{epoch}.{}", view.in_epoch()),
+    }
+}
+
 fn rows(report: &StatusReport, table: &mut Table) {
     let mut state = if report.ready { "ready".to_owned() } else { format!("{}, not ready", report.phase) };
     if report.full {
@@ -66,7 +76,7 @@ fn rows(report: &StatusReport, table: &mut Table) {
             state.clone(),
             group.group.to_string(),
             role,
-            group.view.to_string(),
+            view(group.view),
             commit,
             group.applied.to_string(),
             group.side_effects.to_string(),

@@ -248,6 +248,7 @@ pub fn order(config: &ClientConfig, order: Order) -> Result<Op, ClientError> {
             Ok(Some(Answer::Declined { why })) => {
                 return Err(ClientError::Declined { what: format!("group {}: {why}", order.group) });
             }
+            Ok(Some(Answer::NotYet { why })) => why,
             Ok(Some(Answer::UnknownGroup)) => {
                 return Err(ClientError::UnknownGroup { group: order.group.get() });
             }

@@ -273,7 +273,7 @@ impl SessionPool {
                 session.send_again_at(Instant::now() + PAUSE);
                 return None;
             }
-            Answer::Declined { .. } => {
+            Answer::Declined { .. } | Answer::NotYet { .. } => {
                 ClientError::Protocol { what: "a command was answered like an order".to_owned() }
             }
             Answer::UnknownGroup => ClientError::UnknownGroup { group: self.group.get() },

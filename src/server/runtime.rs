@@ -329,8 +329,7 @@ impl<A: ChrApplication> Runtime<A> {
     }
 
     fn report(&self) -> StatusReport {
-        let Greeting { cluster, node } = self.identity;
-        StatusReport::of(cluster, node, &self.node.status(), self.peers.linked())
+        StatusReport::of(self.identity, &self.node, self.peers.linked())
     }
 
     fn publish(&self) {

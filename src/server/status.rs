@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
 use chronon_core::engine::Amnesia;
-use chronon_core::kernel::Halt;
-use chronon_core::node::{GroupStatus, NodeStatus, Phase, Role};
-use chronon_core::types::{ClusterId, CommitIndex, GroupId, NodeId, Op};
+use chronon_core::kernel::{ChrApplication, Halt};
+use chronon_core::node::{GroupStatus, Node, Phase, Role};
+use chronon_core::types::{CommitIndex, GroupId, Membership, NodeId, Op};
 use serde::Serialize;
+
+use super::protocol::Greeting;
 
 /// A node from outside, with its links.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
@@ -43,8 +45,12 @@ pub struct StatusReport {
 pub struct GroupReport {
     /// The group.
     pub group: u32,
-    /// `primary`, `backup` or `view-change`.
+    /// `primary`, `backup`, `learner`, `outside` or `view-change`.
     pub role: String,
+    /// Counts the changes of its members.
+    pub epoch: u32,
+    /// Who its members are, voters first, as far as the node knows.
+    pub members: Vec<MemberReport>,
     /// Its view.
     pub view: u64,
     /// The view whose log it holds.
@@ -73,6 +79,20 @@ pub struct GroupReport {
     pub halted: Option<HaltReport>,
     /// Hash over all that was applied, in hex.
     pub digest: String,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct MemberReport {
+    /// The node.
+    pub node: u64,
+    /// Whether it votes; a learner does not.
+    pub votes: bool,
+    /// Where the others find it, if it came later than the group.
+    pub address: Option<String>,
+    /// Up to where its log is known to be durable there; told by the primary alone.
+    pub acknowledged: Option<u64>,
 }
 
 /// Where a group stands still, and why.
@@ -121,12 +141,12 @@ pub struct PeerReport {
 
 impl StatusReport {
     /// Puts together what node and links say.
-    pub(super) fn of(
-        cluster: ClusterId,
-        node: NodeId,
-        status: &NodeStatus,
+    pub(super) fn of<A: ChrApplication>(
+        Greeting { cluster, node: id }: Greeting,
+        node: &Node<A>,
         linked: impl Iterator<Item = (NodeId, bool)>,
     ) -> Self {
+        let status = node.status();
         let peers: Vec<PeerReport> =
             linked.map(|(peer, linked)| PeerReport { node: peer.get(), linked }).collect();
         // This node counts on both sides of the comparison.
@@ -139,13 +159,13 @@ impl StatusReport {
             left_behind.map(|(group, node)| LeftBehindReport { group: group.get(), node: node.get() });
         Self {
             cluster: format!("{:032x}", cluster.get()),
-            node: node.get(),
+            node: id.get(),
             phase: phase(status.phase).to_owned(),
             incarnation: status.incarnation.get(),
             full: status.full,
             ready: status.phase == Phase::Running && majority && led && status.amnesia.is_none(),
             amnesia: status.amnesia.as_ref().map(amnesia),
-            groups: status.groups.iter().map(|group| GroupReport::of(group, &status.halted)).collect(),
+            groups: status.groups.iter().map(|group| GroupReport::of(group, node, &status.halted)).collect(),
             waiting: waiting.collect(),
             left_behind: left_behind.collect(),
             peers,
@@ -252,11 +272,14 @@ impl StatusReport {
 }
 
 impl GroupReport {
-    fn of(status: &GroupStatus, halted: &[(GroupId, Halt)]) -> Self {
+    fn of<A: ChrApplication>(status: &GroupStatus, node: &Node<A>, halted: &[(GroupId, Halt)]) -> Self {
+        let membership = node.membership(status.group);
         let halted = halted.iter().find(|(group, _)| *group == status.group);
         Self {
             group: status.group.get(),
             role: role(status.role).to_owned(),
+            epoch: membership.map_or(0, |membership| membership.epoch.get()),
+            members: membership.map(|known| members(status.group, known, node)).unwrap_or_default(),
             view: status.view.get(),
             log_view: status.log_view.get(),
             commit: match status.commit {
@@ -283,6 +306,16 @@ impl GroupReport {
     }
 }
 
+fn members<A: ChrApplication>(group: GroupId, membership: &Membership, node: &Node<A>) -> Vec<MemberReport> {
+    let report = |member: NodeId| MemberReport {
+        node: member.get(),
+        votes: membership.voters.contains(&member),
+        address: membership.addresses.iter().find(|(of, _)| *of == member).map(|(_, at)| at.clone()),
+        acknowledged: node.acknowledged(group, member).map(Op::get),
+    };
+    membership.members().map(report).collect()
+}
+
 /// The latest report, for those who may not ask the node's thread.
 #[derive(Clone, Debug, Default)]
 pub struct StatusCell(Arc<Mutex<StatusReport>>);
@@ -301,8 +334,8 @@ impl StatusCell {
 
 fn has_primary(group: &GroupStatus) -> bool {
     match group.role {
-        Role::Primary | Role::Backup => group.view == group.log_view,
-        Role::Learner | Role::Outside | Role::ViewChange => false,
+        Role::Primary | Role::Backup | Role::Learner => group.view == group.log_view,
+        Role::Outside | Role::ViewChange => false,
     }
 }
 

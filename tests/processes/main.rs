@@ -9,6 +9,7 @@ mod history;
 mod kill;
 mod load;
 mod lost_disk;
+mod membership;
 mod nemesis;
 mod rot;
 mod support;

@@ -272,6 +272,11 @@ pub enum Answer {
         /// Why, in words.
         why: String,
     },
+    /// What an operator wants cannot be done yet.
+    NotYet {
+        /// What it waits for.
+        why: String,
+    },
 }
 
 notation_enum!(Answer {
@@ -283,6 +288,7 @@ notation_enum!(Answer {
     "too-long" => TooLong { max },
     "halted" => Halted(halt),
     "declined" => Declined { why },
+    "not-yet" => NotYet { why },
 });
 
 /// A question about a group's state.

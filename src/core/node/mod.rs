@@ -288,6 +288,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         self.group(group).map(|group| group.replica.membership())
     }
 
+    /// Up to where a member of a group that is led here is known to hold its log durably.
+    pub fn acknowledged(&self, group: GroupId, member: NodeId) -> Option<Op> {
+        self.group(group)?.replica.acknowledged_by(member)
+    }
+
     /// An entry of a group that is known here to be committed, and is in memory still.
     pub fn committed_entry(&self, group: GroupId, op: Op) -> Option<Entry> {
         self.group(group)?.replica.committed_entry(op)

@@ -142,7 +142,7 @@ fn what_cannot_be_changed_is_declined() {
     let mut cluster = Cluster::with_joining("register", 1, 1);
     cluster.run(1_000);
     let declined = |answer: Answer| match answer {
-        Answer::Declined { why } => why,
+        Answer::Declined { why } | Answer::NotYet { why } => why,
         other => panic!("not declined: {other}"),
     };
     assert!(declined(cluster.order(promote(2))).contains("node 2 is no learner"));

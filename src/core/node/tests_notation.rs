@@ -241,6 +241,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         any::<u32>().prop_map(|max| Answer::TooLong { max }),
         halts().prop_map(Answer::Halted),
         ".{0,20}".prop_map(|why| Answer::Declined { why }),
+        ".{0,20}".prop_map(|why| Answer::NotYet { why }),
     ];
     (groups(), clients(), numbers(RequestNumber::new), answers)
         .prop_map(|(group, client, number, answer)| Reply { group, client, number, answer })

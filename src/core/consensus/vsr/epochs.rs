@@ -72,11 +72,9 @@ impl VsrNode {
     pub fn acknowledged_by(&self, node: NodeId) -> Option<Op> {
         let Status::Primary(primary) = &self.status else { return None };
         let index = self.members.index(node)?;
-        if index == self.members.me() {
-            Some(self.log.durable_to())
-        } else {
-            Some(primary.acknowledged[index])
-        }
+        // An acknowledgement of this view that was lost is not repeated once all is committed; beats say as much.
+        let acknowledged = primary.acknowledged[index].max(self.complete[index]);
+        Some(if index == self.members.me() { self.log.durable_to() } else { acknowledged })
     }
 
     /// Up to where a member is known to have all that the group keeps.
@@ -103,27 +101,42 @@ impl VsrNode {
         if !self.can_change(turn.limits) {
             return Err(NotNow::Busy);
         }
-        let lag = u64::from(turn.limits.pipeline_entries_max);
-        let voters = &self.membership().voters;
-        let new = next.voters.iter().filter(|voter| !voters.contains(voter));
-        let lags = |voter: &NodeId| self.head().above(self.acknowledged_by(*voter).unwrap_or_default());
-        let ops = new.clone().map(lags).max().unwrap_or_default();
-        if ops > lag {
-            turn.marks.hit(Mark::PromotionTooEarly);
-            return Err(NotNow::Lags { ops });
-        }
-        // What somebody who leaves has kept must not leave with it: who comes has it, and somebody who stays.
-        let is_complete = |voter: &&NodeId| self.head().above(self.complete_at(**voter)) <= lag;
-        let stays = next.voters.contains(&lead);
-        let keeper =
-            if stays { Some(lead) } else { next.voters.iter().copied().find(|voter| is_complete(&voter)) };
-        let lacking = new.chain(&keeper).find(|voter| !is_complete(voter)).copied();
-        if let Some(node) = lacking.or(keeper.is_none().then_some(lead)).filter(|_| next.voters != *voters) {
-            turn.marks.hit(Mark::ChangeWaitsForHistory);
-            return Err(NotNow::Lacks { node });
+        if next.voters != self.membership().voters
+            && let Err(why) = self.may_vote(&next.voters, turn.limits)
+        {
+            turn.marks.hit(match why {
+                NotNow::Lags { .. } => Mark::PromotionTooEarly,
+                NotNow::Busy | NotNow::Lacks { .. } | NotNow::Refused(_) => Mark::ChangeWaitsForHistory,
+            });
+            return Err(why);
         }
         let payload = Bytes::from(codec::encode(&next));
         Ok(self.propose(turn, timestamp, EntryKind::Membership, payload))
+    }
+
+    /// Whether these may vote: who is new among them has the log, but for what may be on its way, and knows that it is a member;
+    /// and what somebody who leaves has kept does not leave with it.
+    fn may_vote(&self, next: &[NodeId], limits: &Limits) -> Result<(), NotNow> {
+        let head = self.head();
+        let on_its_way = u64::from(limits.pipeline_entries_max);
+        let least = Op::new(head.get().saturating_sub(on_its_way)).max(self.membership().at);
+        let is_new = |voter: &&NodeId| !self.membership().voters.contains(voter);
+        for voter in next.iter().filter(is_new) {
+            let acknowledged = self.acknowledged_by(*voter).unwrap_or_default();
+            if acknowledged < least {
+                return Err(NotNow::Lags { ops: head.above(acknowledged) });
+            }
+            if self.complete_at(*voter) < least {
+                return Err(NotNow::Lacks { node: *voter });
+            }
+        }
+        let me = self.members.node(self.members.me());
+        let is_kept = if next.contains(&me) {
+            self.complete_to() >= least
+        } else {
+            next.iter().any(|voter| self.complete_at(*voter) >= least)
+        };
+        if is_kept { Ok(()) } else { Err(NotNow::Lacks { node: me }) }
     }
 
     /// What earlier views prepared is committed before the membership changes (Ongaro, "bug in single-server membership

@@ -68,13 +68,14 @@ impl<A: ChrApplication> Group<A> {
         turn.marks.hit(if prepared.is_ok() { Mark::MembershipPrepared } else { Mark::MembershipDeclined });
         prepared.map_err(|why| match why {
             NotNow::Busy => Answer::Busy,
-            NotNow::Lags { ops } => Answer::Declined {
+            NotNow::Lags { ops } => {
+                Answer::NotYet { why: format!("the learner that is to vote lacks {ops} entries still") }
+            }
+            NotNow::Lacks { node } => Answer::NotYet {
                 why: format!(
-                    "the learner that is to vote lacks {ops} entries still: ask again when it has them"
+                    "all that the group keeps is not known yet to be with those that are to vote: node {node} has to fetch \
+                     it, or others from node {node}"
                 ),
-            },
-            NotNow::Lacks { node } => Answer::Declined {
-                why: format!("what the group keeps is not all with those that would vote, as far as is known: ask again when node {node} has it, or others have it from node {node}"),
             },
             NotNow::Refused(error) => Answer::Declined { why: error.to_string() },
         })
