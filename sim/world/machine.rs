@@ -44,6 +44,8 @@ pub(super) struct Machine<A: ChrApplication> {
     fails_in: Option<(u64, Aim, u64)>,
     /// At this many more reads of this kind, one gives other bytes than lie there.
     misreads_in: Option<(u64, Aim, Misread)>,
+    /// The process to which a read lied while it read its disk: it believes no single read, and two are beyond that.
+    lied_at_start: u64,
     /// Copies of the manifest that are not what was written there last, from 0.
     pub(super) rotted_copies: BTreeSet<u64>,
     /// Snapshots that rotted: of which group, and up to where they went.
@@ -89,6 +91,7 @@ impl<A: ChrApplication> Machine<A> {
             dies_in: None,
             fails_in: None,
             misreads_in: None,
+            lied_at_start: 0,
             rotted_copies: BTreeSet::new(),
             rotted_snapshots: BTreeSet::new(),
             rotted_chunks: BTreeSet::new(),
@@ -203,7 +206,12 @@ impl<A: ChrApplication> Machine<A> {
             if *left == 0 {
                 let gives = *gives;
                 self.misreads_in = None;
-                return self.disk.misread(id, gives);
+                let process = self.process.as_ref();
+                let starts = process.is_some_and(|process| process.status.phase == Phase::Recovering);
+                if !(starts && self.lied_at_start == self.boot) {
+                    self.lied_at_start = if starts { self.boot } else { self.lied_at_start };
+                    return self.disk.misread(id, gives);
+                }
             }
         }
         self.disk.complete(id)
