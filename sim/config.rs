@@ -45,6 +45,8 @@ pub struct WorldConfig {
     pub net: NetModel,
     /// The outside world.
     pub sinks: SinkModel,
+    /// Who looks after side effects that were given up.
+    pub operator: OperatorModel,
     /// Every node's clocks.
     pub clocks: ClockModel,
     /// How clients behave.
@@ -71,6 +73,17 @@ pub struct WorldConfig {
     pub disks_lost_max: u32,
     /// A run that takes more steps is a failure: something loops.
     pub steps_max: u64,
+}
+
+/// What an operator does about side effects that were given up, while faults go on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OperatorModel {
+    /// Between two looks; nobody looks when it is zero.
+    pub every_ns: u64,
+    /// The share of those it sees that it has tried again, each time, in parts per million.
+    pub redrive_ppm: u32,
+    /// The share of the others that it has forgotten, each time, in parts per million.
+    pub discard_ppm: u32,
 }
 
 /// How clocks differ.
@@ -192,7 +205,11 @@ impl WorldConfig {
             },
             disk: draw_disk(&mut draw, &mut randomness.draw(Purpose::Config, 0, &[ALLOCATION])),
             net: draw_net(&mut draw),
-            sinks: draw_sinks(&mut randomness.draw(Purpose::Config, 0, &[SINKS])),
+            sinks: SinkModel {
+                refuse_ppm: draw_refusals(&mut randomness.draw(Purpose::Config, 0, &[REFUSALS])),
+                ..draw_sinks(&mut randomness.draw(Purpose::Config, 0, &[SINKS]))
+            },
+            operator: draw_operator(&mut randomness.draw(Purpose::Config, 0, &[OPERATOR])),
             clocks: draw_clocks(&mut draw),
             clients,
             bytes_on_the_wire: draw.coin(),
@@ -337,7 +354,24 @@ fn draw_sinks(draw: &mut Draw) -> SinkModel {
     let (fail_ppm, silent_ppm) = (share(500_000), share(300_000));
     let (lie_ppm, down_ppm) = (share(300_000), share(600_000));
     let delay_ns = *draw.pick(&[MILLISECOND, 20 * MILLISECOND, 300 * MILLISECOND]);
-    SinkModel { delay_ns, fail_ppm, silent_ppm, lie_ppm, down_ppm }
+    SinkModel { delay_ns, fail_ppm, silent_ppm, lie_ppm, down_ppm, refuse_ppm: 0 }
+}
+
+/// In one cluster of three sinks refuse now and then what they would have done at another time.
+fn draw_refusals(draw: &mut Draw) -> u32 {
+    if draw.below(3) == 0 { draw.between(50_000, 500_000) as u32 } else { 0 }
+}
+
+/// In half of the clusters somebody looks after what was given up.
+fn draw_operator(draw: &mut Draw) -> OperatorModel {
+    if draw.coin() {
+        return OperatorModel::default();
+    }
+    OperatorModel {
+        every_ns: draw.between(300 * MILLISECOND, 6 * SECOND),
+        redrive_ppm: draw.between(50_000, 900_000) as u32,
+        discard_ppm: if draw.coin() { draw.between(10_000, 300_000) as u32 } else { 0 },
+    }
 }
 
 fn draw_clocks(draw: &mut Draw) -> ClockModel {
@@ -359,6 +393,10 @@ const BUDGET: u64 = 3;
 const ARCHIVE: u64 = 5;
 /// Keys how sinks behave.
 const SINKS: u64 = 6;
+/// Keys when sinks refuse.
+const REFUSALS: u64 = 8;
+/// Keys what an operator does.
+const OPERATOR: u64 = 9;
 /// Keys how far off clocks may be.
 const TOLERANCE: u64 = 7;
 const MEMBERS: u64 = 8;

@@ -41,6 +41,10 @@ pub enum Purpose {
     Reader = 12,
     /// What a sink does with an attempt.
     Sink = 13,
+    /// What an operator does about side effects that were given up.
+    Operator = 14,
+    /// What workers do.
+    Worker = 15,
 }
 
 impl Randomness {

@@ -24,12 +24,23 @@ pub struct SinkModel {
     pub lie_ppm: u32,
     /// The share of time in which a sink is down.
     pub down_ppm: u32,
+    /// The share of time in which a sink refuses whatever it is asked.
+    pub refuse_ppm: u32,
 }
 
 impl Default for SinkModel {
     fn default() -> Self {
-        Self { delay_ns: MILLISECOND, fail_ppm: 0, silent_ppm: 0, lie_ppm: 0, down_ppm: 0 }
+        Self { delay_ns: MILLISECOND, fail_ppm: 0, silent_ppm: 0, lie_ppm: 0, down_ppm: 0, refuse_ppm: 0 }
     }
+}
+
+/// What a sink goes through for a while.
+#[derive(Clone, Copy, Debug)]
+enum Spell {
+    /// Nothing reaches it.
+    Outage,
+    /// It refuses.
+    Refusal,
 }
 
 /// What became of an attempt at a sink.
@@ -136,7 +147,7 @@ impl Sinks {
     }
 
     fn judge(&mut self, now: WorldTime, group: GroupId, attempt: &Attempt, fate: &Fate) -> Verdict {
-        if fate.fails || self.is_down(now, attempt.side_effect.target()) {
+        if fate.fails || self.goes_through(now, attempt.side_effect.target(), Spell::Outage) {
             return Verdict::Failed;
         }
         let highest = self.tokens.entry(group).or_insert(attempt.token);
@@ -144,16 +155,22 @@ impl Sinks {
             return Verdict::Fenced;
         }
         *highest = attempt.token;
-        if attempt.side_effect.target() == REFUSES {
+        let target = attempt.side_effect.target();
+        if target == REFUSES || self.goes_through(now, target, Spell::Refusal) {
             return Verdict::Refused;
         }
         if self.done.insert(attempt.id) { Verdict::TookEffect } else { Verdict::Repeated }
     }
 
-    fn is_down(&self, now: WorldTime, target: &str) -> bool {
+    /// Whether a sink goes through such a spell.
+    fn goes_through(&self, now: WorldTime, target: &str, spell: Spell) -> bool {
         let entity = target.bytes().fold(0, |sum: u64, byte| sum << 8 ^ sum >> 56 ^ u64::from(byte));
-        let mut draw = self.randomness.draw(Purpose::Sink, entity, &[now.as_nanos() / OUTAGE_NS]);
-        draw.chance(self.model.down_ppm)
+        let when = now.as_nanos() / SPELL_NS;
+        let draw = |about: &[u64]| self.randomness.draw(Purpose::Sink, entity, about);
+        match spell {
+            Spell::Outage => draw(&[when]).chance(self.model.down_ppm),
+            Spell::Refusal => draw(&[when, REFUSAL]).chance(self.model.refuse_ppm),
+        }
     }
 
     fn draw(&self, attempt: &Attempt) -> Draw {
@@ -167,5 +184,7 @@ impl Sinks {
 
 /// The sink that does nothing that it is asked.
 pub const REFUSES: &str = "sink-that-refuses";
-/// A sink is down for so long, or a multiple of it.
-const OUTAGE_NS: u64 = 3 * SECOND;
+/// A spell of a sink lasts so long, or a multiple of it.
+const SPELL_NS: u64 = 3 * SECOND;
+/// Keys the draw of when a sink refuses.
+const REFUSAL: u64 = 1;

@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
 use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
-use chronon_core::node::{Answer, Deed, Effect, Input, Message, Order, QueryAnswer};
+use chronon_core::node::{
+    About, Answer, Deed, Effect, Input, Message, Order, QueryAnswer, Wish, Work, WorkAnswer,
+};
 use chronon_core::types::{Hash, NodeId};
 
 use crate::disk::without_zeros;
@@ -162,17 +164,18 @@ impl Part {
             }
             Input::Client { route, request } => self.subject(4, route.0, Subject::of_request(request)),
             Input::Query { route, query } => {
-                self.words([17, route.0, u64::from(query.group.get()), bytes_word(query.body.as_slice())]);
+                let about = match query.about {
+                    About::State => 0,
+                    About::Dead => 1,
+                };
+                let (group, body) = (u64::from(query.group.get()), bytes_word(query.body.as_slice()));
+                self.words([17 | about << TAG_BITS, route.0, group, body]);
             }
             Input::SideEffectDone { group, done } => {
                 let AttemptDone { place, number, token, result } = done;
-                let (kind, told) = match result {
-                    AttemptResult::Done(answer) => (0, answer),
-                    AttemptResult::Failed { why, .. } => (1, why),
-                    AttemptResult::Refused(why) => (2, why),
-                };
+                let (kind, told) = word_of(result);
                 let which = u64::from(place.index) << 32 | u64::from(*number);
-                let (group, told) = (u64::from(group.get()), bytes_word(told.as_slice()));
+                let (group, told) = (u64::from(group.get()), bytes_word(told));
                 self.words([19 | kind << TAG_BITS, group, place.op.get(), which, token.0, told]);
             }
             Input::Order { route, order: Order { group, deed } } => {
@@ -180,8 +183,25 @@ impl Part {
                     Deed::Skip(place) => (0, [place.op.get(), u64::from(place.index)]),
                     Deed::Activate(schema) => (1, [u64::from(schema.0), 0]),
                     Deed::Change(change) => (2, [bytes_word(change.to_string().as_bytes()), 0]),
+                    Deed::Redrive(id) => (3, [bytes_word(id.0.as_bytes()), 0]),
+                    Deed::Discard(id) => (4, [bytes_word(id.0.as_bytes()), 0]),
                 };
                 self.words([21 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1]]);
+            }
+            Input::Work { route, work: Work { group, wish, .. } } => {
+                let (kind, of) = match wish {
+                    Wish::Claim { queue, most, lease } => {
+                        (0, [bytes_word(queue.as_bytes()), u64::from(*most), lease.as_nanos()])
+                    }
+                    Wish::Renew { held, lease } => {
+                        (1, [held.place.op.get(), u64::from(held.place.index), lease.as_nanos()])
+                    }
+                    Wish::End { held, result } => {
+                        let (kind, told) = word_of(result);
+                        (2 + kind, [held.place.op.get(), u64::from(held.place.index), bytes_word(told)])
+                    }
+                };
+                self.words([23 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1], of[2]]);
             }
             Input::LookUp { route, group, at } => {
                 let (kind, at) = match at {
@@ -217,6 +237,23 @@ impl Part {
                 let Attempt { place, number, token, .. } = attempt;
                 let which = u64::from(place.index) << 32 | u64::from(*number);
                 self.words([20, u64::from(group.get()), place.op.get(), which, token.0]);
+            }
+            Effect::Worked { route, answer, .. } => {
+                let (kind, of) = match answer {
+                    WorkAnswer::Granted(attempts) => {
+                        let places = attempts.iter().map(|attempt| attempt.place.op.get());
+                        (0, [attempts.len() as u64, places.sum()])
+                    }
+                    WorkAnswer::Renewed => (1, [0, 0]),
+                    WorkAnswer::Recorded => (2, [0, 0]),
+                    WorkAnswer::Unknown => (3, [0, 0]),
+                    WorkAnswer::Stale { why } => (4, [bytes_word(why.as_bytes()), 0]),
+                    WorkAnswer::NotPrimary { view, primary } => (5, [view.get(), primary.get()]),
+                    WorkAnswer::Busy => (6, [0, 0]),
+                    WorkAnswer::UnknownGroup => (7, [0, 0]),
+                    WorkAnswer::Halted(halt) => (8, [halt.place.op.get(), u64::from(halt.place.index)]),
+                };
+                self.words([24 | kind << TAG_BITS, route.0, of[0], of[1]]);
             }
             Effect::Found { route, found } => {
                 let (kind, op) = match found {
@@ -324,6 +361,15 @@ impl Part {
             self.hasher.update(&self.buffer);
             self.buffer.clear();
         }
+    }
+}
+
+/// How an attempt ended, as a number, and what was said.
+fn word_of(result: &AttemptResult) -> (u64, &[u8]) {
+    match result {
+        AttemptResult::Done(answer) => (0, answer.as_slice()),
+        AttemptResult::Failed { why, .. } => (1, why.as_slice()),
+        AttemptResult::Refused(why) => (2, why.as_slice()),
     }
 }
 

@@ -37,7 +37,7 @@ use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView, KINDS};
 use chronon_core::codec;
-use chronon_core::kernel::{ChrApplication, Outcome, QueryContext, Retry, SideEffectId};
+use chronon_core::kernel::{ChrApplication, Outcome, QueryContext, Retry, SideEffectId, WORKER_PREFIX};
 use chronon_core::post::{Letter, PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, GroupInit, Nanos, Op};
@@ -80,6 +80,12 @@ pub trait Workload<A: ChrApplication>: Clone {
     /// that the application knows. `None` leaves it at the first one.
     fn activates_at(&self) -> Option<u64> {
         None
+    }
+
+    /// The queues of a group from which workers pull side effects: those of the targets `worker:QUEUE`.
+    fn queues(&self, group: &GroupInit) -> &[&'static str] {
+        let _ = group;
+        &[]
     }
 
     /// Judges the state of one replica once the healed world has converged.
@@ -144,6 +150,10 @@ impl Workload<Builtin> for BuiltinWorkload {
             _ => BuiltinQuery::Value { key: register(draw) },
         };
         Some(Blob::from(codec::encode(&question)))
+    }
+
+    fn queues(&self, group: &GroupInit) -> &[&'static str] {
+        if group.kind == "post" { &QUEUES } else { &[] }
     }
 
     fn answered(&mut self, group: &GroupInit, body: &[u8], outcome: &Outcome) -> Result<(), String> {
@@ -226,10 +236,11 @@ impl BuiltinWorkload {
     }
 }
 
-/// To one of a few sinks; one of them refuses everything, and some letters are soon given up.
+/// To one of a few sinks, or to workers; one of the sinks refuses everything, and some letters are soon given up.
 fn letter(asking: Asking, draw: &mut Draw) -> PostCommand {
     let target = match draw.below(SINKS) {
         0 => REFUSES.to_owned(),
+        1 => format!("{WORKER_PREFIX}{}", draw.pick(&QUEUES)),
         sink => format!("sink-{sink}"),
     };
     let attempts_max = *draw.pick(&[1, 3, 1000, 1000]);
@@ -280,6 +291,8 @@ fn books_balance(accounts: u64, total: u64) -> Result<(), String> {
 }
 
 const SINKS: u64 = 8;
+/// Of the workers.
+const QUEUES: [&str; 2] = ["printer", "scanner"];
 const ACCOUNTS: u64 = 6;
 const PAID_IN: u64 = 1000;
 const REGISTERS: u64 = 3;

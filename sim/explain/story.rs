@@ -160,6 +160,9 @@ impl Oracle for Narrator {
             }
             Observed::Begin { .. }
             | Observed::Executed { .. }
+            | Observed::Applied { .. }
+            | Observed::ToldOfTheDead { .. }
+            | Observed::Recorded { .. }
             | Observed::Input { .. }
             | Observed::DiskSubmitted { .. }
             | Observed::DiskCompleted { .. }

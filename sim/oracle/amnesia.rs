@@ -3,7 +3,7 @@
 //! It may ask its peers whether they know it, in a heartbeat that tells nothing of any group. Once one has told it that
 //! it is not the one that was known, not even that; and once a process knew so from its disk, every later one does.
 
-use chronon_core::node::{Answer, Effect, Message, Phase, QueryAnswer};
+use chronon_core::node::{Answer, Effect, Message, Phase, QueryAnswer, WorkAnswer};
 use chronon_core::types::NodeId;
 
 use super::few::Few;
@@ -46,9 +46,14 @@ impl AmnesiacMute {
                 }
                 Effect::Answer { answer: QueryAnswer::State { .. }, .. } => Some("an answer to a question"),
                 Effect::Execute { .. } => Some("an attempt at a side effect"),
+                Effect::Worked {
+                    answer: WorkAnswer::Granted(_) | WorkAnswer::Renewed | WorkAnswer::Recorded,
+                    ..
+                } => Some("a grant to a worker, or word that its end is recorded"),
                 Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Disk(_)
+                | Effect::Worked { .. }
                 | Effect::Found { .. }
                 | Effect::Meet { .. }
                 | Effect::Halt(_) => None,

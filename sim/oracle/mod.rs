@@ -13,6 +13,7 @@ mod archives;
 mod cluster_time;
 #[cfg(test)]
 mod cluster_time_tests;
+mod courses;
 mod digests;
 mod few;
 mod linearizability;
@@ -41,9 +42,9 @@ use std::panic::Location;
 
 use bytes::Bytes;
 use chronon_core::engine::{DiskDone, DiskOp, FileId};
-use chronon_core::kernel::{Attempt, Command};
+use chronon_core::kernel::{Attempt, AttemptResult, Command, DeadPage};
 use chronon_core::node::{Answer, Effect, Freshness, GroupStatus, Input, Limits, NodeStatus, Timeouts};
-use chronon_core::types::{Blob, GroupId, GroupInit, Membership, NodeId, Now, Op, View};
+use chronon_core::types::{Blob, Entry, GroupId, GroupInit, Membership, NodeId, Now, Op, View};
 use serde::{Deserialize, Serialize};
 
 pub use amnesia::AmnesiacMute;
@@ -234,6 +235,38 @@ pub enum Observed<'a> {
         /// The answer.
         body: &'a Blob,
     },
+    /// The next entry of a group's committed log: shown once, before the first [`Observed::Step`] after which a replica has applied it,
+    /// unless nobody had it then any more.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        entry: &'a Entry,
+    },
+    /// Somebody asked a replica for the side effects of its group that were given up, and was answered.
+    ToldOfTheDead {
+        /// The replica's node.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The op that the answer is said to reflect.
+        op: Op,
+        /// The first page of them.
+        page: &'a DeadPage,
+    },
+    /// A worker is told that how an attempt ended is recorded.
+    Recorded {
+        /// Who says so.
+        node: NodeId,
+        /// The group whose side effect it is.
+        group: GroupId,
+        /// What that node has applied.
+        op: Op,
+        /// The attempt.
+        attempt: &'a Attempt,
+        /// How it ended.
+        result: &'a AttemptResult,
+    },
     /// An attempt at a side effect reached its sink.
     Executed {
         /// Whose attempt it is.
@@ -299,12 +332,15 @@ impl Observed<'_> {
             | Self::Rot { node, .. }
             | Self::Asked { node, .. }
             | Self::Told { node, .. }
+            | Self::ToldOfTheDead { node, .. }
+            | Self::Recorded { node, .. }
             | Self::DiskLost { node } => Some(*node),
             Self::Begin { .. }
             | Self::Invoke { .. }
             | Self::Return { .. }
             | Self::Repeated { .. }
             | Self::Abandoned { .. }
+            | Self::Applied { .. }
             // What is on its way takes effect, whatever has become of its sender.
             | Self::Executed { .. }
             | Self::Healed

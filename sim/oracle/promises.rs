@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 57] = [
+const PROMISES: [(&str, &str); 60] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -24,10 +24,12 @@ const PROMISES: [(&str, &str); 57] = [
     ("CommittedImmutable", "what is committed at an op never changes"),
     ("CommittedOnQuorum", "an entry is committed only once a quorum has held it durably"),
     ("ConfigEqualsLog", "who the members of a group are is what its log says, everywhere and in its order"),
+    ("DeadKept", "what was given up is shown as it ended, until it is tried again or forgotten"),
     ("DurableMonotone", "the views that a disk promises never go back"),
     ("EffectEventually", "a side effect that was promised takes effect, or is given up and shown so"),
     ("EffectFromCommit", "a side effect is executed only once what emitted it is committed"),
     ("EffectOnce", "a side effect takes effect once at a receiver that knows its key"),
+    ("EndRecorded", "what a worker is told is recorded, the log says of its attempt"),
     ("ErrorKeepsState", "what an application refuses leaves its state as it was"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
     ("FailStop", "after a failed disk operation a node says nothing more"),
@@ -41,6 +43,7 @@ const PROMISES: [(&str, &str); 57] = [
         "FullDiskPrefix",
         "a disk on which no space is left stops no node, and changes nothing that was durable",
     ),
+    ("GrantedOnce", "under one token an attempt is granted to one worker, once"),
     (
         "Heals",
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",
@@ -55,7 +58,10 @@ const PROMISES: [(&str, &str); 57] = [
     ("NeverPanics", "an application panics over nothing that it is asked"),
     ("NoCommittedTruncate", "no replica cuts a copy on which a commit rests"),
     ("NoGap", "below a commit that a disk promises no entry is missing on it"),
-    ("NoStartAfterAck", "a node begins no attempt at what it knows to have ended"),
+    (
+        "NoStartAfterAck",
+        "a node begins no attempt at what it knows to have ended, unless an operator has it tried again",
+    ),
     ("NoStraddle", "after a view-change message for a view nothing is acknowledged in an earlier one"),
     ("OnePrimary", "at most one node ever leads a view"),
     ("OrdinalWins", "of two records of one op the later one is read, wherever it lies"),

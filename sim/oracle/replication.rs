@@ -92,6 +92,7 @@ impl Replication {
                 | Effect::Answer { .. }
                 // So are side effects.
                 | Effect::Execute { .. }
+                | Effect::Worked { .. }
                 | Effect::Found { .. }
                 | Effect::Meet { .. }
                 | Effect::Disk(_)

@@ -1,4 +1,5 @@
-//! Side effects (50-55): what is executed was committed, by whom it may be, under one key; and it takes effect once.
+//! Side effects (50-57): what is executed was committed, by whom it may be, under one key; and it takes effect once. What is given up
+//! is kept, and tried again when an operator says so.
 //!
 //! It watches every application that emits side effects. Of a post office it knows more: each letter has a body of its own, which a
 //! client has asked for.
@@ -8,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use chronon_core::builtin::{BuiltinQuery, BuiltinView};
 use chronon_core::codec;
-use chronon_core::consensus::VsrMessage;
-use chronon_core::kernel::{Attempt, AttemptResult, FencingToken, Outcome, Place, Report, SideEffectId};
-use chronon_core::node::{Answer, Effect, Message, NodeStatus, Role};
+use chronon_core::kernel::{
+    Attempt, AttemptResult, DeadPage, DeadRow, FencingToken, Outcome, Place, Report, SideEffectId,
+};
+use chronon_core::node::{Answer, Effect, NodeStatus, Role, WorkAnswer};
 use chronon_core::post::{Letter, PostAnswer, PostCommand};
-use chronon_core::types::{Entry, EntryKind, GroupId, GroupInit, Hash, NodeId, Op};
+use chronon_core::types::{Blob, GroupId, GroupInit, Hash, NodeId, Op};
 
+use super::courses::{Courses, Turn};
 use super::{Counts, Kind, Observed, Oracle, Violation};
 use crate::sink::Verdict;
 use crate::time::WorldTime;
@@ -34,6 +37,9 @@ struct Compared {
     fence: u64,
     start_after_ack: u64,
     key: u64,
+    dead_kept: u64,
+    granted: u64,
+    recorded: u64,
     eventually: u64,
     once: u64,
 }
@@ -51,12 +57,9 @@ struct Facts {
     holders: BTreeMap<FencingToken, (NodeId, u64)>,
     letters: BTreeMap<SideEffectId, Seen>,
     by_body: BTreeMap<Bytes, SideEffectId>,
-    /// Entries that were prepared, with the outcomes that they hold; `None` where two of them differ.
-    ends: BTreeMap<Op, Option<(Hash, Vec<Report>)>>,
-    /// What was committed up to here has been taken from them: a deposed primary may still prepare something else there.
-    learned: Op,
-    /// At which op each side effect ended, and its last report.
-    ended: BTreeMap<Place, (Op, Report)>,
+    courses: Courses,
+    /// What workers were granted.
+    granted: BTreeSet<(Place, u32, FencingToken)>,
     /// The highest token that a sink has accepted.
     accepted: FencingToken,
     /// How often each took effect, under whatever key.
@@ -66,7 +69,6 @@ struct Facts {
 /// What was seen of one side effect.
 #[derive(Clone, Debug)]
 struct Seen {
-    place: Place,
     attempts_max: u32,
     /// The attempt with the highest number.
     attempts: u32,
@@ -106,6 +108,21 @@ impl Oracle for SideEffects {
                     facts.acknowledged.insert(letter);
                 }
             }
+            Observed::Applied { group, entry } => {
+                if let Some(Facts { courses, init, .. }) = self.groups.get_mut(group) {
+                    courses.learn(entry, |place| SideEffectId(key_of(init, place)));
+                }
+            }
+            Observed::ToldOfTheDead { node, group, op, page } => {
+                let Some(facts) = self.groups.get(group) else { return };
+                let judged = facts.told_of_the_dead(*op, page, &mut self.compared);
+                found.extend(judged.err().map(|broken| broken.at(*node).of(*group)));
+            }
+            Observed::Recorded { node, group, op, attempt, result } => {
+                let Some(facts) = self.groups.get(group) else { return };
+                let judged = facts.recorded(*op, attempt, result, &mut self.compared);
+                found.extend(judged.err().map(|broken| broken.at(*node).of(*group)));
+            }
             Observed::Executed { node, group, attempt, verdict } => {
                 let Some(facts) = self.groups.get_mut(group) else { return };
                 let judged = facts.executed(attempt, *verdict, &mut self.compared);
@@ -119,7 +136,7 @@ impl Oracle for SideEffects {
             Observed::Told { node, read, group, body, op } => {
                 let Some(letter) = self.asked.remove(read) else { return };
                 let Ok(BuiltinView::Letter(Some(shown))) = codec::decode(body.as_slice()) else { return };
-                let Some(facts) = self.groups.get_mut(group) else { return };
+                let Some(facts) = self.groups.get(group) else { return };
                 let judged = facts.told(letter, *op, &shown, &mut self.compared);
                 found.extend(judged.err().map(|broken| broken.at(*node).of(*group)));
             }
@@ -143,6 +160,9 @@ impl Oracle for SideEffects {
             "FenceMonotone",
             "NoStartAfterAck",
             "KeyStable",
+            "DeadKept",
+            "GrantedOnce",
+            "EndRecorded",
             "EffectEventually",
             "EffectOnce",
         ]
@@ -153,6 +173,9 @@ impl Oracle for SideEffects {
         counts.add("FenceMonotone", self.compared.fence);
         counts.add("NoStartAfterAck", self.compared.start_after_ack);
         counts.add("KeyStable", self.compared.key);
+        counts.add("DeadKept", self.compared.dead_kept);
+        counts.add("GrantedOnce", self.compared.granted);
+        counts.add("EndRecorded", self.compared.recorded);
         counts.add("EffectEventually", self.compared.eventually);
         counts.add("EffectOnce", self.compared.once);
     }
@@ -164,22 +187,21 @@ impl Oracle for SideEffects {
 
 impl SideEffects {
     fn step(&mut self, node: NodeId, effect: &Effect, status: &NodeStatus, found: &mut Vec<Violation>) {
-        match effect {
-            Effect::Send {
-                message: Message::Group { group, body: VsrMessage::Prepare { entry, .. } },
-                ..
-            } => {
-                if let Some(facts) = self.groups.get_mut(group) {
-                    facts.prepared(entry);
-                }
+        let (group, attempts) = match effect {
+            Effect::Execute { group, attempt } => (*group, std::slice::from_ref(attempt)),
+            Effect::Worked { group, answer: WorkAnswer::Granted(attempts), .. } => {
+                (*group, attempts.as_slice())
             }
-            Effect::Execute { group, attempt } => {
-                let boot = self.boots.get(&node).copied().unwrap_or_default();
-                let Some(facts) = self.groups.get_mut(group) else { return };
-                let judged = facts.begins((node, boot), attempt, status, &mut self.compared);
-                found.extend(judged.err().map(|broken| broken.at(node).of(*group)));
-            }
-            _ => {}
+            _ => return,
+        };
+        let boot = self.boots.get(&node).copied().unwrap_or_default();
+        let Some(facts) = self.groups.get_mut(&group) else { return };
+        let is_grant = matches!(effect, Effect::Worked { .. });
+        for attempt in attempts {
+            let judged = facts
+                .begins((node, boot), attempt, status, &mut self.compared)
+                .and_then(|()| if is_grant { facts.granted(attempt, &mut self.compared) } else { Ok(()) });
+            found.extend(judged.err().map(|broken| broken.at(node).of(group)));
         }
     }
 }
@@ -194,57 +216,10 @@ impl Facts {
             holders: BTreeMap::new(),
             letters: BTreeMap::new(),
             by_body: BTreeMap::new(),
-            ends: BTreeMap::new(),
-            learned: Op::GENESIS,
-            ended: BTreeMap::new(),
+            courses: Courses::default(),
+            granted: BTreeSet::new(),
             accepted: FencingToken(0),
             took_effect: BTreeMap::new(),
-        }
-    }
-
-    /// A primary prepares an entry.
-    fn prepared(&mut self, entry: &Entry) {
-        let (op, hash) = (entry.op(), entry.hash());
-        // Of a group that has emitted nothing there is nothing to end.
-        if self.letters.is_empty() {
-            self.learned = op.max(self.learned);
-        }
-        if op <= self.learned {
-            return;
-        }
-        let reports = || match entry.header().kind() {
-            EntryKind::SideEffects => codec::decode(entry.payload()).unwrap_or_default(),
-            EntryKind::Genesis
-            | EntryKind::Commands
-            | EntryKind::Wakeup
-            | EntryKind::Skip
-            | EntryKind::Activation
-            | EntryKind::Membership => Vec::new(),
-        };
-        let known = self.ends.entry(op).or_insert_with(|| Some((hash, reports())));
-        if known.as_ref().is_some_and(|(known, _)| *known != hash) {
-            *known = None;
-        }
-    }
-
-    /// What a node that has applied so much knows to have ended.
-    fn learn_ends(&mut self, applied: Op) {
-        self.learned = applied.max(self.learned);
-        let above = self.ends.split_off(&applied.next());
-        let ends = std::mem::replace(&mut self.ends, above);
-        for (op, end) in ends {
-            for report in end.map(|(_, reports)| reports).unwrap_or_default() {
-                let Some(seen) = self.letters.values().find(|seen| seen.place == report.place) else {
-                    continue;
-                };
-                let is_last = match report.result {
-                    AttemptResult::Done(_) | AttemptResult::Refused(_) => true,
-                    AttemptResult::Failed { .. } => report.attempt >= seen.attempts_max,
-                };
-                if is_last {
-                    self.ended.entry(report.place).or_insert((op, report));
-                }
-            }
         }
     }
 
@@ -286,17 +261,64 @@ impl Facts {
             return Err(Violation::new("KeyStable", what));
         }
         let attempts_max = side_effect.retry().attempts_max;
-        let new = Seen { place: *place, attempts_max, attempts: 0, effects: 0, refusals: 0 };
+        let new = Seen { attempts_max, attempts: 0, effects: 0, refusals: 0 };
         let seen = self.letters.entry(*id).or_insert(new);
         seen.attempts = seen.attempts.max(*number);
-        self.learn_ends(own.applied);
-        compared.start_after_ack += u64::from(!self.ended.is_empty());
-        if let Some((op, _)) = self.ended.get(place).filter(|(op, _)| *op <= own.applied) {
-            let what =
-                format!("side effect {place} ended at op {op}, and attempt {number} begins after that");
-            return Err(Violation::new("NoStartAfterAck", what));
+        self.courses.begin(*id, *place, side_effect);
+        if !self.courses.is_known(own.applied) {
+            return Ok(());
         }
-        Ok(())
+        compared.start_after_ack += 1;
+        let what = match self.courses.last_turn(*id, own.applied) {
+            None => return Ok(()),
+            Some((op, Turn::Ended(_))) => format!("ended at op {op}, and attempt {number} begins after that"),
+            Some((op, Turn::Forgotten)) => {
+                format!("was forgotten at op {op}, and attempt {number} begins after that")
+            }
+            Some((op, Turn::Redriven)) => {
+                let before = self.courses.last_end(*id, own.applied).map_or(0, |report| report.attempt);
+                if *number > before {
+                    return Ok(());
+                }
+                format!("was redriven at op {op} after {before} attempts, and attempt {number} begins again")
+            }
+        };
+        Err(Violation::new("NoStartAfterAck", format!("side effect {place} {what}")))
+    }
+
+    /// A worker is granted an attempt.
+    fn granted(&mut self, attempt: &Attempt, compared: &mut Compared) -> Result<(), Violation> {
+        let Attempt { place, number, token, .. } = *attempt;
+        compared.granted += 1;
+        if self.granted.insert((place, number, token)) {
+            return Ok(());
+        }
+        let what = format!("attempt {number} at side effect {place} is granted twice under token {token}");
+        Err(Violation::new("GrantedOnce", what))
+    }
+
+    /// A worker is told that how an attempt ended is recorded.
+    fn recorded(
+        &self,
+        op: Op,
+        attempt: &Attempt,
+        result: &AttemptResult,
+        compared: &mut Compared,
+    ) -> Result<(), Violation> {
+        if !self.courses.is_known(op) {
+            return Ok(());
+        }
+        compared.recorded += 1;
+        let Attempt { id, place, number, .. } = *attempt;
+        let noted = self.courses.end_of(id, number);
+        if noted == Some(result) {
+            return Ok(());
+        }
+        let what = format!(
+            "a worker is told that the end of attempt {number} at side effect {place} is recorded, {result:?}; the log says \
+             {noted:?}"
+        );
+        Err(Violation::new("EndRecorded", what))
     }
 
     /// An attempt reached its sink.
@@ -335,30 +357,64 @@ impl Facts {
 
     /// A replica shows a letter, as of `op`.
     fn told(
-        &mut self,
+        &self,
         letter: SideEffectId,
         op: Op,
         shown: &Letter,
         compared: &mut Compared,
     ) -> Result<(), Violation> {
-        compared.eventually += 1;
-        self.learn_ends(op);
-        let seen = self.letters.get(&letter);
-        let is_right = match (seen.and_then(|seen| self.ended.get(&seen.place)), shown) {
-            (Some((ended_at, report)), shown) if *ended_at <= op => *shown == letter_of(report),
-            (Some(_), shown) => *shown == Letter::UnderWay,
-            // Two entries were prepared where it ended, or nobody else was told of any.
-            (None, Letter::UnderWay) => true,
-            (None, Letter::Delivered { .. }) => seen.is_some_and(|seen| seen.effects == 1),
-            (None, Letter::GivenUp { attempts, .. }) => {
-                seen.is_some_and(|seen| seen.has_ended() && seen.attempts >= *attempts)
-            }
-        };
-        if is_right {
+        if !self.courses.is_known(op) {
             return Ok(());
         }
-        let what = format!("letter {letter:?} is shown as {shown:?}, and its sink knows better: {seen:?}");
+        compared.eventually += 1;
+        // One that is tried again is shown as given up until it ends once more.
+        let expected = self.courses.last_end(letter, op).map_or(Letter::UnderWay, letter_of);
+        if *shown == expected {
+            return Ok(());
+        }
+        let seen = self.letters.get(&letter);
+        let what =
+            format!("as of op {op} letter {letter:?} is shown as {shown:?}, not as {expected:?}: {seen:?}");
         Err(Violation::new("EffectEventually", what))
+    }
+
+    /// A replica shows what was given up, as of `op`.
+    fn told_of_the_dead(&self, op: Op, page: &DeadPage, compared: &mut Compared) -> Result<(), Violation> {
+        if !self.courses.is_known(op) {
+            return Ok(());
+        }
+        let mut shown: BTreeMap<SideEffectId, &DeadRow> = page.rows.iter().map(|row| (row.id, row)).collect();
+        let mut count = 0;
+        for (id, since, report) in self.courses.dead(op) {
+            count += 1;
+            let Some(row) = shown.remove(&id) else {
+                if page.next.is_some() {
+                    continue;
+                }
+                let what = format!(
+                    "as of op {op} side effect {id:?} has been dead since op {since}, and is not shown"
+                );
+                return Err(Violation::new("DeadKept", what));
+            };
+            compared.dead_kept += 1;
+            let told = (row.place, row.since, row.attempts, Some(&row.why));
+            if told != (report.place, since, report.attempt, why_of(report)) {
+                let what = format!(
+                    "as of op {op} a dead side effect is shown as {row:?}; its end at op {since}: {report:?}"
+                );
+                return Err(Violation::new("DeadKept", what));
+            }
+        }
+        if let Some((id, row)) = shown.first_key_value() {
+            let what = format!("as of op {op} side effect {id:?} is shown as dead, and is not: {row:?}");
+            return Err(Violation::new("DeadKept", what));
+        }
+        if count != page.count {
+            let what =
+                format!("as of op {op} {count} side effects are dead, and {} are said to be", page.count);
+            return Err(Violation::new("DeadKept", what));
+        }
+        Ok(())
     }
 
     /// The healed world is at rest: nothing that was promised is still to come.
@@ -370,6 +426,11 @@ impl Facts {
                 let what = format!("letter {letter:?} was accepted, and came to no end: {seen:?}");
                 return Err(Violation::new("EffectEventually", what));
             }
+        }
+        if let Some(id) = self.courses.is_tried_again() {
+            let what =
+                format!("side effect {id:?} was redriven, and came to no end: {:?}", self.letters.get(&id));
+            return Err(Violation::new("EffectEventually", what));
         }
         Ok(())
     }
@@ -387,6 +448,14 @@ fn letter_of(report: &Report) -> Letter {
     match report.result.clone() {
         AttemptResult::Done(answer) => Letter::Delivered { answer },
         AttemptResult::Refused(why) | AttemptResult::Failed { why, .. } => Letter::GivenUp { attempts, why },
+    }
+}
+
+/// What was said last of one that was given up.
+fn why_of(report: &Report) -> Option<&Blob> {
+    match &report.result {
+        AttemptResult::Done(_) => None,
+        AttemptResult::Refused(why) | AttemptResult::Failed { why, .. } => Some(why),
     }
 }
 

@@ -105,6 +105,7 @@ impl Scenario {
         bounds_agree(&config)?;
         file.clients.apply(&mut config.clients);
         file.sinks.apply(&mut config.sinks);
+        file.operator.apply(&mut config.operator);
         config.asking = asking(&file.clients, &config.groups)?;
         enough_is_asked(&config)?;
         let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
@@ -238,6 +239,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.disk = crate::disk::DiskModel::default();
     config.net = crate::net::NetModel { delay_ns: 200_000, loss_ppm: 0, duplicate_ppm: 0 };
     config.sinks = crate::sink::SinkModel::default();
+    config.operator = crate::config::OperatorModel::default();
     config.clocks = ClockModel::default();
     config.clients = crate::config::ClientModel {
         think_ns: 100 * MILLISECOND,

@@ -8,7 +8,7 @@ use chronon_core::types::{Archiving, GroupId, GroupInit, MembershipChange};
 
 use super::quiet_config;
 use crate::changes::Change;
-use crate::config::{Asks, WorldConfig};
+use crate::config::{Asks, OperatorModel, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
 use crate::sink::SinkModel;
@@ -39,6 +39,7 @@ impl fmt::Display for Written<'_> {
         write_groups(f, config, &usual)?;
         write_clients(f, config, &usual)?;
         write_sinks(f, config.sinks, usual.sinks)?;
+        write_operator(f, config.operator, usual.operator)?;
         config.plan.iter().try_for_each(|fault| write_fault(f, fault))?;
         config.changes.iter().try_for_each(|change| write_change(f, change, config))
     }
@@ -169,7 +170,18 @@ fn write_sinks(f: &mut fmt::Formatter<'_>, sinks: SinkModel, u: SinkModel) -> fm
     put(f, "fail", sinks.fail_ppm, u.fail_ppm, share)?;
     put(f, "silent", sinks.silent_ppm, u.silent_ppm, share)?;
     put(f, "lie", sinks.lie_ppm, u.lie_ppm, share)?;
-    put(f, "down", sinks.down_ppm, u.down_ppm, share)
+    put(f, "down", sinks.down_ppm, u.down_ppm, share)?;
+    put(f, "refuse", sinks.refuse_ppm, u.refuse_ppm, share)
+}
+
+fn write_operator(f: &mut fmt::Formatter<'_>, operator: OperatorModel, u: OperatorModel) -> fmt::Result {
+    if operator == u {
+        return Ok(());
+    }
+    writeln!(f, "\n[operator]")?;
+    put(f, "every", operator.every_ns, u.every_ns, span)?;
+    put(f, "redrive", operator.redrive_ppm, u.redrive_ppm, share)?;
+    put(f, "discard", operator.discard_ppm, u.discard_ppm, share)
 }
 
 fn write_change(f: &mut fmt::Formatter<'_>, change: &Change, config: &WorldConfig) -> fmt::Result {

@@ -8,7 +8,7 @@ use super::changes::ChangeShape;
 use super::error::Located;
 use super::fault_shape::FaultShape;
 use super::value::{Count, Drift, NodesShape, Ns, Share, Word, seed};
-use crate::config::{ClientModel, WorldConfig};
+use crate::config::{ClientModel, OperatorModel, WorldConfig};
 use crate::sink::{SinkModel, Verdict};
 
 /// A whole file.
@@ -31,6 +31,8 @@ pub(super) struct File {
     pub(super) clients: ClientsShape,
     #[serde(default)]
     pub(super) sinks: SinksShape,
+    #[serde(default)]
+    pub(super) operator: OperatorShape,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultShape>>,
     #[serde(default)]
@@ -124,6 +126,16 @@ pub(super) struct SinksShape {
     silent: Option<Share>,
     lie: Option<Share>,
     down: Option<Share>,
+    refuse: Option<Share>,
+}
+
+/// What an operator does about side effects that were given up.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OperatorShape {
+    every: Option<Ns>,
+    redrive: Option<Share>,
+    discard: Option<Share>,
 }
 
 /// A client, and the groups it asks: all when none are named.
@@ -220,6 +232,16 @@ impl SinksShape {
         put(&mut sinks.silent_ppm, self.silent.map(Share::ppm));
         put(&mut sinks.lie_ppm, self.lie.map(Share::ppm));
         put(&mut sinks.down_ppm, self.down.map(Share::ppm));
+        put(&mut sinks.refuse_ppm, self.refuse.map(Share::ppm));
+    }
+}
+
+impl OperatorShape {
+    /// Puts what the file says over what is usual.
+    pub(super) fn apply(&self, operator: &mut OperatorModel) {
+        put(&mut operator.every_ns, self.every.map(|ns| ns.0));
+        put(&mut operator.redrive_ppm, self.redrive.map(Share::ppm));
+        put(&mut operator.discard_ppm, self.discard.map(Share::ppm));
     }
 }
 

@@ -82,12 +82,13 @@ impl<A: ChrApplication> Execution<A> {
         Self { executor, digests, looked_to, ordered, memberships, told: 0, halts, halted: 0, shown: 0 }
     }
 
-    /// A replica shows what it has applied, and gives the committed entries that it still has.
+    /// A replica shows what it has applied, and gives the committed entries that it still has; those that are new go to `applied`.
     pub(super) fn show(
         &mut self,
         node: NodeId,
         status: &GroupStatus,
         entry: impl Fn(Op) -> Option<Entry>,
+        applied: &mut Vec<Entry>,
     ) -> Option<Violation> {
         self.look_ahead(status.commit.op_or_genesis(), &entry);
         while self.executor.applied() < status.applied
@@ -99,8 +100,9 @@ impl<A: ChrApplication> Execution<A> {
                 return Some(Violation::new("PanicHalts", what).at(node).of(status.group));
             }
             self.digests.push(self.executor.digest());
+            applied.push(entry.clone());
             match entry.header().kind() {
-                EntryKind::Skip | EntryKind::Activation => {
+                EntryKind::Skip | EntryKind::Activation | EntryKind::Redrive | EntryKind::Discard => {
                     self.ordered.insert(entry.op());
                 }
                 EntryKind::Membership => {

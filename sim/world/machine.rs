@@ -237,6 +237,7 @@ pub(super) fn concerned(input: &Input) -> Option<GroupId> {
         Input::Client { request, .. } => Some(request.group),
         Input::Query { query, .. } => Some(query.group),
         Input::Order { order, .. } => Some(order.group),
+        Input::Work { work, .. } => Some(work.group),
         Input::SideEffectDone { group, .. } | Input::LookUp { group, .. } => Some(*group),
         Input::Timeout | Input::Message { .. } | Input::Disk(_) => None,
     }

@@ -18,12 +18,14 @@ mod loss;
 mod machine;
 mod members;
 mod nodes;
+mod operator;
 mod readers;
 mod rot;
 mod rot_archive;
 mod settle;
 mod sinks;
 mod tally;
+mod workers;
 
 use std::sync::Arc;
 
@@ -38,10 +40,12 @@ use execution::Execution;
 use loss::Losses;
 use machine::Machine;
 use members::Memberships;
+use operator::Orders;
 use readers::Readers;
 use settle::Stage;
 use sinks::{Coming, Going};
 pub use tally::Tally;
+use workers::{WorkerStep, Workers};
 
 use crate::client::{Note, Session};
 use crate::config::{Asks, WorldConfig};
@@ -87,6 +91,7 @@ pub struct World<A: ChrApplication, W> {
     losses: Losses,
     readers: Readers,
     sinks: Sinks,
+    workers: Workers,
     failure: Option<Failure>,
     // Buffers that steps reuse.
     effects: Effects,
@@ -125,6 +130,14 @@ enum Item {
     Activation,
     /// An operator wants the next change of a group's members.
     Change { group: usize },
+    /// An operator looks at the side effects of a group that were given up.
+    DeadLook { group: usize, look: u64 },
+    /// It has decided what becomes of them.
+    Orders(Box<Orders>),
+    /// Workers look for something to do.
+    WorkerLooks { group: usize, look: u64 },
+    /// A worker goes on.
+    Worker(Box<WorkerStep>),
     /// Somebody looks an entry up.
     LookUp { machine: usize },
     /// The first phase ends.
@@ -223,6 +236,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             losses: Losses::default(),
             readers: Readers::default(),
             sinks,
+            workers: Workers::default(),
             stage: Stage::Faults,
             failure: None,
             effects: Vec::new(),
@@ -337,6 +351,12 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             if let Some(change) = config.changes_of(init.group).next() {
                 self.agenda.put(change.at, Item::Change { group });
             }
+            self.agenda.put(WorldTime::ZERO, Item::WorkerLooks { group, look: 0 });
+        }
+        if config.operator.every_ns > 0 {
+            let first = WorldTime::from_nanos(config.operator.every_ns);
+            (0..config.groups.len())
+                .for_each(|group| self.agenda.put(first, Item::DeadLook { group, look: 0 }));
         }
         for node in config.nodes.iter().copied() {
             let own = config.hosted_by(node).count();
@@ -402,6 +422,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Item::Operator { group } => self.see_to_group(group),
             Item::Activation => self.activate(),
             Item::Change { group } => self.change_members(group),
+            Item::DeadLook { group, look } => self.look_at_the_dead(group, look),
+            Item::Orders(orders) => self.order(&orders),
+            Item::WorkerLooks { group, look } => self.worker_looks(group, look),
+            Item::Worker(step) => self.worker_steps(*step),
             Item::LookUp { machine } => self.look_up_now_and_then(machine),
             Item::Heal => self.heal(),
             Item::Check => self.check(),

@@ -105,13 +105,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         self.changed.clear();
         process.refresh(concerned, &mut self.changed);
         entered.into_iter().for_each(|before| self.note_epoch(index, before));
-        let Some(process) = &self.machines[index].process else { return };
         self.trace.effects(index, &effects);
+        let found = self.judge_execution(index);
+        let Some(process) = &self.machines[index].process else { return };
         let (status, changed) = (&process.status, self.changed.as_slice());
         let seen = Observed::Step { node, effects: &effects, status, changed };
         self.judges.see(self.now, &seen);
+        found.into_iter().for_each(|violation| self.judges.report(violation));
         self.note_views();
-        self.judge_execution(index);
         for effect in effects.drain(..) {
             if self.machines[index].process.is_none() {
                 // It died right after one of its disk operations.
@@ -153,6 +154,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Effect::Reply { route, reply } => self.reply(index, route, reply),
             Effect::Answer { route, answer, .. } => self.told(self.machines[index].node, route, answer),
             Effect::Execute { group, attempt } => self.execute(index, group, attempt),
+            Effect::Worked { number, answer, .. } => self.worked(index, number, answer),
             Effect::Found { route, found } => self.found(self.machines[index].node, route, &found),
             // Its links lead everywhere.
             Effect::Meet { .. } => {}
@@ -191,18 +193,22 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
     }
 
-    /// Holds what the node's replicas have applied against what the world makes of the same log.
-    fn judge_execution(&mut self, index: usize) {
+    /// Shows what the node's replicas have applied first, and holds what they have against what the world makes of the same log.
+    fn judge_execution(&mut self, index: usize) -> Vec<Violation> {
         let machine = &self.machines[index];
-        let (node, Some(process)) = (machine.node, &machine.process) else { return };
+        let (node, Some(process), mut found) = (machine.node, &machine.process, Vec::new()) else {
+            return Vec::new();
+        };
         if self.is_lost(node) {
-            return;
+            return found;
         }
         for status in &self.changed {
             let Some(group) = self.group_index(status.group) else { continue };
             let entry = |op| process.node.committed_entry(status.group, op);
-            if let Some(violation) = self.executions[group].show(node, status, entry) {
-                self.judges.report(violation);
+            let mut applied = Vec::new();
+            found.extend(self.executions[group].show(node, status, entry, &mut applied));
+            for entry in &applied {
+                self.judges.see(self.now, &Observed::Applied { group: status.group, entry });
             }
             let Some(halt) = process.node.halted(status.group) else { continue };
             match self.workload.skips_after() {
@@ -214,10 +220,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 None => {
                     let Halt { place, what, .. } = halt;
                     let what = format!("op {}, event {}: {what}", place.op, place.index);
-                    self.judges.report(Violation::new("NeverPanics", what).at(node).of(status.group));
+                    found.push(Violation::new("NeverPanics", what).at(node).of(status.group));
                 }
             }
         }
+        found
     }
 
     /// Operators look at what becomes of the group; what they are told is judged.

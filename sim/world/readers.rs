@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use chronon_core::codec;
 use chronon_core::engine::{At, Found};
-use chronon_core::kernel::ChrApplication;
-use chronon_core::node::{Freshness, Input, Phase, Query, QueryAnswer, Route};
+use chronon_core::kernel::{ChrApplication, DeadQuery};
+use chronon_core::node::{About, Freshness, Input, Phase, Query, QueryAnswer, Route};
 use chronon_core::types::{Blob, GroupId, NodeId, Op, Timestamp};
 
 use super::{Item, World};
@@ -18,8 +19,8 @@ use crate::workload::Workload;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Readers {
     asked: BTreeMap<NodeId, u64>,
-    /// Questions for the state that are open.
-    open: BTreeMap<(NodeId, Route), GroupId>,
+    /// Questions for the state, or for what was given up, that are open.
+    open: BTreeMap<(NodeId, Route), (GroupId, About)>,
     /// What must be answered before the run is over.
     last: BTreeMap<(NodeId, Route), (GroupId, Reading)>,
 }
@@ -31,6 +32,8 @@ enum Reading {
     Entry(At),
     /// The state, as of now.
     State(Blob),
+    /// Side effects that were given up, as of now.
+    Dead,
 }
 
 impl Readers {
@@ -50,7 +53,7 @@ impl Readers {
         let ((node, _), (group, reading)) = self.last.first_key_value()?;
         Some(match reading {
             Reading::Entry(at) => format!("node {node} does not find {at} of group {group}"),
-            Reading::State(_) => format!("node {node} does not answer for group {group}"),
+            Reading::State(_) | Reading::Dead => format!("node {node} does not answer for group {group}"),
         })
     }
 }
@@ -109,26 +112,50 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             return;
         }
         let number = read_of(node, route);
-        self.readers.open.insert((node, route), group);
+        self.readers.open.insert((node, route), (group, About::State));
         self.judges.see(self.now, &Observed::Asked { node, read: number, group, body: &body, freshness });
-        let query = Query { number, group, body, freshness };
+        let query = Query { number, group, about: About::State, body, freshness };
+        self.step_node(index, Input::Query { route, query });
+    }
+
+    /// Asks a replica, which may be down, for the side effects that were given up; on a route of its own, or the one of the last look.
+    pub(super) fn ask_for_the_dead(
+        &mut self,
+        at: (NodeId, Option<Route>),
+        group: GroupId,
+        freshness: Freshness,
+    ) {
+        let (node, route) = at;
+        let index = self.machine_of(node);
+        if self.machines[index].process.is_none() {
+            return;
+        }
+        let route = route.unwrap_or_else(|| self.readers.route(node));
+        self.readers.open.insert((node, route), (group, About::Dead));
+        let body = Blob::from(codec::encode(&DeadQuery::List { after: None }));
+        let query = Query { number: read_of(node, route), group, about: About::Dead, body, freshness };
         self.step_node(index, Input::Query { route, query });
     }
 
     /// A question for the state was answered.
     pub(super) fn told(&mut self, node: NodeId, route: Route, answer: QueryAnswer) {
-        let Some(group) = self.readers.open.remove(&(node, route)) else {
+        let Some((group, about)) = self.readers.open.remove(&(node, route)) else {
             let what = format!("a question's answer goes to route {}, where nobody waits for one", route.0);
             self.judges.report(Violation::new("Addressed", what).at(node));
             return;
         };
         let QueryAnswer::State { op, body } = answer else { return };
         self.readers.last.remove(&(node, route));
-        let told = Observed::Told { node, read: read_of(node, route), group, op, body: &body };
-        self.judges.see(self.now, &told);
+        match about {
+            About::State => {
+                let told = Observed::Told { node, read: read_of(node, route), group, op, body: &body };
+                self.judges.see(self.now, &told);
+            }
+            About::Dead => self.told_of_the_dead(node, group, op, &body),
+        }
     }
 
-    fn applied(&self, node: NodeId, group: GroupId) -> Op {
+    pub(super) fn applied(&self, node: NodeId, group: GroupId) -> Op {
         let process = self.machine(node).process.iter();
         let status = process.flat_map(|process| &process.status.groups).find(|status| status.group == group);
         status.map_or(Op::GENESIS, |status| status.applied)
@@ -154,6 +181,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 if let Some(question) = self.workload.question(init, &mut draw) {
                     self.readers.last.insert((node, route), (init.group, Reading::State(question)));
                 }
+                let route = self.readers.route(node);
+                self.readers.last.insert((node, route), (init.group, Reading::Dead));
             }
         }
         self.read_again();
@@ -169,7 +198,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
             match reading {
                 Reading::Entry(at) => self.step_node(index, Input::LookUp { route, group, at }),
-                Reading::State(_) if self.readers.open.contains_key(&(node, route)) => {}
+                Reading::State(_) | Reading::Dead if self.readers.open.contains_key(&(node, route)) => {}
+                Reading::Dead => self.ask_for_the_dead((node, Some(route)), group, Freshness::Linearizable),
                 Reading::State(question) => {
                     self.ask_state((node, route), group, question, Freshness::Linearizable);
                 }

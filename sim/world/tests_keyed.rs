@@ -47,6 +47,8 @@ fn halves(seed: u64) -> WorldConfig {
         init.voters =
             config.nodes.iter().copied().filter(|node| is_odd(Endpoint::Node(*node)) == odd).collect();
     }
+    // A member that came would take a group to the other half.
+    config.changes.clear();
     config.asking.retain(|asks| asks.client % 2 == asks.group.get() % 2);
     // The faults of a minute within a few seconds.
     for fault in &mut config.plan {

@@ -4,6 +4,7 @@ mod bank;
 mod bench;
 mod cluster;
 mod crash_test;
+mod effect;
 mod entry;
 mod format;
 mod group;
@@ -14,6 +15,7 @@ pub mod loop_disk;
 mod post;
 mod serve;
 mod status;
+mod work;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -61,6 +63,8 @@ enum Verb {
     Bank(bank::BankArgs),
     /// Post letters by HTTP.
     Post(post::PostArgs),
+    /// See to side effects that were given up, or execute those that wait for workers.
+    Effect(effect::EffectArgs),
     /// Ask nodes how they are.
     Status(status::StatusArgs),
     /// See to a group that stands still.
@@ -146,6 +150,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,
         Verb::Post(args) => post::run(&args)?,
+        Verb::Effect(args) => effect::run(&args)?,
         Verb::Status(args) => status::run(&args)?,
         Verb::Group(verb) => group::run(&verb)?,
         Verb::Cluster(verb) => cluster::run(&verb)?,

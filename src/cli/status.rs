@@ -20,7 +20,9 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<Answer> {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["node", "state", "group", "role", "view", "commit", "applied", "outbox", "digest"]);
+    table.set_header([
+        "node", "state", "group", "role", "view", "commit", "applied", "outbox", "dead", "digest",
+    ]);
     let mut all = Vec::new();
     for address in &args.nodes.nodes {
         match client::status(*address, args.nodes.timeout()) {
@@ -80,6 +82,7 @@ fn rows(report: &StatusReport, table: &mut Table) {
             commit,
             group.applied.to_string(),
             group.side_effects.to_string(),
+            group.dead.to_string(),
             digest,
         ]);
     }

@@ -52,6 +52,13 @@ pub enum ClientError {
         /// What a node said.
         what: String,
     },
+    /// A worker's lease is in force no more, or nobody knows whether what it did is recorded: unless the side effect has ended it is
+    /// granted again, to anybody, under the same idempotency key.
+    #[error("the lease is of no more use: {what}")]
+    Stale {
+        /// What a node said.
+        what: String,
+    },
     /// An application that the binary ships refused; nothing has changed.
     #[error("{0}")]
     RefusedBuiltin(BuiltinError),

@@ -7,6 +7,7 @@ mod error;
 mod link;
 mod pool;
 mod reader;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,14 +18,15 @@ use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::codec;
 use chronon_core::codec::wire::{Decode, Encode};
 use chronon_core::engine::Found;
-use chronon_core::kernel::Halt;
-use chronon_core::node::{Answer, Freshness, Order, Query, QueryAnswer, Reply};
+use chronon_core::kernel::{DeadQuery, DeadView, Halt};
+use chronon_core::node::{About, Answer, Freshness, Order, Query, QueryAnswer, Reply};
 use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, Op};
 pub use error::ClientError;
 pub use pool::{Completion, SessionPool};
 pub use reader::Reader;
+pub use worker::Worker;
 
 use crate::server::protocol::{
     FOUND, GREETING, LOOK_UP, LookUp, ORDER, REPLIES, STATUS_ANSWER, STATUS_QUESTION,
@@ -132,6 +134,19 @@ impl Client {
     }
 }
 
+/// Asks for side effects of a group that were given up.
+///
+/// # Errors
+/// As for [`query`].
+pub fn query_dead(
+    config: &ClientConfig,
+    group: GroupId,
+    question: &DeadQuery,
+    freshness: Freshness,
+) -> Result<(Op, DeadView), ClientError> {
+    query_about(config, group, About::Dead, question, freshness)
+}
+
 /// Asks for the state of a group, of whichever node answers first; the op that the answer reflects, and the answer.
 ///
 /// # Errors
@@ -142,8 +157,18 @@ pub fn query<A: Decode<()>>(
     question: &impl Encode,
     freshness: Freshness,
 ) -> Result<(Op, A), ClientError> {
+    query_about(config, group, About::State, question, freshness)
+}
+
+fn query_about<A: Decode<()>>(
+    config: &ClientConfig,
+    group: GroupId,
+    about: About,
+    question: &impl Encode,
+    freshness: Freshness,
+) -> Result<(Op, A), ClientError> {
     let start = Instant::now();
-    let query = Query { number: 0, group, body: Blob::from(codec::encode(question)), freshness };
+    let query = Query { number: 0, group, about, body: Blob::from(codec::encode(question)), freshness };
     let mut last = None;
     for address in config.addresses.iter().cycle() {
         let left = config.request_timeout.saturating_sub(start.elapsed());

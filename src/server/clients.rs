@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use chronon_core::codec;
 use chronon_core::codec::frame::Frame;
 use chronon_core::engine::Found;
-use chronon_core::node::{Order, Query, QueryAnswer, Reply, Request, Route};
+use chronon_core::node::{Order, Query, QueryAnswer, Reply, Request, Route, Work};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Registry, Token};
@@ -17,7 +17,7 @@ use mio::{Registry, Token};
 use super::connection::{Connection, ConnectionError};
 use super::protocol::{
     ANSWERS, Answered, FOUND, GREETING, Greeting, LOOK_UP, LookUp, ORDER, Packer, QUERIES, REPLIES, REQUESTS,
-    STATUS_ANSWER, STATUS_QUESTION, write_one,
+    STATUS_ANSWER, STATUS_QUESTION, WORK, WORKED, Worked, write_one,
 };
 use super::status::StatusReport;
 
@@ -36,6 +36,7 @@ pub(super) enum Question {
     Status { route: Route },
     LookUp { route: Route, look_up: LookUp },
     Order { route: Route, order: Order },
+    Work { route: Route, work: Work },
 }
 
 #[derive(Debug)]
@@ -113,6 +114,13 @@ impl Clients {
     pub(super) fn report(&mut self, route: Route, report: &StatusReport) {
         if let Some(client) = self.client(route) {
             write_one(STATUS_ANSWER, report, &mut client.connection.outgoing);
+        }
+    }
+
+    /// Answers a worker.
+    pub(super) fn worked(&mut self, route: Route, worked: &Worked) {
+        if let Some(client) = self.client(route) {
+            write_one(WORKED, worked, &mut client.connection.outgoing);
         }
     }
 
@@ -205,6 +213,10 @@ fn take(frame: &Frame, route: Route, questions: &mut Vec<Question>) -> Result<()
         }
         ORDER => {
             questions.push(Question::Order { route, order: codec::decode(&frame.body)? });
+            Ok(())
+        }
+        WORK => {
+            questions.push(Question::Work { route, work: codec::decode(&frame.body)? });
             Ok(())
         }
         kind => Err(ConnectionError::Kind { kind }),

@@ -18,6 +18,8 @@
 //!   client   <--------------- FOUND ---
 //!   operator -- ORDER --------------->
 //!   operator <------------- REPLIES ---               (one reply, to client 0)
+//!   worker   -- WORK ---------------->
+//!   worker   <-------------- WORKED ---               (in any order; the number tells which)
 //! ```
 //!
 //! The protocol version is in the header of every frame, so there is none in the bodies.
@@ -26,7 +28,7 @@ use chronon_core::codec::frame::write_frame;
 use chronon_core::codec::wire::{DecodeDerive, Encode, EncodeDerive};
 use chronon_core::codec::{self, BODY_BYTES_MAX};
 use chronon_core::engine::At;
-use chronon_core::node::QueryAnswer;
+use chronon_core::node::{QueryAnswer, WorkAnswer};
 use chronon_core::types::{ClusterId, GroupId, NodeId};
 
 /// [`Hello`], both ways on a new peer link.
@@ -56,6 +58,21 @@ pub const ANSWERS: u16 = 11;
 
 /// [`chronon_core::node::Order`]: one at a time a connection.
 pub const ORDER: u16 = 12;
+
+/// [`chronon_core::node::Work`]: one a frame.
+pub const WORK: u16 = 13;
+/// [`Worked`]: one a frame.
+pub const WORKED: u16 = 14;
+
+/// The answer to a worker.
+#[derive(Clone, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct Worked {
+    /// As it was asked.
+    pub number: u64,
+    /// The answer.
+    pub answer: WorkAnswer,
+}
 
 /// The answer to a query.
 #[derive(Clone, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]

@@ -31,7 +31,7 @@ use super::connection::SCRATCH_BYTES;
 use super::disk::DataDirectory;
 use super::guard::{self, GUARD};
 use super::peers::Peers;
-use super::protocol::{Greeting, LookUp};
+use super::protocol::{Greeting, LookUp, Worked};
 use super::status::{StatusCell, StatusReport};
 use super::wake::Wake;
 use super::webhooks::Webhooks;
@@ -294,6 +294,7 @@ impl<A: ChrApplication> Runtime<A> {
                     self.step(Input::LookUp { route, group, at })?;
                 }
                 Question::Order { route, order } => self.step(Input::Order { route, order })?,
+                Question::Work { route, work } => self.step(Input::Work { route, work })?,
                 Question::Status { route } => {
                     let report = self.report();
                     self.clients.report(route, &report);
@@ -320,6 +321,9 @@ impl<A: ChrApplication> Runtime<A> {
                 Effect::Reply { route, reply } => self.clients.reply(route, &reply),
                 Effect::Answer { route, number, answer } => self.clients.answer(route, number, answer),
                 Effect::Execute { group, attempt } => self.webhooks.execute(group, attempt),
+                Effect::Worked { route, number, answer, .. } => {
+                    self.clients.worked(route, &Worked { number, answer });
+                }
                 Effect::Found { route, found } => self.clients.found(route, &found),
                 Effect::Meet { node, address } => self.peers.meet(node, &address, Instant::now()),
                 Effect::Halt(reason) => return Err(RuntimeError::Halted(HaltWords(reason))),

@@ -73,6 +73,8 @@ pub struct GroupReport {
     pub schema: u32,
     /// Side effects that have not ended.
     pub side_effects: u64,
+    /// Side effects that were given up and wait for an operator: `chronon effect list` names them.
+    pub dead: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
     pub missing: Option<u64>,
     /// The event that the application cannot execute, if the group stands still here.
@@ -294,6 +296,7 @@ impl GroupReport {
             lacks_clock: status.lacks_clock,
             schema: status.schema.0,
             side_effects: status.side_effects,
+            dead: status.dead,
             missing: status.missing.map(Op::get),
             halted: halted.map(|(_, halt)| HaltReport {
                 op: halt.place.op.get(),

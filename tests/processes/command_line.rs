@@ -233,3 +233,41 @@ fn a_node_for_trying_things_out_needs_nothing_and_forgets_nothing() {
     let (_, status) = dev.get("/status");
     assert_eq!(serde_json::from_str::<Value>(&status).unwrap()["phase"], "running");
 }
+
+#[test]
+fn what_was_given_up_is_listed_redriven_and_discarded() {
+    let folder = Folder::new("effect");
+    let dev = Dev::start(&folder);
+    let sent = dev.ask(&["post", "send", &format!("http://{}/nowhere", dev.http), "hello"]);
+    let letter = sent["letter"].as_str().unwrap();
+    let dead = |dev: &Dev| dev.ask(&["effect", "list"])["dead"].as_array().unwrap().clone();
+    let wait_until_dead_after = |attempts: u64| {
+        let start = Instant::now();
+        while dead(&dev).first().is_none_or(|row| row["attempts"] != attempts) {
+            assert!(start.elapsed() < Duration::from_secs(10), "it is under way for ten seconds");
+        }
+    };
+    wait_until_dead_after(1);
+    assert_eq!(dead(&dev)[0]["id"], letter);
+    assert!(dead(&dev)[0]["why"].as_str().unwrap().contains("404"));
+    let shown = dev.ask(&["effect", "show", letter]);
+    assert_eq!((&shown["body"], &shown["attempts_max"]), (&"hello".into(), &20.into()));
+    assert!(dev.ask(&["effect", "redrive", letter])["redriven_by"].as_u64().unwrap() > 0);
+    wait_until_dead_after(2);
+    assert_eq!(dev.ask(&["status"])[0]["groups"][2]["dead"], 1);
+    drop(dev);
+
+    let dev = Dev::start(&folder);
+    assert_eq!(dead(&dev).len(), 1, "a start forgets none");
+    let words = chronon(&["effect", "list", "--nodes", &dev.requests]).stdout;
+    assert!(String::from_utf8(words).unwrap().contains(letter));
+    assert!(dev.ask(&["effect", "discard", letter])["discarded_by"].as_u64().unwrap() > 0);
+    assert_eq!(dead(&dev), Vec::<Value>::new());
+    for verb in ["redrive", "discard", "show"] {
+        let words = error(&["effect", verb, letter, "--nodes", &dev.requests]);
+        assert!(words.contains(letter) && words.contains("chronon effect list"), "{words}");
+        assert!(error(&["effect", verb, "x", "--nodes", &dev.requests]).contains("64 hex digits"));
+    }
+    let words = error(&["effect", "list", "--group", "9", "--nodes", &dev.requests]);
+    assert_eq!(words, "error: group 9: the cluster has no such group");
+}

@@ -15,3 +15,4 @@ mod rot;
 mod support;
 mod transfer;
 mod webhooks;
+mod workers;

@@ -1,12 +1,18 @@
 //! What these tests share.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chronon::cli::local_cluster::LocalCluster;
-use chronon::client;
+use chronon::client::{self, ClientConfig};
 use chronon::server::status::StatusReport;
+use chronon_core::builtin::{BuiltinQuery, BuiltinView};
+use chronon_core::kernel::SideEffectId;
+use chronon_core::node::Freshness;
+use chronon_core::post::Letter;
+use chronon_core::types::GroupId;
 
 use crate::folder::{CHRONON, Folder};
 use crate::nemesis::assert_runs;
@@ -40,5 +46,21 @@ pub fn assert_replicas_converge(cluster: &mut LocalCluster) {
         }
         assert!(start.elapsed() < Duration::from_secs(30), "replicas differ for 30 s: {all:#?}");
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A letter of the post office is delivered within a minute.
+pub fn assert_delivered(addresses: &[SocketAddr], letter: SideEffectId) {
+    let config = ClientConfig::new(addresses.to_vec());
+    let start = Instant::now();
+    loop {
+        let question = BuiltinQuery::Letter { letter };
+        match client::query(&config, GroupId::new(2), &question, Freshness::Linearizable).unwrap() {
+            (_, BuiltinView::Letter(Some(Letter::Delivered { .. }))) => return,
+            (_, BuiltinView::Letter(Some(Letter::UnderWay))) => {}
+            (op, other) => panic!("letter {letter} as of op {op}: {other:?}"),
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "letter {letter} is under way for a minute");
+        thread::sleep(Duration::from_millis(20));
     }
 }

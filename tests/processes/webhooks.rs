@@ -8,16 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chronon::client::{self, Client, ClientConfig, ClientError};
-use chronon_core::builtin::{BuiltinQuery, BuiltinView};
+use chronon::client::{Client, ClientConfig, ClientError};
 use chronon_core::kernel::{Retry, SideEffectId};
-use chronon_core::node::Freshness;
-use chronon_core::post::{Letter, PostAnswer, PostCommand};
+use chronon_core::post::{PostAnswer, PostCommand};
 use chronon_core::types::{Blob, GroupId, Nanos, Prng};
 
 use crate::folder::Folder;
 use crate::nemesis::torment;
-use crate::support::{assert_replicas_converge, cluster_of_three};
+use crate::support::{assert_delivered, assert_replicas_converge, cluster_of_three};
 
 const POST: GroupId = GroupId::new(2);
 
@@ -82,21 +80,6 @@ fn post_letters(
         thread::sleep(Duration::from_millis(20));
     }
     accepted
-}
-
-fn assert_delivered(addresses: &[SocketAddr], letter: SideEffectId) {
-    let config = ClientConfig::new(addresses.to_vec());
-    let start = Instant::now();
-    loop {
-        let question = BuiltinQuery::Letter { letter };
-        match client::query(&config, POST, &question, Freshness::Linearizable).unwrap() {
-            (_, BuiltinView::Letter(Some(Letter::Delivered { .. }))) => return,
-            (_, BuiltinView::Letter(Some(Letter::UnderWay))) => {}
-            (op, other) => panic!("letter {letter} as of op {op}: {other:?}"),
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "letter {letter} is under way for a minute");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Does what it is told once a key, refuses who comes with a lower token than it has seen, and often says nothing.

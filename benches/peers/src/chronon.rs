@@ -235,7 +235,11 @@ impl Chronon {
                 self.inboxes[index].push_back(Input::Disk(done));
             }
             Effect::Reply { reply, .. } => self.replies.push(reply),
-            Effect::Answer { .. } | Effect::Execute { .. } | Effect::Found { .. } => {
+            Effect::Answer { .. }
+            | Effect::Execute { .. }
+            | Effect::Worked { .. }
+            | Effect::Found { .. }
+            | Effect::Meet { .. } => {
                 panic!("nobody asked for {effect}")
             }
             Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),

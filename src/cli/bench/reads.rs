@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chronon_core::builtin::BuiltinQuery;
 use chronon_core::codec;
-use chronon_core::node::{Freshness, Query, QueryAnswer};
+use chronon_core::node::{About, Freshness, Query, QueryAnswer};
 use chronon_core::types::Blob;
 
 use super::closed_loop::{self, Figure, Latencies, Share};
@@ -26,8 +26,13 @@ fn drive(address: SocketAddr, share: Share, latencies: &mut Latencies) -> anyhow
     let mut reader = Reader::connect(address, Duration::from_secs(1))?;
     let key = Blob::from(b"bench-0-0".to_vec());
     let body = Blob::from(codec::encode(&BuiltinQuery::Value { key }));
-    let query =
-        |number| Query { number, group: REGISTERS, body: body.clone(), freshness: Freshness::Linearizable };
+    let query = |number| Query {
+        number,
+        group: REGISTERS,
+        about: About::State,
+        body: body.clone(),
+        freshness: Freshness::Linearizable,
+    };
     let mut asked = BTreeMap::new();
     let mut next = 0;
     loop {

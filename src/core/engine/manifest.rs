@@ -37,7 +37,7 @@ pub(in crate::engine) const AREA_BYTES: usize = COPIES * COPY_BYTES;
 /// Bytes of the file.
 pub(in crate::engine) const FILE_BYTES: usize = 2 * AREA_BYTES;
 /// The version of everything on disk.
-pub(in crate::engine) const FORMAT_VERSION: u32 = 9;
+pub(in crate::engine) const FORMAT_VERSION: u32 = 10;
 
 const MAGIC: [u8; 8] = *b"CHRNMANI";
 const HEAD_BYTES: usize = 56;

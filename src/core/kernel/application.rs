@@ -42,7 +42,8 @@ pub enum Event<'a> {
     Command(&'a [u8]),
     /// Consensus time reached what [`ChrApplication::next_wakeup`] asked for.
     Wakeup,
-    /// A side effect that the application emitted has ended.
+    /// A side effect that the application emitted has ended. One that was given up may be tried again later, when an operator says
+    /// so: the application then hears of its end once more.
     SideEffect {
         /// Which.
         id: SideEffectId,

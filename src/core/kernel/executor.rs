@@ -115,6 +115,8 @@ impl<A: ChrApplication> Executor<A> {
             EntryKind::Skip => self.apply_skip(op, entry.payload())?,
             EntryKind::Activation => self.apply_activation(op, entry.payload(), marks)?,
             EntryKind::Membership => self.apply_membership(op, entry.payload()),
+            EntryKind::Redrive => self.apply_redrive(op, entry.payload(), marks),
+            EntryKind::Discard => self.apply_discard(op, entry.payload(), marks),
             EntryKind::Genesis => panic!("the genesis has no slot"),
         }
         self.applied = op;
@@ -205,15 +207,33 @@ impl<A: ChrApplication> Executor<A> {
             Err(error) => panic!("group {} op {op} is no list of outcomes: {error}", self.init.group),
         };
         for (index, report) in (0_u32..).zip(reports) {
-            let place = report.place;
-            if let Some(outcome) = self.outbox.settle(report, marks) {
-                let id = SideEffectId::of(&self.init, place);
+            let id = SideEffectId::of(&self.init, report.place);
+            if let Some(outcome) = self.outbox.settle((op, id), report, marks) {
                 let event = Event::SideEffect { id, outcome: &outcome };
                 // As with a wake-up, nobody waits for an answer.
                 let _answer = self.execute(event, op, index, timestamp)?;
             }
         }
         Ok(())
+    }
+
+    /// An operator has a dead side effect tried again. One that is dead no more is left as it is.
+    fn apply_redrive(&mut self, op: Op, payload: &Bytes, marks: &mut impl Marks) {
+        let is_done = self.outbox.redrive(op, self.side_effect_id(op, payload));
+        marks.hit(if is_done { Mark::DeadRedriven } else { Mark::DeadNoMore });
+    }
+
+    /// An operator has a dead side effect forgotten. One that is dead no more is left as it is.
+    fn apply_discard(&mut self, op: Op, payload: &Bytes, marks: &mut impl Marks) {
+        let is_done = self.outbox.discard(self.side_effect_id(op, payload));
+        marks.hit(if is_done { Mark::DeadDiscarded } else { Mark::DeadNoMore });
+    }
+
+    fn side_effect_id(&self, op: Op, payload: &Bytes) -> SideEffectId {
+        match codec::decode(payload) {
+            Ok(id) => id,
+            Err(error) => panic!("group {} op {op} names no side effect: {error}", self.init.group),
+        }
     }
 
     /// The answer to a command that was executed before and is its session's last.
@@ -250,7 +270,7 @@ impl<A: ChrApplication> Executor<A> {
         self.schema
     }
 
-    /// The side effects that have not ended.
+    /// The side effects that have not ended, and those that were given up.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
@@ -383,6 +403,10 @@ impl<A: ChrApplication> Executor<A> {
         for place in self.outbox.above(op.previous().unwrap_or_default()) {
             let side_effect = self.outbox.get(place).map(|intent| codec::encode(&intent.side_effect));
             writer.u8(5).put(&side_effect.unwrap_or_default());
+        }
+        let dead = self.outbox.dead();
+        if !dead.is_empty() || dead.dropped() > 0 {
+            writer.u8(7).u64(u64_of(dead.len())).u64(dead.bytes()).u64(dead.dropped());
         }
         self.digest = Hash::of(writer.as_slice());
     }

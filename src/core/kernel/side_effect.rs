@@ -7,6 +7,10 @@ use crate::types::{Blob, GroupInit, Hash, Nanos, Op, u64_of};
 
 /// Bytes of a side effect's target and body together, at most.
 pub const SIDE_EFFECT_BYTES_MAX: u32 = 256 << 10;
+/// Targets that begin so are pulled by workers; the queue is what follows.
+pub const WORKER_PREFIX: &str = "worker:";
+/// Bytes of a queue's name, at most.
+pub const QUEUE_BYTES_MAX: usize = 128;
 /// Attempts at a side effect, at most.
 pub const ATTEMPTS_MAX: u32 = 100_000;
 /// Each failure is an entry of the log: nobody may have it filled with them.
@@ -53,6 +57,12 @@ pub enum SideEffectError {
         /// How often it was to be tried.
         found: u32,
     },
+    /// Workers could not ask for it.
+    #[error("a queue of {bytes} bytes; the target `worker:QUEUE` names one of 1 to {QUEUE_BYTES_MAX}")]
+    Queue {
+        /// Bytes of its name.
+        bytes: usize,
+    },
 }
 
 impl SideEffect {
@@ -69,12 +79,20 @@ impl SideEffect {
         if !(1..=ATTEMPTS_MAX).contains(&retry.attempts_max) {
             return Err(SideEffectError::Attempts { found: retry.attempts_max });
         }
-        Ok(side_effect)
+        match side_effect.queue().map(str::len) {
+            Some(bytes) if !(1..=QUEUE_BYTES_MAX).contains(&bytes) => Err(SideEffectError::Queue { bytes }),
+            Some(_) | None => Ok(side_effect),
+        }
     }
 
-    /// Who is to execute it: what the driver knows an executor by, such as a URL.
+    /// Who is to execute it: what the driver knows an executor by, such as a URL, or `worker:QUEUE`.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The queue from which workers pull it; `None` where it is pushed to an executor.
+    pub fn queue(&self) -> Option<&str> {
+        self.target.strip_prefix(WORKER_PREFIX)
     }
 
     /// What the executor is given.
@@ -183,9 +201,10 @@ impl AttemptResult {
 pub enum SideEffectOutcome {
     /// It took effect. The executor's answer.
     Done(Blob),
-    /// It is given up: the executor refused it, or failed too often. It may have taken effect.
+    /// It is given up: the executor refused it, or failed too often. It may have taken effect, and an operator may have it tried
+    /// again.
     GivenUp {
-        /// Attempts that were made.
+        /// Attempts that were made, also before an operator had it tried again.
         attempts: u32,
         /// What the executor said last.
         why: Blob,

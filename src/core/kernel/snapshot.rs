@@ -4,6 +4,7 @@
 //! head      length u32, encoding of SnapshotHead
 //! sessions  length u32, encoding of a session; as many as the head says
 //! intents   length u32, encoding of a side effect that has not ended; as many as the head says
+//! dead      length u32, encoding of a side effect that was given up; as many as the head says
 //! slices    length u32, an application's slice; as many as it wrote
 //! ```
 
@@ -14,6 +15,7 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
+use crate::kernel::dead::Rank;
 use crate::kernel::executor::Executor;
 use crate::kernel::halt::{EventPlace, Guard};
 use crate::kernel::outbox::Outbox;
@@ -33,6 +35,9 @@ struct SnapshotHead {
     membership: Membership,
     sessions: u64,
     intents: u64,
+    dead: u64,
+    /// Of those that were given up.
+    dropped: u64,
     /// What the log has skipped, ascending.
     skipped: Vec<EventPlace>,
 }
@@ -106,6 +111,10 @@ impl<A: ChrApplication> Executor<A> {
         for _ in 0..head.intents {
             outbox.restore(take_piece(&mut reader)?)?;
         }
+        for _ in 0..head.dead {
+            outbox.dead_mut().restore(take_piece(&mut reader)?)?;
+        }
+        outbox.dead_mut().restore_dropped(head.dropped);
         let mut state = application.genesis(&init);
         while !reader.rest().is_empty() {
             let slice = take_piece(&mut reader)?;
@@ -142,12 +151,13 @@ pub struct SnapshotWriter<A: ChrApplication> {
     next: Part,
 }
 
-/// What is to be written next; of sessions and intents those behind the last one written.
+/// What is to be written next; of sessions, intents and the dead those behind the last one written.
 #[derive(Clone, Debug)]
 enum Part {
     Head,
     Sessions(Option<ClientId>),
     Intents(Option<Place>),
+    Dead(Option<Rank>),
     State(Cursor),
 }
 
@@ -171,7 +181,11 @@ impl<A: ChrApplication> SnapshotWriter<A> {
             }
             Part::Intents(after) => {
                 let last = put_some(bytes, out, self.frozen.outbox.saved(*after));
-                Some(last.map_or(Part::State(Cursor::START), |last| Part::Intents(Some(last))))
+                Some(last.map_or(Part::Dead(None), |last| Part::Intents(Some(last))))
+            }
+            Part::Dead(after) => {
+                let last = put_some(bytes, out, self.frozen.outbox.dead().saved(*after));
+                Some(last.map_or(Part::State(Cursor::START), |last| Part::Dead(Some(last))))
             }
             Part::State(from) => {
                 let mut slice = Vec::new();
@@ -188,17 +202,11 @@ impl<A: ChrApplication> SnapshotWriter<A> {
     fn head(&self) -> SnapshotHead {
         let Executor { schema, sessions, outbox, digest, skipped, membership, .. } = &self.frozen;
         let (sessions, intents) = (u64_of(sessions.len()), u64_of(outbox.len()));
+        let (dead, dropped) = (u64_of(outbox.dead().len()), outbox.dead().dropped());
         let skipped = skipped.iter().copied().collect();
+        let (schema, digest, last) = (*schema, *digest, self.last);
         let membership = membership.clone();
-        SnapshotHead {
-            schema: *schema,
-            last: self.last,
-            digest: *digest,
-            membership,
-            sessions,
-            intents,
-            skipped,
-        }
+        SnapshotHead { schema, last, digest, membership, sessions, intents, dead, dropped, skipped }
     }
 }
 

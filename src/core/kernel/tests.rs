@@ -129,6 +129,14 @@ impl Applied {
         self.entry(EntryKind::SideEffects, Bytes::from(payload));
     }
 
+    fn order(&mut self, kind: EntryKind, id: SideEffectId) {
+        self.entry(kind, Bytes::from(codec::encode(&id)));
+    }
+
+    fn dead(&self) -> usize {
+        self.executor.outbox().dead().len()
+    }
+
     fn pending(&self) -> Vec<Place> {
         self.executor.outbox().above(Op::GENESIS).collect()
     }
@@ -183,6 +191,54 @@ fn the_application_hears_of_the_end_and_only_of_the_end() {
 }
 
 #[test]
+fn what_was_given_up_is_tried_again_as_often_under_the_same_key_once_an_operator_says_so() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[1, 0]]);
+    applied.report(place(2, 0), 1, AttemptResult::Refused(Blob::from(b"never".to_vec())));
+    let id = SideEffectId::of(&init(), place(2, 0));
+    assert_eq!(applied.executor.outbox().dead().get(id).map(|dead| dead.attempts), Some(1));
+    applied.order(EntryKind::Redrive, id);
+    assert_eq!((applied.pending(), applied.dead()), (vec![place(2, 0)], 0));
+    applied.order(EntryKind::Redrive, id);
+    applied.order(EntryKind::Discard, id);
+    assert_eq!(applied.pending(), [place(2, 0)], "what is not dead is nothing to redrive or discard");
+    for attempt in 2..=4 {
+        assert_eq!(applied.pending(), [place(2, 0)]);
+        applied.report(place(2, 0), attempt, failed(0));
+    }
+    assert_eq!((applied.pending(), applied.dead()), (vec![], 1), "three times, as often as at first");
+    applied.order(EntryKind::Redrive, id);
+    applied.report(place(2, 0), 5, AttemptResult::Done(Blob::from(b"done".to_vec())));
+    let given_up =
+        |attempts, why: &[u8]| (id, SideEffectOutcome::GivenUp { attempts, why: why.to_vec().into() });
+    let done = (id, SideEffectOutcome::Done(Blob::from(b"done".to_vec())));
+    assert_eq!(applied.executor.state().0, [given_up(1, b"never"), given_up(4, b""), done]);
+    assert_eq!((applied.pending(), applied.dead()), (vec![], 0));
+}
+
+#[test]
+fn what_is_discarded_is_never_tried_again() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[1, 0]]);
+    applied.report(place(2, 0), 1, AttemptResult::Refused(Blob::default()));
+    let id = SideEffectId::of(&init(), place(2, 0));
+    applied.order(EntryKind::Discard, id);
+    applied.order(EntryKind::Redrive, id);
+    assert_eq!((applied.pending(), applied.dead()), (vec![], 0));
+}
+
+#[test]
+fn a_redriven_side_effect_rests_as_after_its_first_failure() {
+    let mut applied = Applied::new();
+    applied.emit(1, &[[1, 0]]);
+    (1..=3).for_each(|attempt| applied.report(place(2, 0), attempt, failed(0)));
+    applied.order(EntryKind::Redrive, SideEffectId::of(&init(), place(2, 0)));
+    applied.report(place(2, 0), 4, failed(0));
+    let intent = applied.executor.outbox().get(place(2, 0));
+    assert_eq!(intent.map(|intent| (intent.failures, intent.rest)), Some((4, Nanos::from_secs(1))));
+}
+
+#[test]
 #[should_panic(expected = "attempt 2 is said to have ended")]
 fn an_end_that_nobody_waits_for_stops_the_group() {
     let mut applied = Applied::new();
@@ -195,13 +251,18 @@ fn a_snapshot_holds_what_has_not_ended_and_how_often_it_failed() {
     let mut applied = Applied::new();
     applied.emit(1, &[[2, 0]]);
     applied.report(place(2, 1), 1, failed(5));
+    applied.emit(2, &[[3, 0]]);
+    let id = |index| SideEffectId::of(&init(), place(4, index));
+    (0..=2).for_each(|index| applied.report(place(4, index), 1, AttemptResult::Refused(Blob::default())));
+    applied.order(EntryKind::Redrive, id(1));
     let before = applied.executor.clone();
     let last = applied.last;
     let mut writer = applied.executor.snapshot(last);
     let mut snapshot = ByteWriter::default();
     // What is applied while it is written is not in it.
-    applied.emit(2, &[[1, 0]]);
+    applied.emit(3, &[[1, 0]]);
     applied.report(place(2, 1), 2, failed(5));
+    applied.order(EntryKind::Redrive, id(0));
     while writer.go_on(1, &mut snapshot) {}
     let (restored, at) = Executor::restore(Emitter, init(), snapshot.as_slice()).expect("its own snapshot");
     assert_eq!((at, restored.digest()), (last, before.digest()));
@@ -211,6 +272,12 @@ fn a_snapshot_holds_what_has_not_ended_and_how_often_it_failed() {
     };
     assert_eq!(pending(&restored), pending(&before));
     assert_eq!(restored.outbox().get(place(2, 1)).map(|intent| intent.failures), Some(1));
+    let dead = |executor: &Executor<Emitter>| {
+        let all = executor.outbox().dead();
+        ([0, 1, 2].map(|index| all.get(id(index)).cloned()), all.bytes(), all.dropped())
+    };
+    assert_eq!(dead(&restored), dead(&before));
+    assert_eq!((restored.outbox().dead().len(), restored.outbox().is_redriven(id(1))), (2, true));
 }
 
 #[test]
@@ -288,6 +355,33 @@ fn who_says_nothing_in_time_has_failed_and_who_failed_rests_longer_each_time() {
     assert_eq!(acting.attend(12, Some(1)), []);
     assert_eq!(acting.manager.deadline(PACE), Some(Monotonic::from_nanos(14_000_000_000)));
     assert_eq!(acting.attend(14, Some(1))[0].number, 3);
+}
+
+#[test]
+fn what_is_redriven_is_begun_once_and_the_late_end_of_an_earlier_attempt_ends_no_later_one() {
+    let mut acting = Acting { applied: Applied::new(), manager: SideEffectManager::default() };
+    acting.applied.emit(1, &[[1, 0]]);
+    let first = acting.attend(0, Some(1)).pop().expect("it is begun");
+    acting.ended(&first, AttemptResult::Refused(Blob::default()));
+    // The primary looks at its outbox after both were applied, and not in between.
+    acting.commit_reports();
+    acting.applied.order(EntryKind::Redrive, first.id);
+    let again = acting.attend(1, Some(1));
+    assert_eq!(again.iter().map(|attempt| (attempt.id, attempt.number)).collect::<Vec<_>>(), [(first.id, 2)]);
+    assert_eq!(acting.attend(1, Some(1)), [], "it is under way");
+    acting.ended(&first, AttemptResult::Refused(Blob::default()));
+    assert!(!acting.manager.wants_to_report());
+    acting.ended(&again[0], AttemptResult::Refused(Blob::default()));
+    acting.commit_reports();
+    assert_eq!(acting.attend(2, Some(1)), []);
+    acting.applied.order(EntryKind::Redrive, first.id);
+    assert_eq!(acting.attend(3, Some(1)).len(), 1, "also when it looks in between");
+    let begun = acting.attend(3, Some(2));
+    assert_eq!(
+        begun.iter().map(|attempt| attempt.number).collect::<Vec<_>>(),
+        [3],
+        "and so does the next primary"
+    );
 }
 
 #[test]

@@ -6,11 +6,13 @@ use alloc::vec::Vec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
 use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
-use crate::kernel::{Attempt, AttemptDone, Command, EventPlace, Halt, Outcome, Schema};
+use crate::kernel::{
+    Attempt, AttemptDone, AttemptResult, Command, EventPlace, Halt, Held, Outcome, Schema, SideEffectId,
+};
 use crate::node::chunk_fetch::{ChunkGone, RequestChunk};
 use crate::node::heartbeat::Heartbeat;
 use crate::node::transfer::RequestSnapshot;
-use crate::types::{Blob, ClientId, GroupId, MembershipChange, NodeId, Op, RequestNumber, View};
+use crate::types::{Blob, ClientId, GroupId, MembershipChange, Nanos, NodeId, Op, RequestNumber, View};
 
 /// What enters a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +58,13 @@ pub enum Input {
         /// Which entry.
         at: At,
     },
+    /// A worker wants something of a group's queues.
+    Work {
+        /// Where the answer goes.
+        route: Route,
+        /// What it wants.
+        work: Work,
+    },
     /// An operator wants something of a group. The answer is a [`Reply`] to client 0.
     Order {
         /// Where the answer goes.
@@ -73,6 +82,7 @@ notation_enum!(Input {
     "query" => Query { route, query },
     "side-effect-done" => SideEffectDone { group, done },
     "look-up" => LookUp { route, group, at },
+    "work" => Work { route, work },
     "order" => Order { route, order },
 });
 
@@ -112,6 +122,17 @@ pub enum Effect {
         /// What to do.
         attempt: Attempt,
     },
+    /// Answer an [`Input::Work`].
+    Worked {
+        /// Which worker.
+        route: Route,
+        /// The group whose side effects are meant.
+        group: GroupId,
+        /// As it was asked.
+        number: u64,
+        /// The answer.
+        answer: WorkAnswer,
+    },
     /// What was found for [`Input::LookUp`].
     Found {
         /// Who looked for it.
@@ -136,6 +157,7 @@ notation_enum!(Effect {
     "reply" => Reply { route, reply },
     "answer" => Answer { route, number, answer },
     "execute" => Execute { group, attempt },
+    "worked" => Worked { route, group, number, answer },
     "found" => Found { route, found },
     "meet" => Meet { node, address },
     "halt" => Halt(reason),
@@ -194,6 +216,100 @@ pub struct Request {
 
 notation_struct!("request" => Request { group, command });
 
+/// What a worker wants.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Work {
+    /// What tells it from others of its route.
+    pub number: u64,
+    /// The group whose side effects are meant.
+    pub group: GroupId,
+    /// What it wants of them.
+    pub wish: Wish,
+}
+
+notation_struct!("work" => Work { number, group, wish });
+
+/// What a worker wants of side effects whose target is `worker:QUEUE`.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Wish {
+    /// To execute some.
+    Claim {
+        /// Of this queue.
+        queue: String,
+        /// So many at most; 16 are granted at once.
+        most: u32,
+        /// For so long, from 100 ms to an hour; an attempt whose lease ends has failed.
+        lease: Nanos,
+    },
+    /// To have one for longer.
+    Renew {
+        /// Which.
+        held: Held,
+        /// For so long from now on.
+        lease: Nanos,
+    },
+    /// To say how an attempt ended.
+    End {
+        /// Which.
+        held: Held,
+        /// How.
+        result: AttemptResult,
+    },
+}
+
+notation_enum!(Wish {
+    "claim" => Claim { queue, most, lease },
+    "renew" => Renew { held, lease },
+    "end" => End { held, result },
+});
+
+/// How a worker is answered.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum WorkAnswer {
+    /// These are its own for as long as it asked; none when there are none.
+    Granted(Vec<Attempt>),
+    /// It is its own for longer.
+    Renewed,
+    /// How the attempt ended is in the log, and applied.
+    Recorded,
+    /// Nobody here knows whether how the attempt ended came into the log: the node leads the group no more. If it did not, the side
+    /// effect is granted again, under the same idempotency key.
+    Unknown,
+    /// Nothing was done: the worker holds no such lease any more.
+    Stale {
+        /// Why, in words.
+        why: String,
+    },
+    /// Nothing was done: this node is not the group's primary.
+    NotPrimary {
+        /// The latest view this node knows.
+        view: View,
+        /// Its primary, if the view has started.
+        primary: NodeId,
+    },
+    /// Nothing was done: the node is still recovering, or not sure yet that it leads. Try again.
+    Busy,
+    /// Nothing was done: this node holds no such group.
+    UnknownGroup,
+    /// Nothing is done: the group stands still.
+    Halted(Halt),
+}
+
+notation_enum!(WorkAnswer {
+    "granted" => Granted(attempts),
+    "renewed" => Renewed,
+    "recorded" => Recorded,
+    "unknown" => Unknown,
+    "stale" => Stale { why },
+    "not-primary" => NotPrimary { view, primary },
+    "busy" => Busy,
+    "unknown-group" => UnknownGroup,
+    "halted" => Halted(halt),
+});
+
 /// What an operator wants of a group.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -216,9 +332,19 @@ pub enum Deed {
     Activate(Schema),
     /// Change who its members are.
     Change(MembershipChange),
+    /// Try a side effect again that was given up, under the same idempotency key.
+    Redrive(SideEffectId),
+    /// Forget a side effect that was given up.
+    Discard(SideEffectId),
 }
 
-notation_enum!(Deed { "skip" => Skip(place), "activate" => Activate(schema), "change" => Change(change) });
+notation_enum!(Deed {
+    "skip" => Skip(place),
+    "activate" => Activate(schema),
+    "change" => Change(change),
+    "redrive" => Redrive(id),
+    "discard" => Discard(id),
+});
 
 /// The answer to a request; client and number tell which.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -299,13 +425,27 @@ pub struct Query {
     pub number: u64,
     /// The group to be asked.
     pub group: GroupId,
-    /// The application's question, encoded.
+    /// What it is about.
+    pub about: About,
+    /// The question, encoded: as what it is about says.
     pub body: Blob,
     /// How new the state must be that answers it.
     pub freshness: Freshness,
 }
 
-notation_struct!("query" => Query { number, group, body, freshness });
+notation_struct!("query" => Query { number, group, about, body, freshness });
+
+/// What a question is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum About {
+    /// The application's state.
+    State,
+    /// Side effects that were given up: a [`crate::kernel::DeadQuery`], answered with a [`crate::kernel::DeadView`].
+    Dead,
+}
+
+notation_enum!(About { "state" => State, "dead" => Dead });
 
 /// How new a state must be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -324,7 +464,7 @@ notation_enum!(Freshness { "linearizable" => Linearizable, "stale" => Stale });
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub enum QueryAnswer {
-    /// The application's answer.
+    /// The answer of the application, or of the kernel.
     State {
         /// The op that the state reflects.
         op: Op,
@@ -336,7 +476,7 @@ pub enum QueryAnswer {
     Busy,
     /// This node holds no such group.
     UnknownGroup,
-    /// The application cannot read the question.
+    /// The application, or the kernel, cannot read the question.
     Malformed,
     /// The answer is longer than one may be.
     TooLong {

@@ -2,6 +2,7 @@
 
 mod orders;
 mod standstill;
+mod work;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -254,9 +255,7 @@ impl<A: ChrApplication> Group<A> {
             marks.hit(Mark::RefusedOverQuota);
             return Some(Answer::Busy);
         }
-        let outbox = self.executor.outbox();
-        let is_full = u64_of(outbox.len()) >= u64::from(limits.outbox_max)
-            || outbox.bytes() >= u64::from(limits.outbox_bytes_max);
+        let is_full = self.executor.outbox().is_full(limits.outbox_max, limits.outbox_bytes_max);
         if is_full && !is_waited_for {
             marks.hit(Mark::OutboxFull);
             return Some(Answer::Busy);
@@ -396,6 +395,7 @@ impl<A: ChrApplication> Group<A> {
         self.side_effects.attend(when, token, of, &mut self.attempts, marks);
         let group = self.id();
         effects.extend(self.attempts.drain(..).map(|attempt| Effect::Execute { group, attempt }));
+        self.answer_workers(effects);
     }
 
     /// Takes over a snapshot of a peer, which is in force on this disk and ends with the entry of `last`.
@@ -490,6 +490,7 @@ impl<A: ChrApplication> Group<A> {
             halted: self.halted.as_ref().map(|halt| halt.place),
             schema: self.executor.schema(),
             side_effects: u64_of(self.executor.outbox().len()),
+            dead: u64_of(self.executor.outbox().dead().len()),
             applied_digest: self.executor.digest(),
         }
     }

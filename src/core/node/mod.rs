@@ -32,6 +32,7 @@ mod tests_notation;
 #[cfg(test)]
 mod tests_side_effects;
 mod transfer;
+mod work;
 mod writing_snapshot;
 
 use alloc::boxed::Box;
@@ -45,8 +46,8 @@ use chunk_fetch::ChunkFetch;
 pub use chunk_fetch::{ChunkGone, RequestChunk};
 pub use config::{NodeConfig, NodeConfigError, flush_bytes_least};
 pub use door::{
-    Answer, Deed, Effect, Effects, Freshness, HaltReason, Input, Message, Order, Query, QueryAnswer, Reply,
-    Request, Route,
+    About, Answer, Deed, Effect, Effects, Freshness, HaltReason, Input, Message, Order, Query, QueryAnswer,
+    Reply, Request, Route, Wish, Work, WorkAnswer,
 };
 use group::Group;
 use heartbeat::Heartbeats;
@@ -203,6 +204,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
             Input::Order { route, order } => self.on_order(route, order, effects),
+            Input::Work { route, work } => self.on_work(route, work, effects),
         }
     }
 

@@ -5,8 +5,8 @@ use alloc::collections::VecDeque;
 use super::{Effects, Life, Node};
 use crate::codec;
 use crate::consensus::vsr::{ReadTicket, VsrNode};
-use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, Executor, Halt};
-use crate::node::door::{Effect, Freshness, Query, QueryAnswer, Route};
+use crate::kernel::{ANSWER_BYTES_MAX, ChrApplication, DeadQuery, Executor, Halt};
+use crate::node::door::{About, Effect, Freshness, Query, QueryAnswer, Route};
 use crate::types::{Blob, GroupId, Mark, Marks, Monotonic, Nanos, u64_of};
 
 /// Those of one group, oldest first: who asked earlier is answered no later.
@@ -17,9 +17,27 @@ pub(in crate::node) struct Queries<A: ChrApplication>(VecDeque<Waiting<A>>);
 struct Waiting<A: ChrApplication> {
     route: Route,
     number: u64,
-    request: A::QueryRequest,
+    request: Asked<A>,
     ticket: ReadTicket,
     since: Monotonic,
+}
+
+/// A question that was read.
+#[derive(Clone)]
+enum Asked<A: ChrApplication> {
+    State(A::QueryRequest),
+    Dead(DeadQuery),
+}
+
+impl<A: ChrApplication> Asked<A> {
+    fn read(query: &Query) -> Result<Self, QueryAnswer> {
+        let body = query.body.as_slice();
+        let read = match query.about {
+            About::State => codec::decode(body).map(Self::State),
+            About::Dead => codec::decode(body).map(Self::Dead),
+        };
+        read.map_err(|_| QueryAnswer::Malformed)
+    }
 }
 
 impl<A: ChrApplication> Default for Queries<A> {
@@ -66,10 +84,13 @@ impl<A: ChrApplication> Queries<A> {
     }
 }
 
-fn answer<A: ChrApplication>(executor: &Executor<A>, request: A::QueryRequest) -> QueryAnswer {
-    let body = match executor.query(request) {
-        Ok(response) => codec::encode(&response),
-        Err(what) => return QueryAnswer::Panicked { what },
+fn answer<A: ChrApplication>(executor: &Executor<A>, asked: Asked<A>) -> QueryAnswer {
+    let body = match asked {
+        Asked::State(request) => match executor.query(request) {
+            Ok(response) => codec::encode(&response),
+            Err(what) => return QueryAnswer::Panicked { what },
+        },
+        Asked::Dead(question) => codec::encode(&executor.outbox().dead().query(&question)),
     };
     if u64_of(body.len()) > u64::from(ANSWER_BYTES_MAX) {
         return QueryAnswer::TooLong { max: ANSWER_BYTES_MAX };
@@ -93,8 +114,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             return Err(QueryAnswer::Busy);
         }
         let group = self.group(query.group).ok_or(QueryAnswer::UnknownGroup)?;
-        let request = codec::decode::<A::QueryRequest>(query.body.as_slice());
-        let request = request.map_err(|_| QueryAnswer::Malformed)?;
+        let request = Asked::read(query)?;
         // The disk may have been wiped, and what this node has shown before be gone from it: a quorum knows.
         if group.is_arriving() {
             self.marks.hit(Mark::QueryBeforeArrival);

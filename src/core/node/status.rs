@@ -88,6 +88,8 @@ pub struct GroupStatus {
     pub schema: Schema,
     /// Side effects that have not ended.
     pub side_effects: u64,
+    /// Side effects that were given up and wait for an operator.
+    pub dead: u64,
     /// Chained hash of (op, outcomes) over all that was applied.
     pub applied_digest: Hash,
 }

@@ -16,8 +16,8 @@ use crate::kernel::{
     ApplyContext, Attempt, ChrApplication, Chunk, Command, Cursor, Event, Outcome, QueryContext, Schema,
 };
 use crate::node::{
-    Answer, Effect, Freshness, Input, Life, Limits, Node, NodeConfig, Query, QueryAnswer, Reply, Request,
-    Role, Route, Timeouts,
+    About, Answer, Effect, Freshness, Input, Life, Limits, Node, NodeConfig, Query, QueryAnswer, Reply,
+    Request, Role, Route, Timeouts, WorkAnswer,
 };
 use crate::register::{RegisterAnswer, RegisterCommand};
 use crate::types::{
@@ -70,8 +70,9 @@ pub(super) struct Cluster {
     inputs: VecDeque<(usize, Input)>,
     pub(super) replies: Vec<Reply>,
     found: Vec<Found>,
-    answers: Vec<(u64, QueryAnswer)>,
+    pub(super) answers: Vec<(u64, QueryAnswer)>,
     pub(super) attempts: Vec<(usize, Attempt)>,
+    pub(super) worked: Vec<(u64, WorkAnswer)>,
     starts: u8,
 }
 
@@ -101,6 +102,7 @@ impl Cluster {
             found: Vec::new(),
             answers: Vec::new(),
             attempts: Vec::new(),
+            worked: Vec::new(),
             starts: 0,
         };
         for index in 0..cluster.nodes.len() {
@@ -138,6 +140,7 @@ impl Cluster {
                 Effect::Found { found, .. } => self.found.push(found),
                 Effect::Answer { number, answer, .. } => self.answers.push((number, answer)),
                 Effect::Execute { attempt, .. } => self.attempts.push((index, attempt)),
+                Effect::Worked { number, answer, .. } => self.worked.push((number, answer)),
                 Effect::Meet { .. } => {}
                 Effect::Halt(reason) => panic!("node {} halted: {reason}", index + 1),
             }
@@ -195,7 +198,10 @@ impl Cluster {
 /// Asks a node for the value of a register.
 fn query(number: u64, key: &[u8], freshness: Freshness) -> Input {
     let body = Blob::from(codec::encode(&BuiltinQuery::Value { key: Blob::from(key.to_vec()) }));
-    Input::Query { route: Route(9), query: Query { number, group: GROUP, body, freshness } }
+    Input::Query {
+        route: Route(9),
+        query: Query { number, group: GROUP, about: About::State, body, freshness },
+    }
 }
 
 /// The value that an answer shows, and the op that it reflects.
@@ -247,7 +253,7 @@ fn what_is_no_question_is_refused() {
         (3, GROUP, Freshness::Linearizable),
         (4, GroupId::new(5), Freshness::Stale),
     ] {
-        let query = Query { number, group, body: Blob::from(vec![1]), freshness };
+        let query = Query { number, group, about: About::State, body: Blob::from(vec![1]), freshness };
         cluster.step(0, Input::Query { route: Route(9), query });
     }
     cluster.step(0, query(5, b"k", Freshness::Linearizable));
@@ -542,6 +548,7 @@ fn an_application_is_woken_at_the_consensus_time_it_asked_for_and_never_early() 
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
+                | Effect::Worked { .. }
                 | Effect::Found { .. }
                 | Effect::Meet { .. }
                 | Effect::Halt(_) => None,
@@ -618,6 +625,7 @@ fn a_due_wakeup_behind_a_flush_does_not_spin() {
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
+                | Effect::Worked { .. }
                 | Effect::Found { .. }
                 | Effect::Meet { .. }
                 | Effect::Halt(_) => None,

@@ -116,6 +116,7 @@ impl Alone {
                 | Effect::Reply { .. }
                 | Effect::Answer { .. }
                 | Effect::Execute { .. }
+                | Effect::Worked { .. }
                 | Effect::Found { .. }
                 | Effect::Meet { .. } => {}
             }

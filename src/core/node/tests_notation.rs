@@ -11,8 +11,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Answer, ChunkGone, ClockBeat, Deed, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input, Message,
-    Order, Query, QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route,
+    About, Answer, ChunkGone, ClockBeat, Deed, Effect, Freshness, GroupBeat, HaltReason, Heartbeat, Input,
+    Message, Order, Query, QueryAnswer, Reply, Request, RequestChunk, RequestSnapshot, Route, Wish, Work,
+    WorkAnswer,
 };
 use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
@@ -21,8 +22,8 @@ use crate::engine::{
     Witnessed,
 };
 use crate::kernel::{
-    Attempt, AttemptDone, AttemptResult, Batch, Command, EventPlace, FencingToken, Halt, Outcome, Place,
-    Retry, Schema, SideEffect, SideEffectId,
+    Attempt, AttemptDone, AttemptResult, Batch, Command, EventPlace, FencingToken, Halt, Held, Outcome,
+    Place, Retry, Schema, SideEffect, SideEffectId,
 };
 use crate::types::{
     Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
@@ -303,6 +304,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             route: Route(route),
             order: Order { group, deed }
         }),
+        (any::<u64>(), work()).prop_map(|(route, work)| Input::Work { route: Route(route), work }),
     ]
 }
 
@@ -317,10 +319,13 @@ fn changes() -> impl Strategy<Value = MembershipChange> {
 }
 
 fn deeds() -> impl Strategy<Value = Deed> {
+    let ids = || numbers(|seed| SideEffectId(Hash::of(&seed.to_le_bytes())));
     prop_oneof![
         event_places().prop_map(Deed::Skip),
         any::<u32>().prop_map(|to| Deed::Activate(Schema(to))),
         changes().prop_map(Deed::Change),
+        ids().prop_map(Deed::Redrive),
+        ids().prop_map(Deed::Discard),
     ]
 }
 
@@ -330,8 +335,9 @@ fn places() -> impl Strategy<Value = At> {
 
 fn queries() -> impl Strategy<Value = Query> {
     let freshness = prop::sample::select(vec![Freshness::Linearizable, Freshness::Stale]);
-    let fields = (any::<u64>(), groups(), blobs(), freshness);
-    fields.prop_map(|(number, group, body, freshness)| Query { number, group, body, freshness })
+    let about = prop::sample::select(vec![About::State, About::Dead]);
+    let fields = (any::<u64>(), groups(), about, blobs(), freshness);
+    fields.prop_map(|(number, group, about, body, freshness)| Query { number, group, about, body, freshness })
 }
 
 fn query_answers() -> impl Strategy<Value = QueryAnswer> {
@@ -368,15 +374,50 @@ fn attempts() -> impl Strategy<Value = Attempt> {
     })
 }
 
-fn ends_of_attempts() -> impl Strategy<Value = AttemptDone> {
-    let results = prop_oneof![
+fn results() -> impl Strategy<Value = AttemptResult> {
+    prop_oneof![
         blobs().prop_map(AttemptResult::Done),
         (blobs(), nanos()).prop_map(|(why, rest)| AttemptResult::Failed { why, rest }),
         blobs().prop_map(AttemptResult::Refused),
+    ]
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    let held = || {
+        let fields = (side_effect_places(), any::<u32>(), any::<u64>());
+        fields.prop_map(|(place, number, token)| Held { place, number, token: FencingToken(token) })
+    };
+    let claim = (any::<String>(), any::<u32>(), nanos());
+    let wishes = prop_oneof![
+        claim.prop_map(|(queue, most, lease)| Wish::Claim { queue, most, lease }),
+        (held(), nanos()).prop_map(|(held, lease)| Wish::Renew { held, lease }),
+        (held(), results()).prop_map(|(held, result)| Wish::End { held, result }),
     ];
-    (side_effect_places(), any::<u32>(), any::<u64>(), results).prop_map(|(place, number, token, result)| {
-        AttemptDone { place, number, token: FencingToken(token), result }
-    })
+    (any::<u64>(), groups(), wishes).prop_map(|(number, group, wish)| Work { number, group, wish })
+}
+
+fn work_answers() -> impl Strategy<Value = WorkAnswer> {
+    let words = [
+        WorkAnswer::Renewed,
+        WorkAnswer::Recorded,
+        WorkAnswer::Unknown,
+        WorkAnswer::Busy,
+        WorkAnswer::UnknownGroup,
+    ];
+    prop_oneof![
+        prop::collection::vec(attempts(), 0..3).prop_map(WorkAnswer::Granted),
+        prop::sample::select(words.to_vec()),
+        any::<String>().prop_map(|why| WorkAnswer::Stale { why }),
+        (numbers(View::new), numbers(NodeId::new))
+            .prop_map(|(view, primary)| WorkAnswer::NotPrimary { view, primary }),
+        halts().prop_map(WorkAnswer::Halted),
+    ]
+}
+
+fn ends_of_attempts() -> impl Strategy<Value = AttemptDone> {
+    (side_effect_places(), any::<u32>(), any::<u64>(), results()).prop_map(
+        |(place, number, token, result)| AttemptDone { place, number, token: FencingToken(token), result },
+    )
 }
 
 fn finds() -> impl Strategy<Value = Found> {
@@ -395,6 +436,9 @@ fn effects() -> impl Strategy<Value = Effect> {
             answer
         }),
         (groups(), attempts()).prop_map(|(group, attempt)| Effect::Execute { group, attempt }),
+        (any::<u64>(), groups(), any::<u64>(), work_answers()).prop_map(|(route, group, number, answer)| {
+            Effect::Worked { route: Route(route), group, number, answer }
+        }),
         (any::<u64>(), finds()).prop_map(|(route, found)| Effect::Found { route: Route(route), found }),
         (any::<u64>(), any::<String>())
             .prop_map(|(node, address)| Effect::Meet { node: NodeId::new(node), address }),
@@ -495,7 +539,7 @@ fn a_notation_error_names_the_column_and_what_is_allowed() {
     let error = "timeou".parse::<Input>().expect_err("a letter is missing");
     assert_eq!(
         (error.column, error.expected.as_str()),
-        (1, "one of timeout message disk client query side-effect-done look-up order")
+        (1, "one of timeout message disk client query side-effect-done look-up work order")
     );
     let text = "message{from=1 message=group{group=1 body=start-view-change{view=x}}}";
     let error = text.parse::<Input>().expect_err("a view is a number");

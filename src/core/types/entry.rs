@@ -41,6 +41,10 @@ pub enum EntryKind {
     Activation,
     /// A new membership. The last entry of its epoch.
     Membership,
+    /// An operator has a side effect tried again that was given up.
+    Redrive,
+    /// An operator has a side effect forgotten that was given up.
+    Discard,
 }
 
 impl EntryKind {
@@ -53,6 +57,8 @@ impl EntryKind {
             Self::Skip => 4,
             Self::Activation => 5,
             Self::Membership => 6,
+            Self::Redrive => 7,
+            Self::Discard => 8,
         }
     }
 
@@ -65,6 +71,8 @@ impl EntryKind {
             4 => Ok(Self::Skip),
             5 => Ok(Self::Activation),
             6 => Ok(Self::Membership),
+            7 => Ok(Self::Redrive),
+            8 => Ok(Self::Discard),
             code => Err(EntryError::Kind { code }),
         }
     }
@@ -78,6 +86,8 @@ notation_enum!(EntryKind {
     "skip" => Skip,
     "activation" => Activation,
     "membership" => Membership,
+    "redrive" => Redrive,
+    "discard" => Discard,
 });
 
 /// Why bytes are not an entry.

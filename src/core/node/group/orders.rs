@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use super::Group;
 use crate::codec;
-use crate::consensus::Turn;
 use crate::consensus::vsr::NotNow;
-use crate::kernel::{ChrApplication, EventPlace, Outcome, Schema};
+use crate::consensus::{Limits, Turn};
+use crate::kernel::{ChrApplication, EventPlace, Outcome, Schema, SideEffectId};
 use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Route};
 use crate::types::{
     Blob, ClientId, EntryKind, Hash, Mark, Marks, MembershipChange, NodeId, Op, RequestNumber, Timestamp,
@@ -50,6 +50,14 @@ impl<A: ChrApplication> Group<A> {
                 self.replica.propose(turn, time, EntryKind::Activation, codec::encode(&to).into())
             }),
             Deed::Change(change) => self.change(turn, time, &change),
+            Deed::Redrive(id) => self.may_redrive(id, turn.limits).map(|()| {
+                turn.marks.hit(Mark::RedrivePrepared);
+                self.replica.propose(turn, time, EntryKind::Redrive, codec::encode(&id).into())
+            }),
+            Deed::Discard(id) => self.check_dead(id).map(|()| {
+                turn.marks.hit(Mark::DiscardPrepared);
+                self.replica.propose(turn, time, EntryKind::Discard, codec::encode(&id).into())
+            }),
         };
         match prepared {
             Ok(op) => self.ordered.extend(self.replica.hash_at(op).map(|hash| (op, hash, route))),
@@ -102,6 +110,32 @@ impl<A: ChrApplication> Group<A> {
                 declined(format!("node {node} knows schema {known} at most: start a newer build there"))
             }
         }
+    }
+
+    /// An operator that asks again, for it heard no answer, may find that the side effect was redriven meanwhile, and is told that
+    /// it is.
+    fn may_redrive(&self, id: SideEffectId, limits: &Limits) -> Result<(), Answer> {
+        let outbox = self.executor.outbox();
+        if !outbox.is_redriven(id) {
+            self.check_dead(id)?;
+        }
+        // What is redriven has its place among what has not ended, and must not take more than there are.
+        if outbox.is_full(limits.outbox_max, limits.outbox_bytes_max) {
+            return Err(Answer::Busy);
+        }
+        Ok(())
+    }
+
+    /// Whether there is such a dead side effect.
+    fn check_dead(&self, id: SideEffectId) -> Result<(), Answer> {
+        if self.executor.outbox().dead().get(id).is_some() {
+            return Ok(());
+        }
+        let why = format!(
+            "no side effect {id} is dead: it has not been given up, or was discarded, or took effect; \
+             `chronon effect list` names those that are"
+        );
+        Err(Answer::Declined { why })
     }
 
     /// The answer to an operator.
