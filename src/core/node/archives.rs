@@ -172,7 +172,17 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             running.fetch = Some(fetch);
             return self.ask_for_piece(effects);
         }
+        running.keeps_fetched = true;
         self.emit_disk_ops(effects);
+    }
+
+    /// Goes on with the next chunk once the last one that was fetched is on the disk: a node that joins has many to fetch.
+    pub(super) fn fetch_next(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &mut self.life else { return };
+        if running.keeps_fetched && self.engine.can_write_chunk() {
+            running.keeps_fetched = false;
+            self.see_to_chunks(effects);
+        }
     }
 
     /// Looks up an entry of the log that was committed and applied, in memory or in the archive.

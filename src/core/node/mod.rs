@@ -108,6 +108,8 @@ struct Running<A: ChrApplication> {
     /// The chunk of an archive that is being fetched, and how many were.
     fetch: Option<ChunkFetch>,
     fetches: usize,
+    /// The last one is on its way to the disk: the next is asked for when it is there.
+    keeps_fetched: bool,
     /// The last one of those that had rotted.
     last_rotten: (GroupId, u64),
     heartbeats: Heartbeats,
@@ -408,6 +410,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             Err(error) => self.halt_over(error, effects),
         }
         self.archive(effects);
+        self.fetch_next(effects);
         self.introduce(effects);
     }
 
@@ -460,6 +463,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             transfer: None,
             fetch: None,
             fetches: 0,
+            keeps_fetched: false,
             last_rotten: Default::default(),
             heartbeats,
             next_beat: self.now.monotonic,
