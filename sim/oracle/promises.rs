@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 60] = [
+const PROMISES: [(&str, &str); 61] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -19,6 +19,7 @@ const PROMISES: [(&str, &str); 60] = [
         "a chunk of an archive is the same on every disk, and holds what was committed and nothing else",
     ),
     ("Bounded", "every queue stays within its named limit"),
+    ("CaughtUpToVote", "who gets a vote holds the log up to the entry that made it a member"),
     ("ChainMatch", "each entry names the hash of the one before it, so that one hash names a whole prefix"),
     ("Codec", "a message is read back as it was written"),
     ("CommittedImmutable", "what is committed at an op never changes"),

@@ -9,6 +9,8 @@
 //! clients ---------------------------------> linearizability  some order explains every answer
 //! ```
 
+use std::collections::BTreeMap;
+
 use chronon_core::consensus::VsrMessage;
 use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, Membership, NodeId, View};
@@ -39,6 +41,7 @@ pub struct Replication {
     log_view: u64,
     state_safety: u64,
     learner_never_counts: u64,
+    caught_up_to_vote: u64,
     stalls: u64,
 }
 
@@ -48,6 +51,8 @@ struct Facts {
     sessions: Sessions,
     wishes: Wishes,
     acks: Acks,
+    /// The entry that made each of its later members one.
+    members_since: BTreeMap<NodeId, u64>,
     history: Option<History>,
     said: Few<NodeId, Said>,
     digests: Digests,
@@ -221,6 +226,7 @@ impl Replication {
     /// An epoch is over, and the next one has begun.
     fn epoch(&mut self, node: NodeId, group: GroupId, membership: &Membership, led: Option<View>) {
         let at = membership.at.get();
+        self.judge_votes(group, membership);
         match led {
             Some(view) => self.raise(node, group, (view.get(), at), Some(&membership.voters)),
             None => {
@@ -228,11 +234,34 @@ impl Replication {
                 self.broken.extend(known.err().map(|broken| broken.of(group)));
             }
         }
-        if let Some(Facts { group, wishes, acks, .. }) = self.groups.get_mut(group) {
+        if let Some(Facts { group, wishes, acks, members_since, .. }) = self.groups.get_mut(group) {
+            members_since.retain(|member, _| membership.is_member(*member));
+            let came = membership.learners.iter().filter(|learner| !group.votes(**learner));
+            came.for_each(|learner| {
+                members_since.entry(*learner).or_insert(at);
+            });
             let first = membership.first_view.get();
             group.enter(&membership.voters, first);
             wishes.enter(&membership.voters, first);
             acks.enter(&membership.voters);
+        }
+    }
+
+    /// Whoever gets a vote holds the log durably up to the entry that made it a member: it knows that it is one.
+    fn judge_votes(&mut self, id: GroupId, membership: &Membership) {
+        let Some(facts) = self.groups.get(id) else { return };
+        for voter in membership.voters.iter().filter(|voter| !facts.group.votes(**voter)) {
+            self.caught_up_to_vote += 1;
+            let since = facts.members_since.get(voter).copied().unwrap_or_default();
+            let log = self.disks.get(*voter).and_then(|disk| disk.log(id));
+            let held = log.and_then(|log| log.entry(since)).map(|entry| entry.hash);
+            if since == 0 || held != facts.group.committed(since) {
+                let what = format!(
+                    "node {voter} gets a vote by op {}, and its disk has not got to op {since}, which made it a member",
+                    membership.at
+                );
+                self.broken.push(Broken::new("CaughtUpToVote", what).of(id));
+            }
         }
     }
 
@@ -368,7 +397,9 @@ impl Oracle for Replication {
                         (Group::new(init, nodes), History::new(init), Digests::default());
                     let wishes = Wishes::new(init);
                     let acks = Acks::new(init, nodes);
-                    let facts = Facts { group, sessions, wishes, acks, history, said, digests };
+                    let members_since = BTreeMap::new();
+                    let facts =
+                        Facts { group, sessions, wishes, acks, members_since, history, said, digests };
                     self.groups.insert(init.group, facts);
                 }
                 return;
@@ -495,6 +526,7 @@ impl Oracle for Replication {
             "ReplyOnlyCommitted",
             "StallNamed",
             "LearnerNeverCounts",
+            "CaughtUpToVote",
         ]
     }
 
@@ -504,6 +536,7 @@ impl Oracle for Replication {
         counts.add("StateSafety", self.state_safety);
         counts.add("StallNamed", self.stalls);
         counts.add("LearnerNeverCounts", self.learner_never_counts);
+        counts.add("CaughtUpToVote", self.caught_up_to_vote);
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);

@@ -147,7 +147,12 @@ impl Group {
 
     /// Whether `node` may vote in `view`; of epochs that are over that is not known any more.
     pub(super) fn may_vote(&self, node: NodeId, view: u64) -> bool {
-        view < self.entered || self.place(node).is_some_and(|place| self.voters.has(place))
+        view < self.entered || self.votes(node)
+    }
+
+    /// Whether `node` votes in the present epoch.
+    pub(super) fn votes(&self, node: NodeId) -> bool {
+        self.place(node).is_some_and(|place| self.voters.has(place))
     }
 
     /// Others vote from here on; the first view of their epoch starts by itself.

@@ -76,6 +76,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         }
         let is_alone = known.latest().voters == [node];
         known.shown.push(membership.clone());
+        self.members_changed = self.now;
         // Who is alone needs nobody's word: its view may have begun within the same step.
         let led = before.role == Role::Primary || is_alone;
         let led: Option<View> = led.then_some(before.view);

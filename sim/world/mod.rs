@@ -82,6 +82,8 @@ pub struct World<A: ChrApplication, W> {
     executions: Vec<Execution<A>>,
     /// One a group.
     memberships: Vec<Memberships>,
+    /// When an epoch was entered last: who joins has a log to learn from then on.
+    members_changed: WorldTime,
     /// Whether an operator sees to the group.
     operators: Vec<bool>,
     trace: Trace,
@@ -229,6 +231,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             judges: Judges::new(oracles),
             executions,
             memberships,
+            members_changed: WorldTime::ZERO,
             operators: vec![false; groups],
             trace,
             tally,

@@ -85,13 +85,14 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             Stage::Reading => self.read_again(),
             _ => {}
         }
-        if self.now.as_nanos() > self.config.faults_ns + self.config.heal_ns {
+        let quiet_since = self.members_changed.as_nanos().max(self.config.faults_ns);
+        if self.now.as_nanos() > quiet_since + self.config.heal_ns {
             if let Some(stalls) = self.excuses() {
                 self.finish_stalled(&stalls);
                 return;
             }
             let what = format!(
-                "no progress {} s after all faults ended: {}",
+                "no progress {} s after all faults and changes ended: {}",
                 self.config.heal_ns / 1_000_000_000,
                 self.cause()
             );

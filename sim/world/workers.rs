@@ -21,7 +21,7 @@ use crate::workload::Workload;
 /// What workers have asked and not heard of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workers {
-    asked: u64,
+    asked: BTreeMap<GroupId, u64>,
     open: BTreeMap<u64, (GroupId, Asked)>,
 }
 
@@ -82,8 +82,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         if self.machines[machine].process.is_none() || self.is_lost(self.machines[machine].node) {
             return;
         }
-        self.workers.asked += 1;
-        let number = self.workers.asked;
+        let asked_so_far = self.workers.asked.entry(group).or_default();
+        *asked_so_far += 1;
+        // Counted by group, so that what happens in one leaves the others as they are.
+        let number = u64::from(group.get()) << GROUP_BITS | *asked_so_far;
         self.workers.open.insert(number, (group, asked));
         let work = Work { number, group, wish };
         self.step_node(machine, Input::Work { route: Route(WORKERS | number), work });
@@ -185,6 +187,8 @@ fn lease_of(draw: &mut Draw) -> Nanos {
 
 /// Routes of workers are none of others.
 const WORKERS: u64 = 1 << 61;
+/// No group's workers ask more than this many bits count.
+const GROUP_BITS: u32 = 40;
 /// Between two looks of the workers of a group, at most.
 const LOOK_NS: u64 = 200 * MILLISECOND;
 /// Leases, from the shortest to the longest.

@@ -8,7 +8,6 @@
 //! slices    length u32, an application's slice; as many as it wrote
 //! ```
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,9 +16,7 @@ use crate::codec::{self, ByteReader, ByteWriter, CodecError, Truncated};
 use crate::kernel::application::{ChrApplication, Cursor, Schema};
 use crate::kernel::dead::Rank;
 use crate::kernel::executor::Executor;
-use crate::kernel::halt::{EventPlace, Guard};
-use crate::kernel::outbox::Outbox;
-use crate::kernel::sessions::SessionMap;
+use crate::kernel::halt::EventPlace;
 use crate::kernel::side_effect::Place;
 use crate::types::{ClientId, EntryHeader, GroupInit, Hash, Membership, Op, u64_of, usize_of};
 
@@ -103,42 +100,30 @@ impl<A: ChrApplication> Executor<A> {
                 "the snapshot has schema {schema}; this build knows {known}"
             )));
         }
-        let mut sessions = SessionMap::new(init.sessions_max);
+        let mut executor = Self::new(application, init);
         for _ in 0..head.sessions {
-            sessions.restore(take_piece(&mut reader)?)?;
+            executor.sessions.restore(take_piece(&mut reader)?)?;
         }
-        let mut outbox = Outbox::default();
         for _ in 0..head.intents {
-            outbox.restore(take_piece(&mut reader)?)?;
+            executor.outbox.restore(take_piece(&mut reader)?)?;
         }
+        let dead = executor.outbox.dead_mut();
         for _ in 0..head.dead {
-            outbox.dead_mut().restore(take_piece(&mut reader)?)?;
+            dead.restore(take_piece(&mut reader)?)?;
         }
-        outbox.dead_mut().restore_dropped(head.dropped);
-        let mut state = application.genesis(&init);
+        dead.restore_dropped(head.dropped);
         while !reader.rest().is_empty() {
             let slice = take_piece(&mut reader)?;
-            application.restore(&mut state, schema, slice).map_err(|error| SnapshotError::Slice {
+            let restored = executor.application.restore(&mut executor.state, schema, slice);
+            restored.map_err(|error| SnapshotError::Slice {
                 bytes: slice.len(),
                 reason: codec::encode(&error),
             })?;
         }
-        let (applied, digest) = (head.last.op(), head.digest);
-        let (skipped, skips, guard) = (head.skipped.into_iter().collect(), BTreeSet::new(), Guard::NONE);
-        let executor = Self {
-            application,
-            init,
-            membership: head.membership,
-            state,
-            schema,
-            sessions,
-            outbox,
-            applied,
-            digest,
-            skipped,
-            skips,
-            guard,
-        };
+        executor.membership = head.membership;
+        executor.schema = schema;
+        (executor.applied, executor.digest) = (head.last.op(), head.digest);
+        executor.skipped = head.skipped.into_iter().collect();
         Ok((executor, head.last))
     }
 }

@@ -14,7 +14,6 @@ use alloc::vec;
 
 use bytes::Bytes;
 
-use super::log::Log;
 use super::members::Members;
 use super::{Backup, Beat, Primary, Status, VsrNode, Wish};
 use crate::codec;
@@ -274,26 +273,6 @@ impl VsrNode {
             self.ahead = Some(Ahead { node, view, beat });
         }
         self.ask_later(turn);
-    }
-
-    /// The membership in force at the commit of a log that was just read; and that commit, no higher than is known of who is
-    /// a member there.
-    pub(super) fn recovered_membership(
-        log: &Log,
-        commit: Op,
-        mut membership: Membership,
-    ) -> (Membership, Op) {
-        let from = membership.at.max(log.base_op()).next();
-        let makes_one =
-            |op: &Op| log.header(*op).is_some_and(|header| header.kind() == EntryKind::Membership);
-        for op in (from.get()..=commit.get()).map(Op::new).filter(makes_one) {
-            // A payload that rotted comes from a peer.
-            let Some(entry) = log.entry(op) else { return (membership, op.previous().unwrap_or_default()) };
-            if let Ok(next) = codec::decode::<Membership>(entry.payload()) {
-                membership = next;
-            }
-        }
-        (membership, commit)
     }
 }
 

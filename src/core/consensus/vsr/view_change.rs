@@ -148,7 +148,7 @@ impl VsrNode {
         };
         durable_view == self.view
             && self.primary_of(self.view) == self.members.me()
-            && messages[from].is_none()
+            && messages.get(from).is_some_and(Option::is_none)
     }
 
     /// Enters the highest view that a quorum wishes for. A wish that was not repeated for a while does not count.
