@@ -31,6 +31,8 @@
 //! assert_eq!(report.cause, None);
 //! ```
 
+mod events;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -44,6 +46,7 @@ use chronon_core::types::{Blob, GroupId, GroupInit, Nanos, Op};
 
 use crate::random::Draw;
 use crate::sink::REFUSES;
+use events::EventClients;
 
 /// What clients ask of the application `A`.
 pub trait Workload<A: ChrApplication>: Clone {
@@ -116,13 +119,15 @@ impl Asking {
     }
 }
 
-/// Money moves between a few accounts; letters are posted; a few registers are read, written and swapped.
+/// Money moves between a few accounts; events are published and consumed; letters are posted; a few registers are read, written
+/// and swapped.
 #[derive(Clone, Debug, Default)]
 pub struct BuiltinWorkload {
     /// The value that each register was last heard to have, so that some swaps succeed.
     heard: BTreeMap<(GroupId, Blob), Option<Blob>>,
     /// Letters that were accepted.
     letters: BTreeMap<GroupId, Vec<SideEffectId>>,
+    events: EventClients,
 }
 
 impl Workload<Builtin> for BuiltinWorkload {
@@ -133,6 +138,7 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {
         let body = match group.kind.as_str() {
             "bank" => codec::encode(&bank_command(asking, draw)),
+            "events" => codec::encode(&self.events.command(group.group, asking, draw)),
             "post" => codec::encode(&letter(asking, draw)),
             _ => codec::encode(&self.register_command(group.group, asking, draw)),
         };
@@ -142,6 +148,7 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn question(&self, group: &GroupInit, draw: &mut Draw) -> Option<Blob> {
         let question = match group.kind.as_str() {
             "bank" => BuiltinQuery::Balance { account: draw.between(1, ACCOUNTS) },
+            "events" => BuiltinQuery::Events(self.events.question(group.group, draw)),
             "post" => {
                 let letters = self.letters.get(&group.group)?;
                 let letter = letters[draw.below(letters.len() as u64) as usize];
@@ -157,9 +164,18 @@ impl Workload<Builtin> for BuiltinWorkload {
     }
 
     fn answered(&mut self, group: &GroupInit, body: &[u8], outcome: &Outcome) -> Result<(), String> {
-        let Outcome::Done(answer) = outcome else { return Ok(()) };
+        let is_events = group.kind == "events";
+        let answer = match outcome {
+            Outcome::Done(answer) => answer,
+            Outcome::Refused(_) if is_events => {
+                self.events.refused(group.group, body);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         match group.kind.as_str() {
             "bank" => judge_bank(answer.as_slice()),
+            "events" => self.events.answered(group.group, body, answer.as_slice()),
             "post" => self.hear_post(group.group, answer.as_slice()),
             _ => self.hear_register(group.group, body, answer.as_slice()),
         }
@@ -180,7 +196,10 @@ impl Workload<Builtin> for BuiltinWorkload {
             let question = BuiltinQuery::Balance { account };
             match application.query(state, question, &mut QueryContext { op: Op::GENESIS }) {
                 BuiltinView::Balance(balance) => balance,
-                BuiltinView::Value(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind => None,
+                BuiltinView::Value(_)
+                | BuiltinView::Letter(_)
+                | BuiltinView::Events(_)
+                | BuiltinView::WrongKind => None,
             }
         };
         let open: Vec<u64> = (1..=ACCOUNTS).filter_map(balance).collect();

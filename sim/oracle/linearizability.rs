@@ -187,9 +187,13 @@ impl History {
             let op = match view {
                 Some(BuiltinView::Value(None)) => RegisterOp::Read(UNSET),
                 Some(BuiltinView::Value(Some(value))) => RegisterOp::Read(values.of(&value.0)),
-                Some(BuiltinView::Balance(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind) | None => {
-                    RegisterOp::Impossible
-                }
+                Some(
+                    BuiltinView::Balance(_)
+                    | BuiltinView::Events(_)
+                    | BuiltinView::Letter(_)
+                    | BuiltinView::WrongKind,
+                )
+                | None => RegisterOp::Impossible,
             };
             keys.entry(key.clone()).or_default().put_read(*number, read, op);
         }
@@ -213,9 +217,13 @@ impl History {
             let op = match view {
                 Some(BuiltinView::Balance(None)) => BankOp::Missing(account),
                 Some(BuiltinView::Balance(Some(balance))) => BankOp::Balance(account, *balance),
-                Some(BuiltinView::Value(_) | BuiltinView::Letter(_) | BuiltinView::WrongKind) | None => {
-                    BankOp::Impossible
-                }
+                Some(
+                    BuiltinView::Value(_)
+                    | BuiltinView::Events(_)
+                    | BuiltinView::Letter(_)
+                    | BuiltinView::WrongKind,
+                )
+                | None => BankOp::Impossible,
             };
             object.put_read(*number, read, op);
         }
@@ -348,7 +356,10 @@ fn refusal(error: &Blob, mut account: impl FnMut(u64) -> usize) -> Option<BankOp
 fn decode_error(error: &Blob) -> Option<BankError> {
     match codec::decode(error.as_slice()).ok()? {
         BuiltinError::Bank(error) => Some(error),
-        BuiltinError::Post(_) | BuiltinError::Register(_) | BuiltinError::UnknownKind => None,
+        BuiltinError::Events(_)
+        | BuiltinError::Post(_)
+        | BuiltinError::Register(_)
+        | BuiltinError::UnknownKind => None,
     }
 }
 
@@ -367,7 +378,7 @@ impl<O: Clone + std::fmt::Debug> Object<O> {
     fn put_read(&mut self, number: u64, read: &Read, op: O) {
         match read.freshness {
             Freshness::Linearizable => self.put(number, read.timed(op)),
-            Freshness::Stale => {
+            Freshness::Stale | Freshness::Awaited { .. } => {
                 self.stale.insert(number, op);
             }
         }

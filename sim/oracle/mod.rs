@@ -15,6 +15,7 @@ mod cluster_time;
 mod cluster_time_tests;
 mod courses;
 mod digests;
+mod event_fates;
 mod few;
 mod linearizability;
 mod promises;
@@ -50,6 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use amnesia::AmnesiacMute;
 pub use archives::Archives;
 pub use cluster_time::ClusterTime;
+pub use event_fates::EventFates;
 pub use promises::promise_of;
 pub use read_fresh::ReadFresh;
 pub use replication::Replication;
@@ -478,6 +480,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::<AmnesiacMute>::default(),
         Box::<Archives>::default(),
         Box::<SideEffects>::default(),
+        Box::<EventFates>::default(),
         Box::<Replication>::default(),
     ]
 }

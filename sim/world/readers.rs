@@ -7,7 +7,7 @@ use chronon_core::codec;
 use chronon_core::engine::{At, Found};
 use chronon_core::kernel::{ChrApplication, DeadQuery};
 use chronon_core::node::{About, Freshness, Input, Phase, Query, QueryAnswer, Route};
-use chronon_core::types::{Blob, GroupId, NodeId, Op, Timestamp};
+use chronon_core::types::{Blob, GroupId, Nanos, NodeId, Op, Timestamp};
 
 use super::{Item, World};
 use crate::oracle::{Observed, Violation};
@@ -74,7 +74,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let questions = draw.below(QUESTIONS);
             for _ in 0..questions {
                 let route = self.readers.route(node);
-                let freshness = if draw.coin() { Freshness::Stale } else { Freshness::Linearizable };
+                let freshness = *draw.pick(&[
+                    Freshness::Linearizable,
+                    Freshness::Stale,
+                    Freshness::Awaited { patience: PATIENCE },
+                ]);
                 if let Some(question) = self.question(group, &mut draw) {
                     self.ask_state((node, route), group, question, freshness);
                 }
@@ -230,6 +234,8 @@ fn read_of(node: NodeId, route: Route) -> u64 {
     node.get() << 40 | route.0 & !READERS
 }
 
+/// A reader waits so long for news.
+const PATIENCE: Nanos = Nanos::from_millis(300);
 const READERS: u64 = 1 << 63;
 /// For the state, each time that a reader looks: fewer than so many.
 const QUESTIONS: u64 = 3;

@@ -27,6 +27,7 @@ pub mod bank;
 pub mod builtin;
 pub mod consensus;
 pub mod engine;
+pub mod events;
 pub mod kernel;
 pub mod node;
 pub mod post;

@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use crate::bank::{Bank, BankError, BankState};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::events::{Events, EventsError, EventsQuery, EventsState, EventsView};
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema, SideEffectId};
 use crate::post::{Letter, Post, PostError, PostState};
 use crate::register::{RegisterError, RegisterState, Registers};
-use crate::types::{Blob, GroupInit};
+use crate::types::{Blob, GroupInit, Timestamp};
 
 /// The kinds a group can be of.
-pub const KINDS: [&str; 3] = ["bank", "post", "register"];
+pub const KINDS: [&str; 4] = ["bank", "events", "post", "register"];
 
 /// One application that is each of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Builtin;
 pub enum BuiltinState {
     /// A bank.
     Bank(BankState),
+    /// Partitions of the event database.
+    Events(EventsState),
     /// A post office.
     Post(PostState),
     /// Registers.
@@ -38,6 +41,8 @@ pub enum BuiltinQuery {
         /// Which.
         account: u64,
     },
+    /// Partitions of the event database.
+    Events(EventsQuery),
     /// A register.
     Value {
         /// Which.
@@ -56,6 +61,8 @@ pub enum BuiltinQuery {
 pub enum BuiltinView {
     /// The account's balance, if it is open.
     Balance(Option<u64>),
+    /// What is seen of a partition.
+    Events(EventsView),
     /// The register's value, if it is set.
     Value(Option<Blob>),
     /// The letter, if it is kept.
@@ -71,6 +78,9 @@ pub enum BuiltinError {
     /// The bank's.
     #[error(transparent)]
     Bank(#[from] BankError),
+    /// A partition's.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The post office's.
     #[error(transparent)]
     Post(#[from] PostError),
@@ -92,6 +102,7 @@ impl ChrApplication for Builtin {
     fn genesis(&self, group: &GroupInit) -> BuiltinState {
         match group.kind.as_str() {
             "bank" => BuiltinState::Bank(Bank.genesis(group)),
+            "events" => BuiltinState::Events(Events.genesis(group)),
             "post" => BuiltinState::Post(Post.genesis(group)),
             "register" => BuiltinState::Register(Registers.genesis(group)),
             _ => BuiltinState::Unknown,
@@ -106,6 +117,7 @@ impl ChrApplication for Builtin {
     ) -> Result<Bytes, BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.apply(state, event, ctx)?),
+            BuiltinState::Events(state) => Ok(Events.apply(state, event, ctx)?),
             BuiltinState::Post(state) => Ok(Post.apply(state, event, ctx)?),
             BuiltinState::Register(state) => Ok(Registers.apply(state, event, ctx)?),
             BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
@@ -117,6 +129,9 @@ impl ChrApplication for Builtin {
             (BuiltinState::Bank(state), BuiltinQuery::Balance { account }) => {
                 BuiltinView::Balance(Bank.query(state, account, ctx))
             }
+            (BuiltinState::Events(state), BuiltinQuery::Events(query)) => {
+                BuiltinView::Events(Events.query(state, query, ctx))
+            }
             (BuiltinState::Post(state), BuiltinQuery::Letter { letter }) => {
                 BuiltinView::Letter(Post.query(state, letter, ctx))
             }
@@ -125,6 +140,7 @@ impl ChrApplication for Builtin {
             }
             (
                 BuiltinState::Bank(_)
+                | BuiltinState::Events(_)
                 | BuiltinState::Post(_)
                 | BuiltinState::Register(_)
                 | BuiltinState::Unknown,
@@ -136,6 +152,7 @@ impl ChrApplication for Builtin {
     fn snapshot(&self, state: &BuiltinState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
         match state {
             BuiltinState::Bank(state) => Bank.snapshot(state, from, out),
+            BuiltinState::Events(state) => Events.snapshot(state, from, out),
             BuiltinState::Post(state) => Post.snapshot(state, from, out),
             BuiltinState::Register(state) => Registers.snapshot(state, from, out),
             BuiltinState::Unknown => None,
@@ -145,9 +162,34 @@ impl ChrApplication for Builtin {
     fn restore(&self, state: &mut BuiltinState, from: Schema, chunk: &[u8]) -> Result<(), BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.restore(state, from, chunk)?),
+            BuiltinState::Events(state) => Ok(Events.restore(state, from, chunk)?),
             BuiltinState::Post(state) => Ok(Post.restore(state, from, chunk)?),
             BuiltinState::Register(state) => Ok(Registers.restore(state, from, chunk)?),
             BuiltinState::Unknown => Err(BuiltinError::UnknownKind),
+        }
+    }
+
+    fn next_wakeup(&self, state: &BuiltinState) -> Option<Timestamp> {
+        match state {
+            BuiltinState::Bank(state) => Bank.next_wakeup(state),
+            BuiltinState::Events(state) => Events.next_wakeup(state),
+            BuiltinState::Post(state) => Post.next_wakeup(state),
+            BuiltinState::Register(state) => Registers.next_wakeup(state),
+            BuiltinState::Unknown => None,
+        }
+    }
+
+    fn has_news(&self, state: &BuiltinState, request: &BuiltinQuery) -> bool {
+        match (state, request) {
+            (BuiltinState::Events(state), BuiltinQuery::Events(request)) => Events.has_news(state, request),
+            (
+                BuiltinState::Bank(_)
+                | BuiltinState::Events(_)
+                | BuiltinState::Post(_)
+                | BuiltinState::Register(_)
+                | BuiltinState::Unknown,
+                _,
+            ) => true,
         }
     }
 }

@@ -126,6 +126,11 @@ pub trait ChrApplication: Clone {
         ctx: &mut QueryContext,
     ) -> Self::QueryResponse;
 
+    /// Whether a question that waits for news ([`crate::node`]'s `Freshness::Awaited`) has any to be told.
+    fn has_news(&self, _state: &Self::State, _request: &Self::QueryRequest) -> bool {
+        true
+    }
+
     /// Appends the slice at `from` to `out`; the cursor of the next slice, `None` after the last. Equal states give
     /// equal bytes. The node stands still for as long as one slice takes: 64 KiB are a good length.
     fn snapshot(&self, state: &Self::State, from: Cursor, out: &mut Chunk) -> Option<Cursor>;

@@ -260,6 +260,16 @@ impl<A: ChrApplication> Executor<A> {
         })
     }
 
+    /// Whether the state has news for who asks this.
+    ///
+    /// # Errors
+    /// What the application said when it panicked.
+    pub fn has_news(&self, request: &A::QueryRequest) -> Result<bool, String> {
+        let mut has_news = false;
+        let ran = self.guard.run(&mut || has_news = self.application.has_news(&self.state, request));
+        ran.map(|()| has_news)
+    }
+
     /// When the application wants to be woken, in consensus time.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.application.next_wakeup(&self.state)

@@ -456,9 +456,18 @@ pub enum Freshness {
     /// It is what the replica has, which may be far behind. A node that has just started tells it once a quorum knows that its
     /// disk is what it was.
     Stale,
+    /// As stale, but not before the application has news for the question, or has had none for so long.
+    Awaited {
+        /// A minute at most.
+        patience: Nanos,
+    },
 }
 
-notation_enum!(Freshness { "linearizable" => Linearizable, "stale" => Stale });
+notation_enum!(Freshness {
+    "linearizable" => Linearizable,
+    "stale" => Stale,
+    "awaited" => Awaited { patience },
+});
 
 /// How a question was answered.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]

@@ -334,7 +334,11 @@ fn places() -> impl Strategy<Value = At> {
 }
 
 fn queries() -> impl Strategy<Value = Query> {
-    let freshness = prop::sample::select(vec![Freshness::Linearizable, Freshness::Stale]);
+    let freshness = prop::sample::select(vec![
+        Freshness::Linearizable,
+        Freshness::Stale,
+        Freshness::Awaited { patience: Nanos::from_millis(1500) },
+    ]);
     let about = prop::sample::select(vec![About::State, About::Dead]);
     let fields = (any::<u64>(), groups(), about, blobs(), freshness);
     fields.prop_map(|(number, group, about, body, freshness)| Query { number, group, about, body, freshness })

@@ -65,7 +65,10 @@ fn letters(cluster: &Cluster, attempt: &Attempt) -> Vec<Letter> {
     let states = cluster.nodes.iter().flatten().filter_map(|node| node.state(GROUP));
     let letter = |state: &BuiltinState| match state {
         BuiltinState::Post(post) => post.letter(attempt.id).cloned(),
-        BuiltinState::Bank(_) | BuiltinState::Register(_) | BuiltinState::Unknown => None,
+        BuiltinState::Bank(_)
+        | BuiltinState::Events(_)
+        | BuiltinState::Register(_)
+        | BuiltinState::Unknown => None,
     };
     states.filter_map(letter).collect()
 }

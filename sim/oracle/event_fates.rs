@@ -1,0 +1,231 @@
+//! Events (56-58, 62-67, 69, 70): every event that was accepted is in exactly one state, gets there by its owner's hand and no other,
+//! and is never early, twice, or silent.
+//!
+//! It executes the committed log of each group of partitions once more, keeps a book of its own about what the log was asked and
+//! answered, and holds the states that events are shown in against it.
+
+mod book;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView};
+use chronon_core::codec;
+use chronon_core::events::{EventsState, EventsView};
+use chronon_core::kernel::{ChrApplication, Executor, Outcome, QueryContext, commands};
+use chronon_core::node::Answer;
+use chronon_core::types::{
+    ClientId, Entry, EntryKind, GroupId, GroupInit, NoMarks, Op, RequestNumber, Timestamp,
+};
+
+use super::{Counts, Kind, Observed, Oracle, Violation};
+use crate::time::WorldTime;
+use book::{Book, Broken};
+
+/// The oracle.
+#[derive(Clone, Default)]
+pub struct EventFates {
+    groups: BTreeMap<GroupId, Ledger>,
+    /// Questions that are open.
+    asked: BTreeMap<u64, BuiltinQuery>,
+    compared: Compared,
+}
+
+/// How often each invariant was held against something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compared {
+    pub fire_once: u64,
+    pub never_early: u64,
+    pub cancel_wins: u64,
+    pub never_silent: u64,
+    pub owner_only: u64,
+    pub terminal_stays: u64,
+    pub dedup: u64,
+    pub credit: u64,
+    pub floor: u64,
+    pub key_order: u64,
+    pub bounded: u64,
+    pub as_of: u64,
+}
+
+/// One group.
+#[derive(Clone)]
+struct Ledger {
+    executor: Executor<Builtin>,
+    book: Book,
+    /// Its last states, by op.
+    states: VecDeque<(Op, EventsState)>,
+    /// The last outcome of each client.
+    outcomes: BTreeMap<ClientId, (RequestNumber, Outcome)>,
+    rests: u32,
+}
+
+impl Oracle for EventFates {
+    fn observe(&mut self, _at: WorldTime, seen: &Observed<'_>, found: &mut Vec<Violation>) {
+        match seen {
+            Observed::Begin { groups, .. } => {
+                let of_events = groups.iter().filter(|init| init.kind == "events");
+                self.groups = of_events.map(|init| (init.group, Ledger::new(init))).collect();
+            }
+            Observed::Applied { group, entry } => {
+                let Some(ledger) = self.groups.get_mut(group) else { return };
+                let judged = ledger.apply(entry, &mut self.compared);
+                found.extend(judged.err().map(|broken| broken.violation().of(*group)));
+            }
+            Observed::Return { group, command, answer: Answer::Committed { outcome, .. }, .. } => {
+                let Some(ledger) = self.groups.get(group) else { return };
+                let known = ledger.outcomes.get(&command.client);
+                if let Some((_, executed)) = known.filter(|(number, _)| *number == command.number) {
+                    self.compared.as_of += 1;
+                    if executed != outcome {
+                        let what = format!("a client heard {outcome:?}, and the log gives {executed:?}");
+                        found.push(Violation::new("ReplyOnlyCommitted", what).of(*group));
+                    }
+                }
+            }
+            Observed::Asked { read, group, body, .. } if self.groups.contains_key(group) => {
+                if let Ok(question) = codec::decode(body.as_slice()) {
+                    self.asked.insert(*read, question);
+                }
+            }
+            Observed::Told { node, read, group, op, body } => {
+                let (Some(question), Some(ledger)) = (self.asked.remove(read), self.groups.get(group)) else {
+                    return;
+                };
+                let Some((_, state)) = ledger.states.iter().find(|(of, _)| of == op) else { return };
+                self.compared.as_of += 1;
+                let ctx = &mut QueryContext { op: *op };
+                let view = Builtin.query(&BuiltinState::Events(state.clone()), question.clone(), ctx);
+                if codec::encode(&view) != body.as_slice() {
+                    let what = format!(
+                        "asked {question:?} as of op {op}, the state says {view:?}, and not what was told"
+                    );
+                    found.push(Violation::new("ReadAsOf", what).at(*node).of(*group));
+                }
+            }
+            Observed::End => {
+                for (group, ledger) in &mut self.groups {
+                    let judged = ledger.audit(&mut self.compared);
+                    found.extend(judged.err().map(|broken| broken.violation().of(*group)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        kind == Kind::Rest
+    }
+
+    fn invariants(&self) -> &'static [&'static str] {
+        &[
+            "FireOnce",
+            "NeverEarly",
+            "CancelWins",
+            "NeverSilent",
+            "OwnerOnly",
+            "TerminalStays",
+            "DedupHolds",
+            "CreditRespected",
+            "FloorContiguous",
+            "KeyOrder",
+            "FireBounded",
+        ]
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        let compared = &self.compared;
+        counts.add("FireOnce", compared.fire_once);
+        counts.add("NeverEarly", compared.never_early);
+        counts.add("CancelWins", compared.cancel_wins);
+        counts.add("NeverSilent", compared.never_silent);
+        counts.add("OwnerOnly", compared.owner_only);
+        counts.add("TerminalStays", compared.terminal_stays);
+        counts.add("DedupHolds", compared.dedup);
+        counts.add("CreditRespected", compared.credit);
+        counts.add("FloorContiguous", compared.floor);
+        counts.add("KeyOrder", compared.key_order);
+        counts.add("FireBounded", compared.bounded);
+        counts.add("ReadAsOf", compared.as_of);
+    }
+
+    fn fork(&self) -> Box<dyn Oracle> {
+        Box::new(self.clone())
+    }
+}
+
+impl Ledger {
+    fn new(init: &GroupInit) -> Self {
+        let executor = Executor::new(Builtin, init.clone());
+        let (states, outcomes) = (VecDeque::new(), BTreeMap::new());
+        Self { executor, book: Book::default(), states, outcomes, rests: 0 }
+    }
+
+    fn apply(&mut self, entry: &Entry, compared: &mut Compared) -> Result<(), Broken> {
+        if entry.op() != self.executor.applied().next() {
+            // Nobody had an entry any more: what comes behind it says nothing to who does not know it.
+            return Ok(());
+        }
+        let (now, kind) = (entry.header().timestamp(), entry.header().kind());
+        let mut executed = Vec::new();
+        if self.executor.apply(entry, &mut executed, &mut NoMarks).is_err() {
+            return Ok(());
+        }
+        self.book.entry(entry.op(), now, kind == EntryKind::Wakeup);
+        if kind == EntryKind::Commands {
+            let commands = commands(entry.payload()).unwrap_or_default();
+            for (command, done) in commands.iter().zip(executed) {
+                // A retry is answered with what was done before.
+                if done.op == entry.op() {
+                    self.book.command(command.body.as_slice(), &done.outcome, compared)?;
+                }
+                self.outcomes.insert(done.client, (done.number, done.outcome));
+            }
+        }
+        if let BuiltinState::Events(state) = self.executor.state() {
+            self.states.push_back((entry.op(), state.clone()));
+            if self.states.len() > STATES_KEPT {
+                self.states.pop_front();
+            }
+        }
+        self.judge_wakeup(entry, now, compared)?;
+        self.rests += 1;
+        if self.rests.is_multiple_of(AUDITED_EACH) { self.audit(compared) } else { Ok(()) }
+    }
+
+    /// One entry sees to all that is due, in worlds as small as these.
+    fn judge_wakeup(&self, entry: &Entry, now: Timestamp, compared: &mut Compared) -> Result<(), Broken> {
+        if entry.header().kind() != EntryKind::Wakeup {
+            return Ok(());
+        }
+        compared.bounded += 1;
+        let next = Builtin.next_wakeup(self.executor.state());
+        match next.filter(|at| *at <= now && *at > Timestamp::default()) {
+            Some(at) => {
+                let what =
+                    format!("op {} woke it at {now}, and what was due at {at} is not done", entry.op());
+                Err(Broken::new("FireBounded", what))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn audit(&mut self, compared: &mut Compared) -> Result<(), Broken> {
+        let state = self.executor.state();
+        let ask = |question| {
+            let ctx = &mut QueryContext { op: self.executor.applied() };
+            match Builtin.query(state, BuiltinQuery::Events(question), ctx) {
+                BuiltinView::Events(view) => view,
+                BuiltinView::Balance(_)
+                | BuiltinView::Value(_)
+                | BuiltinView::Letter(_)
+                | BuiltinView::WrongKind => EventsView::Unknown,
+            }
+        };
+        self.book.audit(ask, compared)
+    }
+}
+
+/// Between two audits, entries.
+const AUDITED_EACH: u32 = 16;
+/// A read is held against one of so many last states.
+const STATES_KEPT: usize = 32;

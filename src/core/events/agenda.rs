@@ -1,0 +1,50 @@
+//! What is to happen when: one order for all partitions of a group.
+//!
+//! The agenda follows from the rest of the state: each alarm belongs to a record that says when it is due, is set with it and goes
+//! with it. So no snapshot holds it, and a replica that was restored has the same one.
+
+use crate::collections::PersistentMap;
+use crate::events::command::MemberId;
+use crate::types::Timestamp;
+
+/// What is to happen. Within a moment, in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(in crate::events) enum Alarm {
+    /// An event is due.
+    Due { topic: u32, offset: u64 },
+    /// A delivery has rested.
+    Rested { topic: u32, group: u32, seq: u64 },
+    /// A delivery was not settled in time.
+    Unsettled { topic: u32, group: u32, seq: u64 },
+    /// A member has said nothing for long.
+    Silent { topic: u32, group: u32, member: MemberId },
+    /// A group has more to grant than one entry may.
+    Grant { topic: u32, group: u32 },
+}
+
+/// All alarms, the next one first.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::events) struct Agenda(PersistentMap<(Timestamp, Alarm), ()>);
+
+impl Agenda {
+    pub(in crate::events) fn set(&mut self, at: Timestamp, alarm: Alarm) {
+        self.0.insert((at, alarm), ());
+    }
+
+    /// # Panics
+    /// When it was not set: then the agenda does not follow from the state any more.
+    pub(in crate::events) fn clear(&mut self, at: Timestamp, alarm: Alarm) {
+        assert!(self.0.remove(&(at, alarm)).is_some(), "{alarm:?} at {at} is on the agenda");
+    }
+
+    /// Takes the next alarm that is due.
+    pub(in crate::events) fn take_due(&mut self, now: Timestamp) -> Option<Alarm> {
+        self.0.first().filter(|((at, _), ())| *at <= now)?;
+        self.0.pop_first().map(|((_, alarm), ())| alarm)
+    }
+
+    /// When the next one is due.
+    pub(in crate::events) fn next(&self) -> Option<Timestamp> {
+        self.0.first().map(|((at, _), ())| *at)
+    }
+}

@@ -1,0 +1,424 @@
+//! What clients ask of a partition, and what they are answered.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::events::topic::TopicConfig;
+use crate::types::{Blob, Nanos, Op, Timestamp};
+
+/// A consumer, under the name that it gave itself: a new one for each life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct MemberId(pub u128);
+
+/// A command to a group of kind `events`; its body is `codec::encode` of this.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventsCommand {
+    /// The group has a partition of this topic from now on; of several configurations the one of the latest revision holds.
+    Open {
+        /// The topic.
+        topic: String,
+        /// How it is to behave.
+        config: TopicConfig,
+    },
+    /// Accept events. Each has its own result.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// 4,096 at most.
+        events: Vec<NewEvent>,
+    },
+    /// An event that is not due yet is never to be.
+    Cancel {
+        /// The topic.
+        topic: String,
+        /// Which event.
+        event: EventName,
+    },
+    /// An event that is not due yet is due then.
+    Reschedule {
+        /// The topic.
+        topic: String,
+        /// Which event.
+        event: EventName,
+        /// When.
+        due: Due,
+    },
+    /// A member of a consumer group, which is made if there is none. A member that is one already goes on, with what it has.
+    Attach {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// How the consumer group behaves: what it was made with, or nothing is done.
+        options: GroupOptions,
+        /// The member.
+        member: MemberId,
+        /// So many deliveries at most may be open with it.
+        credits: u32,
+        /// It is a member for so long after its last command, from a second to an hour.
+        lease: Nanos,
+    },
+    /// How deliveries ended; and with none, that the member is still there.
+    Settle {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// The member.
+        member: MemberId,
+        /// 4,096 at most.
+        settlements: Vec<Settlement>,
+        /// Tells what was granted to the member later than this.
+        after: GrantPlace,
+    },
+    /// It is a member no more: what is open with it goes to others, or to it in its next life.
+    Detach {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// The member.
+        member: MemberId,
+    },
+    /// Deliver dead letters again: as if they had become ready now, with all their attempts before them.
+    Redrive {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// By ready sequence, 4,096 at most.
+        letters: Vec<u64>,
+    },
+    /// Forget dead letters.
+    Discard {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// By ready sequence, 4,096 at most.
+        letters: Vec<u64>,
+    },
+}
+
+/// An event as its publisher tells it.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct NewEvent {
+    /// Its name.
+    pub name: EventName,
+    /// What is not to overtake what: of an ordered consumer group, events with one key are delivered one after the other.
+    pub ordering_key: String,
+    /// When it is due.
+    pub due: Due,
+    /// For its consumers.
+    pub payload: Blob,
+    /// For its consumers.
+    pub meta: Vec<(String, String)>,
+    /// It is accepted although its name is known.
+    pub allow_duplicate: bool,
+}
+
+/// What names an event of a topic, for as long as the partition remembers it.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct EventName {
+    /// Names are unique within it.
+    pub partition_key: String,
+    /// The publisher's name for it.
+    pub message_id: String,
+}
+
+/// When an event is due, in consensus time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Due {
+    /// Then, in milliseconds since the Unix epoch; in the past it means at once.
+    At(i64),
+    /// So many milliseconds after it was accepted.
+    In(u64),
+}
+
+/// How a consumer group behaves. It is given when the group is made, and stays.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct GroupOptions {
+    /// What may overtake what.
+    pub mode: Mode,
+    /// What it begins with.
+    pub start: Start,
+    /// A delivery that is not settled for so long has failed.
+    pub ack_timeout: Nanos,
+    /// A delivery is tried so often; 0 is without end.
+    pub attempts_max: u32,
+    /// How long a delivery rests after its first failure; twice as long after each further one.
+    pub rest: Nanos,
+    /// It rests no longer than this.
+    pub rest_max: Nanos,
+}
+
+/// What may overtake what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Mode {
+    /// Anything anything: a queue.
+    Shared,
+    /// Of one ordering key, one delivery is open at a time; one that failed holds its key up until it was settled or is dead.
+    Ordered,
+}
+
+/// What a consumer group begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Start {
+    /// The oldest event that is still kept.
+    Earliest,
+    /// What becomes ready from now on.
+    Latest,
+}
+
+/// How one delivery ended.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Settlement {
+    /// Which event, by its place in the ready sequence.
+    pub seq: u64,
+    /// Which attempt: another one than the last is refused.
+    pub attempt: u32,
+    /// How it ended.
+    pub disposition: Disposition,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Disposition {
+    /// It was processed.
+    Ack,
+    /// It failed, and is to be tried again: after its rest, or after this.
+    Nack {
+        /// Instead of what the group's options say.
+        rest: Option<Nanos>,
+        /// In the consumer's words.
+        why: String,
+    },
+    /// It is never to be tried again.
+    Term {
+        /// In the consumer's words.
+        why: String,
+    },
+    /// It goes on: its time begins anew.
+    InProgress,
+}
+
+/// What a partition answers.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventsAnswer {
+    /// The group has a partition of the topic.
+    Opened,
+    /// One result an event, in order.
+    Published(Vec<Published>),
+    /// The event is never due.
+    Cancelled {
+        /// Which.
+        offset: u64,
+    },
+    /// The event is due then.
+    Rescheduled {
+        /// Which.
+        offset: u64,
+        /// Milliseconds since the Unix epoch.
+        due_ms: i64,
+    },
+    /// It is a member.
+    Attached(Deliveries),
+    /// One result a settlement, in order, and what was granted.
+    Settled {
+        /// The results.
+        results: Vec<Settled>,
+        /// What was granted later than the member said.
+        granted: Deliveries,
+    },
+    /// It is a member no more.
+    Detached,
+    /// So many dead letters are none any more.
+    Revived(u32),
+}
+
+/// What became of an event that was to be accepted.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Published {
+    /// From now on it is in exactly one state, and its fate can be asked for.
+    Accepted {
+        /// Its number among all that the partition accepted, from 0.
+        offset: u64,
+        /// Milliseconds since the Unix epoch.
+        due_ms: i64,
+    },
+    /// Its name is known already.
+    Duplicate {
+        /// The offset of the first event of this name.
+        offset: u64,
+    },
+    /// It was not accepted.
+    Refused(Refusal),
+}
+
+/// Why an event is not accepted.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode, thiserror::Error)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Refusal {
+    /// Its name is empty.
+    #[error("message_id is required")]
+    NoMessageId,
+    /// Its name, or its partition key, is too long.
+    #[error("{what} exceeds {max} characters")]
+    NameTooLong {
+        /// Which of them.
+        what: String,
+        /// Bytes allowed.
+        max: u32,
+    },
+    /// Its payload is too long.
+    #[error("payload exceeds {max} bytes")]
+    PayloadTooLong {
+        /// Bytes allowed.
+        max: u32,
+    },
+    /// Its meta is too long.
+    #[error("meta exceeds {max} bytes")]
+    MetaTooLong {
+        /// Bytes allowed.
+        max: u32,
+    },
+    /// The topic holds as many events that are not due yet as it may.
+    #[error("the topic holds {max} events that are not due yet, as many as it may")]
+    TooManyPending {
+        /// How many that is.
+        max: u64,
+    },
+    /// The topic remembers as many names as it may, and forgets none early.
+    #[error("the topic remembers {max} message ids, as many as it may, and forgets none early")]
+    TooManyIds {
+        /// How many that is.
+        max: u64,
+    },
+}
+
+/// What became of one settlement.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Settled {
+    /// It was done.
+    Done,
+    /// Nothing was done: this attempt is not open with this member.
+    Stale {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// Where a grant stands among all of a member: by the op that made it, and the ready sequence.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct GrantPlace {
+    /// The op.
+    pub op: Op,
+    /// The event's place in the ready sequence.
+    pub seq: u64,
+}
+
+/// Deliveries that are open with a member.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Deliveries {
+    /// In the order of their grants.
+    pub deliveries: Vec<Delivery>,
+    /// There are more than one answer holds.
+    pub more: bool,
+}
+
+/// A delivery that is open with a member.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Delivery {
+    /// When it was granted: later attempts have higher places.
+    pub grant: GrantPlace,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// It has failed if it is not settled until then.
+    pub until: Timestamp,
+    /// The event's number among all that the partition accepted.
+    pub offset: u64,
+    /// When it was due, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
+    /// Where the log has what was published.
+    pub stored: Stored,
+}
+
+/// Where the log has an event as it was published: states hold no payloads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Stored {
+    /// The entry.
+    pub op: Op,
+    /// The command's place in it.
+    pub index: u32,
+    /// The event's place in the command.
+    pub item: u32,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode, thiserror::Error)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventsError {
+    /// The body is not a command of a partition.
+    #[error("not a command of an event partition")]
+    Malformed,
+    /// The group has no partition of this topic.
+    #[error("no such topic here: {0}")]
+    UnknownTopic(String),
+    /// A name is empty or too long.
+    #[error("{what} must have 1 to {max} bytes")]
+    BadName {
+        /// Which.
+        what: String,
+        /// Bytes allowed.
+        max: u32,
+    },
+    /// There is no such consumer group.
+    #[error("no such consumer group: {0}")]
+    UnknownGroup(String),
+    /// The consumer group was made with other options.
+    #[error("the consumer group was made with other options: {0}")]
+    OtherOptions(String),
+    /// It is no member of the group, or no more.
+    #[error("not a member of the consumer group any more: attach again")]
+    NotAMember,
+    /// A number is out of its range.
+    #[error("{what} must be {allowed}")]
+    OutOfRange {
+        /// Which.
+        what: String,
+        /// In words.
+        allowed: String,
+    },
+    /// As many as there may be are there already.
+    #[error("there are {max} {what} already, as many as there may be")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many.
+        max: u32,
+    },
+    /// No event of this name is remembered.
+    #[error("no such event is remembered: {0}")]
+    UnknownEvent(String),
+    /// The event waits no more.
+    #[error("the event is not scheduled any more: it is {0}")]
+    NotScheduled(String),
+}

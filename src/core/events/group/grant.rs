@@ -1,0 +1,137 @@
+//! What is granted to whom.
+
+use core::ops::Bound;
+
+use super::{Group, Moment, Open, Place};
+use crate::events::agenda::{Agenda, Alarm};
+use crate::events::command::{GrantPlace, MemberId, Mode};
+use crate::types::u64_of;
+
+impl Group {
+    /// Grants what is buffered to members with room, one in turn, and no more than one entry may: the rest follows at once. The
+    /// ready sequence ends at `end`; `key_of` tells the ordering key of an event in it.
+    pub(in crate::events) fn grant(
+        &mut self,
+        place: Place,
+        end: u64,
+        key_of: impl Fn(u64) -> Option<u64>,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) {
+        let mut room: u64 = self
+            .members
+            .values()
+            .map(|member| u64::from(member.credits).saturating_sub(u64_of(member.open.len())))
+            .sum();
+        let mut steps = 0;
+        while room > 0 && self.has_buffered(end) {
+            if steps == STEPS_MAX {
+                self.owe(place, moment, agenda);
+                return;
+            }
+            steps += 1;
+            let Some((seq, attempts)) = self.next_buffered(end) else { return };
+            let Some(key) = key_of(seq) else {
+                // It had ended before the group was made, which began with an older one.
+                self.pass(seq, 0);
+                continue;
+            };
+            if self.head.options.mode == Mode::Ordered && self.is_held_up(seq, attempts, key) {
+                continue;
+            }
+            let Some(member) = self.next_member() else { panic!("there is room for {room} more") };
+            self.open_delivery(place, (seq, attempts, key), member, moment, agenda);
+            room -= 1;
+        }
+    }
+
+    /// The rest is to be granted by the next entry. The alarm of it has been taken, or there was none.
+    fn owe(&mut self, Place { topic, group }: Place, moment: Moment, agenda: &mut Agenda) {
+        if self.head.owes.is_none() {
+            let at = moment.now.next();
+            self.head.owes = Some(at);
+            agenda.set(at, Alarm::Grant { topic, group });
+        }
+    }
+
+    /// The alarm was taken.
+    pub(in crate::events) fn owes_no_more(&mut self) {
+        self.head.owes = None;
+    }
+
+    fn has_buffered(&self, end: u64) -> bool {
+        !self.again.is_empty() || self.head.next < end
+    }
+
+    /// What is to be granted next, with the attempts that were made.
+    fn next_buffered(&mut self, end: u64) -> Option<(u64, u32)> {
+        if let Some(again) = self.again.pop_first() {
+            return Some(again);
+        }
+        let seq = self.head.next;
+        if seq >= end {
+            return None;
+        }
+        self.head.next += 1;
+        Some((seq, 0))
+    }
+
+    /// Whether another event holds the key up: then this one waits behind it.
+    fn is_held_up(&mut self, seq: u64, attempts: u32, key: u64) -> bool {
+        match self.busy.get(&key) {
+            Some(holder) if *holder != seq => {
+                self.held.insert((key, seq), attempts);
+                true
+            }
+            Some(_) => false,
+            None => {
+                self.busy.insert(key, seq);
+                false
+            }
+        }
+    }
+
+    /// Of an ordered group: the event holds its key up no more, and whoever waits longest behind it comes next.
+    pub(super) fn free_key(&mut self, seq: u64, key: u64) {
+        if self.busy.get(&key) != Some(&seq) {
+            return;
+        }
+        self.busy.remove(&key);
+        let next = self.held.range(Bound::Included(&(key, 0))).next();
+        let next = next.filter(|((of, _), _)| *of == key).map(|((_, seq), attempts)| (*seq, *attempts));
+        if let Some((seq, attempts)) = next {
+            self.held.remove(&(key, seq));
+            self.busy.insert(key, seq);
+            self.again.insert(seq, attempts);
+        }
+    }
+
+    /// The member behind the last one that has room.
+    fn next_member(&mut self) -> Option<MemberId> {
+        let behind = self.head.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.members.range((behind, Bound::Unbounded));
+        let next = later.chain(&self.members).find(|(_, member)| member.has_room()).map(|(id, _)| *id);
+        self.head.turn = next.or(self.head.turn);
+        next
+    }
+
+    fn open_delivery(
+        &mut self,
+        Place { topic, group }: Place,
+        (seq, attempts, key): (u64, u32, u64),
+        member: MemberId,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) {
+        let (attempt, granted) = (attempts.saturating_add(1), moment.op);
+        let until = moment.after(self.head.options.ack_timeout);
+        self.open.insert(seq, Open { member, attempt, granted, until, key });
+        agenda.set(until, Alarm::Unsettled { topic, group, seq });
+        if let Some(known) = self.members.get_mut(&member) {
+            known.open.insert(GrantPlace { op: granted, seq });
+        }
+    }
+}
+
+/// Events that one entry grants, or finds behind their keys.
+const STEPS_MAX: u32 = 4096;

@@ -1,0 +1,122 @@
+//! The names of events that a partition remembers: what is published twice is accepted once, and who knows a name can ask for the
+//! fate of its event.
+//!
+//! A name is remembered while its event is open, and for a window of time after it was accepted. What is kept of it is 128 bits of
+//! a hash over partition key and message id.
+
+use core::ops::Bound;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::collections::PersistentMap;
+use crate::events::command::EventName;
+use crate::events::topic::TopicConfig;
+use crate::types::{Hash, Nanos, Timestamp, u64_of};
+
+/// A name as the partition remembers it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) struct NameHash(u128);
+
+impl NameHash {
+    pub(in crate::events) fn of(name: &EventName) -> Self {
+        let length = u64_of(name.partition_key.len()).to_le_bytes();
+        let hash = Hash::of_pieces(&[&length, name.partition_key.as_bytes(), name.message_id.as_bytes()]);
+        let (first, _) = hash.as_bytes().split_at(16);
+        Self(first.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+}
+
+/// In which state an event is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventState {
+    /// It is not due yet.
+    Scheduled,
+    /// It was due, and some consumer group has not settled it, or there is none.
+    Ready {
+        /// Its place in the ready sequence.
+        seq: u64,
+    },
+    /// All consumer groups have settled it: processed it, or given it up.
+    Settled,
+    /// Its publisher has taken it back before it was due.
+    Cancelled,
+}
+
+/// What is known of a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) struct Named {
+    pub offset: u64,
+    pub accepted_at: Timestamp,
+    pub state: EventState,
+}
+
+/// All names that are remembered.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::events) struct Ids {
+    names: PersistentMap<NameHash, Named>,
+    /// Those whose events have ended, in the order in which they were accepted.
+    ended: PersistentMap<u64, NameHash>,
+}
+
+impl Ids {
+    pub(in crate::events) fn len(&self) -> u64 {
+        u64_of(self.names.len())
+    }
+
+    pub(in crate::events) fn get(&self, name: NameHash) -> Option<&Named> {
+        self.names.get(&name)
+    }
+
+    /// Adds a name that is not known, or one that a snapshot holds.
+    pub(in crate::events) fn put(&mut self, name: NameHash, named: Named) {
+        if matches!(named.state, EventState::Settled | EventState::Cancelled) {
+            self.ended.insert(named.offset, name);
+        }
+        self.names.insert(name, named);
+    }
+
+    /// The event of this name is in another state from here on.
+    pub(in crate::events) fn moved(&mut self, name: NameHash, state: EventState) {
+        if let Some(named) = self.names.get(&name).copied() {
+            self.put(name, Named { state, ..named });
+        }
+    }
+
+    /// Forgets names whose window is over, `most` at a time.
+    pub(in crate::events) fn forget_old(&mut self, now: Timestamp, window: Nanos, most: usize) {
+        for _ in 0..most {
+            let Some((_, name)) = self.ended.first() else { return };
+            let is_over = |named: &Named| {
+                named.accepted_at.as_nanos().saturating_add(window.as_nanos()) <= now.as_nanos()
+            };
+            if !self.names.get(name).is_some_and(is_over) {
+                return;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    /// Makes room for one more name; whether there is some.
+    pub(in crate::events) fn make_room(&mut self, config: &TopicConfig) -> bool {
+        if self.len() < config.dedup_ids_max {
+            return true;
+        }
+        !config.strict && self.forget_oldest()
+    }
+
+    /// The names behind `after`, ascending, as a snapshot holds them.
+    pub(in crate::events) fn saved(
+        &self,
+        after: Option<NameHash>,
+    ) -> impl Iterator<Item = (NameHash, Named)> {
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range(from).map(|(name, named)| (*name, *named))
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, name)) = self.ended.pop_first() else { return false };
+        self.names.remove(&name).is_some()
+    }
+}

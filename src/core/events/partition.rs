@@ -1,0 +1,295 @@
+//! A topic's share of a group: what was accepted, what waits, what is ready, and who consumes it.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::events::agenda::{Agenda, Alarm};
+use crate::events::backlog::Backlog;
+use crate::events::command::{
+    Due, EventName, EventsError, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
+};
+use crate::events::group::{Ended, Group, Moment, Place};
+use crate::events::ids::{EventState, Ids, NameHash, Named};
+use crate::events::schedule::{self, Record, Schedule};
+use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig, check_name};
+use crate::types::{Hash, u64_of};
+
+/// The partition. Its groups are numbered as they come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::events) struct Partition {
+    pub(in crate::events) number: u32,
+    pub(in crate::events) name: String,
+    pub(in crate::events) config: TopicConfig,
+    pub(in crate::events) next_offset: u64,
+    pub(in crate::events) ids: Ids,
+    pub(in crate::events) schedule: Schedule,
+    pub(in crate::events) backlog: Backlog,
+    pub(in crate::events) groups: BTreeMap<u32, Group>,
+}
+
+impl Partition {
+    pub(in crate::events) fn new(number: u32, name: String, config: TopicConfig) -> Self {
+        Self {
+            number,
+            name,
+            config,
+            next_offset: 0,
+            ids: Ids::default(),
+            schedule: Schedule::default(),
+            backlog: Backlog::default(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// Accepts an event, or says why not.
+    pub(in crate::events) fn publish(
+        &mut self,
+        event: &NewEvent,
+        stored: Stored,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) -> Published {
+        if let Some(refusal) = self.refusal(event) {
+            return Published::Refused(refusal);
+        }
+        self.ids.forget_old(moment.now, self.config.dedup_window, IDS_FORGOTTEN_AT_ONCE);
+        let name = NameHash::of(&event.name);
+        let known = self.ids.get(name).map(|named| named.offset);
+        if let Some(offset) = known.filter(|_| !event.allow_duplicate) {
+            return Published::Duplicate { offset };
+        }
+        if known.is_none() && !self.ids.make_room(&self.config) {
+            return Published::Refused(Refusal::TooManyIds { max: self.config.dedup_ids_max });
+        }
+        let due_ms = due_ms(event.due, moment);
+        let record = Record {
+            offset: self.next_offset,
+            due_ms,
+            stored,
+            name: known.is_none().then_some(name),
+            key: key_of(event),
+        };
+        if record.due() > moment.now && self.schedule.len() >= self.config.pending_max {
+            return Published::Refused(Refusal::TooManyPending { max: self.config.pending_max });
+        }
+        self.next_offset += 1;
+        if let Some(name) = record.name {
+            let (offset, accepted_at, state) = (record.offset, moment.now, EventState::Scheduled);
+            self.ids.put(name, Named { offset, accepted_at, state });
+        }
+        match self.schedule.accept(record, moment.now) {
+            Some(due) => self.open(&due),
+            None => agenda.set(record.due(), self.due_alarm(record.offset)),
+        }
+        Published::Accepted { offset: record.offset, due_ms }
+    }
+
+    /// The time of an event has come. Its alarm has been taken.
+    pub(in crate::events) fn fire(&mut self, offset: u64, moment: Moment) {
+        let due = self.schedule.fire(offset, moment.now);
+        self.open(&due);
+    }
+
+    /// Takes an event back that is not due yet; its offset.
+    ///
+    /// # Errors
+    /// Why it cannot be taken back.
+    pub(in crate::events) fn cancel(
+        &mut self,
+        event: &EventName,
+        agenda: &mut Agenda,
+    ) -> Result<u64, EventsError> {
+        let (name, record) = self.take_scheduled(event, agenda)?;
+        self.ids.moved(name, EventState::Cancelled);
+        Ok(record.offset)
+    }
+
+    /// Has an event that is not due yet be due at another time; its offset and that time.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(in crate::events) fn reschedule(
+        &mut self,
+        event: &EventName,
+        due: Due,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) -> Result<(u64, i64), EventsError> {
+        let (_, mut record) = self.take_scheduled(event, agenda)?;
+        record.due_ms = due_ms(due, moment);
+        match self.schedule.accept(record, moment.now) {
+            Some(due) => self.open(&due),
+            None => agenda.set(record.due(), self.due_alarm(record.offset)),
+        }
+        Ok((record.offset, record.due_ms))
+    }
+
+    /// The number of a consumer group, which is made if there is none of this name.
+    ///
+    /// # Errors
+    /// When it was made with other options, or there are too many.
+    pub(in crate::events) fn group_or_new(
+        &mut self,
+        name: &str,
+        options: &GroupOptions,
+    ) -> Result<u32, EventsError> {
+        if let Some((number, group)) = self.groups.iter().find(|(_, group)| group.head.name == name) {
+            return group.check_options(options).map(|()| *number);
+        }
+        check_name("a consumer group's name", name)?;
+        check_options(options)?;
+        if u64_of(self.groups.len()) >= u64::from(GROUPS_MAX) {
+            return Err(EventsError::TooMany {
+                what: "consumer groups of the topic".into(),
+                max: GROUPS_MAX,
+            });
+        }
+        let number = self.groups.last_key_value().map_or(1, |(last, _)| last + 1);
+        let start = match options.start {
+            Start::Earliest => self.backlog.first_seq(),
+            Start::Latest => self.backlog.next_seq(),
+        };
+        self.groups.insert(number, Group::new(name.to_string(), options.clone(), start));
+        Ok(number)
+    }
+
+    /// The consumer group of this name.
+    ///
+    /// # Errors
+    /// [`EventsError::UnknownGroup`].
+    pub(in crate::events) fn group_named(&self, name: &str) -> Result<u32, EventsError> {
+        let found = self.groups.iter().find(|(_, group)| group.head.name == name);
+        found.map(|(number, _)| *number).ok_or_else(|| EventsError::UnknownGroup(name.to_string()))
+    }
+
+    /// Where the alarms of a group belong.
+    pub(in crate::events) fn place(&self, group: u32) -> Place {
+        Place { topic: self.number, group }
+    }
+
+    /// A consumer group has settled an event for good.
+    pub(in crate::events) fn settled(&mut self, ended: &Ended) {
+        let groups = self.groups.values().filter(|group| group.head.start <= ended.seq()).count();
+        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+        if let Some(name) = self.backlog.settle(ended.seq(), groups).and_then(|record| record.name) {
+            self.ids.moved(name, EventState::Settled);
+        }
+    }
+
+    /// Gives what is buffered to those who have room, in one group or in all, and lets go of dead letters that are too many.
+    pub(in crate::events) fn grant(&mut self, group: Option<u32>, moment: Moment, agenda: &mut Agenda) {
+        let numbers: Vec<u32> = match group {
+            Some(number) => alloc::vec![number],
+            None => self.groups.keys().copied().collect(),
+        };
+        for number in numbers {
+            let (place, end) = (self.place(number), self.backlog.next_seq());
+            let Some(group) = self.groups.get_mut(&number) else { continue };
+            let backlog = &self.backlog;
+            let key = |seq| backlog.get(seq).map(|ready| ready.record.key);
+            group.grant(place, end, key, moment, agenda);
+            while let Some(ended) =
+                self.groups.get_mut(&number).and_then(|group| group.drop_oldest_letter(self.config.dead_max))
+            {
+                self.settled(&ended);
+            }
+        }
+    }
+
+    fn open(&mut self, due: &schedule::Due) {
+        let seq = self.backlog.open(due);
+        if let Some(name) = due.record().name {
+            self.ids.moved(name, EventState::Ready { seq });
+        }
+    }
+
+    fn take_scheduled(
+        &mut self,
+        event: &EventName,
+        agenda: &mut Agenda,
+    ) -> Result<(NameHash, Record), EventsError> {
+        let name = NameHash::of(event);
+        let named = self.ids.get(name).ok_or_else(|| EventsError::UnknownEvent(event.message_id.clone()))?;
+        let state = match named.state {
+            EventState::Scheduled => "scheduled",
+            EventState::Ready { .. } => "ready",
+            EventState::Settled => "settled",
+            EventState::Cancelled => "cancelled",
+        };
+        let record = self.schedule.take_back(named.offset);
+        let record = record.ok_or_else(|| EventsError::NotScheduled(state.to_string()))?;
+        agenda.clear(record.due(), self.due_alarm(record.offset));
+        Ok((name, record))
+    }
+
+    fn due_alarm(&self, offset: u64) -> Alarm {
+        Alarm::Due { topic: self.number, offset }
+    }
+
+    fn refusal(&self, event: &NewEvent) -> Option<Refusal> {
+        let EventName { partition_key, message_id } = &event.name;
+        if message_id.is_empty() {
+            return Some(Refusal::NoMessageId);
+        }
+        let names = [
+            ("message_id", message_id, MESSAGE_ID_BYTES_MAX),
+            ("partition_key", partition_key, KEY_BYTES_MAX),
+            ("ordering_key", &event.ordering_key, KEY_BYTES_MAX),
+        ];
+        for (what, name, max) in names {
+            if u64_of(name.len()) > u64::from(max) {
+                return Some(Refusal::NameTooLong { what: what.to_string(), max });
+            }
+        }
+        let max = self.config.payload_bytes_max;
+        if u64_of(event.payload.as_slice().len()) > u64::from(max) {
+            return Some(Refusal::PayloadTooLong { max });
+        }
+        let meta: usize = event.meta.iter().map(|(key, value)| key.len() + value.len()).sum();
+        (u64_of(meta) > u64::from(META_BYTES_MAX)).then_some(Refusal::MetaTooLong { max: META_BYTES_MAX })
+    }
+}
+
+/// What is in the past is due at once.
+fn due_ms(due: Due, moment: Moment) -> i64 {
+    match due {
+        Due::At(at) => at,
+        Due::In(delay) => {
+            let at = (moment.now.as_nanos() / NANOS_PER_MS).saturating_add(delay);
+            // Never early: the millisecond has begun already.
+            i64::try_from(at.saturating_add(u64::from(delay > 0))).unwrap_or(i64::MAX)
+        }
+    }
+}
+
+/// What has no ordering key is ordered by what partitions it, or stands alone.
+fn key_of(event: &NewEvent) -> u64 {
+    let NewEvent { ordering_key, name: EventName { partition_key, message_id }, .. } = event;
+    let keys = [ordering_key, partition_key, message_id];
+    let key = keys.into_iter().find(|key| !key.is_empty());
+    let hash = Hash::of(key.map_or(&[], |key| key.as_bytes()));
+    let (first, _) = hash.as_bytes().split_at(8);
+    first.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn check_options(options: &GroupOptions) -> Result<(), EventsError> {
+    let is_allowed = ACK_TIMEOUT_MS.contains(&(options.ack_timeout.as_nanos() / NANOS_PER_MS));
+    if !is_allowed {
+        let (least, most) = (ACK_TIMEOUT_MS.start(), ACK_TIMEOUT_MS.end());
+        return Err(EventsError::OutOfRange {
+            what: "ack_timeout".into(),
+            allowed: format!("{least} to {most} ms"),
+        });
+    }
+    Ok(())
+}
+
+/// Consumer groups of a partition.
+const GROUPS_MAX: u32 = 256;
+/// A delivery may be open for so long, in milliseconds.
+const ACK_TIMEOUT_MS: core::ops::RangeInclusive<u64> = 10..=12 * 3600 * 1000;
+/// Old names that each event pushes out, at most: so that they go faster than they come.
+const IDS_FORGOTTEN_AT_ONCE: usize = 4;
+const NANOS_PER_MS: u64 = 1_000_000;

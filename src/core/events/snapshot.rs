@@ -1,0 +1,178 @@
+//! A state as a snapshot holds it: rows, each behind its length.
+//!
+//! ```text
+//! partition | its names | its scheduled events | its ready events | group | its rows | group | ... | partition | ...
+//! ```
+//!
+//! A row belongs to the last partition, and to the last group, before it. The agenda is set again from what the rows say.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::ops::Bound;
+
+use super::EventsState;
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::codec::{self, ByteReader, ByteWriter};
+use crate::events::agenda::Alarm;
+use crate::events::backlog::Ready;
+use crate::events::command::EventsError;
+use crate::events::group::{Group, GroupRow, Head, RowPlace};
+use crate::events::ids::{NameHash, Named};
+use crate::events::partition::Partition;
+use crate::events::schedule::Record;
+use crate::events::topic::TopicConfig;
+use crate::kernel::{Chunk, Cursor};
+use crate::types::{u64_of, usize_of};
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+enum Row {
+    Partition { number: u32, name: String, config: TopicConfig, next_offset: u64, next_seq: u64 },
+    Name(NameHash, Named),
+    Scheduled(Record),
+    Ready(u64, Ready),
+    Group(u32, Head),
+    Of(GroupRow),
+}
+
+/// Where a row stands in its partition. Rows are written in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+enum Place {
+    Head,
+    Name(NameHash),
+    Scheduled(u64),
+    Ready(u64),
+    Group(u32, RowPlace),
+}
+
+/// Writes rows behind `from` until there are enough; where to go on.
+pub(super) fn write(state: &EventsState, from: &Cursor, out: &mut Chunk) -> Option<Cursor> {
+    let mut rest = rows(state, from.get());
+    let mut writer = ByteWriter::default();
+    let mut last = None;
+    while writer.as_slice().len() < SLICE_BYTES
+        && let Some((place, row)) = rest.next()
+    {
+        let row = codec::encode(&row);
+        writer.u64(u64_of(row.len())).put(&row);
+        last = Some(place);
+    }
+    out.extend_from_slice(writer.as_slice());
+    rest.next().and(last).map(|place| Cursor::after(&place))
+}
+
+/// Takes the rows of a slice.
+///
+/// # Errors
+/// When they are none.
+pub(super) fn read(state: &mut EventsState, slice: &[u8]) -> Result<(), EventsError> {
+    let mut reader = ByteReader::new(slice);
+    while !reader.rest().is_empty() {
+        let length = reader.u64().map_err(|_| EventsError::Malformed)?;
+        let row = reader.take(usize_of(length)).map_err(|_| EventsError::Malformed)?;
+        let row = codec::decode(row).map_err(|_| EventsError::Malformed)?;
+        take(state, row).ok_or(EventsError::Malformed)?;
+    }
+    Ok(())
+}
+
+type Rows<'a> = Box<dyn Iterator<Item = ((u32, Place), Row)> + 'a>;
+
+fn rows(state: &EventsState, after: Option<(u32, Place)>) -> Rows<'_> {
+    let Some((number, place)) = after else {
+        return Box::new(state.partitions.values().flat_map(whole));
+    };
+    let begun = state.partitions.get(&number).into_iter();
+    let begun = begun.flat_map(move |partition| rows_of(partition, place));
+    let later = state.partitions.range(Bound::Excluded(&number));
+    Box::new(begun.chain(later.flat_map(|(_, partition)| whole(partition))))
+}
+
+fn whole(partition: &Partition) -> Rows<'_> {
+    let Partition { number, name, config, next_offset, backlog, .. } = partition;
+    let head = Row::Partition {
+        number: *number,
+        name: name.clone(),
+        config: config.clone(),
+        next_offset: *next_offset,
+        next_seq: backlog.next_seq(),
+    };
+    Box::new(core::iter::once(((*number, Place::Head), head)).chain(rows_of(partition, Place::Head)))
+}
+
+/// The rows of a partition behind `after`.
+fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
+    let number = partition.number;
+    let in_names = after < Place::Scheduled(0);
+    let last_name = if let Place::Name(name) = after { Some(name) } else { None };
+    let names = in_names.then(|| partition.ids.saved(last_name)).into_iter().flatten();
+    let names = names.map(move |(name, named)| ((number, Place::Name(name)), Row::Name(name, named)));
+    let in_scheduled = after < Place::Ready(0);
+    let last_scheduled = if let Place::Scheduled(offset) = after { Some(offset) } else { None };
+    let scheduled = in_scheduled.then(|| partition.schedule.saved(last_scheduled)).into_iter().flatten();
+    let scheduled =
+        scheduled.map(move |record| ((number, Place::Scheduled(record.offset)), Row::Scheduled(*record)));
+    let in_ready = after < Place::Group(0, RowPlace::Head);
+    let last_ready = if let Place::Ready(seq) = after { Some(seq) } else { None };
+    let ready = in_ready.then(|| partition.backlog.saved(last_ready)).into_iter().flatten();
+    let ready = ready.map(move |(seq, ready)| ((number, Place::Ready(seq)), Row::Ready(seq, *ready)));
+    let (group, place) =
+        if let Place::Group(group, place) = after { (group, Some(place)) } else { (0, None) };
+    let begun = place.and_then(|place| Some((partition.groups.get(&group)?, place))).into_iter();
+    let begun = begun.flat_map(move |(known, place)| rows_of_group(number, group, known, place));
+    let later = partition.groups.range((Bound::Excluded(group), Bound::Unbounded));
+    let later = later.flat_map(move |(group, known)| {
+        let head = ((number, Place::Group(*group, RowPlace::Head)), Row::Group(*group, known.head.clone()));
+        core::iter::once(head).chain(rows_of_group(number, *group, known, RowPlace::Head))
+    });
+    Box::new(names.chain(scheduled).chain(ready).chain(begun).chain(later))
+}
+
+fn rows_of_group(
+    partition: u32,
+    number: u32,
+    group: &Group,
+    after: RowPlace,
+) -> impl Iterator<Item = ((u32, Place), Row)> {
+    group.saved(after).map(move |row| ((partition, Place::Group(number, row.place())), Row::Of(row)))
+}
+
+/// Takes a row; none when it belongs nowhere.
+fn take(state: &mut EventsState, row: Row) -> Option<()> {
+    if let Row::Partition { number, name, config, next_offset, next_seq } = row {
+        state.numbers.insert(name.clone(), number);
+        let mut partition = Partition::new(number, name, config);
+        partition.next_offset = next_offset;
+        partition.backlog.restore_next(next_seq);
+        state.partitions.insert(number, partition);
+        return Some(());
+    }
+    let (last, _) = state.partitions.last()?;
+    let last = *last;
+    let (partition, agenda) = (state.partitions.get_mut(&last)?, &mut state.agenda);
+    match row {
+        Row::Partition { .. } => {}
+        Row::Name(name, named) => partition.ids.put(name, named),
+        Row::Scheduled(record) => {
+            agenda.set(record.due(), Alarm::Due { topic: last, offset: record.offset });
+            partition.schedule.restore(record);
+        }
+        Row::Ready(seq, ready) => partition.backlog.restore(seq, ready),
+        Row::Group(number, head) => {
+            if let Some(at) = head.owes {
+                agenda.set(at, Alarm::Grant { topic: last, group: number });
+            }
+            partition.groups.insert(number, Group::restored(head));
+        }
+        Row::Of(row) => {
+            let number = *partition.groups.last_key_value()?.0;
+            let place = partition.place(number);
+            partition.groups.get_mut(&number)?.restore(place, row, agenda);
+        }
+    }
+    Some(())
+}
+
+/// A slice ends with the row that makes it so long.
+const SLICE_BYTES: usize = 64 << 10;

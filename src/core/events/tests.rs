@@ -1,0 +1,440 @@
+//! Handlers of a partition, one after the other; and long courses of commands, whose snapshots must give the same state.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::command::EventsCommand as Command;
+use super::{
+    Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView, Events, EventsAnswer,
+    EventsError, EventsQuery, EventsState, EventsView, GrantPlace, GroupOptions, MemberId, Mode, Moment,
+    NewEvent, Published, Refusal, Settled, Settlement, Start, TopicConfig,
+};
+use crate::kernel::{ChrApplication, Cursor};
+use crate::types::{Blob, Nanos, Op, Timestamp};
+
+const MS: u64 = 1_000_000;
+const LEASE: Nanos = Nanos::from_millis(10_000);
+
+/// A partition of topic `t`, and a log that only it has.
+struct Lone {
+    state: EventsState,
+    op: u64,
+    now_ms: u64,
+}
+
+impl Lone {
+    fn new(config: TopicConfig) -> Self {
+        let mut lone = Self { state: EventsState::default(), op: 0, now_ms: 1000 };
+        lone.ask(Command::Open { topic: "t".to_string(), config }).expect("a new topic");
+        lone
+    }
+
+    fn moment(&mut self) -> Moment {
+        self.op += 1;
+        Moment { now: Timestamp::from_nanos(self.now_ms * MS + self.op), op: Op::new(self.op) }
+    }
+
+    fn ask(&mut self, command: Command) -> Result<EventsAnswer, EventsError> {
+        let moment = self.moment();
+        self.state.execute(command, 0, moment)
+    }
+
+    /// Time passes, and everything that is due happens.
+    fn pass(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while let Some(at) = self.state.agenda.next().filter(|at| at.as_nanos() <= end * MS) {
+            self.now_ms = self.now_ms.max(at.as_nanos() / MS);
+            let mut moment = self.moment();
+            moment.now = moment.now.max(at);
+            self.state.ring(moment);
+        }
+        self.now_ms = end;
+    }
+
+    fn publish(&mut self, id: &str, key: &str, due: Due) -> Published {
+        let events = vec![event(id, key, due)];
+        match self.ask(Command::Publish { topic: "t".to_string(), events }) {
+            Ok(EventsAnswer::Published(mut results)) => results.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn attach(&mut self, group: &str, member: u128, credits: u32, options: GroupOptions) -> Vec<Delivery> {
+        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
+        match self.ask(Command::Attach { topic, group, options, member, credits, lease: LEASE }) {
+            Ok(EventsAnswer::Attached(open)) => open.deliveries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        group: &str,
+        member: u128,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Settled>, EventsError> {
+        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
+        let after = GrantPlace::default();
+        match self.ask(Command::Settle { topic, group, member, settlements, after })? {
+            EventsAnswer::Settled { results, .. } => Ok(results),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn open(&self, group: &str, member: u128) -> Vec<(u64, u32)> {
+        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
+        let after = GrantPlace::default();
+        match self.state.view(&EventsQuery::Deliveries { topic, group, member, after }) {
+            EventsView::Deliveries(open) => {
+                open.deliveries.iter().map(|open| (open.offset, open.attempt)).collect()
+            }
+            EventsView::NotAMember => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn event(&self, id: &str) -> EventView {
+        let event = name(id);
+        match self.state.view(&EventsQuery::Event { topic: "t".to_string(), event }) {
+            EventsView::Event(Some(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn name(id: &str) -> EventName {
+    EventName { partition_key: String::new(), message_id: id.to_string() }
+}
+
+fn event(id: &str, key: &str, due: Due) -> NewEvent {
+    let (ordering_key, payload) = (key.to_string(), Blob::from(b"x".to_vec()));
+    NewEvent { name: name(id), ordering_key, due, payload, meta: Vec::new(), allow_duplicate: false }
+}
+
+fn options(mode: Mode) -> GroupOptions {
+    GroupOptions {
+        mode,
+        start: Start::Earliest,
+        ack_timeout: Nanos::from_millis(500),
+        attempts_max: 3,
+        rest: Nanos::from_millis(100),
+        rest_max: Nanos::from_millis(1000),
+    }
+}
+
+fn settlement(seq: u64, attempt: u32, disposition: Disposition) -> Settlement {
+    Settlement { seq, attempt, disposition }
+}
+
+fn nack() -> Disposition {
+    Disposition::Nack { rest: None, why: "no".to_string() }
+}
+
+#[test]
+fn an_event_is_delivered_when_it_is_due_and_never_before() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    assert_eq!(lone.publish("a", "", Due::At(2000)), Published::Accepted { offset: 0, due_ms: 2000 });
+    assert_eq!(lone.publish("b", "", Due::At(5)), Published::Accepted { offset: 1, due_ms: 5 });
+    assert_eq!(lone.open("g", 1), [(1, 1)]);
+    lone.pass(999);
+    assert_eq!(lone.open("g", 1), [(1, 2)], "b was not settled in time");
+    assert_eq!(lone.event("a").state, EventState::Scheduled);
+    lone.pass(1);
+    assert!(lone.open("g", 1).contains(&(0, 1)));
+}
+
+#[test]
+fn a_name_is_accepted_once_until_its_window_is_over() {
+    let config = TopicConfig { dedup_window: Nanos::from_secs(60), ..TopicConfig::default() };
+    let mut lone = Lone::new(config);
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    lone.publish("a", "", Due::In(0));
+    assert_eq!(lone.publish("a", "", Due::In(0)), Published::Duplicate { offset: 0 });
+    lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    lone.pass(59_000);
+    assert_eq!(lone.publish("a", "", Due::In(0)), Published::Duplicate { offset: 0 });
+    lone.pass(2_000);
+    assert!(matches!(lone.publish("a", "", Due::In(0)), Published::Accepted { offset: 1, .. }));
+}
+
+#[test]
+fn the_name_of_an_open_event_is_never_forgotten() {
+    let config = TopicConfig { dedup_ids_max: 2, ..TopicConfig::default() };
+    let mut lone = Lone::new(config);
+    lone.publish("a", "", Due::At(1 << 40));
+    lone.publish("b", "", Due::At(1 << 40));
+    let refused = Published::Refused(Refusal::TooManyIds { max: 2 });
+    assert_eq!(lone.publish("c", "", Due::In(0)), refused);
+    lone.ask(Command::Cancel { topic: "t".to_string(), event: name("b") }).expect("not due yet");
+    assert!(matches!(lone.publish("c", "", Due::In(0)), Published::Accepted { .. }));
+    assert_eq!(lone.publish("a", "", Due::In(0)), Published::Duplicate { offset: 0 });
+}
+
+#[test]
+fn what_fails_too_often_is_a_dead_letter_and_comes_back_when_it_is_redriven() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    lone.publish("a", "", Due::In(0));
+    for attempt in 1..=3 {
+        assert_eq!(lone.open("g", 1), [(0, attempt)]);
+        assert_eq!(lone.settle("g", 1, vec![settlement(0, attempt, nack())]), Ok(vec![Settled::Done]));
+        lone.pass(250);
+    }
+    assert_eq!(lone.open("g", 1), []);
+    let deliveries = lone.event("a").deliveries;
+    assert!(
+        matches!(&deliveries[0].1, DeliveryState::FailedTerminal(dead) if dead.attempts == 3 && dead.why == "no")
+    );
+    let redrive = Command::Redrive { topic: "t".to_string(), group: "g".to_string(), letters: vec![0, 7] };
+    assert_eq!(lone.ask(redrive), Ok(EventsAnswer::Revived(1)));
+    assert_eq!(lone.open("g", 1), [(0, 1)]);
+    lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.event("a").state, EventState::Settled);
+}
+
+#[test]
+fn an_answer_to_an_earlier_attempt_is_refused() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    lone.publish("a", "", Due::In(0));
+    lone.pass(700);
+    assert_eq!(lone.open("g", 1), [(0, 2)], "the first attempt was not settled in time");
+    let stale = lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(stale, [Settled::Stale { why: "attempt 2 is open, and not 1".to_string() }]);
+    assert_eq!(lone.settle("g", 2, Vec::new()), Err(EventsError::NotAMember));
+}
+
+#[test]
+fn what_a_silent_member_had_goes_to_others() {
+    let mut lone = Lone::new(TopicConfig::default());
+    let patient = GroupOptions { ack_timeout: Nanos::from_secs(3600), ..options(Mode::Shared) };
+    lone.attach("g", 1, 1, patient.clone());
+    lone.publish("a", "", Due::In(0));
+    lone.attach("g", 2, 1, patient);
+    assert_eq!((lone.open("g", 1).len(), lone.open("g", 2).len()), (1, 0));
+    lone.pass(9_000);
+    lone.settle("g", 2, Vec::new()).expect("it says that it is there");
+    lone.pass(2_000);
+    assert_eq!(lone.open("g", 2), [(0, 2)]);
+}
+
+#[test]
+fn of_one_ordering_key_one_is_open_and_a_retry_holds_it_up() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Ordered));
+    for (id, key) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a")] {
+        lone.publish(id, key, Due::In(0));
+    }
+    assert_eq!(lone.open("g", 1), [(0, 1), (2, 1)]);
+    lone.settle("g", 1, vec![settlement(0, 1, nack()), settlement(2, 1, Disposition::Ack)])
+        .expect("a member");
+    assert_eq!(lone.open("g", 1), []);
+    lone.pass(101);
+    assert_eq!(lone.open("g", 1), [(0, 2)]);
+    let why = "never".to_string();
+    lone.settle("g", 1, vec![settlement(0, 2, Disposition::Term { why })]).expect("a member");
+    assert_eq!(lone.open("g", 1), [(1, 1)], "a dead letter holds its key up no more");
+    lone.settle("g", 1, vec![settlement(1, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.open("g", 1), [(3, 1)]);
+}
+
+#[test]
+fn a_group_that_comes_later_begins_with_the_oldest_that_is_kept_or_with_the_next() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    (0..3).for_each(|n| drop(lone.publish(&format!("{n}"), "", Due::In(0))));
+    lone.settle("g", 1, vec![settlement(1, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.attach("early", 1, 10, options(Mode::Shared)).len(), 2, "1 has ended already");
+    let latest = GroupOptions { start: Start::Latest, ..options(Mode::Shared) };
+    assert_eq!(lone.attach("late", 1, 10, latest).len(), 0);
+    lone.publish("3", "", Due::In(0));
+    assert_eq!(lone.open("early", 1).len(), 3);
+    assert_eq!(lone.open("late", 1), [(3, 1)]);
+}
+
+#[test]
+fn an_event_that_is_not_due_can_be_taken_back_or_put_off_and_one_that_is_due_cannot() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.publish("a", "", Due::At(2000));
+    let (topic, event) = ("t".to_string(), name("a"));
+    let put_off = Command::Reschedule { topic: topic.clone(), event: event.clone(), due: Due::At(3000) };
+    assert_eq!(lone.ask(put_off), Ok(EventsAnswer::Rescheduled { offset: 0, due_ms: 3000 }));
+    lone.pass(1500);
+    assert_eq!(lone.event("a").state, EventState::Scheduled);
+    lone.pass(500);
+    assert_eq!(lone.event("a").state, EventState::Ready { seq: 0 });
+    let taken = lone.ask(Command::Cancel { topic, event });
+    assert_eq!(taken, Err(EventsError::NotScheduled("ready".to_string())));
+}
+
+/// One thing that clients do, or time.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish { id: u8, key: u8, delay_ms: u64, count: u8 },
+    Attach { group: u8, member: u8 },
+    Settle { group: u8, member: u8, which: u8, how: u8 },
+    Detach { group: u8, member: u8 },
+    Cancel { id: u8 },
+    Reschedule { id: u8, delay_ms: u64 },
+    Redrive { group: u8, seq: u64 },
+    Discard { group: u8, seq: u64 },
+    Pass { ms: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let (group, member, id) = (0..2_u8, 0..3_u8, any::<u8>());
+    prop_oneof![
+        6 => (id, 0..3_u8, 0..600_u64, 1..4_u8)
+            .prop_map(|(id, key, delay_ms, count)| Step::Publish { id, key, delay_ms, count }),
+        2 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Attach { group, member }),
+        8 => (group.clone(), member.clone(), any::<u8>(), 0..8_u8)
+            .prop_map(|(group, member, which, how)| Step::Settle { group, member, which, how }),
+        1 => (group.clone(), member).prop_map(|(group, member)| Step::Detach { group, member }),
+        1 => any::<u8>().prop_map(|id| Step::Cancel { id }),
+        1 => (any::<u8>(), 0..600_u64).prop_map(|(id, delay_ms)| Step::Reschedule { id, delay_ms }),
+        1 => (group.clone(), 0..40_u64).prop_map(|(group, seq)| Step::Redrive { group, seq }),
+        1 => (group, 0..40_u64).prop_map(|(group, seq)| Step::Discard { group, seq }),
+        4 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+impl Lone {
+    fn take(&mut self, step: Step) {
+        let topic = "t".to_string();
+        let group_name = |group: u8| ["shared", "ordered"][usize::from(group)].to_string();
+        let command = match step {
+            Step::Publish { id, key, delay_ms, count } => {
+                let new =
+                    |n: u8| event(&format!("{}", id.wrapping_add(n)), &format!("k{key}"), Due::In(delay_ms));
+                Command::Publish { topic, events: (0..count).map(new).collect() }
+            }
+            Step::Attach { group, member } => {
+                let mode = if group == 0 { Mode::Shared } else { Mode::Ordered };
+                let credits = u32::from(member) + 2;
+                let (options, member) = (options(mode), MemberId(u128::from(member)));
+                Command::Attach { topic, group: group_name(group), options, member, credits, lease: LEASE }
+            }
+            Step::Settle { group, member, which, how } => {
+                let (group, member) = (group_name(group), u128::from(member));
+                let open = self.deliveries(&group, member);
+                let chosen = open.get(usize::from(which) % open.len().max(1));
+                let disposition = match how {
+                    0..=4 => Disposition::Ack,
+                    5 => nack(),
+                    6 => Disposition::Term { why: "never".to_string() },
+                    _ => Disposition::InProgress,
+                };
+                let of = |open: &Delivery| settlement(open.grant.seq, open.attempt, disposition.clone());
+                let (settlements, after) = (chosen.map(of).into_iter().collect(), GrantPlace::default());
+                Command::Settle { topic, group, member: MemberId(member), settlements, after }
+            }
+            Step::Detach { group, member } => {
+                Command::Detach { topic, group: group_name(group), member: MemberId(u128::from(member)) }
+            }
+            Step::Cancel { id } => Command::Cancel { topic, event: name(&format!("{id}")) },
+            Step::Reschedule { id, delay_ms } => {
+                Command::Reschedule { topic, event: name(&format!("{id}")), due: Due::In(delay_ms) }
+            }
+            Step::Redrive { group, seq } => {
+                Command::Redrive { topic, group: group_name(group), letters: vec![seq] }
+            }
+            Step::Discard { group, seq } => {
+                Command::Discard { topic, group: group_name(group), letters: vec![seq] }
+            }
+            Step::Pass { ms } => return self.pass(ms),
+        };
+        let before = self.state.clone();
+        if self.ask(command).is_err() {
+            assert_eq!(self.state, before, "a refusal leaves the state as it was");
+        }
+    }
+
+    fn deliveries(&self, group: &str, member: u128) -> Vec<Delivery> {
+        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
+        let after = GrantPlace::default();
+        match self.state.view(&EventsQuery::Deliveries { topic, group, member, after }) {
+            EventsView::Deliveries(open) => open.deliveries,
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a snapshot in slices gives.
+    fn restored(&self) -> EventsState {
+        let mut restored = EventsState::default();
+        let mut cursor = Some(Cursor::START);
+        while let Some(from) = cursor {
+            let mut slice = Vec::new();
+            cursor = Events.snapshot(&self.state, from, &mut slice);
+            Events.restore(&mut restored, Events::SCHEMA, &slice).expect("its own slice");
+        }
+        restored
+    }
+
+    /// Of an ordered group no key is open twice; nobody has more than its credits; the floor passes nothing that is in hand.
+    fn check(&self) {
+        let Some((_, partition)) = self.state.partitions.last() else { return };
+        for group in partition.groups.values() {
+            let mut keys = BTreeSet::new();
+            let mut by_member: BTreeMap<MemberId, u32> = BTreeMap::new();
+            for seq in 0..partition.backlog.next_seq() {
+                let Some(open) = group.open(seq) else { continue };
+                *by_member.entry(open.member).or_default() += 1;
+                let key = partition.backlog.get(seq).expect("what is open is kept").record.key;
+                assert!(keys.insert(key) || group.head.options.mode == Mode::Shared, "{key} is open twice");
+            }
+            for (member, count) in by_member {
+                assert!(group.member(member).is_some_and(|member| count <= member.credits), "{member:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_restored_state_is_the_same_with_its_agenda(course in prop::collection::vec(steps(), 1..120)) {
+        let mut lone = Lone::new(TopicConfig { dead_max: 3, dedup_ids_max: 100, ..TopicConfig::default() });
+        for step in course {
+            lone.take(step);
+            lone.check();
+        }
+        prop_assert_eq!(lone.restored(), lone.state);
+    }
+
+    #[test]
+    fn everything_ends_once_consumers_are_live(course in prop::collection::vec(steps(), 1..120)) {
+        let mut lone = Lone::new(TopicConfig::default());
+        for step in course {
+            lone.take(step);
+        }
+        for round in 0..400 {
+            for group in 0..2 {
+                if round % 5 == 0 {
+                    lone.take(Step::Attach { group, member: 1 });
+                }
+                for which in 0..4 {
+                    lone.take(Step::Settle { group, member: 1, which, how: 0 });
+                }
+            }
+            lone.pass(300);
+        }
+        let (_, partition) = lone.state.partitions.last().expect("one topic");
+        prop_assert_eq!(partition.schedule.len(), 0);
+        for group in partition.groups.values() {
+            prop_assert_eq!(group.head.floor, partition.backlog.next_seq(), "{}", group.head.name.clone());
+            let counts = group.counts();
+            prop_assert_eq!((counts.open, counts.resting, counts.again), (0, 0, 0));
+        }
+        let dead: BTreeSet<u64> =
+            partition.groups.values().flat_map(|group| group.dead_letters(0).map(|(seq, _)| seq)).collect();
+        let kept: BTreeSet<u64> = partition.backlog.saved(None).map(|(seq, _)| seq).collect();
+        prop_assert_eq!(kept, dead, "what is kept is a dead letter of some group");
+    }
+}

@@ -1,0 +1,61 @@
+//! How a topic behaves.
+
+use alloc::string::ToString;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::events::command::EventsError;
+use crate::types::{Nanos, u64_of};
+
+/// How a topic behaves, alike in all of its partitions.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct TopicConfig {
+    /// Of two configurations the one with the higher revision holds.
+    pub revision: u64,
+    /// Bytes of a payload.
+    pub payload_bytes_max: u32,
+    /// Events of a partition that are not due yet.
+    pub pending_max: u64,
+    /// A message id is remembered for so long after it was accepted, and for as long as its event is open.
+    pub dedup_window: Nanos,
+    /// Message ids that a partition remembers; the oldest whose event has ended is forgotten early.
+    pub dedup_ids_max: u64,
+    /// Refuse events when there are too many ids, instead of forgetting some early.
+    pub strict: bool,
+    /// Dead letters that a consumer group keeps in a partition; the oldest goes.
+    pub dead_max: u32,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            payload_bytes_max: 4 << 20,
+            pending_max: 20_000_000,
+            dedup_window: Nanos::from_secs(7 * 24 * 3600),
+            dedup_ids_max: 20_000_000,
+            strict: false,
+            dead_max: 100_000,
+        }
+    }
+}
+
+/// Bytes of a topic's name, and of a consumer group's.
+pub const NAME_BYTES_MAX: u32 = 255;
+/// Bytes of a message id.
+pub const MESSAGE_ID_BYTES_MAX: u32 = 128;
+/// Bytes of a partition key or an ordering key.
+pub const KEY_BYTES_MAX: u32 = 255;
+/// Bytes of an event's meta, keys and values together.
+pub const META_BYTES_MAX: u32 = 64 << 10;
+
+/// Whether `name` may name a topic or a consumer group.
+///
+/// # Errors
+/// [`EventsError::BadName`].
+pub fn check_name(what: &str, name: &str) -> Result<(), EventsError> {
+    if name.is_empty() || u64_of(name.len()) > u64::from(NAME_BYTES_MAX) {
+        return Err(EventsError::BadName { what: what.to_string(), max: NAME_BYTES_MAX });
+    }
+    Ok(())
+}

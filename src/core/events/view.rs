@@ -1,0 +1,198 @@
+//! What is seen of a partition: questions and their answers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
+use crate::events::command::{Deliveries, EventName, GrantPlace, GroupOptions, MemberId, Stored};
+use crate::events::group::DeadLetter;
+use crate::events::ids::EventState;
+use crate::events::topic::TopicConfig;
+use crate::types::Timestamp;
+
+/// A question to a group of kind `events`.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventsQuery {
+    /// What is open with a member, of grants later than `after`. As a question that waits, it waits until there is something.
+    Deliveries {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// The member.
+        member: MemberId,
+        /// The last grant that it knows.
+        after: GrantPlace,
+    },
+    /// The fate of an event.
+    Event {
+        /// The topic.
+        topic: String,
+        /// Which.
+        event: EventName,
+    },
+    /// The partition, its counts and its consumer groups.
+    Partition {
+        /// The topic.
+        topic: String,
+    },
+    /// The names of all topics of which the group has a partition.
+    Topics,
+    /// Events that are not due yet, in the order of their offsets.
+    Scheduled {
+        /// The topic.
+        topic: String,
+        /// From this offset on.
+        from: u64,
+    },
+    /// Dead letters of a consumer group.
+    Dead {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// From this place of the ready sequence on.
+        from: u64,
+    },
+}
+
+/// What is seen.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum EventsView {
+    /// The group has no partition of this topic, or the partition no such consumer group.
+    Unknown,
+    /// It is no member, or no more.
+    NotAMember,
+    /// What is open with the member.
+    Deliveries(Deliveries),
+    /// The fate of the event; none when its name is not remembered.
+    Event(Option<EventView>),
+    /// The partition.
+    Partition(PartitionView),
+    /// The names of the topics.
+    Topics(Vec<String>),
+    /// Events that are not due yet; as many as an answer holds.
+    Scheduled(Vec<ScheduledView>),
+    /// Dead letters; as many as an answer holds.
+    Dead(Vec<DeadView>),
+}
+
+/// The fate of an event.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct EventView {
+    /// Its number among all that the partition accepted.
+    pub offset: u64,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Where it stands.
+    pub state: EventState,
+    /// When it is due, in milliseconds since the Unix epoch, and where the log has it: while it is open.
+    pub open: Option<(i64, Stored)>,
+    /// Of an event that is ready, where it stands in each consumer group.
+    pub deliveries: Vec<(String, DeliveryState)>,
+}
+
+/// Where an event stands in a consumer group.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum DeliveryState {
+    /// The group began later than the event became ready.
+    Skipped,
+    /// It waits for a member with room.
+    Buffered,
+    /// It is open with a member.
+    Processing {
+        /// With whom.
+        member: MemberId,
+        /// Which attempt.
+        attempt: u32,
+        /// It has failed if it is not settled until then.
+        until: Timestamp,
+    },
+    /// It failed, and rests until then.
+    FailedRetryable {
+        /// Attempts that were made.
+        attempts: u32,
+        /// When it is tried again.
+        until: Timestamp,
+        /// What was said.
+        why: String,
+    },
+    /// It is a dead letter.
+    FailedTerminal(DeadLetter),
+    /// It is done.
+    Processed,
+}
+
+/// A partition, its counts and its consumer groups.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct PartitionView {
+    /// How it behaves.
+    pub config: TopicConfig,
+    /// The offset of the next event that is accepted.
+    pub next_offset: u64,
+    /// The place in the ready sequence of the next event that becomes ready.
+    pub next_seq: u64,
+    /// Events that are not due yet.
+    pub scheduled: u64,
+    /// Events that are ready, and not settled by all consumer groups.
+    pub ready: u64,
+    /// Message ids that are remembered.
+    pub ids: u64,
+    /// The consumer groups.
+    pub groups: Vec<GroupView>,
+}
+
+/// A consumer group in one partition.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// What it was made with.
+    pub options: GroupOptions,
+    /// Everything below is settled or dead.
+    pub floor: u64,
+    /// Events that became ready and are not settled: its lag.
+    pub lag: u64,
+    /// Deliveries that are open.
+    pub open: u64,
+    /// Deliveries that rest after a failure.
+    pub resting: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Dead letters that were dropped, for there were too many.
+    pub dead_dropped: u64,
+    /// Members.
+    pub members: u32,
+}
+
+/// An event that is not due yet.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct ScheduledView {
+    /// Its number among all that the partition accepted.
+    pub offset: u64,
+    /// When it is due, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
+    /// Where the log has it.
+    pub stored: Stored,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct DeadView {
+    /// Its place in the ready sequence.
+    pub seq: u64,
+    /// Its number among all that the partition accepted.
+    pub offset: u64,
+    /// When and why it died.
+    pub letter: DeadLetter,
+    /// Where the log has it.
+    pub stored: Stored,
+}

@@ -1,0 +1,177 @@
+//! How a state answers questions.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::EventsState;
+use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, MemberId};
+use crate::events::group::Group;
+use crate::events::ids::{EventState, NameHash};
+use crate::events::partition::Partition;
+use crate::events::view::{
+    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
+};
+use crate::types::u64_of;
+
+impl EventsState {
+    pub(super) fn view(&self, query: &EventsQuery) -> EventsView {
+        match query {
+            EventsQuery::Topics => {
+                EventsView::Topics(self.numbers.iter().map(|(name, _)| name.clone()).collect())
+            }
+            EventsQuery::Deliveries { topic, group, member, after } => {
+                let Some((partition, number)) = self.group_of(topic, group) else {
+                    return EventsView::Unknown;
+                };
+                match partition.groups.get(&number).and_then(|group| group.member(*member)) {
+                    Some(_) => EventsView::Deliveries(partition.deliveries(number, *member, *after)),
+                    None => EventsView::NotAMember,
+                }
+            }
+            EventsQuery::Event { topic, event } => match self.partition_of(topic) {
+                Some(partition) => EventsView::Event(partition.event(event)),
+                None => EventsView::Unknown,
+            },
+            EventsQuery::Partition { topic } => match self.partition_of(topic) {
+                Some(partition) => EventsView::Partition(partition.seen()),
+                None => EventsView::Unknown,
+            },
+            EventsQuery::Scheduled { topic, from } => match self.partition_of(topic) {
+                Some(partition) => EventsView::Scheduled(partition.scheduled(*from)),
+                None => EventsView::Unknown,
+            },
+            EventsQuery::Dead { topic, group, from } => match self.group_of(topic, group) {
+                Some((partition, number)) => EventsView::Dead(partition.dead(number, *from)),
+                None => EventsView::Unknown,
+            },
+        }
+    }
+
+    /// Whether a question that waits has something to wait for: a member's next delivery.
+    pub(super) fn has_news(&self, query: &EventsQuery) -> bool {
+        let EventsQuery::Deliveries { topic, group, member, after } = query else { return true };
+        let Some((partition, number)) = self.group_of(topic, group) else { return true };
+        let Some(group) = partition.groups.get(&number) else { return true };
+        group.member(*member).is_none() || group.in_flight_of(*member, *after).next().is_some()
+    }
+
+    fn partition_of(&self, topic: &str) -> Option<&Partition> {
+        self.partitions.get(&self.number_of(topic)?)
+    }
+
+    fn group_of(&self, topic: &str, group: &str) -> Option<(&Partition, u32)> {
+        let partition = self.partition_of(topic)?;
+        partition.group_named(group).ok().map(|number| (partition, number))
+    }
+}
+
+impl Partition {
+    /// What is open with a member, of grants later than `after`; as much as an answer holds.
+    pub(in crate::events) fn deliveries(
+        &self,
+        number: u32,
+        member: MemberId,
+        after: GrantPlace,
+    ) -> Deliveries {
+        let Some(group) = self.groups.get(&number) else { return Deliveries::default() };
+        let mut found = group.in_flight_of(member, after);
+        let of = |seq: u64| {
+            let (open, ready) = (group.open(seq)?, self.backlog.get(seq)?);
+            Some(Delivery {
+                grant: GrantPlace { op: open.granted, seq },
+                attempt: open.attempt,
+                until: open.until,
+                offset: ready.record.offset,
+                due_ms: ready.record.due_ms,
+                stored: ready.record.stored,
+            })
+        };
+        let deliveries: Vec<Delivery> = found.by_ref().take(ROWS_MAX).filter_map(of).collect();
+        Deliveries { deliveries, more: found.next().is_some() }
+    }
+
+    fn event(&self, event: &EventName) -> Option<EventView> {
+        let named = self.ids.get(NameHash::of(event))?;
+        let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.state);
+        let (open, deliveries) = match state {
+            EventState::Scheduled => (self.schedule.get(offset), Vec::new()),
+            EventState::Ready { seq } => {
+                let record = self.backlog.get(seq).map(|ready| &ready.record);
+                let key = record.map_or(0, |record| record.key);
+                let state = |group: &Group| (group.head.name.clone(), delivery_state(group, seq, key));
+                (record, self.groups.values().map(state).collect())
+            }
+            EventState::Settled | EventState::Cancelled => (None, Vec::new()),
+        };
+        let open = open.map(|record| (record.due_ms, record.stored));
+        Some(EventView { offset, accepted_at, state, open, deliveries })
+    }
+
+    fn seen(&self) -> PartitionView {
+        PartitionView {
+            config: self.config.clone(),
+            next_offset: self.next_offset,
+            next_seq: self.backlog.next_seq(),
+            scheduled: self.schedule.len(),
+            ready: self.backlog.len(),
+            ids: self.ids.len(),
+            groups: self.groups.values().map(|group| self.group_seen(group)).collect(),
+        }
+    }
+
+    fn group_seen(&self, group: &Group) -> GroupView {
+        let (head, counts) = (&group.head, group.counts());
+        GroupView {
+            name: head.name.clone(),
+            options: head.options.clone(),
+            floor: head.floor,
+            lag: self.backlog.next_seq() - head.next + u64_of(counts.open + counts.resting + counts.again),
+            open: u64_of(counts.open),
+            resting: u64_of(counts.resting),
+            dead: u64_of(counts.dead),
+            dead_dropped: head.dead_dropped,
+            members: u32::try_from(group.members()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn scheduled(&self, from: u64) -> Vec<ScheduledView> {
+        let rows = self.schedule.saved(from.checked_sub(1)).take(ROWS_MAX);
+        rows.map(|record| ScheduledView {
+            offset: record.offset,
+            due_ms: record.due_ms,
+            stored: record.stored,
+        })
+        .collect()
+    }
+
+    fn dead(&self, number: u32, from: u64) -> Vec<DeadView> {
+        let Some(group) = self.groups.get(&number) else { return Vec::new() };
+        let row = |(seq, letter): (u64, &crate::events::group::DeadLetter)| {
+            let record = self.backlog.get(seq)?.record;
+            Some(DeadView { seq, offset: record.offset, letter: letter.clone(), stored: record.stored })
+        };
+        group.dead_letters(from).take(ROWS_MAX).filter_map(row).collect()
+    }
+}
+
+fn delivery_state(group: &Group, seq: u64, key: u64) -> DeliveryState {
+    if seq < group.head.start {
+        return DeliveryState::Skipped;
+    }
+    if let Some(open) = group.open(seq) {
+        let (member, attempt, until) = (open.member, open.attempt, open.until);
+        return DeliveryState::Processing { member, attempt, until };
+    }
+    if let Some(rests) = group.resting(seq) {
+        let (attempts, until, why): (u32, _, String) = (rests.attempts, rests.until, rests.why.clone());
+        return DeliveryState::FailedRetryable { attempts, until, why };
+    }
+    match group.dead_letter(seq) {
+        Some(letter) => DeliveryState::FailedTerminal(letter.clone()),
+        None if group.is_settled(seq, key) => DeliveryState::Processed,
+        None => DeliveryState::Buffered,
+    }
+}
+
+/// Rows of an answer.
+const ROWS_MAX: usize = 1000;
