@@ -170,7 +170,8 @@ impl DurableLog {
         let place = entry.op.checked_sub(1).and_then(|place| usize::try_from(place).ok());
         let known = place.and_then(|place| self.entries.get_mut(place)?.as_mut());
         let Some(known) = known.filter(|known| known.ordinal == ordinal) else { return };
-        if payload.start < harmed.end && harmed.start < payload.end {
+        // What is empty, as the payload of a wake-up, cannot rot.
+        if !payload.is_empty() && payload.start < harmed.end && harmed.start < payload.end {
             known.harm = Harm::Unread(Rotten::Payload);
         } else if head && known.harm == Harm::None {
             known.harm = Harm::Unread(Rotten::Head);

@@ -51,6 +51,8 @@ struct Topic {
     config: TopicConfig,
     accepted: u64,
     names: BTreeMap<EventName, Known>,
+    /// Names that were published with leave to be duplicates: which of their events has the name is not followed here.
+    unsure: BTreeSet<EventName>,
     /// Offsets by their place in the ready sequence, and the other way about.
     ready: BTreeMap<u64, u64>,
     seqs: BTreeMap<u64, u64>,
@@ -113,9 +115,12 @@ impl Book {
             }
             (EventsCommand::Cancel { topic, event }, EventsAnswer::Cancelled { offset }) => {
                 let topic = self.topics.entry(topic).or_default();
-                topic.names.get(&event).filter(|known| known.offset == offset).ok_or_else(|| {
-                    Broken::new("OwnerOnly", format!("event {offset} is cancelled by the name {event:?}"))
-                })?;
+                let known = topic.names.get(&event);
+                if known.is_some_and(|known| known.offset != offset) {
+                    let what =
+                        format!("event {offset} is cancelled by the name {event:?}, which is {known:?}");
+                    return Err(Broken::new("OwnerOnly", what));
+                }
                 topic.check_waits(offset, "cancelled")?;
                 topic.cancelled.insert(offset);
                 Ok(())
@@ -212,7 +217,7 @@ impl Topic {
         compared: &mut Compared,
     ) -> Result<(), Broken> {
         compared.dedup += 1;
-        let known = self.names.get(&event.name);
+        let known = self.names.get(&event.name).cloned();
         match result {
             Published::Accepted { offset, due_ms } => {
                 if *offset != self.accepted {
@@ -222,17 +227,15 @@ impl Topic {
                 self.accepted += 1;
                 check_due(event.due, *due_ms, now)?;
                 self.due.insert(*offset, nanos(*due_ms));
-                let is_over = |known: &Known| known.accepted_at.saturating_add(self.window()) <= now;
-                if known.is_some_and(|known| !is_over(known)) {
-                    return if event.allow_duplicate {
-                        Ok(())
-                    } else {
-                        Err(Broken::new("DedupHolds", format!("{:?} is accepted twice", event.name)))
-                    };
+                if event.allow_duplicate {
+                    self.names.remove(&event.name);
+                    self.unsure.insert(event.name.clone());
                 }
-                if known.is_some_and(|known| !known.is_over()) && event.allow_duplicate {
-                    // Whether the name was still remembered is not known here.
+                if self.unsure.contains(&event.name) {
                     return Ok(());
+                }
+                if known.is_some_and(|known| known.accepted_at.saturating_add(self.window()) > now) {
+                    return Err(Broken::new("DedupHolds", format!("{:?} is accepted twice", event.name)));
                 }
                 let known = Known {
                     offset: *offset,
@@ -245,7 +248,8 @@ impl Topic {
                 Ok(())
             }
             Published::Duplicate { offset } => {
-                if known.is_none_or(|known| known.offset != *offset) {
+                let is_other = known.as_ref().is_none_or(|known| known.offset != *offset);
+                if is_other && !self.unsure.contains(&event.name) {
                     let what = format!("{:?} is said to be event {offset}, and is {known:?}", event.name);
                     return Err(Broken::new("DedupHolds", what));
                 }
