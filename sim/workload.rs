@@ -38,7 +38,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView, KINDS};
+use chronon_core::catalog::{CatalogCommand, CatalogQuery, Topic};
 use chronon_core::codec;
+use chronon_core::events::TopicConfig;
 use chronon_core::kernel::{ChrApplication, Outcome, QueryContext, Retry, SideEffectId, WORKER_PREFIX};
 use chronon_core::post::{Letter, PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
@@ -138,6 +140,7 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {
         let body = match group.kind.as_str() {
             "bank" => codec::encode(&bank_command(asking, draw)),
+            "catalog" => codec::encode(&catalog_command(draw)),
             "events" => codec::encode(&self.events.command(group.group, asking, draw)),
             "post" => codec::encode(&letter(asking, draw)),
             _ => codec::encode(&self.register_command(group.group, asking, draw)),
@@ -148,6 +151,8 @@ impl Workload<Builtin> for BuiltinWorkload {
     fn question(&self, group: &GroupInit, draw: &mut Draw) -> Option<Blob> {
         let question = match group.kind.as_str() {
             "bank" => BuiltinQuery::Balance { account: draw.between(1, ACCOUNTS) },
+            "catalog" if draw.coin() => BuiltinQuery::Catalog(CatalogQuery::TopicsAfter(topic(draw))),
+            "catalog" => BuiltinQuery::Catalog(CatalogQuery::Topic(topic(draw))),
             "events" => BuiltinQuery::Events(self.events.question(group.group, draw)),
             "post" => {
                 let letters = self.letters.get(&group.group)?;
@@ -175,6 +180,7 @@ impl Workload<Builtin> for BuiltinWorkload {
         };
         match group.kind.as_str() {
             "bank" => judge_bank(answer.as_slice()),
+            "catalog" => judge_catalog(body, answer.as_slice()),
             "events" => self.events.answered(group.group, body, answer.as_slice()),
             "post" => self.hear_post(group.group, answer.as_slice()),
             _ => self.hear_register(group.group, body, answer.as_slice()),
@@ -199,6 +205,7 @@ impl Workload<Builtin> for BuiltinWorkload {
                 BuiltinView::Value(_)
                 | BuiltinView::Letter(_)
                 | BuiltinView::Events(_)
+                | BuiltinView::Topics(_)
                 | BuiltinView::WrongKind => None,
             }
         };
@@ -280,6 +287,31 @@ fn no_letter_is_under_way(state: &BuiltinState) -> Result<(), String> {
     }
 }
 
+fn catalog_command(draw: &mut Draw) -> CatalogCommand {
+    let (name, partitions) = (topic(draw), draw.between(1, 2) as u32);
+    let config = TopicConfig { pending_max: draw.below(1000), ..TopicConfig::default() };
+    if draw.below(3) == 0 {
+        CatalogCommand::Alter { name, config }
+    } else {
+        CatalogCommand::Create { name, partitions, config }
+    }
+}
+
+fn topic(draw: &mut Draw) -> String {
+    format!("topic-{}", draw.below(TOPICS))
+}
+
+/// A topic that was made, or altered, is as was asked.
+fn judge_catalog(body: &[u8], answer: &[u8]) -> Result<(), String> {
+    let command = codec::decode(body).map_err(|error| format!("own command: {error}"))?;
+    let topic: Topic = codec::decode(answer).map_err(|error| format!("a catalog's answer: {error}"))?;
+    let is_as_asked = match &command {
+        CatalogCommand::Create { partitions, .. } => topic.partitions == *partitions,
+        CatalogCommand::Alter { config, .. } => topic.config.pending_max == config.pending_max,
+    };
+    if is_as_asked { Ok(()) } else { Err(format!("{command:?} was answered with {topic:?}")) }
+}
+
 fn register(draw: &mut Draw) -> Blob {
     Blob::from(format!("r{}", draw.below(REGISTERS)).into_bytes())
 }
@@ -310,6 +342,8 @@ fn books_balance(accounts: u64, total: u64) -> Result<(), String> {
 }
 
 const SINKS: u64 = 8;
+/// Of the catalog.
+const TOPICS: u64 = 12;
 /// Of the workers.
 const QUEUES: [&str; 2] = ["printer", "scanner"];
 const ACCOUNTS: u64 = 6;

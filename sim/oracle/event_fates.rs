@@ -218,6 +218,7 @@ impl Ledger {
                 BuiltinView::Balance(_)
                 | BuiltinView::Value(_)
                 | BuiltinView::Letter(_)
+                | BuiltinView::Topics(_)
                 | BuiltinView::WrongKind => EventsView::Unknown,
             }
         };

@@ -190,6 +190,7 @@ impl History {
                 Some(
                     BuiltinView::Balance(_)
                     | BuiltinView::Events(_)
+                    | BuiltinView::Topics(_)
                     | BuiltinView::Letter(_)
                     | BuiltinView::WrongKind,
                 )
@@ -220,6 +221,7 @@ impl History {
                 Some(
                     BuiltinView::Value(_)
                     | BuiltinView::Events(_)
+                    | BuiltinView::Topics(_)
                     | BuiltinView::Letter(_)
                     | BuiltinView::WrongKind,
                 )
@@ -356,7 +358,8 @@ fn refusal(error: &Blob, mut account: impl FnMut(u64) -> usize) -> Option<BankOp
 fn decode_error(error: &Blob) -> Option<BankError> {
     match codec::decode(error.as_slice()).ok()? {
         BuiltinError::Bank(error) => Some(error),
-        BuiltinError::Events(_)
+        BuiltinError::Catalog(_)
+        | BuiltinError::Events(_)
         | BuiltinError::Post(_)
         | BuiltinError::Register(_)
         | BuiltinError::UnknownKind => None,

@@ -7,8 +7,9 @@
 //! A room imports only from floors below its own (`tests/layering.rs` holds the table):
 //!
 //! ```text
-//! 6  node  builtin       composition; the applications a binary ships
-//! 5  bank  post  register applications
+//! 7  node  builtin       composition; the applications a binary ships
+//! 6  catalog             which topics there are
+//! 5  bank  events  post  register applications
 //! 4  kernel              ChrApplication, executor, sessions, outbox
 //! 3  consensus           vsr behind the contract
 //! 2  engine              journal and manifest: emits DiskOp, takes DiskDone
@@ -25,6 +26,7 @@ pub mod collections;
 pub mod types;
 pub mod bank;
 pub mod builtin;
+pub mod catalog;
 pub mod consensus;
 pub mod engine;
 pub mod events;

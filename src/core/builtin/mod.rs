@@ -1,8 +1,12 @@
 //! The applications that the binary ships, chosen for each group by its [`GroupInit::kind`].
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use crate::bank::{Bank, BankError, BankState};
+use crate::catalog::{Catalog, CatalogError, CatalogQuery, CatalogState, Topic};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::events::{Events, EventsError, EventsQuery, EventsState, EventsView};
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema, SideEffectId};
@@ -11,7 +15,7 @@ use crate::register::{RegisterError, RegisterState, Registers};
 use crate::types::{Blob, GroupInit, Timestamp};
 
 /// The kinds a group can be of.
-pub const KINDS: [&str; 4] = ["bank", "events", "post", "register"];
+pub const KINDS: [&str; 5] = ["bank", "catalog", "events", "post", "register"];
 
 /// One application that is each of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +26,8 @@ pub struct Builtin;
 pub enum BuiltinState {
     /// A bank.
     Bank(BankState),
+    /// The catalog of the event database.
+    Catalog(CatalogState),
     /// Partitions of the event database.
     Events(EventsState),
     /// A post office.
@@ -41,6 +47,8 @@ pub enum BuiltinQuery {
         /// Which.
         account: u64,
     },
+    /// The catalog of the event database.
+    Catalog(CatalogQuery),
     /// Partitions of the event database.
     Events(EventsQuery),
     /// A register.
@@ -61,6 +69,8 @@ pub enum BuiltinQuery {
 pub enum BuiltinView {
     /// The account's balance, if it is open.
     Balance(Option<u64>),
+    /// Topics, by name.
+    Topics(Vec<(String, Topic)>),
     /// What is seen of a partition.
     Events(EventsView),
     /// The register's value, if it is set.
@@ -78,6 +88,9 @@ pub enum BuiltinError {
     /// The bank's.
     #[error(transparent)]
     Bank(#[from] BankError),
+    /// The catalog's.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// A partition's.
     #[error(transparent)]
     Events(#[from] EventsError),
@@ -102,6 +115,7 @@ impl ChrApplication for Builtin {
     fn genesis(&self, group: &GroupInit) -> BuiltinState {
         match group.kind.as_str() {
             "bank" => BuiltinState::Bank(Bank.genesis(group)),
+            "catalog" => BuiltinState::Catalog(Catalog.genesis(group)),
             "events" => BuiltinState::Events(Events.genesis(group)),
             "post" => BuiltinState::Post(Post.genesis(group)),
             "register" => BuiltinState::Register(Registers.genesis(group)),
@@ -117,6 +131,7 @@ impl ChrApplication for Builtin {
     ) -> Result<Bytes, BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.apply(state, event, ctx)?),
+            BuiltinState::Catalog(state) => Ok(Catalog.apply(state, event, ctx)?),
             BuiltinState::Events(state) => Ok(Events.apply(state, event, ctx)?),
             BuiltinState::Post(state) => Ok(Post.apply(state, event, ctx)?),
             BuiltinState::Register(state) => Ok(Registers.apply(state, event, ctx)?),
@@ -129,6 +144,9 @@ impl ChrApplication for Builtin {
             (BuiltinState::Bank(state), BuiltinQuery::Balance { account }) => {
                 BuiltinView::Balance(Bank.query(state, account, ctx))
             }
+            (BuiltinState::Catalog(state), BuiltinQuery::Catalog(query)) => {
+                BuiltinView::Topics(Catalog.query(state, query, ctx))
+            }
             (BuiltinState::Events(state), BuiltinQuery::Events(query)) => {
                 BuiltinView::Events(Events.query(state, query, ctx))
             }
@@ -140,6 +158,7 @@ impl ChrApplication for Builtin {
             }
             (
                 BuiltinState::Bank(_)
+                | BuiltinState::Catalog(_)
                 | BuiltinState::Events(_)
                 | BuiltinState::Post(_)
                 | BuiltinState::Register(_)
@@ -152,6 +171,7 @@ impl ChrApplication for Builtin {
     fn snapshot(&self, state: &BuiltinState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
         match state {
             BuiltinState::Bank(state) => Bank.snapshot(state, from, out),
+            BuiltinState::Catalog(state) => Catalog.snapshot(state, from, out),
             BuiltinState::Events(state) => Events.snapshot(state, from, out),
             BuiltinState::Post(state) => Post.snapshot(state, from, out),
             BuiltinState::Register(state) => Registers.snapshot(state, from, out),
@@ -162,6 +182,7 @@ impl ChrApplication for Builtin {
     fn restore(&self, state: &mut BuiltinState, from: Schema, chunk: &[u8]) -> Result<(), BuiltinError> {
         match state {
             BuiltinState::Bank(state) => Ok(Bank.restore(state, from, chunk)?),
+            BuiltinState::Catalog(state) => Ok(Catalog.restore(state, from, chunk)?),
             BuiltinState::Events(state) => Ok(Events.restore(state, from, chunk)?),
             BuiltinState::Post(state) => Ok(Post.restore(state, from, chunk)?),
             BuiltinState::Register(state) => Ok(Registers.restore(state, from, chunk)?),
@@ -172,6 +193,7 @@ impl ChrApplication for Builtin {
     fn next_wakeup(&self, state: &BuiltinState) -> Option<Timestamp> {
         match state {
             BuiltinState::Bank(state) => Bank.next_wakeup(state),
+            BuiltinState::Catalog(state) => Catalog.next_wakeup(state),
             BuiltinState::Events(state) => Events.next_wakeup(state),
             BuiltinState::Post(state) => Post.next_wakeup(state),
             BuiltinState::Register(state) => Registers.next_wakeup(state),
@@ -184,6 +206,7 @@ impl ChrApplication for Builtin {
             (BuiltinState::Events(state), BuiltinQuery::Events(request)) => Events.has_news(state, request),
             (
                 BuiltinState::Bank(_)
+                | BuiltinState::Catalog(_)
                 | BuiltinState::Events(_)
                 | BuiltinState::Post(_)
                 | BuiltinState::Register(_)

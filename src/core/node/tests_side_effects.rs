@@ -66,6 +66,7 @@ fn letters(cluster: &Cluster, attempt: &Attempt) -> Vec<Letter> {
     let letter = |state: &BuiltinState| match state {
         BuiltinState::Post(post) => post.letter(attempt.id).cloned(),
         BuiltinState::Bank(_)
+        | BuiltinState::Catalog(_)
         | BuiltinState::Events(_)
         | BuiltinState::Register(_)
         | BuiltinState::Unknown => None,
