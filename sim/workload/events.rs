@@ -95,7 +95,7 @@ impl EventClients {
             }
             (
                 EventsCommand::Settle { member, settlements, .. },
-                EventsAnswer::Settled { results, granted },
+                EventsAnswer::Settled { results, granted, .. },
             ) => {
                 if settlements.len() != results.len() {
                     return Err(format!("{} settlements have {} results", settlements.len(), results.len()));

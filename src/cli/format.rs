@@ -58,6 +58,11 @@ pub(super) fn run(args: &FormatArgs) -> anyhow::Result<Answer> {
         "node {} is one of --voters: a node that is to --join is none of those that the cluster was founded with",
         args.node
     );
+    let keeps_payloads = args.archive.is_some() || args.groups.iter().all(|(_, kind)| kind != "events");
+    anyhow::ensure!(
+        keeps_payloads,
+        "groups of kind `events` keep what was published in their archives: give --archive, as in 4194304:256"
+    );
     let identity =
         identity(args.cluster, args.node, &args.voters, &args.groups, args.sessions_max, args.archive);
     sync_disk::format(&args.data_dir, &identity)?;

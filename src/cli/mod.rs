@@ -6,6 +6,7 @@ mod cluster;
 mod crash_test;
 mod effect;
 mod entry;
+mod events;
 mod format;
 mod group;
 mod kv;
@@ -57,6 +58,18 @@ enum Verb {
     Format(format::FormatArgs),
     /// Run a node.
     Serve(serve::ServeArgs),
+    /// Publish an event: now, after a while, or at a time.
+    Publish(events::PublishArgs),
+    /// Consume a topic as a member of a consumer group.
+    Subscribe(events::SubscribeArgs),
+    /// Make topics, and look at them.
+    Topic(events::TopicArgs),
+    /// Ask for the fate of an event.
+    Event(events::EventArgs),
+    /// See to events that are not due yet.
+    Schedule(events::ScheduleArgs),
+    /// See to deliveries that were given up.
+    Dlq(events::DlqArgs),
     /// Read and write registers.
     Kv(kv::KvArgs),
     /// Move money.
@@ -147,6 +160,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
             let Some((_, given)) = matches.subcommand() else { anyhow::bail!("no verb was given") };
             serve::run(serve::BUILTIN, &args, given, cli.output)?
         }
+        Verb::Publish(args) => events::publish(&args)?,
+        Verb::Subscribe(args) => events::subscribe(&args, cli.output)?,
+        Verb::Topic(args) => events::topic(&args)?,
+        Verb::Event(args) => events::event(&args)?,
+        Verb::Schedule(args) => events::schedule(&args)?,
+        Verb::Dlq(args) => events::dlq(&args)?,
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,
         Verb::Post(args) => post::run(&args)?,

@@ -1,7 +1,7 @@
 //! `chronon serve`: a configuration becomes a running node.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,12 +9,13 @@ use chronon_core::builtin::Builtin;
 use chronon_core::engine::EngineConfig;
 use chronon_core::kernel::ChrApplication;
 use chronon_core::node::{Limits, NodeConfig, Timeouts};
-use chronon_core::types::{ClusterId, GroupId, NodeId};
+use chronon_core::types::{Archiving, ClusterId, GroupId, NodeId};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use super::{Answer, Format, format};
+use crate::gateway::{self, ClusterMap};
 use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, read_file, variable};
 use crate::server::disk::{self, DataDirectory};
 use crate::server::http;
@@ -52,6 +53,12 @@ pub(super) struct ServeArgs {
     /// Where to serve HTTP [default: 127.0.0.1:8080].
     #[arg(long, env = "CHRONON_HTTP")]
     http: Option<String>,
+    /// Where to serve gRPC, if the cluster has groups for events [default: 127.0.0.1:9000].
+    #[arg(long, env = "CHRONON_GRPC")]
+    grpc: Option<String>,
+    /// Where the other nodes listen for clients, as in 1=10.0.0.1:9100,2=10.0.0.2:9100: the gateway sends them what they lead.
+    #[arg(long, env = "CHRONON_PEERS_REQUESTS")]
+    peers_requests: Option<String>,
     /// Where the other nodes listen for nodes, as in 1=10.0.0.1:9200,2=10.0.0.2:9200.
     #[arg(long, env = "CHRONON_PEERS")]
     peers: Option<String>,
@@ -78,8 +85,10 @@ pub(super) struct Served<A> {
 /// What the binary serves.
 pub(super) const BUILTIN: Served<Builtin> = Served {
     application: Builtin,
-    dev_groups: &[(0, "bank"), (1, "register"), (2, "post")],
-    invitation: "  chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\n\
+    dev_groups: &[(0, "bank"), (1, "register"), (2, "post"), (3, "catalog"), (4, "events"), (5, "events")],
+    invitation: "  chronon publish hello \"hello in three seconds\" --in 3s{grpc}\n\
+                 \x20 chronon subscribe hello --group me{grpc}\n  chronon topic list{grpc}\n\
+                 \x20 chronon kv set greeting hello{nodes}\n  chronon kv get greeting{nodes}\n\
                  \x20 chronon bank open 1 100{nodes}\n  chronon bank open 2 0{nodes}\n  chronon bank transfer 1 2 30{nodes}\n\
                  \x20 chronon bank audit{nodes}\n  chronon post send http://{http}/health hello{nodes}\n",
 };
@@ -99,7 +108,16 @@ pub(super) fn run<A: ChrApplication>(
         peers: bind("peers_listen", config.peers_listen)?,
     };
     let http_listener = bind("http", config.http)?;
+    let groups = directory.identity()?.groups;
+    let map = |requests: SocketAddr| {
+        let mut nodes = config.peers_requests.clone();
+        nodes.insert(config.node, requests);
+        ClusterMap { local: config.node, nodes, groups: groups.clone() }
+    };
     let requests = listeners.requests.local_addr().context("cannot listen for requests")?;
+    let gateway = map(within_reach(requests));
+    let grpc = gateway::is_wanted(&gateway).then(|| bind("grpc", config.grpc)).transpose()?;
+    let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose().context("cannot serve gRPC")?;
     let http_address = http_listener.local_addr().context("cannot serve HTTP")?;
     let node = NodeConfig {
         cluster: config.cluster,
@@ -112,6 +130,9 @@ pub(super) fn run<A: ChrApplication>(
     let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
     let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
     http::start(http_listener, status).context("cannot serve HTTP")?;
+    if let Some(listener) = grpc {
+        gateway::start(listener, gateway, args.dev).context("cannot serve gRPC")?;
+    }
     tracing::info!(
         node = %config.node,
         cluster = format!("{:032x}", config.cluster.get()),
@@ -119,10 +140,12 @@ pub(super) fn run<A: ChrApplication>(
         disk = %config.disk,
         %requests,
         http = %http_address,
+        grpc = grpc_address.map(tracing::field::display),
         "serving"
     );
     if args.dev {
-        super::print(output, &invitation(served.invitation, requests, http_address, &config.data_dir));
+        let addresses = Addresses { requests, http: http_address, grpc: grpc_address };
+        super::print(output, &invitation(served.invitation, addresses, &config.data_dir));
     }
     Err(runtime.run()).with_context(|| format!("data directory {}", config.data_dir.display()))
 }
@@ -156,7 +179,8 @@ fn settings(given: &ArgMatches) -> Settings {
 fn dev_config(mut settings: Settings, groups: &[(u32, &str)]) -> anyhow::Result<ServeConfig> {
     // Variables meant for a member of a cluster mean nothing here.
     settings.retain(|key, _| {
-        matches!(*key, "data_dir" | "disk" | "requests" | "http" | "webhooks" | "clock_tolerance_ms")
+        let keys = ["data_dir", "disk", "requests", "http", "grpc", "webhooks", "clock_tolerance_ms"];
+        keys.contains(key)
     });
     let mut rest = Settings::new();
     let mut default = |key, text: String| rest.insert(key, Given { text, source: Source::Default });
@@ -171,8 +195,14 @@ fn dev_config(mut settings: Settings, groups: &[(u32, &str)]) -> anyhow::Result<
     if !holds_anything(&config.data_dir) {
         let group = |(group, kind): &(u32, &str)| (GroupId::new(*group), (*kind).to_owned());
         let groups: Vec<_> = groups.iter().map(group).collect();
-        let identity =
-            format::identity(config.cluster, DEV_NODE, &[DEV_NODE], &groups, format::SESSIONS_MAX, None);
+        let identity = format::identity(
+            config.cluster,
+            DEV_NODE,
+            &[DEV_NODE],
+            &groups,
+            format::SESSIONS_MAX,
+            Some(DEV_ARCHIVE),
+        );
         sync_disk::format(&config.data_dir, &identity)?;
     }
     Ok(config)
@@ -208,7 +238,13 @@ fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// What to try on a fresh node.
-fn invitation(commands: &str, requests: SocketAddr, http: SocketAddr, data_dir: &Path) -> Answer {
+fn invitation(commands: &str, addresses: Addresses, data_dir: &Path) -> Answer {
+    let Addresses { requests, http, grpc } = addresses;
+    let server = match grpc {
+        Some(grpc) if grpc.port() != 9000 => format!(" --server http://{grpc}"),
+        _ => String::new(),
+    };
+    let commands = commands.replace("{grpc}", &server);
     let nodes = if requests.port() == 9100 { String::new() } else { format!(" --nodes {requests}") };
     let commands = commands.replace("{nodes}", &nodes).replace("{http}", &http.to_string());
     let text = format!(
@@ -217,8 +253,34 @@ fn invitation(commands: &str, requests: SocketAddr, http: SocketAddr, data_dir: 
         data_dir.display()
     );
     let data_dir = data_dir.display().to_string();
-    let json = json!({ "requests": requests.to_string(), "http": http.to_string(), "data_dir": data_dir });
+    let json = json!({
+        "requests": requests.to_string(),
+        "http": http.to_string(),
+        "grpc": grpc.map(|grpc| grpc.to_string()),
+        "data_dir": data_dir,
+    });
     Answer { text, json }
 }
 
+/// Where a node listens, seen from itself: what listens everywhere listens here as well.
+fn within_reach(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    requests: SocketAddr,
+    http: SocketAddr,
+    grpc: Option<SocketAddr>,
+}
+
 const DEV_NODE: NodeId = NodeId::new(1);
+/// A gibibyte of each group's past.
+const DEV_ARCHIVE: Archiving = Archiving { chunk_bytes: 4 << 20, chunks_max: 256 };

@@ -33,8 +33,12 @@ pub struct ServeConfig {
     pub peers_listen: SocketAddr,
     /// Where it serves HTTP.
     pub http: SocketAddr,
+    /// Where it serves gRPC, if the cluster has groups for events.
+    pub grpc: SocketAddr,
     /// Where the nodes of the cluster listen for each other; this node's own place in it is allowed and ignored.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Where the other nodes listen for clients: whom a gateway sends what they lead.
+    pub peers_requests: BTreeMap<NodeId, SocketAddr>,
     /// Where side effects may be posted.
     pub webhooks: Allowed,
     /// How far the wall clock of a node may be off.
@@ -42,7 +46,7 @@ pub struct ServeConfig {
 }
 
 /// Every key, and what it may be. The names of flags and variables derive from the keys.
-pub const KEYS: [(&str, &str); 10] = [
+pub const KEYS: [(&str, &str); 12] = [
     ("data_dir", "the path of a formatted data directory"),
     ("disk", "io_uring or sync"),
     ("cluster", "a cluster id: up to 32 hex digits"),
@@ -50,7 +54,9 @@ pub const KEYS: [(&str, &str); 10] = [
     ("requests", ADDRESS),
     ("peers_listen", ADDRESS),
     ("http", ADDRESS),
+    ("grpc", ADDRESS),
     ("peers", "a list such as 1=10.0.0.1:9200,2=10.0.0.2:9200, each node once"),
+    ("peers_requests", "a list such as 1=10.0.0.1:9100,2=10.0.0.2:9100, each node once"),
     (
         "webhooks",
         "a list such as https://hooks.example.com/,http://127.0.0.1:*/in/: scheme, host and port of a URL, and what its path begins with",
@@ -215,7 +221,9 @@ impl ServeConfig {
             requests: get(&settings, "requests", |text| text.parse().ok())?,
             peers_listen: get(&settings, "peers_listen", |text| text.parse().ok())?,
             http: get(&settings, "http", |text| text.parse().ok())?,
+            grpc: get(&settings, "grpc", |text| text.parse().ok())?,
             peers: get(&settings, "peers", parse_peers)?,
+            peers_requests: get(&settings, "peers_requests", parse_peers)?,
             webhooks: get(&settings, "webhooks", Allowed::parse)?,
             clock_tolerance: get(&settings, "clock_tolerance_ms", parse_tolerance)?,
         })
@@ -294,11 +302,13 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("disk", "io_uring"),
     ("requests", "127.0.0.1:9100"),
     ("peers_listen", "127.0.0.1:9200"),
     ("http", "127.0.0.1:8080"),
+    ("grpc", "127.0.0.1:9000"),
+    ("peers_requests", ""),
     ("peers", ""),
     ("webhooks", ""),
     ("clock_tolerance_ms", "500"),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chronon_core::engine::{BLOCK_BYTES, FileId, Inspection, ReadFile};
+use chronon_core::engine::{BLOCK_BYTES, FileId, Identity, Inspection, ReadFile};
 use rustix::fs::OFlags;
 
 use super::aligned::{AlignedBuffer, is_aligned};
@@ -111,6 +111,16 @@ impl DataDirectory {
             return Err(DirectoryError::NotFormatted { path: path.to_owned() });
         }
         Ok(directory)
+    }
+
+    /// Who it belongs to.
+    ///
+    /// # Errors
+    /// [`InspectError`] when its manifest cannot be read.
+    pub fn identity(&self) -> Result<Identity, InspectError> {
+        let manifest = self.read_what_can_be_read(FileId::Manifest);
+        let identity = chronon_core::engine::identity(manifest);
+        identity.map_err(|what| InspectError::Storage { path: self.path.clone(), what })
     }
 
     /// What holds the lock.

@@ -142,7 +142,19 @@ impl Dev {
     fn start(folder: &Folder) -> Self {
         let free = "127.0.0.1:0";
         let mut process = Command::new(CHRONON)
-            .args(["serve", "--dev", "-o", "json", "--requests", free, "--http", free, "--data-dir"])
+            .args([
+                "serve",
+                "--dev",
+                "-o",
+                "json",
+                "--requests",
+                free,
+                "--http",
+                free,
+                "--grpc",
+                free,
+                "--data-dir",
+            ])
             .arg(folder.path().join("dev"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

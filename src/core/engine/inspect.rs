@@ -70,6 +70,15 @@ pub struct InspectedSegment {
     pub is_there: bool,
 }
 
+/// Who a data directory belongs to, as its manifest says.
+///
+/// # Errors
+/// A sentence when there is no manifest that can be used.
+pub fn identity(manifest: Option<ReadFile>) -> Result<Identity, String> {
+    let manifest = manifest.ok_or("there is no manifest")?;
+    Ok(Manifest::open(&places(&manifest.bytes), &mut NoMarks)?.body.identity)
+}
+
 /// Reads a data directory whose files `read` gives, `None` for one that is not there.
 ///
 /// # Errors

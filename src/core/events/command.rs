@@ -46,6 +46,15 @@ pub enum EventsCommand {
         /// When.
         due: Due,
     },
+    /// Make a consumer group; one that there is already is to have been made with these options.
+    MakeGroup {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// How it behaves.
+        options: GroupOptions,
+    },
     /// A member of a consumer group, which is made if there is none. A member that is one already goes on, with what it has.
     Attach {
         /// The topic.
@@ -233,6 +242,8 @@ pub enum EventsAnswer {
         /// Milliseconds since the Unix epoch.
         due_ms: i64,
     },
+    /// There is such a consumer group.
+    GroupMade,
     /// It is a member.
     Attached(Deliveries),
     /// One result a settlement, in order, and what was granted.
@@ -241,6 +252,8 @@ pub enum EventsAnswer {
         results: Vec<Settled>,
         /// What was granted later than the member said.
         granted: Deliveries,
+        /// Everything below this place of the ready sequence is settled or dead.
+        floor: u64,
     },
     /// It is a member no more.
     Detached,

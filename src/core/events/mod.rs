@@ -142,6 +142,10 @@ impl EventsState {
                 partition.grant(None, moment, agenda);
                 Ok(EventsAnswer::Rescheduled { offset, due_ms })
             }
+            EventsCommand::MakeGroup { topic, group, options } => {
+                let (partition, _) = self.partition(&topic)?;
+                partition.group_or_new(&group, &options).map(|_| EventsAnswer::GroupMade)
+            }
             EventsCommand::Attach { topic, group, options, member, credits, lease } => {
                 check_range("credits", u64::from(credits), 1, u64::from(CREDITS_MAX))?;
                 check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
@@ -258,7 +262,8 @@ impl EventsState {
         }
         partition.grant(Some(number), moment, agenda);
         let granted = partition.deliveries(number, member, after);
-        Ok(EventsAnswer::Settled { results, granted })
+        let floor = partition.groups.get(&number).map_or(0, |group| group.head.floor);
+        Ok(EventsAnswer::Settled { results, granted, floor })
     }
 
     /// Sees to what is due, and no more than one entry may: the rest follows at once.

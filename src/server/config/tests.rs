@@ -67,7 +67,7 @@ fn a_flag_has_the_word_over_the_file() {
 fn errors_name_place_key_value_and_what_is_allowed() {
     assert_eq!(
         error("node = 1\n  colour = 3"),
-        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, peers, webhooks, clock_tolerance_ms"
+        "c.toml:2:3: unknown key `colour`; allowed are data_dir, disk, cluster, node, requests, peers_listen, http, grpc, peers, peers_requests, webhooks, clock_tolerance_ms"
     );
     assert_eq!(
         error(&WHOLE.replace("node = 2", "node = 0")),

@@ -1,0 +1,120 @@
+//! The gRPC interface of the event database: a gateway beside each node, on a runtime of its own.
+//!
+//! ```text
+//! client -- gRPC --> service/ --> publishing, consuming, settling --> topics --> cluster --> link -- frames --> nodes
+//! ```
+//!
+//! A gateway decides nothing: it batches, routes commands to whoever leads a group, and reads from the own replica. What it forgets
+//! when it ends, the log knows.
+
+mod cluster;
+mod consuming;
+mod gate;
+mod link;
+mod payloads;
+mod publishing;
+mod service;
+mod settling;
+mod topics;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use cluster::Cluster;
+pub use cluster::ClusterMap;
+use consuming::Consuming;
+use payloads::Payloads;
+use publishing::Publishing;
+use settling::Settling;
+use topics::Topics;
+
+/// What clients and services say to each other, made from `proto/`.
+pub mod proto {
+    /// Package `cronos_db`.
+    pub mod cronos_db {
+        #![expect(missing_docs, reason = "generated; proto/cronos_db.proto has the words")]
+        tonic::include_proto!("cronos_db");
+        /// Package `cronos_db.ext`.
+        pub mod ext {
+            /// Package `cronos_db.ext.v1`.
+            pub mod v1 {
+                tonic::include_proto!("cronos_db.ext.v1");
+            }
+        }
+    }
+    pub use cronos_db::ext::v1 as ext;
+
+    pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cronos_db.bin"));
+}
+
+/// What the services share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    topics: Arc<Topics>,
+    publishing: Publishing,
+    payloads: Arc<Payloads>,
+    settling: Arc<Settling>,
+    consuming: Arc<Consuming>,
+}
+
+/// Whether a cluster has what a gateway is for.
+pub fn is_wanted(map: &ClusterMap) -> bool {
+    let has = |kind| map.groups.iter().any(|init| init.kind == kind);
+    has("catalog") && has("events")
+}
+
+/// Serves gRPC on `listener` from a thread of its own, until the process ends. `makes_topics`: whoever first publishes to a topic, or
+/// consumes from it, makes it.
+///
+/// # Errors
+/// When the cluster has no groups for events, or the thread or its runtime cannot be started.
+pub fn start(listener: TcpListener, map: ClusterMap, makes_topics: bool) -> io::Result<()> {
+    let topics = Topics::new(Cluster::new(map), makes_topics).ok_or_else(|| {
+        io::Error::other("a gateway needs a group of kind `catalog` and one of kind `events`")
+    })?;
+    let gateway = Arc::new(Gateway::new(topics));
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(io::Error::other)?;
+    let serve = async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let routes = service::routes(&gateway).add_service(reflection).add_service(health);
+        let incoming = TcpListenerStream::new(listener);
+        Server::builder()
+            .tcp_nodelay(true)
+            .add_routes(routes)
+            .serve_with_incoming(incoming)
+            .await
+            .map_err(io::Error::other)
+    };
+    thread::Builder::new().name("grpc".to_owned()).spawn(move || {
+        if let Err(error) = runtime.block_on(serve) {
+            tracing::error!(%error, "gRPC has stopped");
+        }
+    })?;
+    Ok(())
+}
+
+impl Gateway {
+    fn new(topics: Topics) -> Self {
+        let topics = Arc::new(topics);
+        let payloads = Arc::new(Payloads::new(Arc::clone(&topics)));
+        let settling = Settling::new(Arc::clone(&topics));
+        let consuming = Arc::new(Consuming {
+            topics: Arc::clone(&topics),
+            payloads: Arc::clone(&payloads),
+            settling: Arc::clone(&settling),
+        });
+        Self { publishing: Publishing::new(Arc::clone(&topics)), topics, payloads, settling, consuming }
+    }
+}

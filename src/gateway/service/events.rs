@@ -1,0 +1,269 @@
+//! `EventService`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use chronon_core::events::{Disposition, Settled, Settlement};
+use chronon_core::types::Nanos;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, Wanted};
+use super::{Api, status};
+use crate::gateway::consuming::Subscription;
+use crate::gateway::proto::cronos_db as pb;
+use crate::gateway::proto::cronos_db::event_service_server::EventService;
+use crate::gateway::topics::Refused;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Api {
+    /// Publishes one event; what is wrong with it is part of the answer, what is wrong with the cluster is not.
+    pub(super) async fn publish_one(
+        &self,
+        event: Option<pb::Event>,
+        allow_duplicate: bool,
+    ) -> Result<pb::PublishResponse, Status> {
+        match self.try_publish(event, allow_duplicate).await {
+            Ok(response) => Ok(response),
+            Err(Refused::Invalid(why)) => Ok(convert::invalid(why)),
+            Err(other) => Err(status(&other)),
+        }
+    }
+
+    async fn try_publish(
+        &self,
+        event: Option<pb::Event>,
+        allow_duplicate: bool,
+    ) -> Result<pb::PublishResponse, Refused> {
+        let event = event.ok_or_else(|| Refused::Invalid("event is required".to_owned()))?;
+        let topic = event.topic.clone();
+        let event = convert::new_event(event, allow_duplicate)?;
+        let topic = self.0.topics.get(&topic).await?;
+        let partition = self.0.topics.partition_of(&topic, convert::routing_key(&event));
+        let published = self.0.publishing.publish(&partition, event).await?;
+        Ok(convert::response(&partition, &published))
+    }
+
+    /// Publishes each event that is valid; those of one partition by one entry.
+    async fn publish_batch_of(
+        &self,
+        events: Vec<pb::Event>,
+        allow_duplicate: bool,
+    ) -> Result<Vec<pb::PublishResponse>, Refused> {
+        let mut results = vec![pb::PublishResponse::default(); events.len()];
+        let mut by_partition: BTreeMap<i32, (_, Vec<usize>, Vec<_>)> = BTreeMap::new();
+        for (place, event) in events.into_iter().enumerate() {
+            let topic = event.topic.clone();
+            match convert::new_event(event, allow_duplicate) {
+                Ok(event) => {
+                    let topic = self.0.topics.get(&topic).await?;
+                    let partition = self.0.topics.partition_of(&topic, convert::routing_key(&event));
+                    let (_, places, events) = by_partition
+                        .entry(partition.id)
+                        .or_insert_with(|| (partition, Vec::new(), Vec::new()));
+                    places.push(place);
+                    events.push(event);
+                }
+                Err(Refused::Invalid(why)) => results[place] = convert::invalid(why),
+                Err(other) => return Err(other),
+            }
+        }
+        for (partition, places, events) in by_partition.into_values() {
+            match self.0.publishing.publish_all(&partition, events).await {
+                Ok(published) => {
+                    for (place, published) in places.into_iter().zip(published) {
+                        results[place] = convert::response(&partition, &published);
+                    }
+                }
+                Err(Refused::Invalid(why)) => {
+                    places.into_iter().for_each(|place| results[place] = convert::invalid(why.clone()));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(results)
+    }
+
+    async fn settle_one(&self, ack: pb::AckRequest) -> pb::AckResponse {
+        let delivery_id = ack.delivery_id.clone();
+        let refused = |error: String| pb::AckResponse {
+            error,
+            delivery_id: delivery_id.clone(),
+            ..pb::AckResponse::default()
+        };
+        let Some((of, seq, attempt)) = convert::read_delivery_id(&ack.delivery_id) else {
+            return refused(format!("delivery_id {:?} names no delivery", ack.delivery_id));
+        };
+        let settlement = Settlement { seq, attempt, disposition: disposition(&ack) };
+        match self.0.settling.settle(&of, Some(settlement)).await {
+            Ok((Settled::Done, floor)) => pb::AckResponse {
+                success: true,
+                committed_offset: convert::signed(floor),
+                ..refused(String::new())
+            },
+            Ok((Settled::Stale { why }, floor)) => {
+                pb::AckResponse { committed_offset: convert::signed(floor), ..refused(why) }
+            }
+            Err(error) => refused(error.to_string()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Api {
+    type SubscribeStream = Answers<pb::Delivery>;
+    type AckStream = Answers<pb::AckResponse>;
+    type ReplayStream = Answers<pb::ReplayEvent>;
+
+    async fn publish(
+        &self,
+        request: Request<pb::PublishRequest>,
+    ) -> Result<Response<pb::PublishResponse>, Status> {
+        let pb::PublishRequest { event, allow_duplicate } = request.into_inner();
+        self.publish_one(event, allow_duplicate).await.map(Response::new)
+    }
+
+    async fn publish_batch(
+        &self,
+        request: Request<pb::PublishBatchRequest>,
+    ) -> Result<Response<pb::PublishBatchResponse>, Status> {
+        let pb::PublishBatchRequest { events, allow_duplicate } = request.into_inner();
+        let results = self.publish_batch_of(events, allow_duplicate).await.map_err(|error| status(&error))?;
+        let count = |status: pb::PublishStatus| {
+            let count = results.iter().filter(|result| result.status() == status).count();
+            i32::try_from(count).unwrap_or(i32::MAX)
+        };
+        let offsets = results.iter().filter(|result| result.success).map(|result| result.offset);
+        let (first_offset, last_offset) = (offsets.clone().min(), offsets.max());
+        let error = results.iter().find(|result| result.status() == pb::PublishStatus::Refused);
+        Ok(Response::new(pb::PublishBatchResponse {
+            success: error.is_none(),
+            error: error.map(|result| result.error.clone()).unwrap_or_default(),
+            published_count: count(pb::PublishStatus::Accepted),
+            duplicate_count: count(pb::PublishStatus::Duplicate),
+            error_count: count(pb::PublishStatus::Refused),
+            first_offset: first_offset.unwrap_or(-1),
+            last_offset: last_offset.unwrap_or(-1),
+            results,
+        }))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<pb::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let mut requests = request.into_inner();
+        let wanted = requests.message().await?;
+        let wanted =
+            wanted.ok_or_else(|| Status::invalid_argument("a subscribe request is to come first"))?;
+        if wanted.consumer_group.is_empty() {
+            return Err(Status::invalid_argument("consumer_group is required"));
+        }
+        let refused = |error: Refused| status(&error);
+        let topic = self.0.topics.get(&wanted.topic).await.map_err(refused)?;
+        let partitions = match wanted.partition_id {
+            -1 => self.0.topics.partitions(&topic),
+            id => {
+                let all = self.0.topics.partitions(&topic);
+                // Earlier clients count a topic's partitions from 0.
+                let by_place = usize::try_from(id).ok().and_then(|place| all.get(place)).cloned();
+                let found = all.into_iter().find(|partition| partition.id == id).or(by_place);
+                vec![found.ok_or_else(|| {
+                    Status::not_found(format!("topic {} has no partition {id}", topic.name))
+                })?]
+            }
+        };
+        let options = convert::options(Wanted {
+            mode: wanted.mode(),
+            start_offset: wanted.start_offset,
+            attempts_max: wanted.max_deliver,
+            ack_timeout_ms: wanted.ack_timeout_ms,
+            rest_ms: wanted.backoff_ms,
+            rest_max_ms: wanted.backoff_max_ms,
+        });
+        let credits = u32::try_from(wanted.max_buffer_size).unwrap_or_default();
+        let credits = if credits == 0 { CREDITS } else { credits };
+        let share = credits.div_ceil(u32::try_from(partitions.len()).unwrap_or(1)).max(1);
+        let member = convert::member(&wanted.subscription_id).map_err(refused)?;
+        let (group, ack_timeout) = (wanted.consumer_group, options.ack_timeout);
+        let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
+        let gate = self.0.settling.gates.open(member, credits);
+        for partition in partitions {
+            let wanted =
+                Subscription { group: group.clone(), options: options.clone(), member, credits: share };
+            let consuming = Arc::clone(&self.0.consuming);
+            tokio::spawn(consuming.consume(partition, wanted, Arc::clone(&gate), sender.clone()));
+        }
+        let deliveries = ReceiverStream::new(receiver);
+        let deliveries = deliveries.map(move |delivered| deliver(delivered, ack_timeout));
+        Ok(Response::new(Box::pin(deliveries)))
+    }
+
+    async fn ack(
+        &self,
+        request: Request<Streaming<pb::AckRequest>>,
+    ) -> Result<Response<Self::AckStream>, Status> {
+        let mut requests = request.into_inner();
+        let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
+        let api = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let ack = match requests.message().await {
+                    Ok(Some(ack)) => ack,
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::debug!(%error, "a stream of acknowledgements has ended");
+                        return;
+                    }
+                };
+                let api = api.clone();
+                let answer = tokio::spawn(async move { api.settle_one(ack).await });
+                if sender.send(answer).await.is_err() {
+                    return;
+                }
+            }
+        });
+        // Earlier clients tell answers by their order: it is that of what they answer.
+        let answers = ReceiverStream::new(receiver).then(|answer| async {
+            answer.await.map_err(|error| Status::internal(format!("an acknowledgement was lost: {error}")))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn replay(
+        &self,
+        _request: Request<pb::ReplayRequest>,
+    ) -> Result<Response<Self::ReplayStream>, Status> {
+        Err(Status::unimplemented("replay is not there yet"))
+    }
+}
+
+fn deliver(
+    delivered: Result<crate::gateway::consuming::Delivered, Refused>,
+    ack_timeout: Nanos,
+) -> Result<pb::Delivery, Status> {
+    delivered.map(|delivered| convert::delivery(delivered, ack_timeout)).map_err(|error| status(&error))
+}
+
+fn disposition(ack: &pb::AckRequest) -> Disposition {
+    let rest = u64::try_from(ack.retry_delay_ms).ok().filter(|ms| *ms > 0).map(Nanos::from_millis);
+    let why = ack.error.clone();
+    match ack.disposition() {
+        pb::Disposition::Ack => Disposition::Ack,
+        pb::Disposition::Unspecified if ack.success => Disposition::Ack,
+        pb::Disposition::Unspecified | pb::Disposition::Nack | pb::Disposition::Delay => {
+            Disposition::Nack { rest, why }
+        }
+        pb::Disposition::InProgress => Disposition::InProgress,
+        pb::Disposition::Term => Disposition::Term { why },
+    }
+}
+
+/// Of a subscriber that names none.
+const CREDITS: u32 = 100;
+/// Messages that wait to be sent on a stream.
+const STREAM_QUEUE: usize = 1024;

@@ -1,0 +1,57 @@
+//! The services, one a file.
+
+mod convert;
+mod dead_letters;
+mod events;
+mod groups;
+mod lifecycle;
+mod partitions;
+mod schedule;
+mod streams;
+mod topics;
+
+use std::sync::Arc;
+
+use tonic::Status;
+use tonic::service::Routes;
+
+use super::Gateway;
+use super::proto::cronos_db::consumer_group_service_server::ConsumerGroupServiceServer;
+use super::proto::cronos_db::event_service_server::EventServiceServer;
+use super::proto::cronos_db::partition_service_server::PartitionServiceServer;
+use super::proto::ext::dead_letter_service_server::DeadLetterServiceServer;
+use super::proto::ext::event_stream_server::EventStreamServer;
+use super::proto::ext::lifecycle_service_server::LifecycleServiceServer;
+use super::proto::ext::schedule_service_server::ScheduleServiceServer;
+use super::proto::ext::topic_service_server::TopicServiceServer;
+use super::topics::Refused;
+
+/// What all services are about.
+#[derive(Clone, Debug)]
+struct Api(Arc<Gateway>);
+
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Routes {
+    let api = || Api(Arc::clone(gateway));
+    Routes::new(EventServiceServer::new(api()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(EventStreamServer::new(api()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(ConsumerGroupServiceServer::new(api()))
+        .add_service(PartitionServiceServer::new(api()))
+        .add_service(TopicServiceServer::new(api()))
+        .add_service(LifecycleServiceServer::new(api()))
+        .add_service(ScheduleServiceServer::new(api()))
+        .add_service(DeadLetterServiceServer::new(api()))
+}
+
+/// What a client is told that cannot be told in the answer itself.
+fn status(refused: &Refused) -> Status {
+    let why = refused.to_string();
+    match refused {
+        Refused::Unavailable(_) => Status::unavailable(why),
+        Refused::Invalid(_) => Status::invalid_argument(why),
+        Refused::NotFound(_) => Status::not_found(why),
+        Refused::NotAMember => Status::failed_precondition(why),
+    }
+}
+
+/// A batch of events, with room for its overhead.
+const MESSAGE_BYTES_MAX: usize = 12 << 20;

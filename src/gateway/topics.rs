@@ -1,0 +1,273 @@
+//! Topics and their partitions, as the catalog tells them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chronon_core::builtin::{BuiltinError, BuiltinQuery, BuiltinView};
+use chronon_core::catalog::{CatalogCommand, CatalogQuery, PARTITIONS_MAX, Topic};
+use chronon_core::codec;
+use chronon_core::events::{
+    EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, NAME_BYTES_MAX, TopicConfig,
+};
+use chronon_core::node::Freshness;
+use chronon_core::types::{GroupId, Op};
+
+use super::cluster::{Cluster, Failure, encoded};
+
+/// The topics that this gateway has met, and how to reach their partitions.
+#[derive(Debug)]
+pub(super) struct Topics {
+    pub cluster: Cluster,
+    known: Mutex<BTreeMap<String, Arc<KnownTopic>>>,
+    /// Whether a topic is made when somebody first publishes to it or consumes from it.
+    makes: bool,
+    catalog: GroupId,
+    shares: Vec<GroupId>,
+}
+
+/// A topic.
+#[derive(Debug)]
+pub(super) struct KnownTopic {
+    pub name: String,
+    pub topic: Topic,
+}
+
+/// A partition: the topic's share of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Partition {
+    pub topic: Arc<KnownTopic>,
+    /// Unique in the cluster.
+    pub id: i32,
+    pub group: GroupId,
+}
+
+/// Why nothing came of what a client wants.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The cluster does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The client is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// It is no member of its consumer group any more.
+    #[error("not a member of the consumer group any more: subscribe again")]
+    NotAMember,
+}
+
+impl Topics {
+    /// None when the cluster has no groups for events.
+    pub(super) fn new(cluster: Cluster, makes: bool) -> Option<Self> {
+        let catalog = *cluster.groups_of("catalog").first()?;
+        let shares = cluster.groups_of("events");
+        (!shares.is_empty()).then(|| Self { cluster, known: Mutex::default(), makes, catalog, shares })
+    }
+
+    /// A topic by its name; made if that is allowed.
+    pub(super) async fn get(&self, name: &str) -> Result<Arc<KnownTopic>, Refused> {
+        check_topic(name)?;
+        if let Some(known) = self.known().get(name) {
+            return Ok(Arc::clone(known));
+        }
+        if let Some(found) = self.find(name).await? {
+            return Ok(found);
+        }
+        if !self.makes {
+            return Err(Refused::NotFound(format!(
+                "no such topic: {name}; `chronon topic create` makes one"
+            )));
+        }
+        self.create(name, 0, TopicConfig::default()).await
+    }
+
+    /// Makes a topic, or finds that it is there; of as many partitions as there are groups for them when `partitions` is 0.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        partitions: u32,
+        config: TopicConfig,
+    ) -> Result<Arc<KnownTopic>, Refused> {
+        check_topic(name)?;
+        let most = u32::try_from(self.shares.len()).unwrap_or(u32::MAX).min(PARTITIONS_MAX);
+        let partitions = if partitions == 0 { most } else { partitions };
+        if partitions > most {
+            return Err(Refused::Invalid(format!(
+                "a topic of this cluster has {most} partitions at most, as many as there are groups of kind `events`"
+            )));
+        }
+        let create = CatalogCommand::Create { name: name.to_owned(), partitions, config };
+        let made = self.cluster.command(self.catalog, encoded(&create)).await;
+        let (_, answer) = made.map_err(|failure| refused(&failure))?;
+        let topic =
+            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
+        Ok(self.note(name, topic))
+    }
+
+    /// All topics, by name.
+    pub(super) async fn list(&self) -> Result<Vec<Arc<KnownTopic>>, Refused> {
+        let mut topics = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.ask(CatalogQuery::TopicsAfter(after)).await?;
+            let Some((last, _)) = page.last() else { return Ok(topics) };
+            after = last.clone();
+            topics.extend(page.into_iter().map(|(name, topic)| self.note(&name, topic)));
+        }
+    }
+
+    /// A topic that is there.
+    pub(super) async fn find(&self, name: &str) -> Result<Option<Arc<KnownTopic>>, Refused> {
+        let found = self.ask(CatalogQuery::Topic(name.to_owned())).await?;
+        Ok(found.into_iter().next().map(|(name, topic)| self.note(&name, topic)))
+    }
+
+    /// The partition of this id.
+    pub(super) async fn partition(&self, id: i32) -> Result<Partition, Refused> {
+        let unknown = || Refused::NotFound(format!("no such partition: {id}"));
+        let number = u32::try_from(id).map_err(|_| unknown())?;
+        let is_it = |topic: &Arc<KnownTopic>| topic.topic.number == number / PARTITIONS_MAX;
+        let known = self.known().values().find(|topic| is_it(topic)).cloned();
+        let topic = match known {
+            Some(topic) => topic,
+            None => self.list().await?.into_iter().find(is_it).ok_or_else(unknown)?,
+        };
+        let place = number % PARTITIONS_MAX;
+        if place >= topic.topic.partitions {
+            return Err(unknown());
+        }
+        Ok(self.nth(&topic, place))
+    }
+
+    /// The partitions of a topic, in order.
+    pub(super) fn partitions(&self, topic: &Arc<KnownTopic>) -> Vec<Partition> {
+        (0..topic.topic.partitions).map(|place| self.nth(topic, place)).collect()
+    }
+
+    /// The partition of what has this key.
+    pub(super) fn partition_of(&self, topic: &Arc<KnownTopic>, key: &str) -> Partition {
+        let hash = chronon_core::types::Hash::of(key.as_bytes());
+        let number = hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let place = number % u64::from(topic.topic.partitions.max(1));
+        self.nth(topic, u32::try_from(place).unwrap_or_default())
+    }
+
+    fn nth(&self, topic: &Arc<KnownTopic>, place: u32) -> Partition {
+        // Topics begin with different groups, so that those of one partition are spread.
+        let share = (topic.topic.number as usize + place as usize) % self.shares.len();
+        let id = i32::try_from(topic.topic.number * PARTITIONS_MAX + place).unwrap_or(i32::MAX);
+        Partition { topic: Arc::clone(topic), id, group: self.shares[share] }
+    }
+
+    /// Has a command executed by a partition, which is told of its topic if it has not met it.
+    pub(super) async fn command(
+        &self,
+        partition: &Partition,
+        command: &EventsCommand,
+    ) -> Result<(Op, EventsAnswer), Refused> {
+        let mut told = false;
+        loop {
+            match self.cluster.command(partition.group, encoded(command)).await {
+                Ok((op, answer)) => {
+                    let answer = codec::decode(answer.as_slice());
+                    return answer
+                        .map(|answer| (op, answer))
+                        .map_err(|error| Refused::Unavailable(error.to_string()));
+                }
+                Err(Failure::Refused(error)) if !told && is_unknown_topic(error.as_slice()) => {
+                    told = true;
+                    let KnownTopic { name, topic } = &*partition.topic;
+                    let open = EventsCommand::Open { topic: name.clone(), config: topic.config.clone() };
+                    let opened = self.cluster.command(partition.group, encoded(&open)).await;
+                    opened.map_err(|failure| refused(&failure))?;
+                }
+                Err(failure) => return Err(refused(&failure)),
+            }
+        }
+    }
+
+    /// Asks a partition about its state, and as of which op it is.
+    pub(super) async fn view(
+        &self,
+        partition: &Partition,
+        question: EventsQuery,
+    ) -> Result<EventsView, Refused> {
+        let asked = encoded(&BuiltinQuery::Events(question));
+        let answer = self.cluster.query(partition.group, asked, Freshness::Linearizable).await;
+        seen(answer).map(|(_, view)| view)
+    }
+
+    /// Waits for news of a partition, and as of which op they are.
+    pub(super) async fn news(
+        &self,
+        partition: &Partition,
+        question: EventsQuery,
+    ) -> Result<(Op, EventsView), Refused> {
+        let asked = encoded(&BuiltinQuery::Events(question));
+        seen(self.cluster.await_news(partition.group, asked).await)
+    }
+
+    async fn ask(&self, question: CatalogQuery) -> Result<Vec<(String, Topic)>, Refused> {
+        let asked = encoded(&BuiltinQuery::Catalog(question));
+        let answer = self.cluster.query(self.catalog, asked, Freshness::Linearizable).await;
+        let (_, body) = answer.map_err(|failure| refused(&failure))?;
+        match codec::decode(body.as_slice()) {
+            Ok(BuiltinView::Topics(topics)) => Ok(topics),
+            other => Err(Refused::Unavailable(format!("the catalog answered {other:?}"))),
+        }
+    }
+
+    fn note(&self, name: &str, topic: Topic) -> Arc<KnownTopic> {
+        let known = Arc::new(KnownTopic { name: name.to_owned(), topic });
+        self.known().insert(name.to_owned(), Arc::clone(&known));
+        known
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<KnownTopic>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check_topic(name: &str) -> Result<(), Refused> {
+    if name.is_empty() {
+        return Err(Refused::Invalid("topic is required".to_owned()));
+    }
+    if name.len() > NAME_BYTES_MAX as usize {
+        return Err(Refused::Invalid(format!("topic exceeds {NAME_BYTES_MAX} characters")));
+    }
+    Ok(())
+}
+
+fn is_unknown_topic(error: &[u8]) -> bool {
+    matches!(codec::decode(error), Ok(BuiltinError::Events(EventsError::UnknownTopic(_))))
+}
+
+fn seen(answer: Result<(Op, chronon_core::types::Blob), Failure>) -> Result<(Op, EventsView), Refused> {
+    let (op, body) = answer.map_err(|failure| refused(&failure))?;
+    match codec::decode(body.as_slice()) {
+        Ok(BuiltinView::Events(view)) => Ok((op, view)),
+        other => Err(Refused::Unavailable(format!("a partition answered {other:?}"))),
+    }
+}
+
+/// What a client is told of a failure.
+pub(super) fn refused(failure: &Failure) -> Refused {
+    match failure {
+        Failure::Refused(error) => match codec::decode(error.as_slice()) {
+            Ok(BuiltinError::Events(EventsError::NotAMember)) => Refused::NotAMember,
+            Ok(
+                error @ BuiltinError::Events(
+                    EventsError::UnknownTopic(_)
+                    | EventsError::UnknownGroup(_)
+                    | EventsError::UnknownEvent(_),
+                ),
+            ) => Refused::NotFound(error.to_string()),
+            Ok(error) => Refused::Invalid(error.to_string()),
+            Err(error) => Refused::Unavailable(error.to_string()),
+        },
+        Failure::TooLong(why) => Refused::Invalid(why.clone()),
+        Failure::Unavailable(why) => Refused::Unavailable(why.clone()),
+    }
+}
