@@ -193,7 +193,7 @@ impl EventClients {
             };
             settlements.push(Settlement { seq: grant.seq, attempt: *attempt, disposition });
         }
-        let after = known.open.last_key_value().map(|(grant, _)| *grant).unwrap_or_default();
+        let after = Some(known.open.last_key_value().map(|(grant, _)| *grant).unwrap_or_default());
         EventsCommand::Settle { topic: topic_of(member), group: group_of(member), member, settlements, after }
     }
 }

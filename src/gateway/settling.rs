@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chronon_core::events::{
-    Disposition, EventsAnswer, EventsCommand, GrantPlace, MemberId, Settled, Settlement,
-};
-use chronon_core::types::Op;
+use chronon_core::events::{Disposition, EventsAnswer, EventsCommand, MemberId, Settled, Settlement};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -109,7 +106,7 @@ async fn run(
             group: of.group.clone(),
             member: of.member,
             settlements: settlements.iter().flatten().cloned().collect(),
-            after: GrantPlace { op: Op::new(u64::MAX), seq: 0 },
+            after: None,
         };
         let answer = match settling.topics.command(&partition, &command).await {
             Ok((_, EventsAnswer::Settled { results, floor, .. })) => Ok((results, floor)),

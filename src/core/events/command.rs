@@ -80,8 +80,8 @@ pub enum EventsCommand {
         member: MemberId,
         /// 4,096 at most.
         settlements: Vec<Settlement>,
-        /// Tells what was granted to the member later than this.
-        after: GrantPlace,
+        /// The answer tells what was granted to the member later than this.
+        after: Option<GrantPlace>,
     },
     /// It is a member no more: what is open with it goes to others, or to it in its next life.
     Detach {

@@ -239,7 +239,7 @@ impl EventsState {
         (topic, group): (&str, &str),
         member: MemberId,
         settlements: Vec<Settlement>,
-        after: GrantPlace,
+        after: Option<GrantPlace>,
         moment: Moment,
     ) -> Result<EventsAnswer, EventsError> {
         check_range("settlements", u64_of(settlements.len()), 0, BATCH_MAX)?;
@@ -261,7 +261,7 @@ impl EventsState {
             });
         }
         partition.grant(Some(number), moment, agenda);
-        let granted = partition.deliveries(number, member, after);
+        let granted = after.map(|after| partition.deliveries(number, member, after)).unwrap_or_default();
         let floor = partition.groups.get(&number).map_or(0, |group| group.head.floor);
         Ok(EventsAnswer::Settled { results, granted, floor })
     }

@@ -79,8 +79,7 @@ impl Lone {
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Settled>, EventsError> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
-        let after = GrantPlace::default();
-        match self.ask(Command::Settle { topic, group, member, settlements, after })? {
+        match self.ask(Command::Settle { topic, group, member, settlements, after: None })? {
             EventsAnswer::Settled { results, .. } => Ok(results),
             other => panic!("{other:?}"),
         }
@@ -331,7 +330,8 @@ impl Lone {
                     _ => Disposition::InProgress,
                 };
                 let of = |open: &Delivery| settlement(open.grant.seq, open.attempt, disposition.clone());
-                let (settlements, after) = (chosen.map(of).into_iter().collect(), GrantPlace::default());
+                let (settlements, after) =
+                    (chosen.map(of).into_iter().collect(), Some(GrantPlace::default()));
                 Command::Settle { topic, group, member: MemberId(member), settlements, after }
             }
             Step::Detach { group, member } => {
