@@ -127,6 +127,7 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
         (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ConfirmView { view, round }),
         (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ViewConfirmed { view, round }),
         (any::<u64>(), ops()).prop_map(|(token, index)| VsrMessage::ReadIndex { token, index }),
+        views().prop_map(|view| VsrMessage::HandOver { view }),
     ]
 }
 
@@ -326,6 +327,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
         changes().prop_map(Deed::Change),
         ids().prop_map(Deed::Redrive),
         ids().prop_map(Deed::Discard),
+        any::<u64>().prop_map(|node| Deed::Lead(NodeId::new(node))),
     ]
 }
 

@@ -187,7 +187,7 @@ impl VsrNode {
         self.log.header(op).is_some_and(|header| header.kind() == EntryKind::Membership)
     }
 
-    /// Goes into the next epoch where the last one is known to be over. The last thing done with every input.
+    /// Goes into the next epoch where the last one is known to be over.
     pub(super) fn settle_epoch(&mut self, turn: &mut Turn<'_, impl Marks>) {
         while self.commit > self.membership().at {
             let Some(next) = self.membership_at(self.commit) else { return };
@@ -283,6 +283,7 @@ impl VsrMessage {
             Self::Prepare { view, .. }
             | Self::PrepareOk { view, .. }
             | Self::StartViewChange { view }
+            | Self::HandOver { view }
             | Self::StartView { view, .. }
             | Self::ConfirmView { view, .. }
             | Self::ViewConfirmed { view, .. } => Some(*view),

@@ -27,6 +27,7 @@ mod catch_up;
 mod choose;
 mod epochs;
 mod floor;
+mod hand_over;
 mod hard_state;
 mod log;
 mod members;
@@ -37,6 +38,8 @@ mod recovery;
 mod repair;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_members;
 mod usefulness;
 mod view_change;
 
@@ -48,6 +51,8 @@ use bytes::Bytes;
 use choose::ChosenLog;
 use epochs::Ahead;
 pub use epochs::NotNow;
+use hand_over::HandingOver;
+pub use hand_over::NoHandOver;
 use hard_state::HardState;
 use log::Log;
 use members::Members;
@@ -122,6 +127,8 @@ struct Primary {
     /// Since when it has not known the time.
     timeless_since: Option<Monotonic>,
     confirming: Confirming,
+    /// An operator wants another primary.
+    handing_over: Option<HandingOver>,
 }
 
 #[derive(Clone, Debug)]
@@ -193,7 +200,7 @@ impl VsrNode {
         message: VsrMessage,
     ) -> Result<(), Discard> {
         let result = self.take_message(turn, from, message);
-        self.settle_epoch(turn);
+        self.settle(turn);
         result
     }
 
@@ -221,6 +228,7 @@ impl VsrNode {
             }
             VsrMessage::StartViewChange { view } => self.on_start_view_change(turn, from, view),
             VsrMessage::DoViewChange(message) => self.on_do_view_change(turn, from, message),
+            VsrMessage::HandOver { view } => self.on_hand_over(turn, from, view),
             VsrMessage::StartView { view, commit, headers } => {
                 self.on_start_view(turn, from, view, ChosenLog { commit, headers, source: from })
             }
@@ -262,7 +270,7 @@ impl VsrNode {
         } else {
             self.take_beat(turn, from, beat);
         }
-        self.settle_epoch(turn);
+        self.settle(turn);
     }
 
     fn take_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
@@ -295,7 +303,13 @@ impl VsrNode {
     /// The journal's durable ordinal may have grown.
     pub fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.note_durable(turn);
+        self.settle(turn);
+    }
+
+    /// The last thing done with every input.
+    fn settle(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.settle_epoch(turn);
+        self.settle_hand_over(turn);
     }
 
     fn note_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
@@ -334,12 +348,14 @@ impl VsrNode {
             self.resend(turn);
         }
         self.repeat_ask(turn);
-        self.settle_epoch(turn);
+        self.settle(turn);
     }
 
     /// When [`VsrNode::on_timeout`] is due.
     pub fn deadline(&self) -> Option<Monotonic> {
-        [self.timers.patience, self.timers.resend, self.read_deadline()].into_iter().flatten().min()
+        let timers =
+            [self.timers.patience, self.timers.resend, self.read_deadline(), self.hand_over_deadline()];
+        timers.into_iter().flatten().min()
     }
 
     /// The next committed entry to be applied, when its payload is here.
@@ -553,7 +569,14 @@ impl Primary {
     fn new(commit: Op, head: Op, members: usize, now: Monotonic) -> Self {
         let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
         let acknowledged = vec![Op::GENESIS; members];
-        Self { tracker, acknowledged, waiting_since: now, timeless_since: None, confirming }
+        Self {
+            tracker,
+            acknowledged,
+            waiting_since: now,
+            timeless_since: None,
+            confirming,
+            handing_over: None,
+        }
     }
 }
 
