@@ -219,7 +219,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         FaultKind::PowerLoss { down_ns, apart_ns } => {
             write!(f, ", down = {}, apart = {}", span(*down_ns), span(*apart_ns))?;
         }
-        FaultKind::Pause { node, for_ns } | FaultKind::DiskStall { node, for_ns } => {
+        FaultKind::Pause { node, for_ns }
+        | FaultKind::DiskStall { node, for_ns }
+        | FaultKind::ClockFreeze { node, for_ns } => {
             write!(f, ", node = {node}, for = {}", span(*for_ns))?;
         }
         FaultKind::Cut { links, for_ns }
