@@ -641,6 +641,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         group.settle(effects, &mut self.marks);
         let (when, is_mute) = ((self.now.monotonic, pace(&self.config)), running.amnesia.is_some());
         group.see_to_side_effects(when, is_mute, effects, &mut self.marks);
+        if group.replica.waits_to_vote() {
+            self.let_new_voters_take_part(effects);
+            if self.group(id).is_some_and(|group| group.replica.waits_to_vote()) {
+                self.marks.hit(Mark::NewVoterWaits);
+            }
+        }
     }
 
     fn for_each_group(

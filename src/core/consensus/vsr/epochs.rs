@@ -19,8 +19,8 @@ use super::{Backup, Beat, Primary, Status, VsrNode, Wish};
 use crate::codec;
 use crate::consensus::{Limits, Turn, VsrMessage};
 use crate::types::{
-    EntryKind, Majority, Mark, Marks, Membership, MembershipChange, MembershipError, NodeId, Op, Timestamp,
-    View,
+    EntryKind, Majority, Mark, Marks, Membership, MembershipChange, MembershipError, Monotonic, NodeId, Op,
+    Timestamp, View,
 };
 
 /// Somebody who is in a later epoch.
@@ -207,18 +207,15 @@ impl VsrNode {
     /// The first view of an epoch, whose log is what is committed here.
     pub(super) fn enter_epoch(&mut self, turn: &mut Turn<'_, impl Marks>, membership: Membership) {
         turn.marks.hit(Mark::EpochEntered);
+        let has_voted = self.votes() && !self.waits_to_vote;
         self.take_membership(membership);
+        self.waits_to_vote = self.votes() && !has_voted;
         let view = self.membership().first_view;
         (self.view, self.log_view) = (view, view);
-        self.status = if self.primary_of(view) == self.members.me() {
-            Status::Primary(Primary::new(
-                self.commit,
-                self.log.head_op(),
-                self.members.len(),
-                turn.now.monotonic,
-            ))
+        self.status = if self.waits_to_vote {
+            Status::Outside
         } else if self.members.takes_part(self.members.me()) {
-            Status::Backup(Backup::new(turn.now.monotonic))
+            self.status_in_first_view(turn.now.monotonic)
         } else {
             turn.marks.hit(Mark::LeftOut);
             Status::Outside
@@ -227,6 +224,36 @@ impl VsrNode {
         self.timers.resend = None;
         self.arm_patience(turn);
         self.follow(turn);
+    }
+
+    fn status_in_first_view(&self, now: Monotonic) -> Status {
+        if self.primary_of(self.view) == self.members.me() {
+            Status::Primary(Primary::new(self.commit, self.log.head_op(), self.members.len(), now))
+        } else {
+            Status::Backup(Backup::new(now))
+        }
+    }
+
+    /// Whether this replica has become a voter, and says nothing as one yet: not before a quorum knows its node's start. Who was
+    /// none when its node started had nobody to convince then that its disk is what it was; a disk that was wiped, and
+    /// formatted once more as one that is to join, comes the same way.
+    pub fn waits_to_vote(&self) -> bool {
+        self.waits_to_vote
+    }
+
+    /// A quorum of the voters knows this start of the node: the replica takes part.
+    pub fn take_part(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        if !core::mem::take(&mut self.waits_to_vote) {
+            return;
+        }
+        self.status = self.status_in_first_view(turn.now.monotonic);
+        self.arm_patience(turn);
+        if let Some(beat) = self.last_beat.filter(|beat| beat.view >= self.view) {
+            turn.marks.hit(Mark::NewVoterIsLate);
+            let from = self.members.node(self.primary_of(beat.view));
+            self.take_beat(turn, from, beat);
+        }
+        self.on_durable(turn);
     }
 
     /// Goes where somebody ahead is, if that is in this epoch by now.

@@ -99,6 +99,8 @@ pub struct VsrNode {
     covered_by: Option<(NodeId, Op)>,
     /// Who said last that it is in a later epoch.
     ahead: Option<Ahead>,
+    /// It has become a voter, and does not take part yet.
+    waits_to_vote: bool,
     /// The archive reaches so far, and wants what lies between that and the log.
     wants_below: Option<Op>,
     /// What came of that, and does not join the log yet.
@@ -113,7 +115,7 @@ enum Status {
     /// It follows the view. Also what a learner is.
     Backup(Backup),
     ViewChange(ViewChange),
-    /// It is no member, as far as it knows.
+    /// It is no member, as far as it knows, or a voter that waits: see [`VsrNode::waits_to_vote`].
     Outside,
 }
 
@@ -277,11 +279,11 @@ impl VsrNode {
         let Some(from) = self.members.index(from) else { return };
         self.note_released(from, beat.released, turn.marks);
         self.complete[from] = self.complete[from].max(beat.complete_to);
-        if matches!(self.status, Status::Outside) {
-            return;
-        }
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
+        }
+        if matches!(self.status, Status::Outside) {
+            return;
         }
         if beat.leads && beat.view > self.view {
             turn.marks.hit(Mark::EnteredByBeat);

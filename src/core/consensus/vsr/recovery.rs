@@ -69,6 +69,7 @@ impl VsrNode {
             attempts: 0,
             covered_by: None,
             ahead: None,
+            waits_to_vote: false,
             wants_below: None,
             below: BTreeMap::new(),
             asking: Asking::default(),

@@ -4,11 +4,16 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::NoHandOver;
 use super::tests::{Stage, follow, init, kinds};
+use crate::codec;
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, VsrMessage};
 use crate::engine::RecoveredLog;
-use crate::types::{CommitIndex, Membership, MembershipChange, Monotonic, NodeId, Op, Ordinal, View};
+use crate::types::{
+    CommitIndex, Entry, EntryKind, Membership, MembershipChange, Monotonic, NodeId, Op, Ordinal, View,
+};
 
 /// A primary of three that has prepared an entry and hears of both others; what acknowledges the entry.
 fn primary() -> (Stage, VsrMessage) {
@@ -116,14 +121,16 @@ fn what_cannot_be_handed_over_is_named() {
     assert!(primary.proposes(), "nothing of it keeps the group from its work");
 }
 
-/// Of three voters and a learner, node 4, by the entry at op 1.
-fn with_a_learner(node: u64) -> Stage {
-    let entry = follow(&init(3).genesis(), 1);
+fn a_learner() -> Membership {
     let change = MembershipChange::AddLearner { node: NodeId::new(4), address: String::new() };
     let founding = Membership::founding(&init(3));
-    let members = founding.changed(&change, Op::new(1), NodeId::new(1)).expect("there is room");
-    let log = RecoveredLog::default();
-    let mut stage = Stage::restored(node, (*entry.header(), members), &log, Ordinal::new(0));
+    founding.changed(&change, Op::new(1), NodeId::new(1)).expect("there is room")
+}
+
+/// Of three voters and a learner, node 4, by the entry at op 1.
+fn with_a_learner(node: u64) -> Stage {
+    let (entry, log) = (follow(&init(3).genesis(), 1), RecoveredLog::default());
+    let mut stage = Stage::restored(node, (*entry.header(), a_learner()), &log, Ordinal::new(0));
     stage.turn(|replica, turn| replica.begin(turn));
     stage.sync();
     stage
@@ -162,4 +169,45 @@ fn a_learner_goes_along_with_no_hand_over() {
     let first = learner.replica.views().0;
     assert_eq!(learner.hear(1, VsrMessage::HandOver { view: first.next() }).0, Err(Discard::OutOfPlace));
     assert_eq!(learner.hand_over(4).0, Err(NoHandOver::NoVoter));
+}
+
+#[test]
+fn a_new_voter_says_nothing_as_one_before_a_quorum_knows_its_start() {
+    let mut learner = with_a_learner(4);
+    let change = MembershipChange::Promote { node: NodeId::new(4) };
+    let next = a_learner().changed(&change, Op::new(2), NodeId::new(1)).expect("a learner");
+    let (view, first) = (learner.replica.views().0, next.first_view);
+    let header = *follow(&init(3).genesis(), 1).header();
+    let (kind, time) = (EntryKind::Membership, header.timestamp().next());
+    let entry = Entry::next(&header, kind, view, time, Bytes::from(codec::encode(&next)));
+    let commit = CommitIndex::At(Op::new(2));
+    learner.hear(1, VsrMessage::Prepare { view, commit, entry: entry.clone() }).0.expect("it follows");
+    assert_eq!(learner.replica.views(), (first, first));
+    assert!(learner.replica.votes() && learner.replica.waits_to_vote());
+    assert_eq!(kinds(&learner.sync()), [], "it acknowledges nothing");
+    let third = Entry::next(entry.header(), EntryKind::Commands, first, time.next(), Bytes::new());
+    let prepare = || VsrMessage::Prepare { view: first, commit, entry: third.clone() };
+    assert_eq!(learner.hear(1, prepare()).0, Err(Discard::OutOfPlace));
+    assert_eq!(
+        learner.hear(2, VsrMessage::StartViewChange { view: first.next() }).0,
+        Err(Discard::OutOfPlace)
+    );
+    assert_eq!(learner.hear(2, VsrMessage::HandOver { view: first.next() }).0, Err(Discard::OutOfPlace));
+
+    let ((), messages) = learner.turn(|replica, turn| replica.take_part(turn));
+    assert_eq!(kinds(&messages), [(1, "prepare-ok")]);
+    assert!(learner.replica.follows());
+    learner.hear(1, prepare()).0.expect("it follows");
+    assert_eq!(kinds(&learner.sync()), [(1, "prepare-ok")]);
+}
+
+#[test]
+fn a_sole_voter_asks_learners_for_what_it_lacks() {
+    let founding = Membership::founding(&init(1));
+    let change = MembershipChange::AddLearner { node: NodeId::new(4), address: String::new() };
+    let members = founding.changed(&change, Op::new(1), NodeId::new(1)).expect("there is room");
+    let (entry, log) = (follow(&init(3).genesis(), 1), RecoveredLog::default());
+    let mut voter = Stage::restored(1, (*entry.header(), members), &log, Ordinal::new(0));
+    let asked: Vec<NodeId> = (0..4).map(|_| voter.replica.next_peer()).collect();
+    assert_eq!(asked, [NodeId::new(4); 4]);
 }
