@@ -173,7 +173,7 @@ impl<A: ChrApplication> Running<A> {
         let is_kept = |peer| {
             is_outside
                 || groups.iter().any(|group| group.replica.membership().concerns(peer))
-                || waiting.values().any(|waiting| waiting.init.voters.contains(&peer))
+                || waiting.values().any(|waiting| waiting.members.contains(&peer))
         };
         self.heartbeats.keep(is_kept);
         engine.keep_witnessed(is_kept);

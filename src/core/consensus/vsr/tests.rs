@@ -32,7 +32,7 @@ pub(super) fn init(voters: u64) -> GroupInit {
 /// A replica with the things that a node would lend it.
 pub(super) struct Stage {
     pub(super) replica: VsrNode,
-    journal: LogWriter,
+    pub(super) journal: LogWriter,
     prng: Prng,
     pub(super) heard: BTreeMap<NodeId, Monotonic>,
     clock: ClusterClock,
@@ -463,7 +463,7 @@ fn first_entries(count: usize) -> Vec<Entry> {
 }
 
 /// What a start finds of the group after these records.
-fn log_of(records: Vec<(Ordinal, Record)>) -> RecoveredLog {
+pub(super) fn log_of(records: Vec<(Ordinal, Record)>) -> RecoveredLog {
     crate::engine::recovered_log::recovered(records).remove(&GroupId::new(0)).unwrap_or_default()
 }
 

@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::NoHandOver;
-use super::tests::{Stage, follow, init, kinds};
+use super::tests::{Stage, follow, init, kinds, log_of};
+use super::{NoHandOver, VsrNode};
 use crate::codec;
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, VsrMessage};
 use crate::engine::RecoveredLog;
 use crate::types::{
     CommitIndex, Entry, EntryKind, Membership, MembershipChange, Monotonic, NodeId, Op, Ordinal, View,
+    usize_of,
 };
 
 /// A primary of three that has prepared an entry and hears of both others; what acknowledges the entry.
@@ -210,4 +211,15 @@ fn a_sole_voter_asks_learners_for_what_it_lacks() {
     let mut voter = Stage::restored(1, (*entry.header(), members), &log, Ordinal::new(0));
     let asked: Vec<NodeId> = (0..4).map(|_| voter.replica.next_peer()).collect();
     assert_eq!(asked, [NodeId::new(4); 4]);
+}
+
+#[test]
+fn who_the_members_are_is_known_of_a_group_whose_snapshot_is_lost() {
+    let mut voter = with_a_learner(2);
+    let view = voter.replica.views().0;
+    assert_eq!(VsrNode::promised_membership(&RecoveredLog::default()), None);
+    voter.hear(1, VsrMessage::HandOver { view: view.next() }).0.expect("it goes there");
+    let staged = usize_of(voter.journal.last().get());
+    let log = log_of(voter.journal.take(staged));
+    assert_eq!(VsrNode::promised_membership(&log), Some(a_learner()));
 }
