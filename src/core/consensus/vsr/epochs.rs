@@ -28,8 +28,8 @@ use crate::types::{
 pub(super) struct Ahead {
     pub(super) node: NodeId,
     view: View,
-    /// What it said as the primary of that view: it will not say it again.
-    beat: Option<Beat>,
+    /// What the primary of the latest view said that is known to have begun there: it will not say it again.
+    beat: Option<(NodeId, Beat)>,
 }
 
 /// Why a membership is not changed now.
@@ -263,8 +263,8 @@ impl VsrNode {
             return self.ask(turn);
         }
         self.ahead = None;
-        if let Some(beat) = ahead.beat {
-            self.take_beat(turn, ahead.node, beat);
+        if let Some((primary, beat)) = ahead.beat {
+            self.take_beat(turn, primary, beat);
         }
     }
 
@@ -291,14 +291,16 @@ impl VsrNode {
         (view, beat): (View, Option<Beat>),
     ) {
         turn.marks.hit(Mark::LaterEpochHeardOf);
-        // What its primary has said of a view is worth more than that somebody else is in it.
-        let beat = beat.filter(|beat| beat.leads);
-        let is_news = |known: Ahead| {
-            known.view < view || (known.view == view && (beat.is_some() || known.beat.is_none()))
-        };
-        if self.ahead.is_none_or(is_news) {
-            self.ahead = Some(Ahead { node, view, beat });
-        }
+        let known = self.ahead;
+        let before = known.and_then(|known| known.beat);
+        // A wish for a view that may never begin takes nothing back of what a primary has said.
+        let led = beat.filter(|beat| beat.leads).map(|beat| (node, beat));
+        let led = led.filter(|(_, beat)| before.is_none_or(|(_, known)| known.view <= beat.view));
+        let is_news = known.is_none_or(|known| {
+            known.view < view || (known.view == view && (led.is_some() || known.beat.is_none()))
+        });
+        let (node, view) = known.filter(|_| !is_news).map_or((node, view), |known| (known.node, known.view));
+        self.ahead = Some(Ahead { node, view, beat: led.or(before) });
         self.ask_later(turn);
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::tests::{Stage, follow, init, kinds, log_of};
-use super::{NoHandOver, VsrNode};
+use super::{Beat, NoHandOver, VsrNode};
 use crate::codec;
 use crate::consensus::{Discard, DoViewChange, Limits, SuffixEntry, VsrMessage};
 use crate::engine::RecoveredLog;
@@ -222,4 +222,26 @@ fn who_the_members_are_is_known_of_a_group_whose_snapshot_is_lost() {
     let staged = usize_of(voter.journal.last().get());
     let log = log_of(voter.journal.take(staged));
     assert_eq!(VsrNode::promised_membership(&log), Some(a_learner()));
+}
+
+#[test]
+fn what_a_primary_said_of_a_later_epoch_outlives_a_wish_to_leave_its_view() {
+    let mut backup = Stage::begun(3);
+    let (next, op) = (a_learner(), |number| Op::new(number));
+    let first = next.first_view;
+    let (commit, head) = (CommitIndex::At(op(3)), op(3));
+    let (released, complete_to) = (Op::GENESIS, Op::GENESIS);
+    let beat = Beat { view: first, leads: true, commit, head, released, complete_to };
+    backup.turn(|replica, turn| replica.on_beat(turn, NodeId::new(1), beat));
+    backup.hear(2, VsrMessage::StartViewChange { view: first.next() }).0.expect("it is heard");
+    let genesis = init(3).genesis();
+    let (kind, time) = (EntryKind::Membership, genesis.timestamp().next());
+    let entry = Entry::next(&genesis, kind, View::new(1), time, Bytes::from(codec::encode(&next)));
+    let entries =
+        VsrMessage::Entries { log_view: View::new(1), commit: CommitIndex::At(op(1)), entries: vec![entry] };
+    backup.hear(1, entries).0.expect("it is committed");
+    assert_eq!(backup.replica.views().0, first);
+    let messages = backup.wait();
+    let asks = |(_, message): &(u64, VsrMessage)| matches!(message, VsrMessage::RequestEntries { from, to } if (*from, *to) == (op(2), op(3)));
+    assert!(messages.iter().any(asks), "{messages:?}");
 }
