@@ -227,7 +227,7 @@ fn who_the_members_are_is_known_of_a_group_whose_snapshot_is_lost() {
 #[test]
 fn what_a_primary_said_of_a_later_epoch_outlives_a_wish_to_leave_its_view() {
     let mut backup = Stage::begun(3);
-    let (next, op) = (a_learner(), |number| Op::new(number));
+    let (next, op) = (a_learner(), Op::new);
     let first = next.first_view;
     let (commit, head) = (CommitIndex::At(op(3)), op(3));
     let (released, complete_to) = (Op::GENESIS, Op::GENESIS);
