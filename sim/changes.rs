@@ -1,6 +1,9 @@
-//! Changes of membership that the world's operator wants, one after the other in each group.
+//! What the world's operator wants of each group, one after the other: other members, another primary.
 
-use chronon_core::types::{GroupId, GroupInit, Membership, MembershipChange, NodeId, Op};
+use std::fmt;
+
+use chronon_core::node::Deed;
+use chronon_core::types::{GroupId, GroupInit, Membership, MembershipChange, NodeId};
 
 use crate::config::WorldConfig;
 use crate::random::Draw;
@@ -14,14 +17,50 @@ pub struct Change {
     /// The group.
     pub group: GroupId,
     /// What is wanted.
-    pub what: MembershipChange,
+    pub what: Wanted,
+}
+
+/// What an operator wants of a group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// Other members.
+    Members(MembershipChange),
+    /// That this voter leads.
+    Lead(NodeId),
+}
+
+impl Wanted {
+    /// What is said to whoever leads the group.
+    pub fn deed(&self) -> Deed {
+        match self {
+            Self::Members(change) => Deed::Change(change.clone()),
+            Self::Lead(node) => Deed::Lead(*node),
+        }
+    }
+
+    /// Whether it says anything of `node`.
+    pub fn concerns(&self, node: NodeId) -> bool {
+        match self {
+            Self::Members(change) => change.concerns(node),
+            Self::Lead(to) => *to == node,
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Members(change) => write!(f, "{change}"),
+            Self::Lead(node) => write!(f, "lead{{node={node}}}"),
+        }
+    }
 }
 
 impl WorldConfig {
     /// The nodes that have a replica of a group, ascending: its voters, and whoever is to join.
     pub fn hosts(&self, init: &GroupInit) -> Vec<NodeId> {
         let joining = self.changes_of(init.group).filter_map(|change| match change.what {
-            MembershipChange::AddLearner { node, .. } => Some(node),
+            Wanted::Members(MembershipChange::AddLearner { node, .. }) => Some(node),
             _ => None,
         });
         let mut hosts: Vec<NodeId> = init.voters.iter().copied().chain(joining).collect();
@@ -40,6 +79,11 @@ impl WorldConfig {
         self.changes.iter().filter(move |change| change.group == group)
     }
 
+    /// Whether the members of a group come and go.
+    pub fn changes_members_of(&self, group: GroupId) -> bool {
+        self.changes_of(group).any(|change| matches!(change.what, Wanted::Members(_)))
+    }
+
     /// What is wrong with the changes: one that the ones before it do not allow.
     ///
     /// # Errors
@@ -49,13 +93,23 @@ impl WorldConfig {
             let mut membership = Membership::founding(init);
             for (place, change) in self.changes.iter().enumerate() {
                 if change.group == init.group {
-                    let at = membership.at.next();
-                    let changed = membership.changed(&change.what, at, init.voters[0]);
-                    membership = changed.map_err(|error| (place, error.to_string()))?;
+                    membership = after(&membership, &change.what, init).map_err(|what| (place, what))?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The membership once this is done.
+fn after(membership: &Membership, what: &Wanted, init: &GroupInit) -> Result<Membership, String> {
+    match what {
+        Wanted::Members(change) => {
+            let changed = membership.changed(change, membership.at.next(), init.voters[0]);
+            changed.map_err(|error| error.to_string())
+        }
+        Wanted::Lead(node) if membership.voters.contains(node) => Ok(membership.clone()),
+        Wanted::Lead(node) => Err(format!("node {node} has no vote by then, and can lead nothing")),
     }
 }
 
@@ -70,22 +124,24 @@ pub(crate) fn is_done(what: &MembershipChange, membership: &Membership) -> bool 
     }
 }
 
-/// A few changes of one group among these nodes.
+/// A few things that are wanted of one group among these nodes: other primaries, and other members where those come and go.
 pub(crate) fn draw_changes(
     draw: &mut Draw,
     init: &GroupInit,
     nodes: &[NodeId],
-    until_ns: u64,
+    (changes_members, until_ns): (bool, u64),
 ) -> Vec<Change> {
     let mut membership = Membership::founding(init);
     let mut times: Vec<u64> = (0..draw.between(1, 6)).map(|_| draw.between(3 * SECOND, until_ns)).collect();
     times.sort_unstable();
     let mut changes = Vec::new();
     for at in times {
-        let possible = possible(&membership, nodes);
-        let what = draw.pick(&possible).clone();
-        let next = membership.changed(&what, Op::new(membership.at.get() + 1), init.voters[0]);
-        membership = next.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let what = if changes_members && draw.below(4) > 0 {
+            Wanted::Members(draw.pick(&possible(&membership, nodes)).clone())
+        } else {
+            Wanted::Lead(*draw.pick(&membership.voters))
+        };
+        membership = after(&membership, &what, init).unwrap_or_else(|error| panic!("{what}: {error}"));
         changes.push(Change { at: WorldTime::from_nanos(at), group: init.group, what });
     }
     changes

@@ -1,4 +1,4 @@
-//! The clocks of one node: both run at the node's own speed; the wall clock is off and may jump.
+//! The clocks of one node: both run at the node's own speed; the wall clock is off, and may jump or stand still.
 
 use chronon_core::types::{Monotonic, Now, Wall};
 
@@ -10,6 +10,14 @@ pub struct SimClock {
     drift_ppm: i32,
     monotonic_origin: u64,
     wall_offset_ns: i64,
+    stands: Option<Standstill>,
+}
+
+/// The wall clock does not go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Standstill {
+    since: WorldTime,
+    until: WorldTime,
 }
 
 /// What the wall clocks show when a run begins, before any offset: 2026-01-01T00:00:00Z.
@@ -20,13 +28,14 @@ impl SimClock {
     /// Clocks that gain `drift_ppm` microseconds a second, a wall clock off by `wall_offset_ns`, and a monotonic clock
     /// that shows `monotonic_origin` when the run begins.
     pub fn new(drift_ppm: i32, monotonic_origin: u64, wall_offset_ns: i64) -> Self {
-        Self { drift_ppm, monotonic_origin, wall_offset_ns }
+        Self { drift_ppm, monotonic_origin, wall_offset_ns, stands: None }
     }
 
     /// What the clocks show at `at`.
     pub fn now(&self, at: WorldTime) -> Now {
         let elapsed = self.elapsed(at);
-        let wall = WALL_EPOCH_NS + elapsed + i128::from(self.wall_offset_ns);
+        let shown = self.stands.map_or(elapsed, |stands| self.elapsed(stands.since));
+        let wall = WALL_EPOCH_NS + shown + i128::from(self.wall_offset_ns);
         Now {
             monotonic: Monotonic::from_nanos(self.monotonic_origin.saturating_add(clamp(elapsed))),
             wall: Wall::from_nanos(clamp(wall)),
@@ -47,8 +56,22 @@ impl SimClock {
         self.wall_offset_ns = self.wall_offset_ns.saturating_add(by_ns);
     }
 
+    /// The wall clock stands still from `at` on, until then at least. It may be set meanwhile.
+    pub fn freeze(&mut self, at: WorldTime, until: WorldTime) {
+        let stands = self.stands.get_or_insert(Standstill { since: at, until });
+        stands.until = stands.until.max(until);
+    }
+
+    /// The wall clock goes on at `at` from what it shows, unless it stands still for longer.
+    pub fn go_on(&mut self, at: WorldTime) {
+        let Some(Standstill { since, .. }) = self.stands.take_if(|stands| stands.until <= at) else { return };
+        let lost = self.elapsed(at) - self.elapsed(since);
+        self.jump(i64::try_from(-lost).unwrap_or(i64::MIN));
+    }
+
     /// Somebody sets the wall clock right at `at`; it drifts on from there.
     pub fn set_right(&mut self, at: WorldTime) {
+        self.stands = None;
         let gained = self.elapsed(at) - i128::from(at.as_nanos());
         self.wall_offset_ns = i64::try_from(-gained).unwrap_or(0);
     }
@@ -96,6 +119,28 @@ mod tests {
         let after = clock.now(at);
         assert_eq!(after.monotonic, before.monotonic);
         assert_eq!(before.wall.as_nanos() - after.wall.as_nanos(), 3 * SECOND);
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_goes_on_from_what_it_showed() {
+        let at = |seconds: u64| WorldTime::from_nanos(seconds * SECOND);
+        let mut clock = SimClock::new(200, 9, 0);
+        let wall = |clock: &SimClock, seconds| clock.now(at(seconds)).wall.as_nanos();
+        let (stood, monotonic) = (wall(&clock, 10), clock.now(at(15)).monotonic);
+        clock.freeze(at(10), at(20));
+        clock.freeze(at(12), at(14));
+        clock.go_on(at(14));
+        assert_eq!(wall(&clock, 15), stood, "it was to stand still for longer");
+        assert_eq!(clock.now(at(15)).monotonic, monotonic, "the other clock goes on");
+        clock.jump(SECOND as i64);
+        assert_eq!(wall(&clock, 19), stood + SECOND, "it was set, and stands still");
+        clock.go_on(at(20));
+        assert_eq!(wall(&clock, 20), stood + SECOND);
+        assert_eq!(wall(&clock, 21) - wall(&clock, 20), SECOND + 200_000);
+        clock.freeze(at(30), at(40));
+        clock.set_right(at(33));
+        assert_eq!(wall(&clock, 33), wall(&SimClock::new(0, 0, 0), 33));
+        assert!(wall(&clock, 34) > wall(&clock, 33));
     }
 
     #[test]

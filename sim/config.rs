@@ -63,7 +63,7 @@ pub struct WorldConfig {
     pub heal_ns: u64,
     /// What goes wrong, by when it begins.
     pub plan: Vec<Fault>,
-    /// Who joins and leaves, by when that is due.
+    /// Who joins, leaves and is to lead, by when that is due.
     pub changes: Vec<Change>,
     /// Rot may take every copy of an entry, and what names it: the run may end in a stall or with halted nodes, if they
     /// say why.
@@ -176,14 +176,15 @@ impl WorldConfig {
         let node_ids: Vec<NodeId> = (1..=u64::from(all)).map(NodeId::new).collect();
         let shape = PlanShape { nodes: all, clients: count, until_ns: faults_ns };
         let mut plan = draw_plan(&randomness, shape);
+        // In some others groups are handed over to who is to lead them.
+        let hands_over = changes_members || members.below(4) == 0;
         let mut changes = Vec::new();
+        for init in groups.iter().filter(|_| hands_over && members.coin()) {
+            let mut draw = randomness.draw(Purpose::Config, u64::from(init.group.get()), &[MEMBERS]);
+            changes.extend(draw_changes(&mut draw, init, &node_ids, (changes_members, faults_ns)));
+        }
+        changes.sort_by_key(|change| change.at);
         if changes_members {
-            let some = groups.iter().filter(|_| members.coin()).collect::<Vec<_>>();
-            for init in some {
-                let mut draw = randomness.draw(Purpose::Config, u64::from(init.group.get()), &[MEMBERS]);
-                changes.extend(draw_changes(&mut draw, init, &node_ids, faults_ns));
-            }
-            changes.sort_by_key(|change| change.at);
             // How many copies there are to lose is known while the members stay.
             plan.retain(|fault| !fault.what.takes_copies());
         }

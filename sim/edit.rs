@@ -92,6 +92,7 @@ impl FaultKind {
             | Self::RotArchive { node, .. }
             | Self::Wipe { node, .. }
             | Self::PutBack { node, .. }
+            | Self::ClockFreeze { node, .. }
             | Self::ClockJump { node, .. } => keeps(Endpoint::Node(node)).then_some(self),
             Self::PowerLoss { .. } => Some(self),
             Self::Drop { rule, .. } => rule.from.into_iter().chain(rule.to).all(keeps).then_some(self),

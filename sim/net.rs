@@ -96,11 +96,13 @@ pub enum MessageKind {
     Request,
     /// The answer to it.
     Reply,
+    /// A primary's word that another view is to follow.
+    HandOver,
 }
 
 impl MessageKind {
     /// Every kind and its word.
-    pub const WORDS: [(Self, &'static str); 20] = [
+    pub const WORDS: [(Self, &'static str); 21] = [
         (Self::Heartbeat, "heartbeat"),
         (Self::Prepare, "prepare"),
         (Self::PrepareOk, "prepare-ok"),
@@ -121,6 +123,7 @@ impl MessageKind {
         (Self::ReadIndex, "read-index"),
         (Self::Request, "request"),
         (Self::Reply, "reply"),
+        (Self::HandOver, "hand-over"),
     ];
 }
 
@@ -182,6 +185,7 @@ impl Subject {
             }
             VsrMessage::PrepareOk { view, to, .. } => (Kind::PrepareOk, view.get(), to.get(), 0),
             VsrMessage::StartViewChange { view } => (Kind::StartViewChange, view.get(), 0, 0),
+            VsrMessage::HandOver { view } => (Kind::HandOver, view.get(), 0, 0),
             VsrMessage::DoViewChange(message) => {
                 (Kind::DoViewChange, message.view.get(), message.commit.get(), 0)
             }

@@ -191,6 +191,13 @@ pub enum FaultKind {
         /// How far, in nanoseconds; negative is back.
         by_ns: i64,
     },
+    /// A wall clock stands still for a while, and then goes on from there.
+    ClockFreeze {
+        /// Whose.
+        node: NodeId,
+        /// How long.
+        for_ns: u64,
+    },
 }
 
 /// What becomes of a flush on a disk.
@@ -337,6 +344,7 @@ impl FaultKind {
             Self::Wipe { .. } => "wipe",
             Self::PutBack { .. } => "put_back",
             Self::ClockJump { .. } => "clock_jump",
+            Self::ClockFreeze { .. } => "clock_freeze",
         }
     }
 
@@ -356,6 +364,7 @@ impl FaultKind {
             | Self::Drop { for_ns, .. }
             | Self::DiskFull { for_ns, .. }
             | Self::PutBack { for_ns, .. }
+            | Self::ClockFreeze { for_ns, .. }
             | Self::DiskStall { for_ns, .. } => Some(for_ns),
             Self::Rot { .. }
             | Self::Misread { .. }
@@ -380,7 +389,7 @@ impl FaultKind {
     }
 
     /// Every word, and what it stands for.
-    pub const WORDS: [(&'static str, &'static str); 20] = [
+    pub const WORDS: [(&'static str, &'static str); 21] = [
         ("crash", "a process dies and restarts on what its disk kept"),
         ("crash_at_disk_op", "a process dies between two given disk operations"),
         ("power_loss", "every process dies at once"),
@@ -401,6 +410,7 @@ impl FaultKind {
         ("wipe", "a disk is wiped, and formatted like a new one"),
         ("put_back", "a disk is put back as it was some time ago"),
         ("clock_jump", "a wall clock jumps forward or back"),
+        ("clock_freeze", "a wall clock stands still for a while, and goes on from there"),
     ];
 }
 
@@ -416,7 +426,9 @@ impl fmt::Display for FaultKind {
             Self::PowerLoss { down_ns, apart_ns } => {
                 write!(f, "{word} down {}, back {} apart", show_span(*down_ns), show_span(*apart_ns))
             }
-            Self::Pause { node, for_ns } | Self::DiskStall { node, for_ns } => {
+            Self::Pause { node, for_ns }
+            | Self::DiskStall { node, for_ns }
+            | Self::ClockFreeze { node, for_ns } => {
                 write!(f, "{word} node {node} for {}", show_span(*for_ns))
             }
             Self::Cut { links, for_ns } | Self::Clog { links, for_ns } | Self::Echo { links, for_ns } => {

@@ -185,6 +185,7 @@ impl Part {
                     Deed::Change(change) => (2, [bytes_word(change.to_string().as_bytes()), 0]),
                     Deed::Redrive(id) => (3, [bytes_word(id.0.as_bytes()), 0]),
                     Deed::Discard(id) => (4, [bytes_word(id.0.as_bytes()), 0]),
+                    Deed::Lead(node) => (5, [node.get(), 0]),
                 };
                 self.words([21 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1]]);
             }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 72] = [
+const PROMISES: [(&str, &str); 73] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -51,6 +51,7 @@ const PROMISES: [(&str, &str); 72] = [
         "a disk on which no space is left stops no node, and changes nothing that was durable",
     ),
     ("GrantedOnce", "under one token an attempt is granted to one worker, once"),
+    ("HandedOverWhole", "who is handed a group holds all of the log of whoever led it"),
     (
         "Heals",
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use chronon_core::consensus::VsrMessage;
-use chronon_core::node::{Answer, Effect, GroupStatus, Input, Message, NodeStatus, Phase, Role};
+use chronon_core::node::{Answer, Deed, Effect, GroupStatus, Input, Message, NodeStatus, Order, Phase, Role};
 use chronon_core::types::{CommitIndex, EntryKind, GroupId, Hash, Membership, NodeId, View};
 
 use super::acks::Acks;
@@ -42,6 +42,7 @@ pub struct Replication {
     state_safety: u64,
     learner_never_counts: u64,
     caught_up_to_vote: u64,
+    handed_over_whole: u64,
     stalls: u64,
 }
 
@@ -62,6 +63,16 @@ impl Replication {
     fn step(&mut self, node: NodeId, effects: &[Effect], status: &NodeStatus, changed: &[GroupStatus]) {
         if !changed.is_empty() {
             self.judge_start(node, status);
+        }
+        // The status shows already what follows from it.
+        for effect in effects {
+            if let Effect::Send {
+                message: Message::Group { group, body: VsrMessage::HandOver { view } },
+                ..
+            } = effect
+            {
+                self.hands_over(node, *group, *view, status);
+            }
         }
         for status in changed {
             self.judge_status(node, status);
@@ -123,6 +134,29 @@ impl Replication {
 
     fn history(&mut self, group: GroupId) -> Option<&mut History> {
         self.groups.get_mut(group)?.history.as_mut()
+    }
+
+    /// A primary gives its view up for that of somebody who has all of its log. What it has committed by the same step, it has
+    /// committed in the view that it gives up.
+    fn hands_over(&mut self, node: NodeId, id: GroupId, view: View, status: &NodeStatus) {
+        let Some(own) = status.groups.iter().find(|own| own.group == id) else { return };
+        let (head, commit) = (own.head.get(), own.commit.op_or_genesis().get());
+        let led = self.disks.get(node).and_then(|disk| disk.log(id)).map_or(0, |log| log.promised().view);
+        self.raise(node, id, (led, commit), None);
+        let Some(facts) = self.groups.get_mut(id) else { return };
+        let judged = facts.wishes.hand_over(node, view.get()).and_then(|to| {
+            self.handed_over_whole += 1;
+            let has_all =
+                self.disks.get(to).and_then(|disk| disk.log(id)).is_some_and(|log| log.reaches(head));
+            if head == 0 || has_all {
+                return Ok(());
+            }
+            let what = format!(
+                "view {view} is node {to}'s, whose disk has not got to op {head}, the head of the log"
+            );
+            Err(Broken::new("HandedOverWhole", what))
+        });
+        self.broken.extend(judged.err().map(|broken| broken.of(id)));
     }
 
     /// A process that has read its disk goes on where the newest durable promise says (35b).
@@ -366,6 +400,8 @@ impl Facts {
                 Ok(())
             }
             VsrMessage::PrepareOk { .. }
+            // It was judged before what follows from it.
+            | VsrMessage::HandOver { .. }
             | VsrMessage::RequestEntries { .. }
             | VsrMessage::RequestReadIndex { .. }
             | VsrMessage::ConfirmView { .. }
@@ -413,9 +449,17 @@ impl Oracle for Replication {
                 self.disks.or_default(*node).rot(*offset, flush, harmed, &mut self.proven);
                 return;
             }
-            Observed::Input { input, .. } => {
-                if let Input::Message { from, message: Message::Group { group, body } } = input {
-                    self.heard(*from, *group, body);
+            Observed::Input { node, input, .. } => {
+                match input {
+                    Input::Message { from, message: Message::Group { group, body } } => {
+                        self.heard(*from, *group, body);
+                    }
+                    Input::Order { order: Order { group, deed: Deed::Lead(to) }, .. } => {
+                        if let Some(facts) = self.groups.get_mut(*group) {
+                            facts.wishes.ask(*node, *to);
+                        }
+                    }
+                    _ => {}
                 }
                 return;
             }
@@ -527,6 +571,7 @@ impl Oracle for Replication {
             "StallNamed",
             "LearnerNeverCounts",
             "CaughtUpToVote",
+            "HandedOverWhole",
         ]
     }
 
@@ -537,6 +582,7 @@ impl Oracle for Replication {
         counts.add("StallNamed", self.stalls);
         counts.add("LearnerNeverCounts", self.learner_never_counts);
         counts.add("CaughtUpToVote", self.caught_up_to_vote);
+        counts.add("HandedOverWhole", self.handed_over_whole);
         for disk in self.disks.values() {
             counts.add("FlushPrefix", disk.compared.flush_prefix);
             counts.add("DurableMonotone", disk.compared.durable_monotone);

@@ -65,12 +65,19 @@ pub(super) fn judge(
         VsrMessage::Entries { log_view, .. } if log_view.get() > promised.log_view => {
             Err(early(&format!("entries under log view {log_view}"), promised))
         }
+        // It is said in the view that is given up.
+        VsrMessage::HandOver { view }
+            if promised.view >= view.get() || promised.view != promised.log_view =>
+        {
+            Err(early(&format!("hand-over to view {view}"), promised))
+        }
         VsrMessage::ConfirmView { view, .. } => leads(promised, view.get(), "confirm-view"),
         VsrMessage::ViewConfirmed { view, .. } if view.get() > promised.view => {
             Err(early(&format!("view-confirmed of view {view}"), promised))
         }
         VsrMessage::ViewConfirmed { view, .. } => said.still_in(view.get()),
         VsrMessage::StartViewChange { .. }
+        | VsrMessage::HandOver { .. }
         | VsrMessage::Covered { .. }
         | VsrMessage::Entries { .. }
         | VsrMessage::RequestReadIndex { .. }

@@ -146,6 +146,11 @@ impl DurableLog {
         self.entries.get(usize::try_from(op.checked_sub(1)?).ok()?)?.as_ref()
     }
 
+    /// Whether it goes as far as this op, in a snapshot or behind it.
+    pub(super) fn reaches(&self, op: u64) -> bool {
+        op <= self.saved || self.entry(op).is_some()
+    }
+
     /// View and log view that a restart finds.
     pub(super) fn promised(&self) -> Promise {
         self.promise.unwrap_or_default()

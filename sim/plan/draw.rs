@@ -237,7 +237,7 @@ const LOST_DISK: u64 = 1003;
 const FAULTS_A_KIND_MAX: u64 = 64;
 
 /// The place of a kind is the key of its draws: new ones go to the end.
-const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 18] = [
+const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 19] = [
     crash,
     crash_at_disk_op,
     power_loss,
@@ -256,6 +256,7 @@ const KINDS: [fn(&mut Draw, PlanShape) -> FaultKind; 18] = [
     disk_full,
     rot_snapshot,
     rot_archive,
+    clock_freeze,
 ];
 
 fn crash(draw: &mut Draw, shape: PlanShape) -> FaultKind {
@@ -394,6 +395,12 @@ fn clock_jump(draw: &mut Draw, shape: PlanShape) -> FaultKind {
     let typical = *draw.pick(&[300 * MILLISECOND, 2 * SECOND, 2 * SECOND, 3600 * SECOND]);
     let by_ns = draw.tailed(typical) as i64;
     FaultKind::ClockJump { node: some_node(draw, shape), by_ns: if draw.coin() { by_ns } else { -by_ns } }
+}
+
+/// Most lose no more than clocks may be off by, and some far more.
+fn clock_freeze(draw: &mut Draw, shape: PlanShape) -> FaultKind {
+    let typical = *draw.pick(&[300 * MILLISECOND, 2 * SECOND, 6 * SECOND]);
+    FaultKind::ClockFreeze { node: some_node(draw, shape), for_ns: draw.tailed(typical) }
 }
 
 fn some_node(draw: &mut Draw, shape: PlanShape) -> NodeId {

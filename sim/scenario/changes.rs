@@ -7,10 +7,10 @@ use super::error::Located;
 use super::extent::Extent;
 use super::value::Ns;
 use super::within;
-use crate::changes::Change;
+use crate::changes::{Change, Wanted};
 use crate::config::GROUPS_MAX;
 
-/// A change of membership that the operator wants.
+/// What the operator wants of a group.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum ChangeShape {
@@ -22,6 +22,8 @@ pub(super) enum ChangeShape {
     Remove(MemberShape),
     /// A voter is to leave, and a learner to vote in its place.
     Replace(MemberShape),
+    /// A voter is to lead.
+    Lead(MemberShape),
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -46,20 +48,24 @@ pub(super) fn changes(
         let (ChangeShape::Add(of)
         | ChangeShape::Promote(of)
         | ChangeShape::Remove(of)
-        | ChangeShape::Replace(of)) = shape.get_ref();
+        | ChangeShape::Replace(of)
+        | ChangeShape::Lead(of)) = shape.get_ref();
         let node = extent.node(&of.node)?;
         let by = of.by.as_ref().map(|by| extent.node(by)).transpose()?;
         let what = match (shape.get_ref(), by) {
-            (ChangeShape::Replace(_), Some(by)) => MembershipChange::Replace { node, by },
+            (ChangeShape::Replace(_), Some(by)) => Wanted::Members(MembershipChange::Replace { node, by }),
             (ChangeShape::Replace(_), None) => {
                 return Err(Located::at(shape.span(), "`by` says who votes in its place".to_owned()));
             }
             (_, Some(_)) => {
                 return Err(Located::at(shape.span(), "`by` belongs to `replace` alone".to_owned()));
             }
-            (ChangeShape::Add(_), None) => MembershipChange::AddLearner { node, address: String::new() },
-            (ChangeShape::Promote(_), None) => MembershipChange::Promote { node },
-            (ChangeShape::Remove(_), None) => MembershipChange::Remove { node },
+            (ChangeShape::Add(_), None) => {
+                Wanted::Members(MembershipChange::AddLearner { node, address: String::new() })
+            }
+            (ChangeShape::Promote(_), None) => Wanted::Members(MembershipChange::Promote { node }),
+            (ChangeShape::Remove(_), None) => Wanted::Members(MembershipChange::Remove { node }),
+            (ChangeShape::Lead(_), None) => Wanted::Lead(node),
         };
         let group = match &of.group {
             Some(group) => GroupId::new(within(group, 1, GROUPS_MAX, "group")?),

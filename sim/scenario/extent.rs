@@ -27,7 +27,9 @@ impl Extent {
     pub(super) fn faults(&self, shape: &Spanned<FaultShape>) -> Result<Vec<Fault>, Located> {
         let first = self.fault(shape)?;
         let every = match shape.get_ref() {
-            FaultShape::Pause(span) | FaultShape::DiskStall(span) => span.every.as_ref(),
+            FaultShape::Pause(span) | FaultShape::DiskStall(span) | FaultShape::ClockFreeze(span) => {
+                span.every.as_ref()
+            }
             _ => None,
         };
         let Some(every) = every else { return Ok(vec![first]) };
@@ -123,6 +125,9 @@ impl Extent {
             FaultShape::PutBack(back) => {
                 let (node, for_ns, down_ns) = (self.node(&back.node)?, back.span.0, back.down.0);
                 (&back.at, FaultKind::PutBack { node, for_ns, down_ns })
+            }
+            FaultShape::ClockFreeze(freeze) => {
+                (&freeze.at, FaultKind::ClockFreeze { node: self.node(&freeze.node)?, for_ns: freeze.span.0 })
             }
             FaultShape::ClockJump(jump) => {
                 (&jump.at, FaultKind::ClockJump { node: self.node(&jump.node)?, by_ns: jump.by()? })

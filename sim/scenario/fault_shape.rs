@@ -32,6 +32,7 @@ pub(super) enum FaultShape {
     Wipe(CrashShape),
     PutBack(PutBackShape),
     ClockJump(ClockJumpShape),
+    ClockFreeze(SpanOfNode),
 }
 
 #[derive(Debug, serde::Deserialize)]

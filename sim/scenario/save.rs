@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use chronon_core::types::{Archiving, GroupId, GroupInit, MembershipChange};
 
 use super::quiet_config;
-use crate::changes::Change;
+use crate::changes::{Change, Wanted};
 use crate::config::{Asks, OperatorModel, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
@@ -186,10 +186,11 @@ fn write_operator(f: &mut fmt::Formatter<'_>, operator: OperatorModel, u: Operat
 
 fn write_change(f: &mut fmt::Formatter<'_>, change: &Change, config: &WorldConfig) -> fmt::Result {
     let (word, node, by) = match &change.what {
-        MembershipChange::AddLearner { node, .. } => ("add", node, None),
-        MembershipChange::Promote { node } => ("promote", node, None),
-        MembershipChange::Remove { node } => ("remove", node, None),
-        MembershipChange::Replace { node, by } => ("replace", node, Some(by)),
+        Wanted::Members(MembershipChange::AddLearner { node, .. }) => ("add", node, None),
+        Wanted::Members(MembershipChange::Promote { node }) => ("promote", node, None),
+        Wanted::Members(MembershipChange::Remove { node }) => ("remove", node, None),
+        Wanted::Members(MembershipChange::Replace { node, by }) => ("replace", node, Some(by)),
+        Wanted::Lead(node) => ("lead", node, None),
     };
     write!(f, "\n[[change]]\n{word} = {{ at = {}, node = {node}", span(change.at.as_nanos()))?;
     if let Some(by) = by {
@@ -218,7 +219,9 @@ fn write_fault(f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         FaultKind::PowerLoss { down_ns, apart_ns } => {
             write!(f, ", down = {}, apart = {}", span(*down_ns), span(*apart_ns))?;
         }
-        FaultKind::Pause { node, for_ns } | FaultKind::DiskStall { node, for_ns } => {
+        FaultKind::Pause { node, for_ns }
+        | FaultKind::DiskStall { node, for_ns }
+        | FaultKind::ClockFreeze { node, for_ns } => {
             write!(f, ", node = {node}, for = {}", span(*for_ns))?;
         }
         FaultKind::Cut { links, for_ns }

@@ -22,7 +22,7 @@ pub(super) fn weaker(config: &WorldConfig, place: usize) -> Vec<WorldConfig> {
     tries
 }
 
-/// One node in place of all, any moment in place of a certain disk operation.
+/// One node in place of all, any moment in place of a certain disk operation, a clock that is set in place of one that stands still.
 fn simpler(config: &WorldConfig, what: &FaultKind) -> Vec<FaultKind> {
     match what {
         FaultKind::PowerLoss { down_ns, .. } => {
@@ -38,6 +38,10 @@ fn simpler(config: &WorldConfig, what: &FaultKind) -> Vec<FaultKind> {
             let sooner = |nth| FaultKind::CrashAtDiskOp { node, nth, aim, down_ns };
             tries.extend((1..*nth).take(FIRST_OPS).map(sooner));
             tries
+        }
+        // It is over at once.
+        FaultKind::ClockFreeze { node, for_ns } => {
+            vec![FaultKind::ClockJump { node: *node, by_ns: -i64::try_from(*for_ns).unwrap_or(i64::MAX) }]
         }
         _ => Vec::new(),
     }

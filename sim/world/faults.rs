@@ -107,6 +107,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 self.machine_mut(*node).clock.jump(*by_ns);
                 None
             }
+            FaultKind::ClockFreeze { node, for_ns } => {
+                let (now, until) = (self.now, self.now.after(*for_ns));
+                self.machine_mut(*node).clock.freeze(now, until);
+                Some(*for_ns)
+            }
         };
         if let Some(for_ns) = lasts {
             self.agenda.put(self.now.after(for_ns), Item::FaultEnd(index));
@@ -123,6 +128,10 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             }
             FaultKind::Echo { links, .. } => links.iter().for_each(|(from, to)| self.echoes.end(*from, *to)),
             FaultKind::DiskFull { node, .. } => self.machine_mut(*node).disk.fill(None),
+            FaultKind::ClockFreeze { node, .. } => {
+                let now = self.now;
+                self.machine_mut(*node).clock.go_on(now);
+            }
             FaultKind::DiskStall { node, .. } => self.release_disk(self.machine_of(*node)),
             FaultKind::Drop { .. } => self.net.remove_rule(index as u64),
             FaultKind::PutBack { node, down_ns, .. } => self.put_back(index, *node, *down_ns),

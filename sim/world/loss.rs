@@ -120,7 +120,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             *peer == node || self.is_lost(*peer) || known.is_some_and(|known| knows_better(known, last))
         };
         // Who could tell it, and how many may lose a copy, is known while the members stay.
-        let stays = |init: &GroupInit| self.config.changes_of(init.group).next().is_none();
+        let stays = |init: &GroupInit| !self.config.changes_members_of(init.group);
         groups.all(|init| stays(init) && init.voters.len() > 2 && init.voters.iter().all(is_known))
     }
 

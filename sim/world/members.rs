@@ -1,11 +1,11 @@
 //! Memberships: what the operator wants of them, and what replicas show (ConfigEqualsLog).
 
-use chronon_core::node::{Deed, GroupStatus, Input, Order, Role};
+use chronon_core::node::{GroupStatus, Input, Order, Role};
 use chronon_core::types::{GroupId, GroupInit, Membership, NodeId, View};
 
 use super::nodes::OPERATOR;
 use super::{Item, World};
-use crate::changes::is_done;
+use crate::changes::{Wanted, is_done};
 use crate::oracle::{Observed, Violation};
 use crate::time::MILLISECOND;
 use crate::workload::Workload;
@@ -89,11 +89,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let init = &self.config.groups[group];
         let id = init.group;
         let changes: Vec<_> = self.config.changes_of(id).cloned().collect();
-        let known = &mut self.memberships[group];
-        while changes.get(known.done).is_some_and(|change| is_done(&change.what, known.latest())) {
-            known.done += 1;
-        }
-        let Some(change) = changes.get(known.done) else { return };
+        let done =
+            |place: &usize| changes.get(*place).is_none_or(|change| !self.has_done(group, &change.what));
+        let done = (self.memberships[group].done..).find(done).unwrap_or_default();
+        self.memberships[group].done = done;
+        let Some(change) = changes.get(done) else { return };
         let again = self.now.after(AGAIN_NS).max(change.at);
         self.agenda.put(again, Item::Change { group });
         if change.at > self.now {
@@ -105,8 +105,20 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             if status.is_some_and(|status| status.role == Role::Primary)
                 && !self.is_lost(self.machines[index].node)
             {
-                let order = Order { group: id, deed: Deed::Change(change.what.clone()) };
+                let order = Order { group: id, deed: change.what.deed() };
                 self.step_node(index, Input::Order { route: OPERATOR, order });
+            }
+        }
+    }
+
+    /// Whether what the operator wants of a group is so.
+    fn has_done(&self, group: usize, what: &Wanted) -> bool {
+        match what {
+            Wanted::Members(change) => is_done(change, self.memberships[group].latest()),
+            // A node that is of no use any more leads nothing.
+            Wanted::Lead(node) => {
+                let gone = self.is_lost(*node) || self.has_halted(*node);
+                gone || self.leads(self.machine_of(*node), self.config.groups[group].group)
             }
         }
     }

@@ -82,7 +82,7 @@ fn spends(config: &WorldConfig, randomness: Randomness, node: NodeId, group: Gro
     let Some(init) = config.groups.iter().find(|init| init.group == group) else { return false };
     let key = randomness.key(Purpose::Rot, u64::from(group.get())).and(op / OPS_ALIKE);
     let rank = |voter: NodeId| key.draw(&[voter.get()]).word();
-    if config.changes_of(group).next().is_some() {
+    if config.changes_members_of(group) {
         return false;
     }
     let spare = init.voters.len() - Quorums::of(init.voters.len()).replication() as usize;

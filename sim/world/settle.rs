@@ -180,7 +180,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         halted > voters - Quorums::of(voters).replication() as usize
     }
 
-    fn has_halted(&self, node: NodeId) -> bool {
+    pub(super) fn has_halted(&self, node: NodeId) -> bool {
         self.machine(node).process.as_ref().is_some_and(|process| process.status.phase == Phase::Halted)
     }
 

@@ -12,7 +12,7 @@ use comfy_table::presets::NOTHING;
 use serde_json::json;
 
 use super::status::view;
-use super::{Answer, NodesArgs};
+use super::{Answer, NodesArgs, parse_group};
 use crate::client::{self, ClientError};
 use crate::server::config::parse_node;
 use crate::server::status::{GroupReport, MemberReport};
@@ -29,6 +29,8 @@ pub(super) enum ClusterVerb {
     Remove(RemoveArgs),
     /// Put a new node in the place of one that is dead, or whose disk was lost. The new one has another id.
     Replace(ReplaceArgs),
+    /// Have a voter lead a group, once it holds all of the group's log.
+    Transfer(TransferArgs),
 }
 
 #[derive(Args, Debug)]
@@ -89,12 +91,27 @@ struct PatienceArgs {
     patience: u64,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct TransferArgs {
+    /// The group.
+    #[arg(value_parser = parse_group)]
+    group: GroupId,
+    /// Who is to lead it.
+    #[arg(value_parser = node)]
+    node: NodeId,
+    #[command(flatten)]
+    patience: PatienceArgs,
+    #[command(flatten)]
+    nodes: NodesArgs,
+}
+
 pub(super) fn run(verb: &ClusterVerb) -> anyhow::Result<Answer> {
     match verb {
         ClusterVerb::Status(args) => status(&args.nodes),
         ClusterVerb::Add(args) => add(args),
         ClusterVerb::Remove(args) => remove(args),
         ClusterVerb::Replace(args) => replace(args),
+        ClusterVerb::Transfer(args) => transfer(args),
     }
 }
 
@@ -174,6 +191,43 @@ fn replace(args: &ReplaceArgs) -> anyhow::Result<Answer> {
         done.push(by.change(MembershipChange::Replace { node, by: new })?);
     }
     Ok(answer(&format!("node {new} votes where node {node} did"), &done))
+}
+
+/// Asks until the node leads: one that lags takes its time.
+fn transfer(args: &TransferArgs) -> anyhow::Result<Answer> {
+    let TransferArgs { group, node, patience, nodes } = args;
+    let (start, patience) = (Instant::now(), Duration::from_secs(patience.patience));
+    let mut is_asked = false;
+    loop {
+        let groups = groups(nodes)?;
+        let found = groups.into_iter().find(|(_, known)| known.group == group.get());
+        let (primary, known) = found.ok_or(ClientError::UnknownGroup { group: group.get() })?;
+        if primary == Some(node.get()) {
+            let how = if is_asked { "leads" } else { "leads already:" };
+            let text = format!("node {node} {how} group {group}, in view {}", view(known.view));
+            return Ok(Answer {
+                text,
+                json: json!({ "group": known.group, "primary": primary, "view": known.view }),
+            });
+        }
+        is_asked = true;
+        match client::order(&nodes.client(), Order { group: *group, deed: Deed::Lead(*node) }) {
+            // Who leads declines to be handed what it has: the next look shows it.
+            Err(ClientError::Declined { .. }) if leads(nodes, *group, *node) => {}
+            Err(ClientError::TimedOut { last, .. }) if start.elapsed() < patience => {
+                eprintln!("group {group}: {last}");
+            }
+            Err(error) => return Err(error.into()),
+            // No entry does it.
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Whether a node says that it leads a group.
+fn leads(nodes: &NodesArgs, group: GroupId, node: NodeId) -> bool {
+    let Ok(groups) = groups(nodes) else { return false };
+    groups.iter().any(|(primary, known)| known.group == group.get() && *primary == Some(node.get()))
 }
 
 fn answer(what: &str, done: &[Changed]) -> Answer {

@@ -34,7 +34,7 @@ pub(super) struct FormatArgs {
     /// A group and its application, as in 0:bank; may be repeated.
     #[arg(long = "group", default_values = ["0:bank", "1:register", "2:post"], value_parser = group)]
     groups: Vec<(GroupId, String)>,
-    /// Sessions that a group keeps; beyond that the one that was silent for longest goes.
+    /// Sessions that a group keeps; beyond that the one that was silent for longest goes, and beyond 256 MiB of their last answers.
     #[arg(long, default_value_t = SESSIONS_MAX, value_parser = clap::value_parser!(u32).range(1..))]
     sessions_max: u32,
     /// Keep the committed entries of each group in an archive, in chunks of so many bytes: as in 4194304:256 for the last 256

@@ -277,7 +277,9 @@ pub fn order(config: &ClientConfig, order: Order) -> Result<Op, ClientError> {
             Ok(Some(Answer::UnknownGroup)) => {
                 return Err(ClientError::UnknownGroup { group: order.group.get() });
             }
-            Ok(Some(Answer::NotPrimary { .. })) => format!("{address} is not the group's primary"),
+            Ok(Some(Answer::NotPrimary { primary, .. })) => {
+                format!("{address} is not the group's primary; node {primary} is, as far as it knows")
+            }
             Ok(Some(Answer::Busy | Answer::Full)) => format!("{address} was busy"),
             Ok(Some(Answer::TooLong { .. }) | None) => {
                 return Err(ClientError::Protocol {

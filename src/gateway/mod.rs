@@ -80,15 +80,21 @@ pub fn start(listener: TcpListener, map: ClusterMap, makes_topics: bool) -> io::
     let gateway = Arc::new(Gateway::new(topics));
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(io::Error::other)?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = described().build_v1().map_err(io::Error::other)?;
+    // What earlier tools ask for.
+    let reflection_before = described().build_v1alpha().map_err(io::Error::other)?;
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (_reporter, health) = tonic_health::server::health_reporter();
-        let routes = service::routes(&gateway).add_service(reflection).add_service(health);
+        let routes = service::routes(&gateway)
+            .add_service(reflection)
+            .add_service(reflection_before)
+            .add_service(health);
         let incoming = TcpListenerStream::new(listener);
         Server::builder()
             .tcp_nodelay(true)

@@ -69,6 +69,14 @@ fn nodes_join_are_replaced_and_leave() {
     let again = cluster_verb(&all[..3], &["add", "4", "--address", &fourth]).unwrap();
     assert_eq!(again["changes"].as_array().unwrap().len(), 0, "there is nothing left to do");
 
+    for node in ["1", "3", "1"] {
+        let led = cluster_verb(&all[..4], &["transfer", "1", node]).unwrap();
+        assert_eq!(led["primary"].as_u64(), node.parse().ok(), "{led}");
+    }
+    let refused = cluster_verb(&all[..4], &["transfer", "1", "5"]).unwrap_err();
+    assert!(refused.contains("node 5 has no vote: 1, 2, 3, 4 have one"), "{refused}");
+    assert_eq!(total(all[..4].to_vec()), paid_in);
+
     // The first node is gone with its disk. Founders have never heard of the fifth, nor it of the fourth.
     cluster.kill(0);
     std::fs::remove_dir_all(cluster.data_dir(0)).unwrap();

@@ -92,6 +92,11 @@ pub enum VsrMessage {
         /// All that was committed when it was asked is no higher.
         index: Op,
     },
+    /// A primary that gives its view up to all voters: this is the view that follows, whose primary has all of my log.
+    HandOver {
+        /// The view to go to.
+        view: View,
+    },
 }
 
 notation_enum!(VsrMessage {
@@ -107,6 +112,7 @@ notation_enum!(VsrMessage {
     "confirm-view" => ConfirmView { view, round },
     "view-confirmed" => ViewConfirmed { view, round },
     "read-index" => ReadIndex { token, index },
+    "hand-over" => HandOver { view },
 });
 
 /// A replica's log as a view change sees it.

@@ -24,6 +24,7 @@
 //! | hard state: view, log view, header suffix | hard state: term, vote. The suffix has no counterpart: Raft never adopts headers without entries |
 //! | `Prepare`, `PrepareOk` | AppendEntries and its response. `PrepareOk` names the exact slots held; Raft's match index is cumulative |
 //! | `StartViewChange` | pre-vote: a wish that changes no state |
+//! | `HandOver` | TimeoutNow; to all, since a view is entered by all |
 //! | `DoViewChange`, quorum of them | RequestVote and its response: there the log stays where it is, and the votes move |
 //! | `StartView` | the first AppendEntries of a term, with the no-op |
 //! | `RequestEntries`, `Entries` | AppendEntries after a conflict hint |

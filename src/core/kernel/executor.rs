@@ -12,7 +12,7 @@ use crate::kernel::application::{ApplyContext, ChrApplication, Emitted, Event, Q
 use crate::kernel::command::{Command, Outcome, commands};
 use crate::kernel::halt::{EventPlace, Guard, Halt};
 use crate::kernel::outbox::Outbox;
-use crate::kernel::sessions::{Admission, SessionMap};
+use crate::kernel::sessions::{Admission, SESSION_BYTES_MAX, SessionMap};
 use crate::kernel::side_effect::{Place, Report, SideEffectId};
 use crate::types::{
     Blob, ClientId, Entry, EntryKind, GroupInit, Hash, Mark, Marks, Membership, Op, RequestNumber, Timestamp,
@@ -60,7 +60,7 @@ impl<A: ChrApplication> Executor<A> {
     /// An executor that has applied nothing.
     pub fn new(application: A, init: GroupInit) -> Self {
         let state = application.genesis(&init);
-        let sessions = SessionMap::new(init.sessions_max);
+        let sessions = SessionMap::new(init.sessions_max, SESSION_BYTES_MAX);
         let digest = init.genesis().hash();
         let (outbox, skipped, skips) = (Outbox::default(), BTreeSet::new(), BTreeSet::new());
         let (schema, applied, guard) = (Schema::FIRST, Op::GENESIS, Guard::NONE);
@@ -139,7 +139,7 @@ impl<A: ChrApplication> Executor<A> {
     pub fn lose_state(&mut self) {
         self.state = self.application.genesis(&self.init);
         self.schema = Schema::FIRST;
-        self.sessions = SessionMap::new(self.init.sessions_max);
+        self.sessions = SessionMap::new(self.init.sessions_max, SESSION_BYTES_MAX);
         self.outbox = Outbox::default();
     }
 

@@ -24,7 +24,7 @@ pub use halt::{EventPlace, Guard, Halt};
 pub use leases::{Caller, Held, LEASE_MAX, LEASE_MIN};
 pub use manager::{Attempt, AttemptDone, Pace, Recorded, SideEffectManager};
 pub use outbox::{Intent, Outbox};
-pub use sessions::SessionMap;
+pub use sessions::{SESSION_BYTES_MAX, SessionMap};
 pub use side_effect::{
     ATTEMPTS_MAX, AttemptResult, Place, QUEUE_BYTES_MAX, Report, Retry, SIDE_EFFECT_ANSWER_BYTES_MAX,
     SIDE_EFFECT_BYTES_MAX, SideEffect, SideEffectError, SideEffectId, SideEffectOutcome, WORKER_PREFIX,

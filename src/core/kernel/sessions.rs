@@ -10,10 +10,18 @@ use crate::collections::PersistentMap;
 use crate::kernel::command::{Command, Outcome};
 use crate::types::{ClientId, Op, RequestNumber, SessionId, u64_of};
 
-/// Every open session, bounded: the one that was used least recently makes room for a new one, alike on all replicas.
+/// Bytes of the outcomes that the sessions of a group keep, at most; of many of the longest answers, see
+/// [`crate::kernel::ANSWER_BYTES_MAX`].
+pub const SESSION_BYTES_MAX: u64 = 256 << 20;
+
+/// Every open session, bounded in number and in the bytes of the outcomes that they keep: those that were used least recently make
+/// room, alike on all replicas.
 #[derive(Clone, Debug)]
 pub struct SessionMap {
     sessions_max: u32,
+    bytes_max: u64,
+    /// Of all outcomes.
+    bytes: u64,
     sessions: PersistentMap<ClientId, Session>,
     /// The same sessions by last use. An entry can open many sessions: the index tells them apart.
     by_use: PersistentMap<(Op, u32, ClientId), ()>,
@@ -42,9 +50,11 @@ pub(in crate::kernel) enum Admission {
 }
 
 impl SessionMap {
-    pub(in crate::kernel) fn new(sessions_max: u32) -> Self {
+    /// With room for so many sessions, and for so many bytes of outcomes; one session is always kept.
+    pub(in crate::kernel) fn new(sessions_max: u32, bytes_max: u64) -> Self {
         assert!(sessions_max > 0, "founding facts were validated");
-        Self { sessions_max, sessions: PersistentMap::default(), by_use: PersistentMap::default() }
+        let (sessions, by_use) = (PersistentMap::default(), PersistentMap::default());
+        Self { sessions_max, bytes_max, bytes: 0, sessions, by_use }
     }
 
     /// How many sessions are open.
@@ -77,6 +87,7 @@ impl SessionMap {
     pub(in crate::kernel) fn restore(&mut self, saved: &[u8]) -> Result<(), CodecError> {
         let (client, session): (ClientId, Session) = codec::decode(saved)?;
         self.by_use.insert((session.used.0, session.used.1, client), ());
+        self.bytes += session.outcome.bytes();
         self.sessions.insert(client, session);
         Ok(())
     }
@@ -101,10 +112,8 @@ impl SessionMap {
 
     /// Opens the session of a client that has none; its id is the op.
     pub(in crate::kernel) fn register(&mut self, client: ClientId, op: Op, index: u32) -> Outcome {
-        if self.is_full()
-            && let Some(((_, _, oldest), ())) = self.by_use.pop_first()
-        {
-            self.sessions.remove(&oldest);
+        if self.is_full() {
+            self.evict();
         }
         let id = SessionId::new(op.get());
         let outcome = Outcome::Registered { session: id };
@@ -115,19 +124,117 @@ impl SessionMap {
         outcome
     }
 
-    /// Keeps the outcome of the command that was just executed.
+    /// The session that was used least recently goes.
+    fn evict(&mut self) {
+        let oldest = self.by_use.pop_first().and_then(|((_, _, oldest), ())| self.sessions.remove(&oldest));
+        self.bytes -= oldest.map_or(0, |session| session.outcome.bytes());
+    }
+
+    /// Keeps the outcome of the command that was just executed; where that takes too many bytes, other sessions go.
     pub(in crate::kernel) fn record(&mut self, command: &Command, op: Op, index: u32, outcome: Outcome) {
         let Some(session) = self.sessions.get_mut(&command.client) else { return };
+        self.bytes = self.bytes - session.outcome.bytes() + outcome.bytes();
         let (used_op, used_index) = session.used;
         self.by_use.remove(&(used_op, used_index, command.client));
         self.by_use.insert((op, index, command.client), ());
         (session.last, session.op, session.outcome, session.used) =
             (command.number, op, outcome, (op, index));
+        while self.bytes > self.bytes_max && self.sessions.len() > 1 {
+            self.evict();
+        }
     }
 }
 
 impl Session {
     fn op_of_registration(&self) -> Op {
         Op::new(self.id.get())
+    }
+}
+
+impl Outcome {
+    /// Of the application's answer in it.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Done(body) | Self::Refused(body) => u64_of(body.as_slice().len()),
+            Self::Registered { .. } | Self::Evicted | Self::OutOfOrder { .. } | Self::Skipped => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::{Admission, SessionMap};
+    use crate::kernel::command::{Command, Outcome};
+    use crate::types::{Blob, ClientId, Op, RequestNumber, SessionId};
+
+    /// Sessions of clients 1 to `count`, opened by that op each.
+    fn opened(count: u64, bytes_max: u64) -> SessionMap {
+        let mut sessions = SessionMap::new(100, bytes_max);
+        for client in 1..=count {
+            sessions.register(ClientId::new(u128::from(client)), Op::new(client), 0);
+        }
+        sessions
+    }
+
+    fn command(client: u64, number: u64) -> Command {
+        Command {
+            client: ClientId::new(u128::from(client)),
+            session: SessionId::new(client),
+            number: RequestNumber::new(number),
+            body: Blob::default(),
+        }
+    }
+
+    /// The client's next request is answered with so many bytes.
+    fn answer(sessions: &mut SessionMap, (client, number): (u64, u64), op: u64, bytes: usize) {
+        let command = command(client, number);
+        assert_eq!(sessions.admit(&command), Admission::Execute, "client {client}");
+        sessions.record(&command, Op::new(op), 0, Outcome::Done(Blob::from(vec![7; bytes])));
+    }
+
+    fn open(sessions: &SessionMap) -> Vec<u64> {
+        let is_open =
+            |client: &u64| sessions.admit(&command(*client, 9)) != Admission::Refused(Outcome::Evicted);
+        (1..=9).filter(is_open).collect()
+    }
+
+    #[test]
+    fn sessions_used_least_recently_go_when_outcomes_take_too_many_bytes_and_are_refused_from_then_on() {
+        let mut sessions = opened(4, 100);
+        answer(&mut sessions, (2, 1), 10, 40);
+        answer(&mut sessions, (1, 1), 11, 40);
+        answer(&mut sessions, (3, 1), 12, 20);
+        assert_eq!(open(&sessions), [1, 2, 3, 4], "as many as may be");
+        answer(&mut sessions, (1, 2), 13, 41);
+        assert_eq!(open(&sessions), [1, 3], "4 has not been used since it was opened, and 2 not since op 10");
+        assert_eq!(sessions.admit(&command(2, 2)), Admission::Refused(Outcome::Evicted));
+        let kept = Admission::Answered(Op::new(13), Outcome::Done(Blob::from(vec![7; 41])));
+        assert_eq!(sessions.admit(&command(1, 2)), kept);
+        answer(&mut sessions, (3, 2), 14, 101);
+        assert_eq!(open(&sessions), [3], "the last one is kept, whatever it takes");
+        answer(&mut sessions, (3, 3), 15, 0);
+        sessions.register(ClientId::new(5), Op::new(16), 0);
+        let session = Command { session: SessionId::new(16), ..command(5, 1) };
+        sessions.record(&session, Op::new(17), 0, Outcome::Refused(Blob::from(vec![7; 100])));
+        assert_eq!((sessions.len(), sessions.bytes), (2, 100), "what is kept no more is not counted");
+    }
+
+    #[test]
+    fn sessions_that_a_snapshot_holds_go_in_the_same_order() {
+        let mut sessions = opened(3, 100);
+        answer(&mut sessions, (1, 1), 10, 40);
+        answer(&mut sessions, (2, 1), 11, 40);
+        let mut restored = SessionMap::new(100, 100);
+        for (_, saved) in sessions.saved(None) {
+            restored.restore(&saved).expect("it was saved");
+        }
+        assert_eq!(restored.bytes, 80);
+        for sessions in [&mut sessions, &mut restored] {
+            answer(sessions, (3, 1), 12, 30);
+            assert_eq!(open(sessions), [2, 3]);
+        }
     }
 }

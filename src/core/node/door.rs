@@ -322,7 +322,7 @@ pub struct Order {
 
 notation_struct!("order" => Order { group, deed });
 
-/// What an operator may have put into a group's log.
+/// What an operator may have done: an entry of the group's log, where nothing else is said.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub enum Deed {
@@ -336,6 +336,8 @@ pub enum Deed {
     Redrive(SideEffectId),
     /// Forget a side effect that was given up.
     Discard(SideEffectId),
+    /// Have this voter lead the group. No entry does it: the answer is [`Answer::NotYet`] until that node answers itself.
+    Lead(NodeId),
 }
 
 notation_enum!(Deed {
@@ -344,6 +346,7 @@ notation_enum!(Deed {
     "change" => Change(change),
     "redrive" => Redrive(id),
     "discard" => Discard(id),
+    "lead" => Lead(node),
 });
 
 /// The answer to a request; client and number tell which.

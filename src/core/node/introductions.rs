@@ -128,7 +128,8 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
     }
 
-    /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them.
+    /// Groups take part once this node is known to a quorum of their voters: before, nobody would hear them. So does a replica that
+    /// has become a voter.
     pub(super) fn let_groups_arrive(&mut self, effects: &mut Effects) {
         let Life::Running(running) = &self.life else { return };
         let Running { groups, heartbeats, amnesia: None, .. } = running.as_ref() else { return };
@@ -140,6 +141,20 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         let arrive: Vec<GroupId> = arrive.map(Group::id).collect();
         for id in arrive {
             self.with_group(id, effects, |group, turn| group.arrive(turn));
+        }
+        self.let_new_voters_take_part(effects);
+    }
+
+    /// See [`crate::consensus::vsr::VsrNode::waits_to_vote`].
+    pub(super) fn let_new_voters_take_part(&mut self, effects: &mut Effects) {
+        let Life::Running(running) = &self.life else { return };
+        let Running { groups, heartbeats, amnesia: None, .. } = running.as_ref() else { return };
+        let me = self.config.node;
+        let knows_me = |voter: NodeId| voter == me || heartbeats.is_introduced_to(voter);
+        let is_known = |group: &&Group<A>| group.replica.waits_to_vote() && group.is_quorum(knows_me);
+        let known: Vec<GroupId> = groups.iter().filter(is_known).map(Group::id).collect();
+        for id in known {
+            self.with_group(id, effects, |group, turn| group.replica.take_part(turn));
         }
     }
 }
@@ -158,7 +173,7 @@ impl<A: ChrApplication> Running<A> {
         let is_kept = |peer| {
             is_outside
                 || groups.iter().any(|group| group.replica.membership().concerns(peer))
-                || waiting.values().any(|waiting| waiting.init.voters.contains(&peer))
+                || waiting.values().any(|waiting| waiting.members.contains(&peer))
         };
         self.heartbeats.keep(is_kept);
         engine.keep_witnessed(is_kept);

@@ -122,6 +122,8 @@ struct Running<A: ChrApplication> {
 #[derive(Clone)]
 struct Waiting {
     init: GroupInit,
+    /// Those that founded it, and those of the last promise: who may have the snapshot.
+    members: BTreeSet<NodeId>,
     log: RecoveredLog,
     /// The snapshot that is lost covered so much.
     at_least: Op,
@@ -440,7 +442,11 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             peers.extend(&init.voters);
             let log = opened.logs.remove(&init.group).unwrap_or_default();
             if let Some(at_least) = opened.lost.remove(&init.group) {
-                waiting.insert(init.group, Waiting { init, log, at_least, beats: BTreeMap::new() });
+                let promised = VsrNode::promised_membership(&log);
+                let later = promised.iter().flat_map(Membership::members);
+                let members: BTreeSet<NodeId> = init.voters.iter().copied().chain(later).collect();
+                peers.extend(&members);
+                waiting.insert(init.group, Waiting { init, members, log, at_least, beats: BTreeMap::new() });
                 continue;
             }
             let snapshot = opened.snapshots.remove(&init.group);
@@ -641,6 +647,12 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         group.settle(effects, &mut self.marks);
         let (when, is_mute) = ((self.now.monotonic, pace(&self.config)), running.amnesia.is_some());
         group.see_to_side_effects(when, is_mute, effects, &mut self.marks);
+        if group.replica.waits_to_vote() {
+            self.let_new_voters_take_part(effects);
+            if self.group(id).is_some_and(|group| group.replica.waits_to_vote()) {
+                self.marks.hit(Mark::NewVoterWaits);
+            }
+        }
     }
 
     fn for_each_group(

@@ -222,7 +222,10 @@ impl<A: ChrApplication> super::Running<A> {
     pub(super) fn peers(&self, group: GroupId, me: NodeId) -> Vec<NodeId> {
         let members: Vec<NodeId> = match self.groups.binary_search_by_key(&group, super::Group::id) {
             Ok(index) => self.groups[index].replica.membership().members().collect(),
-            Err(_) => self.waiting.get(&group).map(|waiting| waiting.init.voters.clone()).unwrap_or_default(),
+            Err(_) => {
+                let waiting = self.waiting.get(&group);
+                waiting.map(|waiting| waiting.members.iter().copied().collect()).unwrap_or_default()
+            }
         };
         members.into_iter().filter(|member| *member != me).collect()
     }

@@ -26,13 +26,21 @@ use crate::kernel::{
     Place, Retry, Schema, SideEffect, SideEffectId,
 };
 use crate::types::{
-    Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash,
-    Incarnation, MembershipChange, Monotonic, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp, View,
-    Wall,
+    Blob, BootId, ClientId, ClusterId, CommitIndex, Entry, EntryHeader, EntryKind, Epoch, GroupId, GroupInit,
+    Hash, Incarnation, MembershipChange, Monotonic, Nanos, NodeId, Op, RequestNumber, SessionId, Timestamp,
+    View, Wall,
 };
 
 fn numbers<T: Debug>(of: impl Fn(u64) -> T) -> impl Strategy<Value = T> {
     prop_oneof![0..6_u64, 0..NUMBER_MAX, Just(NUMBER_MAX)].prop_map(of)
+}
+
+/// Of any epoch, as far as it has views.
+fn views() -> impl Strategy<Value = View> {
+    let last = 1 << 39;
+    let number = prop_oneof![0..6_u64, 0..last, Just(last)];
+    (prop_oneof![0..3_u32, 0..1_u32 << 22], number)
+        .prop_map(|(epoch, number)| View::of(Epoch::new(epoch), number))
 }
 
 fn boots() -> impl Strategy<Value = BootId> {
@@ -64,7 +72,7 @@ fn commits() -> impl Strategy<Value = CommitIndex> {
 fn entries() -> impl Strategy<Value = Entry> {
     let kinds = prop_oneof![Just(EntryKind::Commands), Just(EntryKind::Wakeup)];
     let groups = prop_oneof![Just(GroupId::new(0)), groups()];
-    (groups, kinds, numbers(View::new), numbers(Timestamp::from_nanos), blobs()).prop_map(
+    (groups, kinds, views(), numbers(Timestamp::from_nanos), blobs()).prop_map(
         |(group, kind, view, timestamp, body)| {
             let mut batch = Batch::default();
             if kind == EntryKind::Commands {
@@ -96,13 +104,12 @@ fn headers() -> impl Strategy<Value = EntryHeader> {
 fn view_changes() -> impl Strategy<Value = DoViewChange> {
     let slot = (headers(), any::<bool>(), any::<bool>());
     let slots = slot.prop_map(|(header, present, nack)| SuffixEntry { header, present, nack });
-    (numbers(View::new), numbers(View::new), numbers(Op::new), prop::collection::vec(slots, 0..4))
+    (views(), views(), numbers(Op::new), prop::collection::vec(slots, 0..4))
         .prop_map(|(view, log_view, commit, suffix)| DoViewChange { view, log_view, commit, suffix })
 }
 
 fn group_messages() -> impl Strategy<Value = VsrMessage> {
     let ops = || numbers(Op::new);
-    let views = || numbers(View::new);
     prop_oneof![
         (views(), commits(), entries()).prop_map(|(view, commit, entry)| VsrMessage::Prepare {
             view,
@@ -127,12 +134,13 @@ fn group_messages() -> impl Strategy<Value = VsrMessage> {
         (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ConfirmView { view, round }),
         (views(), any::<u64>()).prop_map(|(view, round)| VsrMessage::ViewConfirmed { view, round }),
         (any::<u64>(), ops()).prop_map(|(token, index)| VsrMessage::ReadIndex { token, index }),
+        views().prop_map(|view| VsrMessage::HandOver { view }),
     ]
 }
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let ops = || numbers(Op::new);
-    let group = (groups(), numbers(View::new), any::<bool>(), commits(), ops(), ops(), ops());
+    let group = (groups(), views(), any::<bool>(), commits(), ops(), ops(), ops());
     let group = group.prop_map(|(group, view, leads, commit, head, released, complete_to)| GroupBeat {
         group,
         view,
@@ -234,8 +242,7 @@ fn halts() -> impl Strategy<Value = Halt> {
 fn replies() -> impl Strategy<Value = Reply> {
     let answers = prop_oneof![
         (numbers(Op::new), outcomes()).prop_map(|(op, outcome)| Answer::Committed { op, outcome }),
-        (numbers(View::new), numbers(NodeId::new))
-            .prop_map(|(view, primary)| Answer::NotPrimary { view, primary }),
+        (views(), numbers(NodeId::new)).prop_map(|(view, primary)| Answer::NotPrimary { view, primary }),
         Just(Answer::Busy),
         Just(Answer::Full),
         Just(Answer::UnknownGroup),
@@ -326,6 +333,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
         changes().prop_map(Deed::Change),
         ids().prop_map(Deed::Redrive),
         ids().prop_map(Deed::Discard),
+        any::<u64>().prop_map(|node| Deed::Lead(NodeId::new(node))),
     ]
 }
 
@@ -412,8 +420,7 @@ fn work_answers() -> impl Strategy<Value = WorkAnswer> {
         prop::collection::vec(attempts(), 0..3).prop_map(WorkAnswer::Granted),
         prop::sample::select(words.to_vec()),
         any::<String>().prop_map(|why| WorkAnswer::Stale { why }),
-        (numbers(View::new), numbers(NodeId::new))
-            .prop_map(|(view, primary)| WorkAnswer::NotPrimary { view, primary }),
+        (views(), numbers(NodeId::new)).prop_map(|(view, primary)| WorkAnswer::NotPrimary { view, primary }),
         halts().prop_map(WorkAnswer::Halted),
     ]
 }

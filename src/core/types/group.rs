@@ -23,7 +23,8 @@ pub struct GroupInit {
     pub kind: String,
     /// Its voters, ascending. A replica's index is its place in this list.
     pub voters: Vec<NodeId>,
-    /// Sessions held at most; beyond that the one with the oldest last request goes.
+    /// Sessions held at most; beyond that the one with the oldest last request goes. So it does when their last answers take
+    /// more than [`crate::kernel::SESSION_BYTES_MAX`].
     pub sessions_max: u32,
     /// What it keeps of its committed entries beside its state; nothing when it keeps no archive.
     pub archive: Option<Archiving>,

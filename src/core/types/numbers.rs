@@ -120,7 +120,7 @@ number!(
 number!(
     /// A view of a group (VRR section 4.1). The first is 1 + g mod N. Epochs are part of it, so that whatever is later in
     /// either sense is the greater number: the upper bits count epochs, the lower ones the views of an epoch, from 1.
-    View(u64) where counts
+    View(u64) where is_view
 );
 number!(
     /// A slot of a group's log. 0 is the genesis, which every replica holds without a record.
@@ -144,12 +144,19 @@ fn counts(number: u64) -> bool {
     number <= COUNT_MAX
 }
 
+/// So many views has no epoch, either: the one behind the last one that is allowed belongs to the same epoch still.
+fn is_view(number: u64) -> bool {
+    counts(number) && View(number).in_epoch() <= VIEWS_MAX
+}
+
 fn any_number<N>(_: N) -> bool {
     true
 }
 
 /// Views of an epoch are counted in so many bits.
 const VIEW_BITS: u32 = 40;
+/// The last view of an epoch that is taken from a peer.
+const VIEWS_MAX: u64 = 1 << (VIEW_BITS - 1);
 
 impl Epoch {
     /// The number after this one.

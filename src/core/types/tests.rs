@@ -153,6 +153,9 @@ fn counts_that_no_running_system_reaches_are_refused() {
     assert_eq!(sealed(0, COUNT_MAX + 1), Err(EntryError::OutOfRange));
     let bytes = crate::codec::encode(&View::new(COUNT_MAX + 1));
     assert!(crate::codec::decode::<View>(&bytes).is_err());
+    let last = View::of(crate::types::Epoch::new(3), (1 << 40) - 1);
+    let bytes = crate::codec::encode(&last);
+    assert!(crate::codec::decode::<View>(&bytes).is_err(), "the next one would be of another epoch");
     let bytes = crate::codec::encode(&NodeId::new(u64::MAX));
     assert_eq!(crate::codec::decode(&bytes), Ok(NodeId::new(u64::MAX)), "ids are any number");
 }

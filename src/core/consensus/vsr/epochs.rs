@@ -19,8 +19,8 @@ use super::{Backup, Beat, Primary, Status, VsrNode, Wish};
 use crate::codec;
 use crate::consensus::{Limits, Turn, VsrMessage};
 use crate::types::{
-    EntryKind, Majority, Mark, Marks, Membership, MembershipChange, MembershipError, NodeId, Op, Timestamp,
-    View,
+    EntryKind, Majority, Mark, Marks, Membership, MembershipChange, MembershipError, Monotonic, NodeId, Op,
+    Timestamp, View,
 };
 
 /// Somebody who is in a later epoch.
@@ -28,8 +28,8 @@ use crate::types::{
 pub(super) struct Ahead {
     pub(super) node: NodeId,
     view: View,
-    /// What it said as the primary of that view: it will not say it again.
-    beat: Option<Beat>,
+    /// What the primary of the latest view said that is known to have begun there: it will not say it again.
+    beat: Option<(NodeId, Beat)>,
 }
 
 /// Why a membership is not changed now.
@@ -187,7 +187,7 @@ impl VsrNode {
         self.log.header(op).is_some_and(|header| header.kind() == EntryKind::Membership)
     }
 
-    /// Goes into the next epoch where the last one is known to be over. The last thing done with every input.
+    /// Goes into the next epoch where the last one is known to be over.
     pub(super) fn settle_epoch(&mut self, turn: &mut Turn<'_, impl Marks>) {
         while self.commit > self.membership().at {
             let Some(next) = self.membership_at(self.commit) else { return };
@@ -207,18 +207,15 @@ impl VsrNode {
     /// The first view of an epoch, whose log is what is committed here.
     pub(super) fn enter_epoch(&mut self, turn: &mut Turn<'_, impl Marks>, membership: Membership) {
         turn.marks.hit(Mark::EpochEntered);
+        let has_voted = self.votes() && !self.waits_to_vote;
         self.take_membership(membership);
+        self.waits_to_vote = self.votes() && !has_voted;
         let view = self.membership().first_view;
         (self.view, self.log_view) = (view, view);
-        self.status = if self.primary_of(view) == self.members.me() {
-            Status::Primary(Primary::new(
-                self.commit,
-                self.log.head_op(),
-                self.members.len(),
-                turn.now.monotonic,
-            ))
+        self.status = if self.waits_to_vote {
+            Status::Outside
         } else if self.members.takes_part(self.members.me()) {
-            Status::Backup(Backup::new(turn.now.monotonic))
+            self.status_in_first_view(turn.now.monotonic)
         } else {
             turn.marks.hit(Mark::LeftOut);
             Status::Outside
@@ -229,6 +226,36 @@ impl VsrNode {
         self.follow(turn);
     }
 
+    fn status_in_first_view(&self, now: Monotonic) -> Status {
+        if self.primary_of(self.view) == self.members.me() {
+            Status::Primary(Primary::new(self.commit, self.log.head_op(), self.members.len(), now))
+        } else {
+            Status::Backup(Backup::new(now))
+        }
+    }
+
+    /// Whether this replica has become a voter, and says nothing as one yet: not before a quorum knows its node's start. Who was
+    /// none when its node started had nobody to convince then that its disk is what it was; a disk that was wiped, and
+    /// formatted once more as one that is to join, comes the same way.
+    pub fn waits_to_vote(&self) -> bool {
+        self.waits_to_vote
+    }
+
+    /// A quorum of the voters knows this start of the node: the replica takes part.
+    pub fn take_part(&mut self, turn: &mut Turn<'_, impl Marks>) {
+        if !core::mem::take(&mut self.waits_to_vote) {
+            return;
+        }
+        self.status = self.status_in_first_view(turn.now.monotonic);
+        self.arm_patience(turn);
+        if let Some(beat) = self.last_beat.filter(|beat| beat.view >= self.view) {
+            turn.marks.hit(Mark::NewVoterIsLate);
+            let from = self.members.node(self.primary_of(beat.view));
+            self.take_beat(turn, from, beat);
+        }
+        self.on_durable(turn);
+    }
+
     /// Goes where somebody ahead is, if that is in this epoch by now.
     fn follow(&mut self, turn: &mut Turn<'_, impl Marks>) {
         let Some(ahead) = self.ahead else { return };
@@ -236,8 +263,8 @@ impl VsrNode {
             return self.ask(turn);
         }
         self.ahead = None;
-        if let Some(beat) = ahead.beat {
-            self.take_beat(turn, ahead.node, beat);
+        if let Some((primary, beat)) = ahead.beat {
+            self.take_beat(turn, primary, beat);
         }
     }
 
@@ -264,14 +291,16 @@ impl VsrNode {
         (view, beat): (View, Option<Beat>),
     ) {
         turn.marks.hit(Mark::LaterEpochHeardOf);
-        // What its primary has said of a view is worth more than that somebody else is in it.
-        let beat = beat.filter(|beat| beat.leads);
-        let is_news = |known: Ahead| {
-            known.view < view || (known.view == view && (beat.is_some() || known.beat.is_none()))
-        };
-        if self.ahead.is_none_or(is_news) {
-            self.ahead = Some(Ahead { node, view, beat });
-        }
+        let known = self.ahead;
+        let before = known.and_then(|known| known.beat);
+        // A wish for a view that may never begin takes nothing back of what a primary has said.
+        let led = beat.filter(|beat| beat.leads).map(|beat| (node, beat));
+        let led = led.filter(|(_, beat)| before.is_none_or(|(_, known)| known.view <= beat.view));
+        let is_news = known.is_none_or(|known| {
+            known.view < view || (known.view == view && (led.is_some() || known.beat.is_none()))
+        });
+        let (node, view) = known.filter(|_| !is_news).map_or((node, view), |known| (known.node, known.view));
+        self.ahead = Some(Ahead { node, view, beat: led.or(before) });
         self.ask_later(turn);
     }
 }
@@ -283,6 +312,7 @@ impl VsrMessage {
             Self::Prepare { view, .. }
             | Self::PrepareOk { view, .. }
             | Self::StartViewChange { view }
+            | Self::HandOver { view }
             | Self::StartView { view, .. }
             | Self::ConfirmView { view, .. }
             | Self::ViewConfirmed { view, .. } => Some(*view),

@@ -27,6 +27,7 @@ mod catch_up;
 mod choose;
 mod epochs;
 mod floor;
+mod hand_over;
 mod hard_state;
 mod log;
 mod members;
@@ -37,6 +38,8 @@ mod recovery;
 mod repair;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_members;
 mod usefulness;
 mod view_change;
 
@@ -48,6 +51,8 @@ use bytes::Bytes;
 use choose::ChosenLog;
 use epochs::Ahead;
 pub use epochs::NotNow;
+use hand_over::HandingOver;
+pub use hand_over::NoHandOver;
 use hard_state::HardState;
 use log::Log;
 use members::Members;
@@ -94,6 +99,8 @@ pub struct VsrNode {
     covered_by: Option<(NodeId, Op)>,
     /// Who said last that it is in a later epoch.
     ahead: Option<Ahead>,
+    /// It has become a voter, and does not take part yet.
+    waits_to_vote: bool,
     /// The archive reaches so far, and wants what lies between that and the log.
     wants_below: Option<Op>,
     /// What came of that, and does not join the log yet.
@@ -108,7 +115,7 @@ enum Status {
     /// It follows the view. Also what a learner is.
     Backup(Backup),
     ViewChange(ViewChange),
-    /// It is no member, as far as it knows.
+    /// It is no member, as far as it knows, or a voter that waits: see [`VsrNode::waits_to_vote`].
     Outside,
 }
 
@@ -122,6 +129,8 @@ struct Primary {
     /// Since when it has not known the time.
     timeless_since: Option<Monotonic>,
     confirming: Confirming,
+    /// An operator wants another primary.
+    handing_over: Option<HandingOver>,
 }
 
 #[derive(Clone, Debug)]
@@ -193,7 +202,7 @@ impl VsrNode {
         message: VsrMessage,
     ) -> Result<(), Discard> {
         let result = self.take_message(turn, from, message);
-        self.settle_epoch(turn);
+        self.settle(turn);
         result
     }
 
@@ -221,6 +230,7 @@ impl VsrNode {
             }
             VsrMessage::StartViewChange { view } => self.on_start_view_change(turn, from, view),
             VsrMessage::DoViewChange(message) => self.on_do_view_change(turn, from, message),
+            VsrMessage::HandOver { view } => self.on_hand_over(turn, from, view),
             VsrMessage::StartView { view, commit, headers } => {
                 self.on_start_view(turn, from, view, ChosenLog { commit, headers, source: from })
             }
@@ -262,18 +272,18 @@ impl VsrNode {
         } else {
             self.take_beat(turn, from, beat);
         }
-        self.settle_epoch(turn);
+        self.settle(turn);
     }
 
     fn take_beat(&mut self, turn: &mut Turn<'_, impl Marks>, from: NodeId, beat: Beat) {
         let Some(from) = self.members.index(from) else { return };
         self.note_released(from, beat.released, turn.marks);
         self.complete[from] = self.complete[from].max(beat.complete_to);
-        if matches!(self.status, Status::Outside) {
-            return;
-        }
         if beat.leads && self.last_beat.is_none_or(|last| last.view <= beat.view) {
             self.last_beat = Some(beat);
+        }
+        if matches!(self.status, Status::Outside) {
+            return;
         }
         if beat.leads && beat.view > self.view {
             turn.marks.hit(Mark::EnteredByBeat);
@@ -295,7 +305,13 @@ impl VsrNode {
     /// The journal's durable ordinal may have grown.
     pub fn on_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.note_durable(turn);
+        self.settle(turn);
+    }
+
+    /// The last thing done with every input.
+    fn settle(&mut self, turn: &mut Turn<'_, impl Marks>) {
         self.settle_epoch(turn);
+        self.settle_hand_over(turn);
     }
 
     fn note_durable(&mut self, turn: &mut Turn<'_, impl Marks>) {
@@ -334,12 +350,14 @@ impl VsrNode {
             self.resend(turn);
         }
         self.repeat_ask(turn);
-        self.settle_epoch(turn);
+        self.settle(turn);
     }
 
     /// When [`VsrNode::on_timeout`] is due.
     pub fn deadline(&self) -> Option<Monotonic> {
-        [self.timers.patience, self.timers.resend, self.read_deadline()].into_iter().flatten().min()
+        let timers =
+            [self.timers.patience, self.timers.resend, self.read_deadline(), self.hand_over_deadline()];
+        timers.into_iter().flatten().min()
     }
 
     /// The next committed entry to be applied, when its payload is here.
@@ -553,7 +571,14 @@ impl Primary {
     fn new(commit: Op, head: Op, members: usize, now: Monotonic) -> Self {
         let (tracker, confirming) = (QuorumTracker::new(commit, head), Confirming::new(head));
         let acknowledged = vec![Op::GENESIS; members];
-        Self { tracker, acknowledged, waiting_since: now, timeless_since: None, confirming }
+        Self {
+            tracker,
+            acknowledged,
+            waiting_since: now,
+            timeless_since: None,
+            confirming,
+            handing_over: None,
+        }
     }
 }
 

@@ -8,10 +8,13 @@ use crate::consensus::{ClusterClock, Discard, Limits, Timeouts, Turn, VsrMessage
 use crate::types::{CommitIndex, Entry, EntryKind, Hash, Mark, Marks, Membership, Now, Op, Timestamp, View};
 
 impl VsrNode {
-    /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, the pipeline has room, and the epoch
-    /// goes on.
+    /// Whether [`VsrNode::propose`] may be called: the replica leads, durably, the pipeline has room, the epoch goes on,
+    /// and the group is not being handed over.
     pub fn can_propose(&self, limits: &Limits) -> bool {
-        self.leads() && self.waiting() < u64::from(limits.pipeline_entries_max) && !self.ends_epoch()
+        self.leads()
+            && self.waiting() < u64::from(limits.pipeline_entries_max)
+            && !self.ends_epoch()
+            && !self.hands_over()
     }
 
     /// The cluster's time: what is nearest to this node's clock on which a majority of clocks agrees; none while none does.
@@ -77,6 +80,7 @@ impl VsrNode {
         self.check_entry(&entry)?;
         let Status::Backup(backup) = &mut self.status else { return Err(Discard::OutOfPlace) };
         backup.hear(turn, entry.op(), commit);
+        let (op, acknowledged) = (entry.op(), backup.acknowledged);
         self.commit_as_told(turn);
         let Status::Backup(backup) = &mut self.status else { return Ok(()) };
         if entry.op() > head.next() {
@@ -90,6 +94,11 @@ impl VsrNode {
             self.ask_later(turn);
         } else {
             self.take_prepared(turn, entry)?;
+            if op <= acknowledged {
+                // Its primary asks for what it has not heard (VRR 4.1, step 4), or the network has repeated it.
+                turn.marks.hit(Mark::PrepareAnsweredAgain);
+                self.send_prepare_ok(turn, op, acknowledged);
+            }
         }
         self.commit_as_told(turn);
         Ok(())

@@ -69,6 +69,7 @@ impl VsrNode {
             attempts: 0,
             covered_by: None,
             ahead: None,
+            waits_to_vote: false,
             wants_below: None,
             below: BTreeMap::new(),
             asking: Asking::default(),
@@ -77,6 +78,13 @@ impl VsrNode {
         };
         replica.status = replica.status_after_start(promise, is_fresh);
         Ok(replica)
+    }
+
+    /// Who the members were when the journal's last promise was made, if there is one that can be read: all that a node knows of
+    /// them that has lost its snapshot.
+    pub fn promised_membership(recovered: &RecoveredLog) -> Option<Membership> {
+        let (_, state) = recovered.hard_state.as_ref()?;
+        codec::decode::<HardState>(state).ok().map(|state| state.membership)
     }
 
     /// The membership in force at the commit of a log that was just read; and that commit, no higher than is known of who is

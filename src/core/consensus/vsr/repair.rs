@@ -79,11 +79,11 @@ impl VsrNode {
         Some((missing, self.log.head_op().min(missing.plus(most))))
     }
 
-    /// A backup asks its primary, and every other time somebody else; a replica in a view change goes round; who is behind in
-    /// epochs asks who told it.
+    /// A backup asks its primary, and every other time another member, who may be a learner: what a sole voter lacks nobody else
+    /// has. A replica in a view change goes round; who is behind in epochs asks who told it.
     pub(super) fn next_peer(&mut self) -> NodeId {
         self.attempts += 1;
-        let (me, voters) = (self.members.me(), self.members.voters().len());
+        let (me, members) = (self.members.me(), self.members.taking_part());
         let first = match self.ahead.filter(|_| self.is_behind()) {
             Some(ahead) => ahead.node,
             None => self.primary(),
@@ -91,8 +91,8 @@ impl VsrNode {
         if first != self.members.node(me) && !self.attempts.is_multiple_of(2) {
             return first;
         }
-        let peer = self.attempts / 2 % voters;
-        self.members.node(if peer == me { (peer + 1) % voters } else { peer })
+        let peer = self.attempts / 2 % members;
+        self.members.node(if peer == me { (peer + 1) % members } else { peer })
     }
 
     pub(super) fn on_request_entries(

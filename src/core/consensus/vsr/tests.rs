@@ -18,7 +18,7 @@ use crate::types::{
     NoMarks, NodeId, Now, Op, Ordinal, Prng, Quorums, Timestamp, View, Wall, usize_of,
 };
 
-fn init(voters: u64) -> GroupInit {
+pub(super) fn init(voters: u64) -> GroupInit {
     GroupInit {
         cluster: ClusterId::new(7),
         group: GroupId::new(0),
@@ -30,13 +30,13 @@ fn init(voters: u64) -> GroupInit {
 }
 
 /// A replica with the things that a node would lend it.
-struct Stage {
-    replica: VsrNode,
-    journal: LogWriter,
+pub(super) struct Stage {
+    pub(super) replica: VsrNode,
+    pub(super) journal: LogWriter,
     prng: Prng,
-    heard: BTreeMap<NodeId, Monotonic>,
+    pub(super) heard: BTreeMap<NodeId, Monotonic>,
     clock: ClusterClock,
-    now: u64,
+    pub(super) now: u64,
 }
 
 fn founding() -> Membership {
@@ -53,22 +53,32 @@ impl Stage {
     fn recovered(node: u64, log: &RecoveredLog, last: Ordinal) -> Self {
         let init = init(3);
         let genesis = (init.genesis(), Membership::founding(&init));
-        let replica =
-            VsrNode::recover(init, NodeId::new(node), genesis, log, &mut NoMarks).expect("it is readable");
+        Self::restored(node, genesis, log, last)
+    }
+
+    /// The same, with a snapshot that ends with this entry and holds these members.
+    pub(super) fn restored(
+        node: u64,
+        snapshot: (EntryHeader, Membership),
+        log: &RecoveredLog,
+        last: Ordinal,
+    ) -> Self {
+        let replica = VsrNode::recover(init(3), NodeId::new(node), snapshot, log, &mut NoMarks);
+        let replica = replica.expect("it is readable");
         let journal = LogWriter::after(last);
         let prng = Prng::from_key([3; 32]);
         Self { replica, journal, prng, heard: BTreeMap::new(), clock: ClusterClock::default(), now: 1_000 }
     }
 
     /// A replica that has begun, its first promise durable.
-    fn begun(node: u64) -> Self {
+    pub(super) fn begun(node: u64) -> Self {
         let mut stage = Self::fresh(node);
         stage.turn(|replica, turn| replica.begin(turn));
         stage.sync();
         stage
     }
 
-    fn turn<R>(
+    pub(super) fn turn<R>(
         &mut self,
         act: impl FnOnce(&mut VsrNode, &mut Turn<'_, NoMarks>) -> R,
     ) -> (R, Vec<(u64, VsrMessage)>) {
@@ -91,18 +101,22 @@ impl Stage {
     }
 
     /// Everything staged becomes durable.
-    fn sync(&mut self) -> Vec<(u64, VsrMessage)> {
+    pub(super) fn sync(&mut self) -> Vec<(u64, VsrMessage)> {
         let last = self.journal.last();
         self.journal.mark_durable(last);
         self.turn(|replica, turn| replica.on_durable(turn)).1
     }
 
-    fn hear(&mut self, from: u64, message: VsrMessage) -> (Result<(), Discard>, Vec<(u64, VsrMessage)>) {
+    pub(super) fn hear(
+        &mut self,
+        from: u64,
+        message: VsrMessage,
+    ) -> (Result<(), Discard>, Vec<(u64, VsrMessage)>) {
         self.turn(|replica, turn| replica.on_message(turn, NodeId::new(from), message))
     }
 
     /// Makes an entry, whose time the clocks of all voters bear out.
-    fn propose(&mut self, payload: &'static str) -> (Op, Vec<(u64, VsrMessage)>) {
+    pub(super) fn propose(&mut self, payload: &'static str) -> (Op, Vec<(u64, VsrMessage)>) {
         self.agree();
         self.turn(|replica, turn| {
             let timestamp = replica.next_timestamp(turn.now, turn.clock, turn.timeouts);
@@ -121,14 +135,14 @@ impl Stage {
     }
 
     /// Lets the deadline pass.
-    fn wait(&mut self) -> Vec<(u64, VsrMessage)> {
+    pub(super) fn wait(&mut self) -> Vec<(u64, VsrMessage)> {
         let deadline = self.replica.deadline().expect("something is waited for");
         self.now = deadline.as_nanos() + 1;
         self.turn(|replica, turn| replica.on_timeout(turn)).1
     }
 }
 
-fn follow(parent: &EntryHeader, view: u64) -> Entry {
+pub(super) fn follow(parent: &EntryHeader, view: u64) -> Entry {
     let payload = Bytes::copy_from_slice(&view.to_le_bytes());
     Entry::next(parent, EntryKind::Commands, View::new(view), parent.timestamp().next(), payload)
 }
@@ -137,7 +151,7 @@ fn prepare(view: u64, entry: &Entry) -> VsrMessage {
     VsrMessage::Prepare { view: View::new(view), commit: CommitIndex::At(Op::new(0)), entry: entry.clone() }
 }
 
-fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
+pub(super) fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
     let kind = |message: &VsrMessage| match message {
         VsrMessage::Prepare { .. } => "prepare",
         VsrMessage::PrepareOk { .. } => "prepare-ok",
@@ -151,6 +165,7 @@ fn kinds(messages: &[(u64, VsrMessage)]) -> Vec<(u64, &'static str)> {
         VsrMessage::ConfirmView { .. } => "confirm-view",
         VsrMessage::ViewConfirmed { .. } => "view-confirmed",
         VsrMessage::ReadIndex { .. } => "read-index",
+        VsrMessage::HandOver { .. } => "hand-over",
     };
     messages.iter().map(|(to, message)| (*to, kind(message))).collect()
 }
@@ -448,7 +463,7 @@ fn first_entries(count: usize) -> Vec<Entry> {
 }
 
 /// What a start finds of the group after these records.
-fn log_of(records: Vec<(Ordinal, Record)>) -> RecoveredLog {
+pub(super) fn log_of(records: Vec<(Ordinal, Record)>) -> RecoveredLog {
     crate::engine::recovered_log::recovered(records).remove(&GroupId::new(0)).unwrap_or_default()
 }
 

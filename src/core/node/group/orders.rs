@@ -1,4 +1,4 @@
-//! What operators have put into a group's log.
+//! What operators want of a group: nearly all of it is put into its log.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Group;
 use crate::codec;
-use crate::consensus::vsr::NotNow;
+use crate::consensus::vsr::{NoHandOver, NotNow};
 use crate::consensus::{Limits, Turn};
 use crate::kernel::{ChrApplication, EventPlace, Outcome, Schema, SideEffectId};
 use crate::node::door::{Answer, Deed, Effect, Effects, Reply, Route};
@@ -33,28 +33,23 @@ impl<A: ChrApplication> Group<A> {
         if let (Some(halt), false) = (&self.halted, matches!(deed, Deed::Skip(_))) {
             return Some(Answer::Halted(halt.clone()));
         }
-        if !self.replica.can_propose(turn.limits) {
-            return Some(Answer::Busy);
-        }
-        let Some(time) = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts) else {
-            turn.marks.hit(Mark::ClockHeldBack);
-            return Some(Answer::Busy);
-        };
-        let prepared = match deed {
-            Deed::Skip(place) => self.may_skip(place).map(|()| {
+        let prepared = match (deed, self.may_prepare(turn)) {
+            (Deed::Lead(node), _) => Err(self.hand_over(turn, node)),
+            (_, Err(answer)) => Err(answer),
+            (Deed::Skip(place), Ok(time)) => self.may_skip(place).map(|()| {
                 turn.marks.hit(Mark::SkipPrepared);
                 self.replica.propose(turn, time, EntryKind::Skip, codec::encode(&place).into())
             }),
-            Deed::Activate(to) => self.may_activate(to, least).map(|()| {
+            (Deed::Activate(to), Ok(time)) => self.may_activate(to, least).map(|()| {
                 turn.marks.hit(Mark::ActivationPrepared);
                 self.replica.propose(turn, time, EntryKind::Activation, codec::encode(&to).into())
             }),
-            Deed::Change(change) => self.change(turn, time, &change),
-            Deed::Redrive(id) => self.may_redrive(id, turn.limits).map(|()| {
+            (Deed::Change(change), Ok(time)) => self.change(turn, time, &change),
+            (Deed::Redrive(id), Ok(time)) => self.may_redrive(id, turn.limits).map(|()| {
                 turn.marks.hit(Mark::RedrivePrepared);
                 self.replica.propose(turn, time, EntryKind::Redrive, codec::encode(&id).into())
             }),
-            Deed::Discard(id) => self.check_dead(id).map(|()| {
+            (Deed::Discard(id), Ok(time)) => self.check_dead(id).map(|()| {
                 turn.marks.hit(Mark::DiscardPrepared);
                 self.replica.propose(turn, time, EntryKind::Discard, codec::encode(&id).into())
             }),
@@ -64,6 +59,37 @@ impl<A: ChrApplication> Group<A> {
             Err(answer) => return Some(answer),
         }
         None
+    }
+
+    /// What an entry that an operator wants is stamped with, unless none can be prepared now.
+    fn may_prepare(&self, turn: &mut Turn<'_, impl Marks>) -> Result<Timestamp, Answer> {
+        if !self.replica.can_propose(turn.limits) {
+            return Err(Answer::Busy);
+        }
+        let time = self.replica.next_timestamp(turn.now, turn.clock, turn.timeouts);
+        if time.is_none() {
+            turn.marks.hit(Mark::ClockHeldBack);
+        }
+        time.ok_or(Answer::Busy)
+    }
+
+    fn hand_over(&mut self, turn: &mut Turn<'_, impl Marks>, node: NodeId) -> Answer {
+        let declined = |why| Answer::Declined { why };
+        let not_yet = |why| Answer::NotYet { why };
+        match self.replica.hand_over(turn, node) {
+            Ok(()) => not_yet(format!("the group is being handed over to node {node}")),
+            Err(NoHandOver::NoVoter) => declined(format!(
+                "node {node} has no vote: {} have one",
+                named(&self.replica.membership().voters)
+            )),
+            Err(NoHandOver::Leads) => declined(format!("node {node} leads the group already")),
+            Err(NoHandOver::Changing) => not_yet("a change of the membership is on its way".into()),
+            Err(NoHandOver::Silent) => not_yet(format!("node {node} is not heard of")),
+            Err(NoHandOver::Lags { ops }) => not_yet(format!("node {node} lacks {ops} entries still")),
+            Err(NoHandOver::Rests) => not_yet(format!(
+                "node {node} did not come to hold the whole log in time; it is tried again soon"
+            )),
+        }
     }
 
     fn change(
@@ -156,4 +182,10 @@ impl<A: ChrApplication> Group<A> {
             effects.push(Effect::Reply { route, reply });
         }
     }
+}
+
+/// Nodes in a row.
+fn named(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
