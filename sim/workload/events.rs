@@ -224,6 +224,7 @@ fn config() -> TopicConfig {
         revision: 1,
         payload_bytes_max: PAYLOAD_BYTES_MAX as u32,
         dedup_window: Nanos::from_secs(5),
+        kept_max: 10,
         dead_max: 20,
         ..TopicConfig::default()
     }

@@ -32,12 +32,12 @@ impl NameHash {
 pub enum EventState {
     /// It is not due yet.
     Scheduled,
-    /// It was due, and some consumer group has not settled it, or there is none.
+    /// It was due. Some consumer group has not settled it, or there is none, or it is kept for groups that come later.
     Ready {
         /// Its place in the ready sequence.
         seq: u64,
     },
-    /// All consumer groups have settled it: processed it, or given it up.
+    /// All consumer groups have settled it, processed it or given it up, and it is not kept for others any more.
     Settled,
     /// Its publisher has taken it back before it was due.
     Cancelled,

@@ -171,10 +171,16 @@ impl Partition {
 
     /// A consumer group has settled an event for good.
     pub(in crate::events) fn settled(&mut self, ended: &Ended) {
-        let groups = self.groups.values().filter(|group| group.head.start <= ended.seq()).count();
-        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
-        if let Some(name) = self.backlog.settle(ended.seq(), groups).and_then(|record| record.name) {
-            self.ids.moved(name, EventState::Settled);
+        let groups = &self.groups;
+        let groups_of = |seq| {
+            let count = groups.values().filter(|group| group.head.start <= seq).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        self.backlog.settle(ended.seq(), groups_of(ended.seq()));
+        while let Some(record) = self.backlog.drop_oldest(self.config.kept_max, groups_of) {
+            if let Some(name) = record.name {
+                self.ids.moved(name, EventState::Settled);
+            }
         }
     }
 

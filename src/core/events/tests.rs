@@ -29,6 +29,12 @@ struct Lone {
 
 impl Lone {
     fn new(config: TopicConfig) -> Self {
+        Self::keeping(0, config)
+    }
+
+    /// Keeps so many events that have ended.
+    fn keeping(kept_max: u64, config: TopicConfig) -> Self {
+        let config = TopicConfig { kept_max, ..config };
         let mut lone = Self { state: EventsState::default(), op: 0, now_ms: 1000 };
         lone.ask(Command::Open { topic: "t".to_string(), config }).expect("a new topic");
         lone
@@ -258,6 +264,26 @@ fn a_group_that_comes_later_begins_with_the_oldest_that_is_kept_or_with_the_next
 }
 
 #[test]
+fn what_has_ended_is_kept_for_a_group_that_comes_later() {
+    let mut lone = Lone::keeping(2, TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Shared));
+    (0..4).for_each(|n| drop(lone.publish(&format!("{n}"), "", Due::In(0))));
+    let all = (0..4).map(|seq| settlement(seq, 1, Disposition::Ack)).collect();
+    lone.settle("g", 1, all).expect("a member");
+    assert_eq!(lone.event("1").state, EventState::Settled);
+    assert_eq!(lone.event("3").state, EventState::Ready { seq: 3 });
+    lone.attach("early", 1, 10, options(Mode::Shared));
+    assert_eq!(lone.open("early", 1), [(2, 1), (3, 1)]);
+    lone.publish("4", "", Due::In(0));
+    lone.settle("g", 1, vec![settlement(4, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.open("early", 1).len(), 3, "what a slow group has not settled is kept");
+    let all = (2..5).map(|seq| settlement(seq, 1, Disposition::Ack)).collect();
+    lone.settle("early", 1, all).expect("a member");
+    assert_eq!(lone.event("2").state, EventState::Settled);
+    assert_eq!(lone.event("4").state, EventState::Ready { seq: 4 });
+}
+
+#[test]
 fn an_event_that_is_not_due_can_be_taken_back_or_put_off_and_one_that_is_due_cannot() {
     let mut lone = Lone::new(TopicConfig::default());
     lone.publish("a", "", Due::At(2000));
@@ -400,7 +426,8 @@ proptest! {
 
     #[test]
     fn a_restored_state_is_the_same_with_its_agenda(course in prop::collection::vec(steps(), 1..120)) {
-        let mut lone = Lone::new(TopicConfig { dead_max: 3, dedup_ids_max: 100, ..TopicConfig::default() });
+        let config = TopicConfig { dead_max: 3, dedup_ids_max: 100, ..TopicConfig::default() };
+        let mut lone = Lone::keeping(3, config);
         for step in course {
             lone.take(step);
             lone.check();

@@ -22,6 +22,8 @@ pub struct TopicConfig {
     pub dedup_ids_max: u64,
     /// Refuse events when there are too many ids, instead of forgetting some early.
     pub strict: bool,
+    /// Events that every consumer group has settled and that are kept for groups that come later; the oldest goes.
+    pub kept_max: u64,
     /// Dead letters that a consumer group keeps in a partition; the oldest goes.
     pub dead_max: u32,
 }
@@ -35,6 +37,7 @@ impl Default for TopicConfig {
             dedup_window: Nanos::from_secs(7 * 24 * 3600),
             dedup_ids_max: 20_000_000,
             strict: false,
+            kept_max: 100_000,
             dead_max: 100_000,
         }
     }

@@ -40,18 +40,24 @@ impl Api {
 }
 
 fn fate(partition: &Partition, view: &EventView) -> EventFate {
-    let why = match (view.state, view.deliveries.is_empty()) {
-        (EventState::Scheduled, _) => "it is not due yet",
-        (EventState::Ready { .. }, true) => "it is due, and the topic has no consumer group",
-        (EventState::Ready { .. }, false) => "it is due, and not settled by every consumer group",
-        (EventState::Settled, _) => "every consumer group has processed it, or given it up",
-        (EventState::Cancelled, _) => "its publisher has taken it back before it was due",
+    let is_over = |state: &DeliveryState| match state {
+        DeliveryState::Processed | DeliveryState::Skipped | DeliveryState::FailedTerminal(_) => true,
+        DeliveryState::Buffered
+        | DeliveryState::Processing { .. }
+        | DeliveryState::FailedRetryable { .. } => false,
     };
-    let state = match view.state {
-        EventState::Scheduled => "SCHEDULED",
-        EventState::Ready { .. } => "READY",
-        EventState::Settled => "PROCESSED",
-        EventState::Cancelled => "CANCELLED",
+    let deliveries = &view.deliveries;
+    let (state, why) = match view.state {
+        EventState::Scheduled => ("SCHEDULED", "it is not due yet"),
+        EventState::Ready { .. } if deliveries.is_empty() => {
+            ("READY", "it is due, and the topic has no consumer group")
+        }
+        EventState::Ready { .. } if deliveries.iter().all(|(_, state)| is_over(state)) => {
+            ("PROCESSED", "every consumer group has settled it; it is kept for those that come later")
+        }
+        EventState::Ready { .. } => ("READY", "it is due, and not settled by every consumer group"),
+        EventState::Settled => ("PROCESSED", "every consumer group has settled it"),
+        EventState::Cancelled => ("CANCELLED", "its publisher has taken it back before it was due"),
     };
     EventFate {
         found: true,

@@ -1,0 +1,399 @@
+"""Clients that are not ours: stubs made by protoc and grpcio from proto/, against real processes.
+
+usage: clients.py CHRONON PROTO_DIR
+
+One node first: publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
+Then three, whose leader is killed in between: what was accepted is delivered to every group, once it is acknowledged no more.
+"""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_tools import protoc
+
+WAIT_S = 30
+
+
+def main(binary, protos):
+    with tempfile.TemporaryDirectory() as scratch:
+        make_stubs(protos, scratch)
+        for test in (one_node, three_nodes):
+            began = time.monotonic()
+            test(binary, scratch)
+            print(f"{test.__name__}: held, {time.monotonic() - began:.1f} s")
+
+
+def make_stubs(protos, into):
+    import grpc_tools
+
+    bundled = os.path.join(os.path.dirname(grpc_tools.__file__), "_proto")
+    status = protoc.main(
+        ["protoc", f"-I{protos}", f"-I{bundled}", f"--python_out={into}", f"--grpc_python_out={into}"]
+        + [os.path.join(protos, name) for name in ("cronos_db.proto", "cronos_db_ext.proto")]
+    )
+    assert status == 0, "protoc makes no stubs of proto/"
+    sys.path.insert(0, into)
+    global pb, rpc, ext, ext_rpc
+    import cronos_db_pb2 as pb
+    import cronos_db_pb2_grpc as rpc
+    import cronos_db_ext_pb2 as ext
+    import cronos_db_ext_pb2_grpc as ext_rpc
+
+
+# --- processes
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Node:
+    """A node's process, and how to reach it."""
+
+    def __init__(self, arguments, grpc_port, http_port):
+        self.arguments, self.http_port = arguments, http_port
+        self.address = f"127.0.0.1:{grpc_port}"
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(self.arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/readyz", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def status(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=2) as answer:
+            return json.load(answer)
+
+
+def until(what, is_so):
+    deadline = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {WAIT_S} s"
+        time.sleep(0.05)
+
+
+# --- what clients do
+
+
+class Client:
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.events = rpc.EventServiceStub(self.channel)
+
+    def publish(self, message_id, topic="orders", due_ms=1, payload=b"hello", **more):
+        event = pb.Event(message_id=message_id, topic=topic, schedule_ts=due_ms, payload=payload, **more)
+        return self.events.Publish(pb.PublishRequest(event=event), timeout=WAIT_S)
+
+    def subscribe(self, group, topic="orders", **more):
+        return Subscription(self.channel, topic, group, more)
+
+
+class Subscription:
+    """A member of a consumer group: deliveries come into a queue, acknowledgements go out on a stream of their own."""
+
+    def __init__(self, channel, topic, group, more):
+        events = rpc.EventServiceStub(channel)
+        self.delivered, self.wishes, self.acks = queue.Queue(), queue.Queue(), queue.Queue()
+        wish = pb.SubscribeRequest(consumer_group=group, topic=topic, partition_id=-1, **more)
+        self.wishes.put(wish)
+        self.call = events.Subscribe(iter(self.wishes.get, None))
+        self.answers = events.Ack(iter(self.acks.get, None))
+        threading.Thread(target=self.pump, daemon=True).start()
+
+    def pump(self):
+        try:
+            for delivery in self.call:
+                self.delivered.put(delivery)
+        except grpc.RpcError as error:
+            self.delivered.put(error)
+
+    def take(self, wait=WAIT_S):
+        delivery = self.delivered.get(timeout=wait)
+        if isinstance(delivery, grpc.RpcError):
+            raise delivery
+        return delivery
+
+    def nothing_comes(self, for_s):
+        try:
+            return self.take(for_s)
+        except queue.Empty:
+            return None
+
+    def ack(self, delivery_id, success=True, **more):
+        self.acks.put(pb.AckRequest(delivery_id=delivery_id, success=success, **more))
+        return next(self.answers)
+
+    def close(self):
+        self.wishes.put(None)
+        self.acks.put(None)
+        self.call.cancel()
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+# --- one node
+
+
+def one_node(binary, scratch):
+    requests, http, grpc_port = free_ports(3)
+    data = os.path.join(scratch, "one")
+    listen = [f"127.0.0.1:{port}" for port in (requests, http, grpc_port)]
+    node = Node(
+        [binary, "serve", "--dev", "--data-dir", data, "--requests", listen[0], "--http", listen[1], "--grpc", listen[2]],
+        grpc_port,
+        http,
+    )
+    node.start()
+    try:
+        until("the node is ready", node.is_ready)
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/health", timeout=2) as answer:
+            assert answer.read() == b"OK"
+        client = Client(node.address)
+        checked = health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+        what_is_refused(client)
+        duplicates_and_batches(client)
+        groups_and_failures(client)
+        schedules(client)
+        restart(node, client)
+    finally:
+        node.kill()
+
+
+def what_is_refused(client):
+    refused = [
+        (dict(message_id=""), "message_id is required"),
+        (dict(message_id="x" * 129), "message_id exceeds 128 characters"),
+        (dict(message_id="x", topic="t" * 256), "topic exceeds 255 characters"),
+        (dict(message_id="x", payload=b"p" * (4 * 1024 * 1024 + 1)), "payload exceeds 4MB limit"),
+        (dict(message_id="x", due_ms=0), "schedule_ts is required"),
+        (dict(message_id="x", payload=b""), "payload is required"),
+    ]
+    for wanted, error in refused:
+        answer = client.publish(**wanted)
+        assert (answer.success, answer.error) == (False, error), answer
+
+
+def duplicates_and_batches(client):
+    first = client.publish("d1", topic="dups")
+    assert first.success, first
+    again = client.publish("d1", topic="dups")
+    assert (again.success, again.error, again.offset) == (False, "duplicate message_id", first.offset), again
+    event = lambda n: pb.Event(message_id=f"b{n}", topic="dups", schedule_ts=1, payload=b"x")
+    batch = [event(n) for n in range(100)] + [event(7), pb.Event(message_id="", topic="dups")]
+    answer = client.events.PublishBatch(pb.PublishBatchRequest(events=batch), timeout=WAIT_S)
+    counts = (answer.published_count, answer.duplicate_count, answer.error_count)
+    assert counts == (100, 1, 1), answer
+    member = client.subscribe("g", topic="dups")
+    seen = set()
+    for _ in range(101):
+        delivery = member.take()
+        assert member.ack(delivery.delivery_id).success
+        seen.add(delivery.event.message_id)
+    assert seen == {"d1"} | {f"b{n}" for n in range(100)}
+    member.close()
+
+
+def groups_and_failures(client):
+    a = client.subscribe("shared", topic="work", ack_timeout_ms=60_000, max_deliver=3, backoff_ms=50, max_buffer_size=1)
+    assert client.publish("w1", topic="work", payload=b"one").success
+    first = a.take()
+    assert (first.event.payload, first.attempt) == (b"one", 1)
+    # One credit: nothing more comes before the first is settled.
+    assert client.publish("w2", topic="work").success
+    assert a.nothing_comes(0.3) is None
+    assert a.ack(first.delivery_id, success=False, error="not yet").success
+    taken = {}
+    while len(taken) < 2:
+        delivery = a.take()
+        if delivery.event.message_id == "w1":
+            assert delivery.attempt == 2 and delivery.fencing_token > first.fencing_token
+            stale = a.ack(first.delivery_id)
+            assert not stale.success and "attempt" in stale.error, stale
+        answer = a.ack(delivery.delivery_id)
+        assert answer.success, answer
+        taken[delivery.event.message_id] = delivery
+    # Another group has everything as well, and gives one up for good.
+    b = client.subscribe("other", topic="work", max_deliver=1)
+    for _ in range(2):
+        delivery = b.take()
+        ok = delivery.event.message_id != "w1"
+        assert b.ack(delivery.delivery_id, success=ok, error="" if ok else "poison").success
+    letters = ext_rpc.DeadLetterServiceStub(client.channel)
+    listed = letters.List(ext.ListDeadRequest(topic="work", consumer_group="other"), timeout=WAIT_S).letters
+    assert [(letter.event.message_id, letter.why) for letter in listed] == [("w1", "poison")], listed
+    revive = ext.ReviveRequest(topic="work", consumer_group="other")
+    assert letters.Redrive(revive, timeout=WAIT_S).count == 1
+    again = b.take()
+    assert again.event.message_id == "w1" and b.ack(again.delivery_id).success
+    fates = ext_rpc.LifecycleServiceStub(client.channel)
+    fate = fates.GetEvent(ext.GetEventRequest(topic="work", message_id="w1"), timeout=WAIT_S)
+    assert fate.found and fate.state == "PROCESSED", fate
+    ordered(client)
+    a.close()
+    b.close()
+
+
+def ordered(client):
+    member = client.subscribe("in-order", topic="steps", mode=pb.ORDERED, backoff_ms=100)
+    for number in range(4):
+        key = "even" if number % 2 == 0 else "odd"
+        assert client.publish(f"s{number}", topic="steps", ordering_key=key).success
+    order = {"even": [], "odd": []}
+    failed = False
+    while sum(map(len, order.values())) < 4:
+        delivery = member.take()
+        name = delivery.event.message_id
+        if name == "s0" and not failed:
+            failed = True
+            assert member.ack(delivery.delivery_id, success=False).success
+            continue
+        order[delivery.event.ordering_key].append(name)
+        assert member.ack(delivery.delivery_id).success
+    assert order == {"even": ["s0", "s2"], "odd": ["s1", "s3"]}, order
+    member.close()
+
+
+def schedules(client):
+    member = client.subscribe("later", topic="later")
+    due = now_ms() + 700
+    assert client.publish("soon", topic="later", due_ms=due).schedule_ts == due
+    assert client.publish("never", topic="later", due_ms=due).success
+    assert client.publish("put-off", topic="later", due_ms=due + 3_600_000).success
+    schedule = ext_rpc.ScheduleServiceStub(client.channel)
+    assert schedule.Cancel(ext.CancelRequest(topic="later", message_id="never"), timeout=WAIT_S).success
+    moved = ext.RescheduleRequest(topic="later", message_id="put-off", schedule_ts=due + 300)
+    assert schedule.Reschedule(moved, timeout=WAIT_S).success
+    for name, at in (("soon", due), ("put-off", due + 300)):
+        delivery = member.take()
+        assert delivery.event.message_id == name, delivery
+        assert now_ms() >= at, f"{name} came {at - now_ms()} ms early"
+        assert member.ack(delivery.delivery_id).success
+    assert member.nothing_comes(0.3) is None
+    member.close()
+
+
+def restart(node, client):
+    due = now_ms() + 2000
+    assert client.publish("across", topic="restart", due_ms=due).success
+    node.kill()
+    node.start()
+    until("the node is ready again", node.is_ready)
+    client = Client(node.address)
+    again = client.publish("across", topic="restart", due_ms=due)
+    assert again.error == "duplicate message_id", again
+    member = client.subscribe("g", topic="restart")
+    delivery = member.take()
+    assert delivery.event.message_id == "across" and now_ms() >= due
+    assert member.ack(delivery.delivery_id).success
+    member.close()
+
+
+# --- three nodes
+
+
+def three_nodes(binary, scratch):
+    ports = [free_ports(4) for _ in range(3)]
+    address = lambda node, which: f"127.0.0.1:{ports[node][which]}"
+    peers = ",".join(f"{node + 1}={address(node, 1)}" for node in range(3))
+    requests = ",".join(f"{node + 1}={address(node, 0)}" for node in range(3))
+    nodes = []
+    for node in range(3):
+        data = os.path.join(scratch, f"node-{node + 1}")
+        identity = ["--data-dir", data, "--cluster", "c1", "--node", str(node + 1)]
+        groups = ["--group", "0:catalog", "--group", "1:events", "--group", "2:events"]
+        subprocess.run(
+            [binary, "format", *identity, "--voters", "1,2,3", *groups, "--archive", "4194304:64"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        listen = ["--requests", address(node, 0), "--peers-listen", address(node, 1)]
+        listen += ["--http", address(node, 2), "--grpc", address(node, 3)]
+        arguments = [binary, "serve", *identity, *listen, "--peers", peers, "--peers-requests", requests]
+        nodes.append(Node(arguments, ports[node][3], ports[node][2]))
+    for node in nodes:
+        node.start()
+    try:
+        for node in nodes:
+            until("a node is ready", node.is_ready)
+        topics = ext_rpc.TopicServiceStub(Client(nodes[0].address).channel)
+        topics.CreateTopic(ext.CreateTopicRequest(topic="orders"), timeout=WAIT_S)
+        leader_killed(nodes)
+    finally:
+        for node in nodes:
+            if node.process.poll() is None:
+                node.kill()
+
+
+def leader_killed(nodes):
+    """Publishes and consumes at nodes 2 and 3 while the leader of group 1, made to be node 1 or another, is killed."""
+    leads = lambda node: any(group["group"] == 1 and group["role"] == "primary" for group in node.status()["groups"])
+    until("group 1 has a leader", lambda: any(leads(node) for node in nodes))
+    leader = next(node for node in nodes if leads(node))
+    others = [node for node in nodes if node is not leader]
+    publisher = Client(others[0].address)
+    members = [Client(node.address).subscribe("g", ack_timeout_ms=2000, backoff_ms=50) for node in others]
+    accepted, acknowledged, stopped = set(), {}, threading.Event()
+
+    def consume(member):
+        while not stopped.is_set():
+            delivery = member.nothing_comes(0.2)
+            if delivery is not None and member.ack(delivery.delivery_id).success:
+                name = delivery.event.message_id
+                acknowledged[name] = acknowledged.get(name, 0) + 1
+
+    threads = [threading.Thread(target=consume, args=(member,), daemon=True) for member in members]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        if number == 100:
+            leader.kill()
+        if number == 200:
+            leader.start()
+        due = now_ms() + number % 3 * 200
+        answer = publisher.publish(f"e{number}", due_ms=due)
+        assert answer.success or answer.error == "duplicate message_id", answer
+        accepted.add(f"e{number}")
+    until("all are acknowledged", lambda: set(acknowledged) == accepted)
+    time.sleep(1)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    again = {name: count for name, count in acknowledged.items() if count != 1}
+    assert not again, f"acknowledged more than once: {again}"
+    for member in members:
+        member.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2])
