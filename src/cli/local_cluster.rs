@@ -22,6 +22,8 @@ pub struct LocalCluster {
     disk: Backend,
     /// How many of its nodes it is founded with; the others are to join.
     founders: usize,
+    /// What `chronon format` is told beside that.
+    format: &'static [&'static str],
     nodes: Vec<LocalNode>,
 }
 
@@ -32,6 +34,7 @@ pub struct LocalNode {
     requests: SocketAddr,
     peers: SocketAddr,
     http: SocketAddr,
+    grpc: SocketAddr,
     process: Option<Child>,
 }
 
@@ -75,10 +78,16 @@ impl LocalCluster {
     /// [`LocalClusterError`] when a directory or a free port is not to be had.
     pub fn format(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
         let cluster = Self::at(program, folder, size)?;
-        for index in 0..cluster.size() {
-            cluster.format_node(index)?;
-        }
+        cluster.format_all()?;
         Ok(cluster)
+    }
+
+    /// Formats the directories of all nodes.
+    ///
+    /// # Errors
+    /// As for [`LocalCluster::format_node`].
+    pub fn format_all(&self) -> Result<(), LocalClusterError> {
+        (0..self.size()).try_for_each(|index| self.format_node(index))
     }
 
     /// The cluster of `size` nodes that was formatted under `folder` before. None runs yet.
@@ -86,24 +95,32 @@ impl LocalCluster {
     /// # Errors
     /// [`LocalClusterError`] when a free port is not to be had.
     pub fn at(program: &Path, folder: &Path, size: u16) -> Result<Self, LocalClusterError> {
-        let first = adjacent_ports(3 * size)?;
+        let first = adjacent_ports(4 * size)?;
         let address = |offset| SocketAddr::from((Ipv4Addr::LOCALHOST, first + offset));
         let node = |number| LocalNode {
             number,
-            requests: address(3 * number - 3),
-            peers: address(3 * number - 2),
-            http: address(3 * number - 1),
+            requests: address(4 * number - 4),
+            peers: address(4 * number - 3),
+            http: address(4 * number - 2),
+            grpc: address(4 * number - 1),
             process: None,
         };
         let nodes: Vec<LocalNode> = (1..=size).map(node).collect();
         let (program, folder, disk) = (program.to_owned(), folder.to_owned(), Backend::default());
-        Ok(Self { program, folder, disk, founders: nodes.len(), nodes })
+        Ok(Self { program, folder, disk, founders: nodes.len(), format: &[], nodes })
     }
 
     /// The same, founded with the first nodes alone: these know of no others, and the others are to join.
     #[must_use]
     pub fn founded_with(mut self, founders: usize) -> Self {
         self.founders = founders;
+        self
+    }
+
+    /// The same, formatted with groups for events: a catalog, and one of partitions for each of three nodes.
+    #[must_use]
+    pub fn for_events(mut self) -> Self {
+        self.format = &EVENTS;
         self
     }
 
@@ -134,6 +151,11 @@ impl LocalCluster {
         self.nodes[index].http
     }
 
+    /// Where a node, counted from 0, serves gRPC.
+    pub fn grpc_address(&self, index: usize) -> SocketAddr {
+        self.nodes[index].grpc
+    }
+
     /// Where a node, counted from 0, keeps its data.
     pub fn data_dir(&self, index: usize) -> PathBuf {
         self.folder.join(format!("node-{}", index + 1))
@@ -158,6 +180,8 @@ impl LocalCluster {
         let log = File::options().create(true).append(true).open(self.log(index)).map_err(io)?;
         let founders = self.nodes.iter().take(self.founders);
         let peers: Vec<String> = founders.map(|node| format!("{}={}", node.number, node.peers)).collect();
+        let requests = self.nodes.iter().map(|node| format!("{}={}", node.number, node.requests));
+        let requests: Vec<String> = requests.collect();
         let disk = self.disk.to_string();
         let node = &mut self.nodes[index];
         let child = Command::new(&self.program)
@@ -166,6 +190,7 @@ impl LocalCluster {
             .arg(self.folder.join(format!("node-{}", node.number)))
             .args(["--requests", &node.requests.to_string(), "--peers-listen", &node.peers.to_string()])
             .args(["--http", &node.http.to_string(), "--peers", &peers.join(","), "--disk", &disk])
+            .args(["--grpc", &node.grpc.to_string(), "--peers-requests", &requests.join(",")])
             .args(["--webhooks", "http://127.0.0.1:*/"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -250,6 +275,7 @@ impl LocalCluster {
                 &voters.join(","),
             ])
             .args(join)
+            .args(self.format)
             .arg("--data-dir")
             .arg(self.folder.join(format!("node-{}", node.number)))
             .output()
@@ -328,3 +354,15 @@ const BLOCK_PORTS: u16 = 100;
 const PORTS: Range<u16> = 20_000..30_000;
 /// The cluster that all of these nodes belong to, in hex.
 pub const CLUSTER: &str = "10ca1";
+const EVENTS: [&str; 10] = [
+    "--group",
+    "0:catalog",
+    "--group",
+    "1:events",
+    "--group",
+    "2:events",
+    "--group",
+    "3:events",
+    "--archive",
+    "4194304:256",
+];

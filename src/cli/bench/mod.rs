@@ -5,6 +5,7 @@ mod failover;
 mod flush_rate;
 mod journal;
 mod load;
+mod publish;
 mod reads;
 mod snapshot;
 mod yardstick;
@@ -32,6 +33,8 @@ pub(super) enum BenchVerb {
     Journal(journal::JournalArgs),
     /// From the death of a primary to the next acknowledged write.
     Failover(failover::FailoverArgs),
+    /// Three processes on this machine: events a second that a quorum has on disk before each answer, and deliveries a second.
+    Publish(publish::PublishArgs),
     /// How long a command waits while a snapshot of a large state is written.
     Snapshot(snapshot::SnapshotArgs),
 }
@@ -70,6 +73,7 @@ pub(super) fn run(verb: &BenchVerb) -> anyhow::Result<Answer> {
         BenchVerb::Cluster(args) => cluster(args),
         BenchVerb::Journal(args) => journal::run(args),
         BenchVerb::Failover(args) => failover::run(args),
+        BenchVerb::Publish(args) => publish::run(args),
         BenchVerb::Snapshot(args) => snapshot::run(args),
     }
 }
