@@ -7,6 +7,8 @@
 mod book;
 mod consumers;
 mod fate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 

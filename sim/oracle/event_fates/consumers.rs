@@ -141,6 +141,7 @@ impl Consumers {
             }
             if *disposition == Disposition::Ack {
                 self.acked.insert(*seq);
+                compared.fate(EventFate::Acknowledged);
             }
         }
         Ok(())

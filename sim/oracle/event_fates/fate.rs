@@ -23,6 +23,8 @@ pub enum EventFate {
     Unattended,
     /// A consumer group had fifty events and more before it, when somebody looked.
     Behind,
+    /// A consumer has processed it.
+    Acknowledged,
     /// It was delivered once more.
     Retried,
     /// An answer to another attempt than the open one was refused.
@@ -39,7 +41,7 @@ pub enum EventFate {
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 16] = [
+    pub const WORDS: [(Self, &'static str); 17] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -50,6 +52,7 @@ impl EventFate {
         (Self::RescheduledToThePast, "rescheduled_to_the_past"),
         (Self::Unattended, "unattended"),
         (Self::Behind, "behind"),
+        (Self::Acknowledged, "acknowledged"),
         (Self::Retried, "retried"),
         (Self::Stale, "stale"),
         (Self::Dead, "dead"),
