@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 
+use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, DeliveryState, Due, EventName, EventState, EventView, EventsAnswer, EventsCommand,
@@ -105,7 +106,8 @@ impl Book {
         let answer = match outcome {
             Outcome::Done(answer) => codec::decode::<EventsAnswer>(answer.as_slice()),
             Outcome::Refused(why) => {
-                if let Ok(EventsError::NotScheduled(_)) = codec::decode(why.as_slice()) {
+                let why = codec::decode(why.as_slice());
+                if let Ok(BuiltinError::Events(EventsError::NotScheduled(_))) = why {
                     compared.fate(EventFate::TooLate);
                 }
                 return Ok(());
