@@ -163,7 +163,13 @@ impl EventClients {
 
     fn publish(&mut self, group: GroupId, topic: String, draw: &mut Draw) -> EventsCommand {
         let count = draw.between(1, u64::from(self.model.batch));
-        let events = (0..count).map(|_| self.new_event(group, draw)).collect();
+        let mut events: Vec<NewEvent> = (0..count).map(|_| self.new_event(group, draw)).collect();
+        // A command has room for one that is long.
+        if draw.below(4) == 0 {
+            let mut payload = events[0].payload.as_slice().to_vec();
+            payload.resize(draw.between(8, PAYLOAD_BYTES_MAX + 10) as usize, 0x5a);
+            events[0].payload = Blob::from(payload);
+        }
         EventsCommand::Publish { topic, events }
     }
 
@@ -178,10 +184,7 @@ impl EventClients {
             3 => Due::At(draw.below(1 << 42) as i64),
             _ => self.later(draw),
         };
-        let mut payload = number.to_le_bytes().to_vec();
-        if draw.below(8) == 0 {
-            payload.resize(draw.between(8, PAYLOAD_BYTES_MAX + 10) as usize, 0x5a);
-        }
+        let payload = number.to_le_bytes().to_vec();
         NewEvent {
             name: name(number),
             ordering_key: format!("k{}", draw.below(4)),
