@@ -126,8 +126,8 @@ impl Book {
             }
             (EventsCommand::Publish { topic, events }, EventsAnswer::Published(results)) => {
                 let topic = self.topics.entry(topic).or_default();
-                let both = events.iter().zip(&results);
-                both.map(|(event, result)| topic.published(event, result, times.now, compared)).collect()
+                let mut both = events.iter().zip(&results);
+                both.try_for_each(|(event, result)| topic.published(event, result, times.now, compared))
             }
             (EventsCommand::Cancel { topic, event }, EventsAnswer::Cancelled { offset }) => {
                 let topic = self.topics.entry(topic).or_default();
