@@ -47,6 +47,8 @@ pub struct WorldConfig {
     pub sinks: SinkModel,
     /// Who looks after side effects that were given up.
     pub operator: OperatorModel,
+    /// What is asked of event partitions.
+    pub events: EventsModel,
     /// Every node's clocks.
     pub clocks: ClockModel,
     /// How clients behave.
@@ -84,6 +86,48 @@ pub struct OperatorModel {
     pub redrive_ppm: u32,
     /// The share of the others that it has forgotten, each time, in parts per million.
     pub discard_ppm: u32,
+}
+
+/// What clients of event partitions do: each publishes, and consumes what it is granted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EventsModel {
+    /// The share of requests that publish, in parts per million.
+    pub publish_ppm: u32,
+    /// Events of a publish, at most.
+    pub batch: u32,
+    /// An event is due this long after it was accepted, at most.
+    pub delay_ns: u64,
+    /// The share of events whose name is an earlier one's, in parts per million.
+    pub again_ppm: u32,
+    /// The share of events that no consumer ever gets done, in parts per million.
+    pub poison_ppm: u32,
+    /// The share of requests that take an event back or put it off, in parts per million.
+    pub change_ppm: u32,
+    /// Of new times for events, the share that are over already, in parts per million.
+    pub past_ppm: u32,
+    /// The share of requests by which a consumer goes, in parts per million.
+    pub leave_ppm: u32,
+    /// A session makes so many requests before it consumes.
+    pub attach_after: u64,
+    /// A delivery has failed if it is not settled for so long.
+    pub ack_timeout_ns: u64,
+}
+
+impl Default for EventsModel {
+    fn default() -> Self {
+        Self {
+            publish_ppm: 350_000,
+            batch: 4,
+            delay_ns: 3 * SECOND,
+            again_ppm: 200_000,
+            poison_ppm: 0,
+            change_ppm: 80_000,
+            past_ppm: 100_000,
+            leave_ppm: 20_000,
+            attach_after: 0,
+            ack_timeout_ns: 900 * MILLISECOND,
+        }
+    }
 }
 
 /// How clocks differ.
@@ -211,6 +255,7 @@ impl WorldConfig {
                 ..draw_sinks(&mut randomness.draw(Purpose::Config, 0, &[SINKS]))
             },
             operator: draw_operator(&mut randomness.draw(Purpose::Config, 0, &[OPERATOR])),
+            events: draw_events(&mut randomness.draw(Purpose::Config, 0, &[EVENTS])),
             clocks: draw_clocks(&mut draw),
             clients,
             bytes_on_the_wire: draw.coin(),
@@ -375,6 +420,25 @@ fn draw_operator(draw: &mut Draw) -> OperatorModel {
     }
 }
 
+/// Half of the clusters have events as usual.
+fn draw_events(draw: &mut Draw) -> EventsModel {
+    if draw.coin() {
+        return EventsModel::default();
+    }
+    EventsModel {
+        publish_ppm: draw.between(150_000, 600_000) as u32,
+        batch: draw.between(1, 6) as u32,
+        delay_ns: *draw.pick(&[100 * MILLISECOND, SECOND, 20 * SECOND]),
+        again_ppm: draw.between(50_000, 500_000) as u32,
+        poison_ppm: if draw.coin() { draw.between(20_000, 200_000) as u32 } else { 0 },
+        change_ppm: draw.between(20_000, 200_000) as u32,
+        past_ppm: draw.between(0, 300_000) as u32,
+        leave_ppm: draw.between(0, 60_000) as u32,
+        attach_after: if draw.below(4) == 0 { draw.below(60) } else { 0 },
+        ack_timeout_ns: *draw.pick(&[200 * MILLISECOND, 900 * MILLISECOND, 4 * SECOND]),
+    }
+}
+
 fn draw_clocks(draw: &mut Draw) -> ClockModel {
     ClockModel {
         drift_ppm: if draw.coin() { draw.between(1, 500) as u32 } else { 0 },
@@ -398,6 +462,8 @@ const SINKS: u64 = 6;
 const REFUSALS: u64 = 8;
 /// Keys what an operator does.
 const OPERATOR: u64 = 9;
+/// Keys what is asked of event partitions.
+const EVENTS: u64 = 10;
 /// Keys how far off clocks may be.
 const TOLERANCE: u64 = 7;
 const MEMBERS: u64 = 8;

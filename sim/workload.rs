@@ -46,6 +46,7 @@ use chronon_core::post::{Letter, PostAnswer, PostCommand};
 use chronon_core::register::{RegisterAnswer, RegisterCommand};
 use chronon_core::types::{Blob, GroupId, GroupInit, Nanos, Op};
 
+use crate::config::WorldConfig;
 use crate::random::Draw;
 use crate::sink::REFUSES;
 use events::EventClients;
@@ -54,6 +55,11 @@ use events::EventClients;
 pub trait Workload<A: ChrApplication>: Clone {
     /// The kinds of groups it knows how to use.
     fn kinds(&self) -> &[&'static str];
+
+    /// Hears what the run is made of, before it begins.
+    fn begin(&mut self, config: &WorldConfig) {
+        let _ = config;
+    }
 
     /// The body of the next command of a session: its `number`-th, of `client` (from 1), to `group`. Two calls never
     /// have the same client, group, life and number; `unique` is different in each.
@@ -135,6 +141,10 @@ pub struct BuiltinWorkload {
 impl Workload<Builtin> for BuiltinWorkload {
     fn kinds(&self) -> &[&'static str] {
         &KINDS
+    }
+
+    fn begin(&mut self, config: &WorldConfig) {
+        self.events.begin(config.events);
     }
 
     fn command(&mut self, group: &GroupInit, asking: Asking, draw: &mut Draw) -> Bytes {

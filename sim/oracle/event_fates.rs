@@ -5,6 +5,10 @@
 //! answered, and holds the states that events are shown in against it.
 
 mod book;
+mod consumers;
+mod fate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +23,9 @@ use chronon_core::types::{
 
 use super::{Counts, Kind, Observed, Oracle, Violation};
 use crate::time::WorldTime;
+use crate::world::Tally;
 use book::{Book, Broken};
+pub use fate::EventFate;
 
 /// The oracle.
 #[derive(Clone, Default)]
@@ -45,6 +51,13 @@ pub(crate) struct Compared {
     pub key_order: u64,
     pub bounded: u64,
     pub as_of: u64,
+    fates: BTreeMap<EventFate, u64>,
+}
+
+impl Compared {
+    fn fate(&mut self, fate: EventFate) {
+        *self.fates.entry(fate).or_default() += 1;
+    }
 }
 
 /// One group.
@@ -104,6 +117,7 @@ impl Oracle for EventFates {
             }
             Observed::End => {
                 for (group, ledger) in &mut self.groups {
+                    ledger.book.healed();
                     let judged = ledger.audit(&mut self.compared);
                     found.extend(judged.err().map(|broken| broken.violation().of(*group)));
                 }
@@ -148,6 +162,12 @@ impl Oracle for EventFates {
         counts.add("ReadAsOf", compared.as_of);
     }
 
+    fn tally(&self, tally: &mut Tally) {
+        for (fate, count) in &self.compared.fates {
+            tally.fate(*fate, *count);
+        }
+    }
+
     fn fork(&self) -> Box<dyn Oracle> {
         Box::new(self.clone())
     }
@@ -170,7 +190,7 @@ impl Ledger {
         if self.executor.apply(entry, &mut executed, &mut NoMarks).is_err() {
             return Ok(());
         }
-        self.book.entry(entry.op(), now, kind == EntryKind::Wakeup);
+        self.book.entry(entry.op(), now, kind == EntryKind::Wakeup, compared);
         if kind == EntryKind::Commands {
             let commands = commands(entry.payload()).unwrap_or_default();
             for (command, done) in commands.iter().zip(executed) {

@@ -51,7 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use amnesia::AmnesiacMute;
 pub use archives::Archives;
 pub use cluster_time::ClusterTime;
-pub use event_fates::EventFates;
+pub use event_fates::{EventFate, EventFates};
 pub use promises::promise_of;
 pub use read_fresh::ReadFresh;
 pub use replication::Replication;
@@ -63,6 +63,7 @@ pub use snapshots::SnapshotAtomic;
 use crate::disk::DiskImage;
 use crate::sink::Verdict;
 use crate::time::WorldTime;
+use crate::world::Tally;
 
 /// One thing that happened in the world.
 #[derive(Debug)]
@@ -462,6 +463,11 @@ pub trait Oracle: Send {
     /// Adds how much it compared so far.
     fn count(&self, counts: &mut Counts);
 
+    /// Adds what it saw of what a tally counts.
+    fn tally(&self, tally: &mut Tally) {
+        let _ = tally;
+    }
+
     /// A copy, for a clone of the world: `Box::new(self.clone())`.
     fn fork(&self) -> Box<dyn Oracle>;
 }
@@ -532,5 +538,9 @@ impl Judges {
         for oracle in &self.oracles {
             oracle.count(counts);
         }
+    }
+
+    pub(crate) fn tally(&self, tally: &mut Tally) {
+        self.oracles.iter().for_each(|oracle| oracle.tally(tally));
     }
 }

@@ -18,6 +18,12 @@
 //! committed_min = 100
 //! ```
 //!
+//! What clients of a group of kind `events` do is said in `[events]`: which shares of their requests publish (`publish`), take events
+//! back or put them off (`change`), and leave (`leave`); how many events a publish has at most (`batch`), within which time they are
+//! due (`delay`), which share of them has an earlier one's name (`again`), is over already (`past`), or is never done by anybody
+//! (`poison`); how many requests a session makes before it consumes (`attach_after`); and when a delivery has failed that is not
+//! settled (`ack_timeout`). What must have become of events is said in `[expect]`, such as `fates_min = { duplicate = 100 }`.
+//!
 //! A mistake is refused with the file, line and column, what was found and what is allowed.
 
 mod changes;
@@ -35,6 +41,7 @@ use chronon_core::types::{Archiving, ClusterId, GroupId, GroupInit, Mark, NodeId
 use toml::Spanned;
 
 use crate::config::{Asks, CLIENTS_MAX, ClockModel, GROUPS_MAX, NODES_MAX, WorldConfig};
+use crate::oracle::EventFate;
 use crate::run::{Cause, Report};
 use crate::sink::Verdict;
 use crate::time::{MILLISECOND, SECOND};
@@ -77,6 +84,8 @@ struct Expect {
     never: Vec<&'static str>,
     /// Attempts at side effects, by what became of them.
     attempts_min: Vec<(Verdict, u64)>,
+    /// What became of events.
+    fates_min: Vec<(EventFate, u64)>,
 }
 
 impl Scenario {
@@ -106,6 +115,7 @@ impl Scenario {
         file.clients.apply(&mut config.clients);
         file.sinks.apply(&mut config.sinks);
         file.operator.apply(&mut config.operator);
+        file.events.apply(&mut config.events);
         config.asking = asking(&file.clients, &config.groups)?;
         enough_is_asked(&config)?;
         let extent = Extent { nodes, clients: config.client_ids(), length_ns: config.faults_ns };
@@ -130,6 +140,7 @@ impl Scenario {
             marks: file.expect.marks.iter().map(mark).collect::<Result<_, _>>()?,
             never: file.expect.never.iter().map(mark).collect::<Result<_, _>>()?,
             attempts_min: file.expect.attempts_min.into_iter().map(|(word, least)| (word.0, least)).collect(),
+            fates_min: file.expect.fates_min.into_iter().map(|(word, least)| (word.0, least)).collect(),
         };
         Ok(Self { name: file.name, config, expect })
     }
@@ -165,6 +176,11 @@ impl Scenario {
         {
             let (found, word) = (attempts(verdict), verdict.word());
             missing = Some(format!("{found} attempts `{word}`; the scenario expects at least {least}"));
+        }
+        let fates = |fate: &EventFate| tally.fates.get(fate.word()).copied().unwrap_or_default();
+        if let Some((fate, least)) = self.expect.fates_min.iter().find(|(fate, least)| fates(fate) < *least) {
+            let (found, word) = (fates(fate), fate.word());
+            missing = Some(format!("{found} times `{word}`; the scenario expects at least {least}"));
         }
         let is_reached = |text: &&str| report.marks.reached().any(|(mark, _)| mark.text() == *text);
         if let Some(text) = self.expect.marks.iter().find(|text| !is_reached(text)) {
@@ -240,6 +256,7 @@ pub fn quiet_config(nodes: &[NodeId], kinds: &[&str]) -> WorldConfig {
     config.net = crate::net::NetModel { delay_ns: 200_000, loss_ppm: 0, duplicate_ppm: 0 };
     config.sinks = crate::sink::SinkModel::default();
     config.operator = crate::config::OperatorModel::default();
+    config.events = crate::config::EventsModel::default();
     config.clocks = ClockModel::default();
     config.clients = crate::config::ClientModel {
         think_ns: 100 * MILLISECOND,

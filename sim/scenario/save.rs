@@ -8,7 +8,7 @@ use chronon_core::types::{Archiving, GroupId, GroupInit, MembershipChange};
 
 use super::quiet_config;
 use crate::changes::{Change, Wanted};
-use crate::config::{Asks, OperatorModel, WorldConfig};
+use crate::config::{Asks, EventsModel, OperatorModel, WorldConfig};
 use crate::net::{DropRule, Endpoint, MessageKind};
 use crate::plan::{Fault, FaultKind};
 use crate::sink::SinkModel;
@@ -40,6 +40,7 @@ impl fmt::Display for Written<'_> {
         write_clients(f, config, &usual)?;
         write_sinks(f, config.sinks, usual.sinks)?;
         write_operator(f, config.operator, usual.operator)?;
+        write_events(f, config.events, usual.events)?;
         config.plan.iter().try_for_each(|fault| write_fault(f, fault))?;
         config.changes.iter().try_for_each(|change| write_change(f, change, config))
     }
@@ -182,6 +183,23 @@ fn write_operator(f: &mut fmt::Formatter<'_>, operator: OperatorModel, u: Operat
     put(f, "every", operator.every_ns, u.every_ns, span)?;
     put(f, "redrive", operator.redrive_ppm, u.redrive_ppm, share)?;
     put(f, "discard", operator.discard_ppm, u.discard_ppm, share)
+}
+
+fn write_events(f: &mut fmt::Formatter<'_>, events: EventsModel, u: EventsModel) -> fmt::Result {
+    if events == u {
+        return Ok(());
+    }
+    writeln!(f, "\n[events]")?;
+    put(f, "publish", events.publish_ppm, u.publish_ppm, share)?;
+    put(f, "batch", events.batch, u.batch, plain)?;
+    put(f, "delay", events.delay_ns, u.delay_ns, span)?;
+    put(f, "again", events.again_ppm, u.again_ppm, share)?;
+    put(f, "poison", events.poison_ppm, u.poison_ppm, share)?;
+    put(f, "change", events.change_ppm, u.change_ppm, share)?;
+    put(f, "past", events.past_ppm, u.past_ppm, share)?;
+    put(f, "leave", events.leave_ppm, u.leave_ppm, share)?;
+    put(f, "attach_after", events.attach_after, u.attach_after, plain)?;
+    put(f, "ack_timeout", events.ack_timeout_ns, u.ack_timeout_ns, span)
 }
 
 fn write_change(f: &mut fmt::Formatter<'_>, change: &Change, config: &WorldConfig) -> fmt::Result {

@@ -8,7 +8,8 @@ use super::changes::ChangeShape;
 use super::error::Located;
 use super::fault_shape::FaultShape;
 use super::value::{Count, Drift, NodesShape, Ns, Share, Word, seed};
-use crate::config::{ClientModel, OperatorModel, WorldConfig};
+use crate::config::{ClientModel, EventsModel, OperatorModel, WorldConfig};
+use crate::oracle::EventFate;
 use crate::sink::{SinkModel, Verdict};
 
 /// A whole file.
@@ -33,6 +34,8 @@ pub(super) struct File {
     pub(super) sinks: SinksShape,
     #[serde(default)]
     pub(super) operator: OperatorShape,
+    #[serde(default)]
+    pub(super) events: EventsShape,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<FaultShape>>,
     #[serde(default)]
@@ -138,6 +141,22 @@ pub(super) struct OperatorShape {
     discard: Option<Share>,
 }
 
+/// What clients of event partitions do.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsShape {
+    publish: Option<Share>,
+    batch: Option<Count>,
+    delay: Option<Ns>,
+    again: Option<Share>,
+    poison: Option<Share>,
+    change: Option<Share>,
+    past: Option<Share>,
+    leave: Option<Share>,
+    attach_after: Option<u64>,
+    ack_timeout: Option<Ns>,
+}
+
 /// A client, and the groups it asks: all when none are named.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,6 +185,8 @@ pub(super) struct ExpectShape {
     pub(super) never: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) attempts_min: BTreeMap<Word<Verdict>, u64>,
+    #[serde(default)]
+    pub(super) fates_min: BTreeMap<Word<EventFate>, u64>,
 }
 
 impl ClusterShape {
@@ -242,6 +263,22 @@ impl OperatorShape {
         put(&mut operator.every_ns, self.every.map(|ns| ns.0));
         put(&mut operator.redrive_ppm, self.redrive.map(Share::ppm));
         put(&mut operator.discard_ppm, self.discard.map(Share::ppm));
+    }
+}
+
+impl EventsShape {
+    /// Puts what the file says over what is usual.
+    pub(super) fn apply(&self, events: &mut EventsModel) {
+        put(&mut events.publish_ppm, self.publish.map(Share::ppm));
+        put(&mut events.batch, self.batch.map(Count::get));
+        put(&mut events.delay_ns, self.delay.map(|ns| ns.0));
+        put(&mut events.again_ppm, self.again.map(Share::ppm));
+        put(&mut events.poison_ppm, self.poison.map(Share::ppm));
+        put(&mut events.change_ppm, self.change.map(Share::ppm));
+        put(&mut events.past_ppm, self.past.map(Share::ppm));
+        put(&mut events.leave_ppm, self.leave.map(Share::ppm));
+        put(&mut events.attach_after, self.attach_after);
+        put(&mut events.ack_timeout_ns, self.ack_timeout.map(|ns| ns.0));
     }
 }
 

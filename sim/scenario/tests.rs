@@ -129,6 +129,24 @@ fn a_mark_that_no_node_came_by_fails_a_run_and_one_that_there_is_not_is_refused(
 }
 
 #[test]
+fn what_must_become_of_events_fails_a_run_in_which_it_did_not() {
+    let expecting = |fates: &str| {
+        let text = "[[group]]\nkind = \"events\"\n[events]\npublish = 1.0\nagain = 0.5\n";
+        format!("{text}[expect]\nfates_min = {{ {fates} }}\n")
+    };
+    let run = |fates| {
+        let scenario = parse(&expecting(fates));
+        let report = Simulation::new(Builtin, BuiltinWorkload::default()).run(scenario.config.clone(), None);
+        scenario.judge(report).cause.map(|cause| cause.to_string())
+    };
+    assert_eq!(run("accepted = 10, duplicate = 3"), None);
+    let missed = run("acknowledged = 1").expect("nobody consumes");
+    assert!(missed.contains("0 times `acknowledged`"), "{missed}");
+    let error = refuse(&format!("{HEAD}{}", expecting("forgotten = 1")));
+    assert!(error.contains("unknown variant `forgotten`") && error.contains("`duplicate`"), "{error}");
+}
+
+#[test]
 fn a_mark_that_a_scenario_rules_out_fails_a_run() {
     let ruling_out = |mark: &str| {
         let scenario = parse(&format!("[[group]]\nkind = \"register\"\n[expect]\nnever = [\"{mark}\"]\n"));

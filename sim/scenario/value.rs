@@ -6,6 +6,7 @@ use chronon_core::types::Nanos;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::net::MessageKind;
+use crate::oracle::EventFate;
 use crate::plan::{Aim, Damage, Misread};
 use crate::sink::Verdict;
 use crate::time::SECOND;
@@ -107,6 +108,10 @@ impl Words for MessageKind {
 }
 
 impl Words for Verdict {
+    const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
+}
+
+impl Words for EventFate {
     const WORDS: &'static [(Self, &'static str)] = &Self::WORDS;
 }
 

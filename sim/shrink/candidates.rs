@@ -73,13 +73,14 @@ type AsUsual = fn(&WorldConfig) -> WorldConfig;
 
 /// Every aspect that can be as usual, or at least a round number.
 pub(super) fn as_usual(config: &WorldConfig) -> Vec<AsUsual> {
-    let all: [AsUsual; 21] = [
+    let all: [AsUsual; 22] = [
         |config| with(config, |own, usual| own.net = usual.net),
         |config| with(config, |own, _| own.net.loss_ppm = 0),
         |config| with(config, |own, _| own.net.duplicate_ppm = 0),
         |config| with(config, |own, usual| own.net.delay_ns = usual.net.delay_ns),
         |config| with(config, |own, usual| own.sinks = usual.sinks),
         |config| with(config, |own, usual| own.operator = usual.operator),
+        |config| with(config, |own, usual| own.events = usual.events),
         |config| {
             with(config, |own, usual| {
                 (own.sinks.fail_ppm, own.sinks.down_ppm) = (usual.sinks.fail_ppm, usual.sinks.down_ppm)

@@ -124,6 +124,7 @@ impl Summary {
             "crashes": self.tally.crashes,
             "faults": faults,
             "attempts": &self.tally.attempts,
+            "fates": &self.tally.fates,
             "compared": compared,
             "marks": self.marks.to_json(),
             "failures": failures,
@@ -172,6 +173,8 @@ impl fmt::Display for Summary {
             "attempts at side effects:{}",
             listed(self.tally.attempts.iter().map(|(word, count)| (word.as_ref(), *count)))
         )?;
+        let fates = self.tally.fates.iter().map(|(word, count)| (word.as_ref(), *count));
+        writeln!(f, "fates of events:{}", listed(fates))?;
         let Tally { rotted, disks_lost, beyond_budget, stalled, halts, .. } = &self.tally;
         writeln!(
             f,

@@ -1,6 +1,6 @@
 //! What clients ask of partitions of the event database: each publishes, and consumes what it is granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::codec;
 use chronon_core::events::{
@@ -10,21 +10,25 @@ use chronon_core::events::{
 use chronon_core::types::{Blob, GroupId, Nanos};
 
 use super::Asking;
+use crate::config::EventsModel;
 use crate::random::Draw;
 
 /// What the clients of all groups know.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventClients {
+    model: EventsModel,
     members: BTreeMap<(GroupId, MemberId), Known>,
     /// By group: publishes so far, so that names are new more often than not.
     published: BTreeMap<GroupId, u64>,
+    /// By consumer group: what it has given up, by place in the ready sequence.
+    dead: BTreeMap<(GroupId, String, String), BTreeSet<u64>>,
 }
 
 /// What a member knows of its deliveries.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// By grant: the attempt.
-    open: BTreeMap<GrantPlace, u32>,
+    /// By grant: the event's offset, and the attempt.
+    open: BTreeMap<GrantPlace, (u64, u32)>,
     is_attached: bool,
 }
 
@@ -37,25 +41,27 @@ impl EventClients {
         }
         let member = member_of(asking);
         let is_attached = self.members.get(&(group, member)).is_some_and(|known| known.is_attached);
-        match draw.below(20) {
-            0..=6 => self.publish(group, topic, draw),
-            7..=15 if is_attached => self.settle(group, member, draw),
-            7..=16 => attach(member, draw),
-            17 => EventsCommand::Cancel { topic, event: self.some_event(group, draw) },
-            18 if draw.coin() => {
-                let due = Due::In(draw.below(DELAY_MS_MAX));
-                EventsCommand::Reschedule { topic, event: self.some_event(group, draw), due }
-            }
-            18 => EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member },
-            _ => {
-                let letters = (0..4).map(|_| draw.below(60)).collect();
-                let (topic, group) = (topic, (*draw.pick(&GROUPS)).to_owned());
-                if draw.coin() {
-                    EventsCommand::Redrive { topic, group, letters }
-                } else {
-                    EventsCommand::Discard { topic, group, letters }
-                }
-            }
+        let model = self.model;
+        let mut choice = draw.below(1_000_000) as u32;
+        let mut falls_on = |share: u32| {
+            let falls = choice < share;
+            choice = choice.saturating_sub(share);
+            falls
+        };
+        if falls_on(model.publish_ppm) {
+            self.publish(group, topic, draw)
+        } else if falls_on(model.change_ppm) {
+            self.change(group, topic, draw)
+        } else if asking.number <= model.attach_after {
+            self.publish(group, topic, draw)
+        } else if !is_attached || falls_on(ATTACH_PPM) {
+            self.attach(member, draw)
+        } else if falls_on(model.leave_ppm) {
+            EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member }
+        } else if falls_on(REVIVE_PPM) {
+            self.revive(group, topic, draw)
+        } else {
+            self.settle(group, member, draw)
         }
     }
 
@@ -79,6 +85,11 @@ impl EventClients {
         }
     }
 
+    /// What it does from here on.
+    pub(super) fn begin(&mut self, model: EventsModel) {
+        self.model = model;
+    }
+
     /// Hears an answer.
     ///
     /// # Errors
@@ -94,7 +105,7 @@ impl EventClients {
                 Ok(())
             }
             (
-                EventsCommand::Settle { member, settlements, .. },
+                EventsCommand::Settle { topic, group: consumers, member, settlements, .. },
                 EventsAnswer::Settled { results, granted, .. },
             ) => {
                 if settlements.len() != results.len() {
@@ -105,9 +116,18 @@ impl EventClients {
                     let goes_on =
                         settlement.disposition == Disposition::InProgress && *result == Settled::Done;
                     if !goes_on {
-                        known.open.retain(|grant, attempt| {
+                        known.open.retain(|grant, (_, attempt)| {
                             (grant.seq, *attempt) != (settlement.seq, settlement.attempt)
                         });
+                    }
+                    let is_given_up = match settlement.disposition {
+                        Disposition::Term { .. } => true,
+                        Disposition::Nack { .. } => settlement.attempt >= ATTEMPTS_MAX,
+                        Disposition::Ack | Disposition::InProgress => false,
+                    };
+                    if is_given_up && *result == Settled::Done {
+                        let dead = self.dead.entry((group, topic.clone(), consumers.clone())).or_default();
+                        dead.insert(settlement.seq);
                     }
                 }
                 known.hear(&granted);
@@ -142,25 +162,29 @@ impl EventClients {
     }
 
     fn publish(&mut self, group: GroupId, topic: String, draw: &mut Draw) -> EventsCommand {
-        let count = draw.between(1, 4);
-        let events = (0..count).map(|_| self.new_event(group, draw)).collect();
+        let count = draw.between(1, u64::from(self.model.batch));
+        let mut events: Vec<NewEvent> = (0..count).map(|_| self.new_event(group, draw)).collect();
+        // A command has room for one that is long.
+        if draw.below(4) == 0 {
+            let mut payload = events[0].payload.as_slice().to_vec();
+            payload.resize(draw.between(8, PAYLOAD_BYTES_MAX + 10) as usize, 0x5a);
+            events[0].payload = Blob::from(payload);
+        }
         EventsCommand::Publish { topic, events }
     }
 
     fn new_event(&mut self, group: GroupId, draw: &mut Draw) -> NewEvent {
+        let model = self.model;
         let published = self.published.entry(group).or_default();
         *published += 1;
-        // One in five is published before, or will have been.
-        let number = if draw.below(5) == 0 { draw.below(*published + 1) } else { *published };
+        let number = if falls(model.again_ppm, draw) { draw.below(*published + 1) } else { *published };
         let due = match draw.below(10) {
+            _ if falls(model.past_ppm, draw) => over(draw),
             0..=2 => Due::In(0),
-            3 => Due::At(draw.below(1 << 40) as i64 - (1 << 39)),
-            _ => Due::In(draw.below(DELAY_MS_MAX)),
+            3 => Due::At(draw.below(1 << 42) as i64),
+            _ => self.later(draw),
         };
-        let mut payload = number.to_le_bytes().to_vec();
-        if draw.below(8) == 0 {
-            payload.resize(draw.between(8, PAYLOAD_BYTES_MAX + 10) as usize, 0x5a);
-        }
+        let payload = number.to_le_bytes().to_vec();
         NewEvent {
             name: name(number),
             ordering_key: format!("k{}", draw.below(4)),
@@ -171,17 +195,62 @@ impl EventClients {
         }
     }
 
+    fn change(&self, group: GroupId, topic: String, draw: &mut Draw) -> EventsCommand {
+        let event = self.some_event(group, draw);
+        match draw.below(3) {
+            0 => EventsCommand::Cancel { topic, event },
+            _ if falls(self.model.past_ppm, draw) => {
+                EventsCommand::Reschedule { topic, event, due: over(draw) }
+            }
+            _ => EventsCommand::Reschedule { topic, event, due: self.later(draw) },
+        }
+    }
+
+    fn later(&self, draw: &mut Draw) -> Due {
+        Due::In(draw.below(self.model.delay_ns / NANOS_PER_MS + 1))
+    }
+
     fn some_event(&self, group: GroupId, draw: &mut Draw) -> EventName {
         let published = self.published.get(&group).copied().unwrap_or_default();
         // The latest are those that may still wait.
         name(published.saturating_sub(draw.below(20)))
     }
 
+    /// Dead letters are redriven, or discarded; now and then some that are none.
+    fn revive(&mut self, group: GroupId, topic: String, draw: &mut Draw) -> EventsCommand {
+        let consumers = (*draw.pick(&GROUPS)).to_owned();
+        let dead = self.dead.entry((group, topic.clone(), consumers.clone())).or_default();
+        let mut letters: Vec<u64> = (0..LETTERS).filter_map(|_| dead.pop_first()).collect();
+        letters.push(draw.below(60));
+        if draw.below(4) > 0 {
+            EventsCommand::Redrive { topic, group: consumers, letters }
+        } else {
+            EventsCommand::Discard { topic, group: consumers, letters }
+        }
+    }
+
     fn settle(&mut self, group: GroupId, member: MemberId, draw: &mut Draw) -> EventsCommand {
+        let (topic, consumers) = (topic_of(member), group_of(member));
+        let others = self.members.iter().filter(|((of, other), _)| *of == group && *other != member);
+        let others = others.filter(|((_, other), _)| {
+            (topic_of(*other), group_of(*other)) == (topic.clone(), consumers.clone())
+        });
+        let of_others = others.filter_map(|(_, known)| known.open.first_key_value());
+        let foreign: Vec<Settlement> = of_others
+            .filter(|_| draw.below(20) == 0)
+            .map(|(grant, (_, attempt))| Settlement {
+                seq: grant.seq,
+                attempt: *attempt,
+                disposition: Disposition::Ack,
+            })
+            .collect();
         let known = self.members.entry((group, member)).or_default();
-        let mut settlements = Vec::new();
-        for (grant, attempt) in &known.open {
+        let mut settlements = foreign;
+        for (grant, (offset, attempt)) in &known.open {
             let disposition = match draw.below(12) {
+                _ if is_poison(*offset, self.model.poison_ppm) => {
+                    Disposition::Nack { rest: None, why: "poison".to_owned() }
+                }
                 0..=6 => Disposition::Ack,
                 7 | 8 => {
                     let rest = draw.coin().then(|| Nanos::from_millis(draw.below(500)));
@@ -194,29 +263,44 @@ impl EventClients {
             settlements.push(Settlement { seq: grant.seq, attempt: *attempt, disposition });
         }
         let after = Some(known.open.last_key_value().map(|(grant, _)| *grant).unwrap_or_default());
-        EventsCommand::Settle { topic: topic_of(member), group: group_of(member), member, settlements, after }
+        EventsCommand::Settle { topic, group: consumers, member, settlements, after }
+    }
+
+    fn attach(&self, member: MemberId, draw: &mut Draw) -> EventsCommand {
+        let group = group_of(member);
+        let mode = if group == GROUPS[0] { Mode::Shared } else { Mode::Ordered };
+        let options = GroupOptions {
+            mode,
+            start: *draw.pick(&[Start::Earliest, Start::Latest]),
+            ack_timeout: Nanos::from_nanos(self.model.ack_timeout_ns),
+            attempts_max: ATTEMPTS_MAX,
+            rest: Nanos::from_millis(100),
+            rest_max: Nanos::from_millis(1000),
+        };
+        let (credits, lease) = (CREDITS, Nanos::from_millis(draw.between(1000, 5000)));
+        EventsCommand::Attach { topic: topic_of(member), group, options, member, credits, lease }
     }
 }
 
 impl Known {
     fn hear(&mut self, granted: &Deliveries) {
-        self.open.extend(granted.deliveries.iter().map(|delivery| (delivery.grant, delivery.attempt)));
+        let told = granted.deliveries.iter();
+        self.open.extend(told.map(|delivery| (delivery.grant, (delivery.offset, delivery.attempt))));
     }
 }
 
-fn attach(member: MemberId, draw: &mut Draw) -> EventsCommand {
-    let group = group_of(member);
-    let mode = if group == GROUPS[0] { Mode::Shared } else { Mode::Ordered };
-    let options = GroupOptions {
-        mode,
-        start: *draw.pick(&[Start::Earliest, Start::Latest]),
-        ack_timeout: Nanos::from_millis(900),
-        attempts_max: 4,
-        rest: Nanos::from_millis(100),
-        rest_max: Nanos::from_millis(1000),
-    };
-    let (credits, lease) = (CREDITS, Nanos::from_millis(draw.between(1000, 5000)));
-    EventsCommand::Attach { topic: topic_of(member), group, options, member, credits, lease }
+fn falls(ppm: u32, draw: &mut Draw) -> bool {
+    draw.below(1_000_000) < u64::from(ppm)
+}
+
+/// Any time that is over.
+fn over(draw: &mut Draw) -> Due {
+    Due::At(draw.below(1 << 40) as i64 - (1 << 40))
+}
+
+/// The same for everybody, however often it is delivered.
+fn is_poison(offset: u64, ppm: u32) -> bool {
+    offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44 < u64::from(ppm)
 }
 
 fn config() -> TopicConfig {
@@ -249,7 +333,13 @@ fn name(number: u64) -> EventName {
 
 const TOPICS: [&str; 2] = ["orders", "mails"];
 const GROUPS: [&str; 2] = ["shared", "ordered"];
-const DELAY_MS_MAX: u64 = 3000;
+/// Of requests of who is a member already.
+const ATTACH_PPM: u32 = 30_000;
+const REVIVE_PPM: u32 = 30_000;
+/// Dead letters of one order.
+const LETTERS: usize = 4;
+const ATTEMPTS_MAX: u32 = 4;
+const NANOS_PER_MS: u64 = 1_000_000;
 const PAYLOAD_BYTES_MAX: u64 = 600;
 /// Of each member.
 pub(super) const CREDITS: u32 = 3;

@@ -196,10 +196,11 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     pub fn new(
         config: WorldConfig,
         application: A,
-        workload: W,
+        mut workload: W,
         oracles: Vec<Box<dyn Oracle>>,
         lines: bool,
     ) -> Result<Self, FormatError> {
+        workload.begin(&config);
         let randomness = Randomness::new(config.seed, config.branch);
         let nodes = config.nodes.last().map_or(0, |node| node.get() as usize);
         let clients = config.asking.last().map_or(0, |asks| asks.client as usize);
@@ -318,7 +319,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
     /// What there was of everything.
     pub fn tally(&self) -> Tally {
         let (lost, duplicated) = self.net.losses_and_duplicates();
-        Tally { lost, duplicated, echoed: self.echoes.count(), ..self.tally.clone() }
+        let mut tally = Tally { lost, duplicated, echoed: self.echoes.count(), ..self.tally.clone() };
+        self.judges.tally(&mut tally);
+        tally
     }
 
     /// How much the oracles compared.

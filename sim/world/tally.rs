@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::EventFate;
 use crate::sink::Verdict;
 
 /// Counts of one run, or of many.
@@ -57,6 +58,9 @@ pub struct Tally {
     /// Attempts at side effects, by what became of them.
     #[serde(default)]
     pub attempts: BTreeMap<Cow<'static, str>, u64>,
+    /// What became of events, deliveries and their consumers.
+    #[serde(default)]
+    pub fates: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Tally {
@@ -68,6 +72,11 @@ impl Tally {
     /// Counts an attempt at a side effect.
     pub fn side_effect(&mut self, verdict: Verdict) {
         *self.attempts.entry(Cow::Borrowed(verdict.word())).or_default() += 1;
+    }
+
+    /// Counts what became of events.
+    pub fn fate(&mut self, fate: EventFate, count: u64) {
+        *self.fates.entry(Cow::Borrowed(fate.word())).or_default() += count;
     }
 
     /// Adds another run's counts.
@@ -96,6 +105,9 @@ impl Tally {
         }
         for (word, count) in &other.attempts {
             *self.attempts.entry(word.clone()).or_default() += count;
+        }
+        for (word, count) in &other.fates {
+            *self.fates.entry(word.clone()).or_default() += count;
         }
     }
 }

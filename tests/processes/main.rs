@@ -3,6 +3,7 @@
 mod archive;
 mod command_line;
 mod crash_test;
+mod events;
 mod folder;
 mod garbage;
 mod history;

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 
+use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, DeliveryState, Due, EventName, EventState, EventView, EventsAnswer, EventsCommand,
-    EventsQuery, EventsView, MemberId, Mode, NewEvent, PartitionView, Published, TopicConfig,
+    EventsError, EventsQuery, EventsView, MemberId, NewEvent, PartitionView, Published, TopicConfig,
 };
 use chronon_core::kernel::Outcome;
-use chronon_core::types::{Op, Timestamp};
+use chronon_core::types::{Nanos, Op, Timestamp};
 
 use super::Compared;
+use super::consumers::{Consumers, Times, is_in_hand, judge_keys};
+use super::fate::EventFate;
 use crate::oracle::Violation;
 
 /// A promise that broke.
@@ -44,6 +47,7 @@ pub(super) struct Book {
     op: Op,
     /// Everything that was due by then has happened.
     woken: u64,
+    audited: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,8 +61,10 @@ struct Topic {
     ready: BTreeMap<u64, u64>,
     seqs: BTreeMap<u64, u64>,
     due: BTreeMap<u64, u64>,
+    /// Events that were not due when they were accepted, or put off last.
+    waited: BTreeSet<u64>,
     cancelled: BTreeSet<u64>,
-    groups: BTreeMap<String, Group>,
+    groups: BTreeMap<String, Consumers>,
 }
 
 /// What is known of an event that has a name.
@@ -71,21 +77,22 @@ struct Known {
     seen: BTreeMap<String, DeliveryState>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Group {
-    is_ordered: bool,
-    credits: BTreeMap<MemberId, u32>,
-    /// Dead letters that somebody ordered to be none, by their place in the ready sequence.
-    revived: BTreeSet<u64>,
-}
-
 impl Book {
-    pub(super) fn entry(&mut self, op: Op, now: Timestamp, wakes: bool) {
+    pub(super) fn entry(&mut self, op: Op, now: Timestamp, wakes: bool, compared: &mut Compared) {
+        let before = self.now;
         (self.op, self.now) = (op, now.as_nanos());
         self.times.insert(op, self.now);
         if wakes {
             self.woken = self.now;
+            if self.now >= before.saturating_add(QUIET_NS) {
+                compared.fate(EventFate::Quiet);
+            }
         }
+    }
+
+    /// Nothing fails any more, and has not for long: what was due has happened.
+    pub(super) fn healed(&mut self) {
+        self.woken = self.woken.max(self.now.saturating_sub(LATE_NS));
     }
 
     /// A command was executed.
@@ -95,11 +102,20 @@ impl Book {
         outcome: &Outcome,
         compared: &mut Compared,
     ) -> Result<(), Broken> {
-        let (Ok(command), Outcome::Done(answer)) = (codec::decode::<EventsCommand>(body), outcome) else {
-            return Ok(());
+        let Ok(command) = codec::decode::<EventsCommand>(body) else { return Ok(()) };
+        let answer = match outcome {
+            Outcome::Done(answer) => codec::decode::<EventsAnswer>(answer.as_slice()),
+            Outcome::Refused(why) => {
+                let why = codec::decode(why.as_slice());
+                if let Ok(BuiltinError::Events(EventsError::NotScheduled(_))) = why {
+                    compared.fate(EventFate::TooLate);
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
-        let Ok(answer) = codec::decode::<EventsAnswer>(answer.as_slice()) else { return Ok(()) };
-        let now = self.now;
+        let Ok(answer) = answer else { return Ok(()) };
+        let times = self.at();
         match (command, answer) {
             (EventsCommand::Open { topic, config }, _) => {
                 let known = self.topics.entry(topic).or_default();
@@ -110,8 +126,8 @@ impl Book {
             }
             (EventsCommand::Publish { topic, events }, EventsAnswer::Published(results)) => {
                 let topic = self.topics.entry(topic).or_default();
-                let both = events.iter().zip(&results);
-                both.map(|(event, result)| topic.published(event, result, now, compared)).collect()
+                let mut both = events.iter().zip(&results);
+                both.try_for_each(|(event, result)| topic.published(event, result, times.now, compared))
             }
             (EventsCommand::Cancel { topic, event }, EventsAnswer::Cancelled { offset }) => {
                 let topic = self.topics.entry(topic).or_default();
@@ -123,46 +139,72 @@ impl Book {
                 }
                 topic.check_waits(offset, "cancelled")?;
                 topic.cancelled.insert(offset);
+                compared.fate(EventFate::Cancelled);
                 Ok(())
             }
             (EventsCommand::Reschedule { topic, due, .. }, EventsAnswer::Rescheduled { offset, due_ms }) => {
                 let topic = self.topics.entry(topic).or_default();
                 topic.check_waits(offset, "put off")?;
-                check_due(due, due_ms, now)?;
-                topic.due.insert(offset, nanos(due_ms));
+                check_due(due, due_ms, times.now)?;
+                topic.is_due_at(offset, nanos(due_ms), times.now);
+                compared.fate(if topic.waited.contains(&offset) {
+                    EventFate::Rescheduled
+                } else {
+                    EventFate::RescheduledToThePast
+                });
                 Ok(())
             }
+            (command, answer) => self.consumed(command, answer, times, compared),
+        }
+    }
+
+    /// A consumer's command was executed.
+    fn consumed(
+        &mut self,
+        command: EventsCommand,
+        answer: EventsAnswer,
+        times: Times,
+        compared: &mut Compared,
+    ) -> Result<(), Broken> {
+        match (command, answer) {
             (
-                EventsCommand::Attach { topic, group, options, member, credits, .. },
+                EventsCommand::Attach { topic, group, options, member, credits, lease },
                 EventsAnswer::Attached(open),
             ) => {
                 let topic = self.topics.entry(topic).or_default();
-                let known = topic.groups.entry(group).or_default();
-                known.is_ordered = options.mode == Mode::Ordered;
-                let most = known.credits.entry(member).or_default();
-                *most = credits.max(*most);
-                topic.told(&open, &self.times, compared)
+                let known = topic.groups.entry(group.clone()).or_default();
+                known.attached(&options, (member, credits, lease), times, compared);
+                topic.told((&group, member), &open, &self.times, compared)
             }
-            (EventsCommand::Settle { topic, .. }, EventsAnswer::Settled { granted, .. }) => {
-                self.topics.entry(topic).or_default().told(&granted, &self.times, compared)
+            (
+                EventsCommand::Settle { topic, group, member, settlements, .. },
+                EventsAnswer::Settled { results, granted, .. },
+            ) => {
+                let topic = self.topics.entry(topic).or_default();
+                let known = topic.groups.entry(group.clone()).or_default();
+                known.settled(member, (&settlements, &results), times, compared)?;
+                topic.told((&group, member), &granted, &self.times, compared)
+            }
+            (EventsCommand::Detach { topic, group, member }, EventsAnswer::Detached) => {
+                let known = self.topics.entry(topic).or_default().groups.entry(group).or_default();
+                known.detached(member, compared);
+                Ok(())
             }
             (
                 EventsCommand::Redrive { topic, group, letters }
                 | EventsCommand::Discard { topic, group, letters },
-                _,
+                EventsAnswer::Revived(count),
             ) => {
-                self.topics
-                    .entry(topic)
-                    .or_default()
-                    .groups
-                    .entry(group)
-                    .or_default()
-                    .revived
-                    .extend(letters);
+                let known = self.topics.entry(topic).or_default().groups.entry(group).or_default();
+                known.revived(&letters, count, compared);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    fn at(&self) -> Times {
+        Times { now: self.now, woken: self.woken, audited: self.audited }
     }
 
     /// Holds every state that is seen against what is known.
@@ -171,25 +213,28 @@ impl Book {
         ask: impl Fn(EventsQuery) -> EventsView,
         compared: &mut Compared,
     ) -> Result<(), Broken> {
-        let (now, woken) = (self.now, self.woken);
+        let times = self.at();
+        self.audited = times.now;
         for (name, topic) in &mut self.topics {
             let EventsView::Partition(partition) = ask(EventsQuery::Partition { topic: name.clone() }) else {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));
             };
             topic.audit_counts(&partition, compared)?;
+            topic.groups.values_mut().for_each(|group| group.lose(times.woken, compared));
             let of = |event: &EventName| EventsQuery::Event { topic: name.clone(), event: event.clone() };
             let mut names = core::mem::take(&mut topic.names);
             let mut forgotten = Vec::new();
             for (event, known) in &mut names {
-                let must_be_known = known.accepted_at.saturating_add(topic.window()) > now;
+                let must_be_known = topic.remembers(known, times.now);
                 match ask(of(event)) {
                     EventsView::Event(Some(view)) if view.offset == known.offset => {
-                        topic.judge(event, known, &view, (now, woken), compared)?;
+                        topic.judge(event, known, &view, times, compared)?;
                     }
                     // Its name was free again, and may have been given to another.
                     _ if !must_be_known => forgotten.push(event.clone()),
                     other => {
-                        let what = format!("within the window the fate of {event:?} is {other:?}");
+                        let what =
+                            format!("the fate of {event:?}, which is known to be {known:?}, is {other:?}");
                         return Err(Broken::new("NeverSilent", what));
                     }
                 }
@@ -205,8 +250,20 @@ impl Book {
 }
 
 impl Topic {
-    fn window(&self) -> u64 {
-        self.config.dedup_window.as_nanos()
+    /// A name is known for a window of time, and as long as its event is not due.
+    fn remembers(&self, known: &Known, now: u64) -> bool {
+        let until = known.accepted_at.saturating_add(self.config.dedup_window.as_nanos());
+        let is_due = self.due.get(&known.offset).is_none_or(|due| *due <= now);
+        until > now || !is_due && !self.cancelled.contains(&known.offset)
+    }
+
+    fn is_due_at(&mut self, offset: u64, due: u64, now: u64) {
+        self.due.insert(offset, due);
+        if due > now {
+            self.waited.insert(offset);
+        } else {
+            self.waited.remove(&offset);
+        }
     }
 
     fn published(
@@ -225,8 +282,9 @@ impl Topic {
                     return Err(Broken::new("FireOnce", what));
                 }
                 self.accepted += 1;
+                compared.fate(EventFate::Accepted);
                 check_due(event.due, *due_ms, now)?;
-                self.due.insert(*offset, nanos(*due_ms));
+                self.is_due_at(*offset, nanos(*due_ms), now);
                 if event.allow_duplicate {
                     self.names.remove(&event.name);
                     self.unsure.insert(event.name.clone());
@@ -234,7 +292,7 @@ impl Topic {
                 if self.unsure.contains(&event.name) {
                     return Ok(());
                 }
-                if known.is_some_and(|known| known.accepted_at.saturating_add(self.window()) > now) {
+                if known.is_some_and(|known| self.remembers(&known, now)) {
                     return Err(Broken::new("DedupHolds", format!("{:?} is accepted twice", event.name)));
                 }
                 let known = Known {
@@ -248,6 +306,7 @@ impl Topic {
                 Ok(())
             }
             Published::Duplicate { offset } => {
+                compared.fate(EventFate::Duplicate);
                 let is_other = known.as_ref().is_none_or(|known| known.offset != *offset);
                 if is_other && !self.unsure.contains(&event.name) {
                     let what = format!("{:?} is said to be event {offset}, and is {known:?}", event.name);
@@ -262,6 +321,7 @@ impl Topic {
     /// Deliveries that a member is told of.
     fn told(
         &mut self,
+        (group, member): (&str, MemberId),
         open: &Deliveries,
         times: &BTreeMap<Op, u64>,
         compared: &mut Compared,
@@ -277,6 +337,9 @@ impl Topic {
             }
             self.check_not_cancelled(offset, compared)?;
             self.note_ready(seq, offset, compared)?;
+            if let Some(group) = self.groups.get_mut(group) {
+                group.told(member, (delivery.grant, delivery.attempt), compared)?;
+            }
         }
         Ok(())
     }
@@ -291,6 +354,7 @@ impl Topic {
 
     fn note_ready(&mut self, seq: u64, offset: u64, compared: &mut Compared) -> Result<(), Broken> {
         compared.fire_once += 1;
+        let is_news = !self.ready.contains_key(&seq);
         let (of_seq, of_offset) =
             (*self.ready.entry(seq).or_insert(offset), *self.seqs.entry(offset).or_insert(seq));
         if (of_seq, of_offset) != (offset, seq) {
@@ -298,6 +362,28 @@ impl Topic {
                 "event {offset} is ready as {seq}; it was as {of_offset}, and {seq} was event {of_seq}"
             );
             return Err(Broken::new("FireOnce", what));
+        }
+        if is_news && self.waited.contains(&offset) {
+            compared.fate(EventFate::Fired);
+            self.check_order(seq, offset, compared)?;
+        }
+        Ok(())
+    }
+
+    /// Those that waited are ready in the order in which they were due, and in that of their offsets at one time.
+    fn check_order(&self, seq: u64, offset: u64, compared: &mut Compared) -> Result<(), Broken> {
+        let rank = |offset: u64| (self.due.get(&offset), offset);
+        let waited = |(_, other): &(&u64, &u64)| self.waited.contains(other);
+        let before = self.ready.range(..seq).rev().find(waited).map(|(_, other)| *other);
+        let after = self.ready.range(seq + 1..).find(waited).map(|(_, other)| *other);
+        compared.bounded += 1;
+        let is_late = before.is_some_and(|before| rank(before) > rank(offset));
+        if is_late || after.is_some_and(|after| rank(after) < rank(offset)) {
+            let what = format!(
+                "event {offset} is ready between {before:?} and {after:?}; they were due {:?}",
+                [before, Some(offset), after].map(|offset| offset.and_then(|offset| self.due.get(&offset)))
+            );
+            return Err(Broken::new("FireBounded", what));
         }
         Ok(())
     }
@@ -314,6 +400,9 @@ impl Topic {
 
     fn audit_counts(&self, partition: &PartitionView, compared: &mut Compared) -> Result<(), Broken> {
         compared.never_silent += 1;
+        if partition.ready > 0 && partition.groups.iter().all(|group| group.members == 0) {
+            compared.fate(EventFate::Unattended);
+        }
         let waited = self.accepted - partition.next_seq;
         let cancelled = self.cancelled.len() as u64;
         if partition.next_offset != self.accepted || waited != partition.scheduled + cancelled {
@@ -332,10 +421,11 @@ impl Topic {
         event: &EventName,
         known: &mut Known,
         view: &EventView,
-        (now, woken): (u64, u64),
+        times: Times,
         compared: &mut Compared,
     ) -> Result<(), Broken> {
         let due = self.due.get(&known.offset).copied().unwrap_or(u64::MAX);
+        let Times { now, woken, .. } = times;
         let is_due = due <= now;
         compared.owner_only += 1;
         let may_be = match view.state {
@@ -362,15 +452,22 @@ impl Topic {
             return Err(Broken::new("NeverSilent", what));
         }
         known.state = Some(view.state);
-        let EventState::Ready { seq } = view.state else { return Ok(()) };
-        for (name, state) in &view.deliveries {
-            let revived = self.groups.get(name).is_some_and(|group| group.revived.contains(&seq));
-            let before = known.seen.insert(name.clone(), state.clone());
-            compared.terminal_stays += 1;
-            if let Some(before) = before.filter(|before| !revived && !may_follow(before, state)) {
-                let what = format!("in group {name} {event:?} was {before:?}, and is {state:?}");
-                return Err(Broken::new("TerminalStays", what));
+        match view.state {
+            EventState::Ready { seq } => {
+                for (name, state) in &view.deliveries {
+                    let before = known.seen.insert(name.clone(), state.clone());
+                    let Some(group) = self.groups.get_mut(name) else { continue };
+                    group.judge(seq, before.as_ref(), state, times, compared)?;
+                }
             }
+            EventState::Settled => {
+                let Some(seq) = self.seqs.get(&known.offset) else { return Ok(()) };
+                for (name, _) in known.seen.iter().filter(|(_, state)| **state != DeliveryState::Skipped) {
+                    let group = self.groups.get_mut(name);
+                    group.into_iter().for_each(|group| group.is_done_with(*seq));
+                }
+            }
+            EventState::Scheduled | EventState::Cancelled => {}
         }
         Ok(())
     }
@@ -384,6 +481,7 @@ impl Topic {
     ) -> Result<(), Broken> {
         for view in &partition.groups {
             let Some(group) = self.groups.get(&view.name) else { continue };
+            group.judge_counts(view, compared)?;
             let mut open: BTreeMap<MemberId, u32> = BTreeMap::new();
             // By key, in the order of the ready sequence.
             let mut keys: BTreeMap<(&str, u64), &DeliveryState> = BTreeMap::new();
@@ -393,7 +491,7 @@ impl Topic {
                 if let DeliveryState::Processing { member, .. } = state {
                     *open.entry(*member).or_default() += 1;
                 }
-                let revived = group.revived.contains(&seq);
+                let revived = group.is_revived(seq);
                 compared.floor += 1;
                 let in_hand = is_in_hand(state) || *state == DeliveryState::Buffered;
                 if seq < view.floor && in_hand && !revived {
@@ -409,7 +507,7 @@ impl Topic {
             }
             for (member, count) in open {
                 compared.credit += 1;
-                let most = group.credits.get(&member).copied().unwrap_or_default();
+                let most = group.credits(member);
                 if count > most {
                     let what = format!(
                         "{count} deliveries are open with {member:?} of group {}, which has {most} credits",
@@ -432,55 +530,6 @@ impl Known {
     }
 }
 
-/// Of each key one event is in hand at most, and none before it waits.
-fn judge_keys(
-    group: &str,
-    keys: &BTreeMap<(&str, u64), &DeliveryState>,
-    compared: &mut Compared,
-) -> Result<(), Broken> {
-    let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
-    for ((key, seq), state) in keys {
-        compared.key_order += 1;
-        if is_in_hand(state)
-            && let Some(earlier) = waiting.get(key)
-        {
-            let what = format!(
-                "of key {key} in group {group} event {seq} is {state:?}, and {earlier} is not settled"
-            );
-            return Err(Broken::new("KeyOrder", what));
-        }
-        if is_in_hand(state) || **state == DeliveryState::Buffered {
-            waiting.insert(key, *seq);
-        }
-    }
-    Ok(())
-}
-
-fn is_in_hand(state: &DeliveryState) -> bool {
-    matches!(state, DeliveryState::Processing { .. } | DeliveryState::FailedRetryable { .. })
-}
-
-/// Whether a delivery that nobody redrove may be in the one state after it was in the other.
-fn may_follow(before: &DeliveryState, after: &DeliveryState) -> bool {
-    let attempts = |state: &DeliveryState| match state {
-        DeliveryState::Processing { attempt, .. } => Some(*attempt),
-        DeliveryState::FailedRetryable { attempts, .. } => Some(*attempts),
-        DeliveryState::FailedTerminal(dead) => Some(dead.attempts),
-        DeliveryState::Skipped | DeliveryState::Buffered | DeliveryState::Processed => None,
-    };
-    let rises = match (attempts(before), attempts(after)) {
-        (Some(before), Some(after)) => before <= after,
-        _ => true,
-    };
-    match before {
-        DeliveryState::Processed | DeliveryState::Skipped => after == before,
-        DeliveryState::FailedTerminal(_) => after == before || *after == DeliveryState::Processed,
-        DeliveryState::Buffered
-        | DeliveryState::Processing { .. }
-        | DeliveryState::FailedRetryable { .. } => rises && *after != DeliveryState::Skipped,
-    }
-}
-
 /// What an event was told to be due at is what its publisher said.
 fn check_due(due: Due, due_ms: i64, now: u64) -> Result<(), Broken> {
     let least = match due {
@@ -498,3 +547,7 @@ fn nanos(due_ms: i64) -> u64 {
 }
 
 const NANOS_PER_MS: u64 = 1_000_000;
+/// A wake-up so long after the entry before it found nobody asking.
+const QUIET_NS: u64 = Nanos::from_secs(1).as_nanos();
+/// In a healed world nothing is later than this.
+const LATE_NS: u64 = Nanos::from_secs(5).as_nanos();

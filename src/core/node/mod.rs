@@ -24,6 +24,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_awaiting;
+#[cfg(test)]
 mod tests_membership;
 #[cfg(test)]
 mod tests_nonsense;

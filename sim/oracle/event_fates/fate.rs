@@ -1,0 +1,68 @@
+//! What became of events, in words: how often a run came by each.
+
+/// What became of an event, a delivery, or a member.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum EventFate {
+    /// It was accepted.
+    Accepted,
+    /// Its name was known already.
+    Duplicate,
+    /// It waited for its time, and became ready then.
+    Fired,
+    /// A wake-up came a second or more after the entry before it.
+    Quiet,
+    /// Its publisher took it back.
+    Cancelled,
+    /// It was to be taken back, or put off, when it was ready already.
+    TooLate,
+    /// It was put off.
+    Rescheduled,
+    /// It was put off to a time that was over.
+    RescheduledToThePast,
+    /// It was ready while its topic had no consumer, when somebody looked.
+    Unattended,
+    /// A consumer group had fifty events and more before it, when somebody looked.
+    Behind,
+    /// A consumer has processed it.
+    Acknowledged,
+    /// It was delivered once more.
+    Retried,
+    /// An answer to another attempt than the open one was refused.
+    Stale,
+    /// It was given up by a consumer group.
+    Dead,
+    /// A dead letter was redriven, or discarded.
+    Revived,
+    /// A member was one no more, for it had said nothing.
+    Lost,
+    /// A member went.
+    Left,
+}
+
+impl EventFate {
+    /// Each with its word.
+    pub const WORDS: [(Self, &'static str); 17] = [
+        (Self::Accepted, "accepted"),
+        (Self::Duplicate, "duplicate"),
+        (Self::Fired, "fired"),
+        (Self::Quiet, "quiet"),
+        (Self::Cancelled, "cancelled"),
+        (Self::TooLate, "too_late"),
+        (Self::Rescheduled, "rescheduled"),
+        (Self::RescheduledToThePast, "rescheduled_to_the_past"),
+        (Self::Unattended, "unattended"),
+        (Self::Behind, "behind"),
+        (Self::Acknowledged, "acknowledged"),
+        (Self::Retried, "retried"),
+        (Self::Stale, "stale"),
+        (Self::Dead, "dead"),
+        (Self::Revived, "revived"),
+        (Self::Lost, "lost"),
+        (Self::Left, "left"),
+    ];
+
+    /// For people, and for what a scenario expects.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(fate, _)| *fate == self).map_or("", |(_, word)| word)
+    }
+}

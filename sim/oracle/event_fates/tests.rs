@@ -1,0 +1,498 @@
+//! The oracle of events tells what is wrong, each by its name, and lets what is right be.
+
+use chronon_core::codec;
+use chronon_core::events::{
+    DeadLetter, Deliveries, Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView,
+    EventsAnswer, EventsCommand, EventsQuery, EventsView, GrantPlace, GroupOptions, GroupView, MemberId,
+    Mode, NewEvent, PartitionView, Published, Settled, Settlement, Start, Stored, TopicConfig,
+};
+use chronon_core::kernel::Outcome;
+use chronon_core::types::{Blob, Nanos, Op, Timestamp};
+
+use super::Compared;
+use super::book::{Book, Broken};
+
+/// What is told of a topic of one group, by hand: an entry each millisecond.
+struct Told {
+    book: Book,
+    compared: Compared,
+    ms: u64,
+}
+
+impl Told {
+    /// A topic whose names are remembered for a second, and a consumer group with two members of two credits, for ten seconds.
+    fn new(mode: Mode) -> Self {
+        let mut told = Self { book: Book::default(), compared: Compared::default(), ms: 1000 };
+        let config = TopicConfig { revision: 1, dedup_window: Nanos::from_secs(1), ..TopicConfig::default() };
+        assert_eq!(told.does(EventsCommand::Open { topic: topic(), config }, EventsAnswer::Opened), None);
+        for member in [ANNE, BERT] {
+            let attach = EventsCommand::Attach {
+                topic: topic(),
+                group: group(),
+                options: options(mode),
+                member,
+                credits: 2,
+                lease: Nanos::from_secs(10),
+            };
+            assert_eq!(told.does(attach, EventsAnswer::Attached(Deliveries::default())), None);
+        }
+        told
+    }
+
+    /// The op at which it is.
+    fn op(&self) -> Op {
+        Op::new(self.ms)
+    }
+
+    fn entry(&mut self, at_ms: u64, wakes: bool) {
+        self.ms = at_ms;
+        let now = Timestamp::from_nanos(at_ms * MS);
+        self.book.entry(self.op(), now, wakes, &mut self.compared);
+    }
+
+    fn does(&mut self, command: EventsCommand, answer: EventsAnswer) -> Option<&'static str> {
+        self.entry(self.ms + 1, false);
+        let outcome = Outcome::Done(Blob::from(codec::encode(&answer)));
+        name_of(self.book.command(&codec::encode(&command), &outcome, &mut self.compared))
+    }
+
+    fn publishes(&mut self, id: &str, due: Due, result: Published) -> Option<&'static str> {
+        let events = vec![NewEvent {
+            name: name(id),
+            ordering_key: "k".to_owned(),
+            due,
+            payload: Blob::default(),
+            meta: Vec::new(),
+            allow_duplicate: false,
+        }];
+        self.does(EventsCommand::Publish { topic: topic(), events }, EventsAnswer::Published(vec![result]))
+    }
+
+    /// An event is accepted that is due at once.
+    fn accepts(&mut self, id: &str, offset: u64) {
+        let due_ms = (self.ms + 1) as i64;
+        assert_eq!(self.publishes(id, Due::In(0), Published::Accepted { offset, due_ms }), None);
+    }
+
+    /// An event is accepted that is due at a time to come.
+    fn schedules(&mut self, id: &str, offset: u64, due_ms: i64) {
+        assert_eq!(self.publishes(id, Due::At(due_ms), Published::Accepted { offset, due_ms }), None);
+    }
+
+    fn settles(
+        &mut self,
+        member: MemberId,
+        settlements: Vec<Settlement>,
+        granted: Vec<Delivery>,
+    ) -> Option<&'static str> {
+        let results = vec![Settled::Done; settlements.len()];
+        let after = GrantPlace::default();
+        let settle =
+            EventsCommand::Settle { topic: topic(), group: group(), member, settlements, after: Some(after) };
+        let granted = Deliveries { deliveries: granted, more: false };
+        self.does(settle, EventsAnswer::Settled { results, granted, floor: 0 })
+    }
+
+    /// A member hears of a delivery that is granted now.
+    fn grants(&mut self, member: MemberId, (seq, offset): (u64, u64), attempt: u32) -> Option<&'static str> {
+        let grant = GrantPlace { op: Op::new(self.ms + 1), seq };
+        let until = Timestamp::from_nanos((self.ms + 500) * MS);
+        let delivery = Delivery { grant, attempt, until, offset, due_ms: 0, stored: STORED };
+        self.settles(member, Vec::new(), vec![delivery])
+    }
+
+    fn acks(&mut self, member: MemberId, seq: u64, attempt: u32) -> Option<&'static str> {
+        self.settles(member, vec![Settlement { seq, attempt, disposition: Disposition::Ack }], Vec::new())
+    }
+
+    /// The states are looked at.
+    fn shows(&mut self, seen: &Seen<'_>) -> Option<&'static str> {
+        let ask = |question| match question {
+            EventsQuery::Partition { .. } => EventsView::Partition(seen.partition()),
+            EventsQuery::Event { event, .. } => {
+                let found = seen.events.iter().find(|(id, ..)| name(id) == event);
+                EventsView::Event(found.map(|(_, offset, state, delivery)| EventView {
+                    offset: *offset,
+                    accepted_at: Timestamp::default(),
+                    state: *state,
+                    open: None,
+                    deliveries: delivery.iter().map(|state| (group(), state.clone())).collect(),
+                }))
+            }
+            other => panic!("{other:?} is not asked"),
+        };
+        name_of(self.book.audit(ask, &mut self.compared))
+    }
+}
+
+/// A partition as it is shown.
+struct Seen<'a> {
+    events: Vec<(&'a str, u64, EventState, Option<DeliveryState>)>,
+    next_seq: u64,
+    scheduled: u64,
+    floor: u64,
+    members: u32,
+}
+
+impl<'a> Seen<'a> {
+    fn of(events: Vec<(&'a str, u64, EventState, Option<DeliveryState>)>) -> Self {
+        let is_scheduled = |state: &EventState| *state == EventState::Scheduled;
+        let scheduled = events.iter().filter(|(_, _, state, _)| is_scheduled(state)).count() as u64;
+        let is_cancelled = |state: &EventState| *state == EventState::Cancelled;
+        let cancelled = events.iter().filter(|(_, _, state, _)| is_cancelled(state)).count() as u64;
+        let next_seq = events.len() as u64 - scheduled - cancelled;
+        Self { events, next_seq, scheduled, floor: 0, members: 2 }
+    }
+
+    fn partition(&self) -> PartitionView {
+        let group = GroupView {
+            name: group(),
+            options: options(Mode::Shared),
+            floor: self.floor,
+            lag: 0,
+            open: 0,
+            resting: 0,
+            dead: 0,
+            dead_dropped: 0,
+            members: self.members,
+        };
+        PartitionView {
+            config: TopicConfig::default(),
+            next_offset: self.events.len() as u64,
+            next_seq: self.next_seq,
+            scheduled: self.scheduled,
+            ready: 0,
+            ids: 0,
+            groups: vec![group],
+        }
+    }
+}
+
+fn name_of(judged: Result<(), Broken>) -> Option<&'static str> {
+    judged.err().map(|broken| broken.invariant)
+}
+
+fn topic() -> String {
+    "t".to_owned()
+}
+
+fn group() -> String {
+    "g".to_owned()
+}
+
+fn name(id: &str) -> EventName {
+    EventName { partition_key: String::new(), message_id: id.to_owned() }
+}
+
+fn options(mode: Mode) -> GroupOptions {
+    GroupOptions {
+        mode,
+        start: Start::Earliest,
+        ack_timeout: Nanos::from_millis(500),
+        attempts_max: 2,
+        rest: Nanos::default(),
+        rest_max: Nanos::default(),
+    }
+}
+
+fn processing(member: MemberId, attempt: u32, until_ms: u64) -> Option<DeliveryState> {
+    Some(DeliveryState::Processing { member, attempt, until: Timestamp::from_nanos(until_ms * MS) })
+}
+
+fn rests(attempts: u32) -> Option<DeliveryState> {
+    let until = Timestamp::from_nanos(9000 * MS);
+    Some(DeliveryState::FailedRetryable { attempts, until, why: String::new() })
+}
+
+fn dead() -> Option<DeliveryState> {
+    let letter = DeadLetter { attempts: 2, at: Timestamp::default(), why: String::new() };
+    Some(DeliveryState::FailedTerminal(letter))
+}
+
+fn ready(seq: u64) -> EventState {
+    EventState::Ready { seq }
+}
+
+const MS: u64 = 1_000_000;
+const ANNE: MemberId = MemberId(1);
+const BERT: MemberId = MemberId(2);
+const STORED: Stored = Stored { op: Op::GENESIS, index: 0, item: 0 };
+
+#[test]
+fn what_is_right_is_let_be() {
+    let mut told = Told::new(Mode::Shared);
+    told.schedules("a", 0, 1500);
+    told.accepts("b", 1);
+    assert_eq!(told.grants(ANNE, (0, 1), 1), None);
+    let until = told.ms + 500;
+    let waits = ("a", 0, EventState::Scheduled, None);
+    assert_eq!(told.shows(&Seen::of(vec![waits, ("b", 1, ready(0), processing(ANNE, 1, until))])), None);
+    assert_eq!(told.acks(ANNE, 0, 1), None);
+    told.entry(1500, true);
+    assert_eq!(told.grants(BERT, (1, 0), 1), None);
+    let done = ("b", 1, EventState::Settled, None);
+    assert_eq!(told.shows(&Seen::of(vec![("a", 0, ready(1), processing(BERT, 1, 2001)), done])), None);
+    // Anne has been silent since, and is lost; Bert has not, and his delivery timed out.
+    told.entry(5000, false);
+    assert_eq!(told.settles(BERT, Vec::new(), Vec::new()), None);
+    told.entry(11_500, true);
+    assert_eq!(told.grants(BERT, (1, 0), 2), None);
+    let again = ("a", 0, ready(1), processing(BERT, 2, 12_000));
+    assert_eq!(
+        told.shows(&Seen { members: 1, ..Seen::of(vec![again, ("b", 1, EventState::Settled, None)]) }),
+        None
+    );
+}
+
+#[test]
+fn an_event_is_accepted_and_becomes_ready_once() {
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    let due_ms = (told.ms + 1) as i64;
+    let result = Published::Accepted { offset: 7, due_ms };
+    assert_eq!(told.publishes("b", Due::In(0), result), Some("FireOnce"), "an offset is left out");
+
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+    assert_eq!(told.grants(BERT, (1, 0), 1), Some("FireOnce"), "it is ready in two places");
+}
+
+#[test]
+fn nothing_is_early() {
+    let mut told = Told::new(Mode::Shared);
+    let early = Published::Accepted { offset: 0, due_ms: 1400 };
+    assert_eq!(told.publishes("a", Due::At(1500), early), Some("NeverEarly"), "it is taken for due before");
+
+    let mut told = Told::new(Mode::Shared);
+    told.schedules("a", 0, 1500);
+    assert_eq!(told.grants(ANNE, (0, 0), 1), Some("NeverEarly"), "it is granted before");
+
+    let mut told = Told::new(Mode::Shared);
+    told.schedules("a", 0, 1500);
+    let seen = Seen::of(vec![("a", 0, ready(0), Some(DeliveryState::Buffered))]);
+    assert_eq!(told.shows(&seen), Some("NeverEarly"), "it is seen ready before");
+}
+
+#[test]
+fn what_waited_becomes_ready_in_the_order_in_which_it_was_due() {
+    let mut told = Told::new(Mode::Shared);
+    told.schedules("a", 0, 1600);
+    told.schedules("b", 1, 1500);
+    told.entry(1700, true);
+    assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+    assert_eq!(told.grants(ANNE, (1, 1), 1), Some("FireBounded"));
+}
+
+#[test]
+fn what_was_cancelled_stays_so() {
+    let cancelled = || {
+        let mut told = Told::new(Mode::Shared);
+        told.schedules("a", 0, 1500);
+        let cancel = EventsCommand::Cancel { topic: topic(), event: name("a") };
+        assert_eq!(told.does(cancel, EventsAnswer::Cancelled { offset: 0 }), None);
+        told.entry(1500, true);
+        told
+    };
+    assert_eq!(cancelled().grants(ANNE, (0, 0), 1), Some("CancelWins"));
+    let seen = Seen::of(vec![("a", 0, ready(0), Some(DeliveryState::Buffered))]);
+    assert_eq!(cancelled().shows(&Seen { scheduled: 0, next_seq: 0, ..seen }), Some("CancelWins"));
+    let cancel = EventsCommand::Cancel { topic: topic(), event: name("a") };
+    let again = cancelled().does(cancel, EventsAnswer::Cancelled { offset: 0 });
+    assert_eq!(again, Some("TerminalStays"));
+    let (event, due) = (name("a"), Due::At(9000));
+    let put_off = EventsCommand::Reschedule { topic: topic(), event, due };
+    let put_off = cancelled().does(put_off, EventsAnswer::Rescheduled { offset: 0, due_ms: 9000 });
+    assert_eq!(put_off, Some("TerminalStays"));
+}
+
+#[test]
+fn another_event_is_not_cancelled_by_a_name() {
+    let mut told = Told::new(Mode::Shared);
+    told.schedules("a", 0, 1500);
+    told.schedules("b", 1, 1500);
+    let cancel = EventsCommand::Cancel { topic: topic(), event: name("a") };
+    assert_eq!(told.does(cancel, EventsAnswer::Cancelled { offset: 1 }), Some("OwnerOnly"));
+}
+
+#[test]
+fn no_event_is_lost_sight_of() {
+    let accepted = || {
+        let mut told = Told::new(Mode::Shared);
+        told.schedules("a", 0, 1500);
+        told
+    };
+    let waits = || Seen::of(vec![("a", 0, EventState::Scheduled, None)]);
+    assert_eq!(accepted().shows(&waits()), None);
+    assert_eq!(accepted().shows(&Seen { scheduled: 0, ..waits() }), Some("NeverSilent"), "it waits nowhere");
+    let mut told = accepted();
+    told.entry(1500, true);
+    assert_eq!(told.shows(&waits()), Some("NeverSilent"), "it was due, and is not ready");
+    let mut told = accepted();
+    told.entry(1490, false);
+    let nameless = Seen { events: vec![("b", 0, EventState::Scheduled, None)], ..waits() };
+    assert_eq!(told.shows(&nameless), Some("NeverSilent"), "its name is not known");
+    let mut told = accepted();
+    told.entry(7000, false);
+    told.book.healed();
+    assert_eq!(told.shows(&waits()), Some("NeverSilent"), "nobody has woken the partition");
+}
+
+#[test]
+fn what_is_not_due_is_known_by_its_name_beyond_the_window() {
+    let scheduled = || {
+        let mut told = Told::new(Mode::Shared);
+        told.schedules("a", 0, 9000);
+        told.entry(5000, true);
+        told
+    };
+    let nameless = Seen { events: vec![("b", 0, EventState::Scheduled, None)], ..Seen::of(Vec::new()) };
+    assert_eq!(scheduled().shows(&Seen { scheduled: 1, ..nameless }), Some("NeverSilent"));
+    let again = Published::Accepted { offset: 1, due_ms: 9000 };
+    assert_eq!(scheduled().publishes("a", Due::At(9000), again), Some("DedupHolds"));
+}
+
+#[test]
+fn a_group_is_done_with_what_was_acknowledged_and_nothing_else() {
+    let shown_after = |acked: bool| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+        if acked {
+            assert_eq!(told.acks(ANNE, 0, 1), None);
+        }
+        told.shows(&Seen::of(vec![("a", 0, ready(0), Some(DeliveryState::Processed))]))
+    };
+    assert_eq!(shown_after(true), None);
+    assert_eq!(shown_after(false), Some("NeverSilent"));
+}
+
+#[test]
+fn an_event_ends_with_what_its_groups_have_acknowledged() {
+    let ended_after = |acked: bool| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        assert_eq!(told.shows(&Seen::of(vec![("a", 0, ready(0), Some(DeliveryState::Buffered))])), None);
+        assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+        if acked {
+            assert_eq!(told.acks(ANNE, 0, 1), None);
+        }
+        told.shows(&Seen::of(vec![("a", 0, EventState::Settled, None)]))
+    };
+    assert_eq!(ended_after(true), None);
+    assert_eq!(ended_after(false), Some("NeverSilent"));
+}
+
+#[test]
+fn who_is_silent_is_no_member_and_who_is_not_is_one() {
+    let mut told = Told::new(Mode::Shared);
+    assert_eq!(told.shows(&Seen { members: 1, ..Seen::of(Vec::new()) }), Some("NeverSilent"));
+    told.entry(12_000, true);
+    assert_eq!(told.shows(&Seen { members: 0, ..Seen::of(Vec::new()) }), None);
+    assert_eq!(told.shows(&Seen::of(Vec::new())), Some("NeverSilent"));
+}
+
+#[test]
+fn a_delivery_is_settled_by_the_attempt_that_is_open_and_by_whoever_has_it() {
+    let granted_twice = || {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+        told.entry(1600, true);
+        assert_eq!(told.grants(BERT, (0, 0), 2), None);
+        told
+    };
+    assert_eq!(granted_twice().acks(BERT, 0, 2), None);
+    assert_eq!(granted_twice().acks(ANNE, 0, 1), Some("OwnerOnly"), "an earlier attempt");
+    assert_eq!(granted_twice().acks(ANNE, 0, 2), Some("OwnerOnly"), "somebody else's");
+    let mut told = granted_twice();
+    assert_eq!(told.acks(BERT, 0, 2), None);
+    assert_eq!(told.acks(BERT, 0, 2), Some("TerminalStays"), "twice");
+    assert_eq!(granted_twice().grants(ANNE, (0, 0), 3), Some("TerminalStays"), "one attempt too many");
+}
+
+#[test]
+fn a_delivery_has_its_time() {
+    let seen_after = |wakes_at: u64| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+        assert_eq!(told.shows(&Seen::of(vec![("a", 0, ready(0), processing(ANNE, 1, 1500))])), None);
+        told.entry(wakes_at, true);
+        told.shows(&Seen::of(vec![("a", 0, ready(0), rests(1))]))
+    };
+    assert_eq!(seen_after(1500), None);
+    assert_eq!(seen_after(1499), Some("OwnerOnly"));
+}
+
+#[test]
+fn states_go_one_way() {
+    let then = |before: (EventState, Option<DeliveryState>), after: (EventState, Option<DeliveryState>)| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        assert_eq!(told.shows(&Seen::of(vec![("a", 0, before.0, before.1)])), None);
+        told.shows(&Seen { next_seq: 1, scheduled: 0, ..Seen::of(vec![("a", 0, after.0, after.1)]) })
+    };
+    let buffered = || Some(DeliveryState::Buffered);
+    assert_eq!(then((ready(0), dead()), (ready(0), dead())), None);
+    assert_eq!(then((ready(0), dead()), (ready(0), buffered())), Some("TerminalStays"));
+    assert_eq!(then((ready(0), rests(2)), (ready(0), rests(1))), Some("TerminalStays"));
+    assert_eq!(then((ready(0), Some(DeliveryState::Skipped)), (ready(0), buffered())), Some("TerminalStays"));
+    assert_eq!(then((ready(0), buffered()), (EventState::Scheduled, None)), Some("OwnerOnly"));
+    assert_eq!(then((ready(0), buffered()), (EventState::Cancelled, None)), Some("OwnerOnly"));
+}
+
+#[test]
+fn a_name_is_accepted_once() {
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    let other = told.publishes("a", Due::In(0), Published::Duplicate { offset: 3 });
+    assert_eq!(other, Some("DedupHolds"), "it is not that event");
+    let due_ms = (told.ms + 1) as i64;
+    let again = told.publishes("a", Due::In(0), Published::Accepted { offset: 1, due_ms });
+    assert_eq!(again, Some("DedupHolds"), "it is accepted within the window");
+}
+
+#[test]
+fn nobody_has_more_than_it_asked_for() {
+    let mut told = Told::new(Mode::Shared);
+    (0..3).for_each(|offset| told.accepts(["a", "b", "c"][offset as usize], offset));
+    let seen = |last| {
+        let open = |id, seq| (id, seq, ready(seq), processing(ANNE, 1, 2000));
+        Seen::of(vec![open("a", 0), open("b", 1), ("c", 2, ready(2), last)])
+    };
+    assert_eq!(told.shows(&seen(Some(DeliveryState::Buffered))), None);
+    assert_eq!(told.shows(&seen(processing(ANNE, 1, 2000))), Some("CreditRespected"));
+}
+
+#[test]
+fn the_floor_stays_below_what_is_not_settled() {
+    let shown_with = |floor| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        told.shows(&Seen { floor, ..Seen::of(vec![("a", 0, ready(0), rests(1))]) })
+    };
+    assert_eq!(shown_with(0), None);
+    assert_eq!(shown_with(1), Some("FloorContiguous"));
+}
+
+#[test]
+fn of_one_ordering_key_one_is_in_hand() {
+    let shown = |first: Option<DeliveryState>, mode| {
+        let mut told = Told::new(mode);
+        told.accepts("a", 0);
+        told.accepts("b", 1);
+        told.shows(&Seen::of(vec![("a", 0, ready(0), first), ("b", 1, ready(1), processing(ANNE, 1, 2000))]))
+    };
+    assert_eq!(shown(dead(), Mode::Ordered), None);
+    assert_eq!(shown(rests(1), Mode::Shared), None);
+    assert_eq!(shown(rests(1), Mode::Ordered), Some("KeyOrder"));
+    assert_eq!(shown(Some(DeliveryState::Buffered), Mode::Ordered), Some("KeyOrder"));
+}
+
+#[test]
+fn a_topic_does_not_go() {
+    let mut told = Told::new(Mode::Shared);
+    let gone = told.book.audit(|_| EventsView::Unknown, &mut told.compared);
+    assert_eq!(name_of(gone), Some("NeverSilent"));
+}

@@ -1,0 +1,67 @@
+//! The verbs of the event database, against three processes of which one is killed.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use chronon::cli::local_cluster::LocalCluster;
+use serde_json::Value;
+
+use crate::folder::{CHRONON, Folder};
+
+/// What a verb answers, a value a line.
+fn verb(cluster: &LocalCluster, node: usize, words: &[&str]) -> Result<Vec<Value>, String> {
+    let server = format!("http://{}", cluster.grpc_address(node));
+    let output =
+        Command::new(CHRONON).args(["-o", "json"]).args(words).args(["--server", &server]).output().unwrap();
+    if output.status.success() {
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+#[test]
+fn an_event_is_scheduled_at_one_node_and_consumed_at_another_after_a_third_was_killed() {
+    let folder = Folder::new("events");
+    let mut cluster = LocalCluster::at(Path::new(CHRONON), folder.path(), 3).unwrap().for_events();
+    cluster.format_all().unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_ready(Duration::from_secs(30)).unwrap();
+
+    let missing = verb(&cluster, 0, &["publish", "orders", "one"]).unwrap_err();
+    assert!(missing.contains("no such topic: orders; `chronon topic create` makes one"), "{missing}");
+    verb(&cluster, 0, &["topic", "create", "orders"]).unwrap();
+    let published = verb(&cluster, 0, &["publish", "orders", "one", "--id", "a", "--in", "2s"]).unwrap();
+    let due = published[0]["due"].as_i64().unwrap();
+    assert!((now_ms() + 1..now_ms() + 3000).contains(&due), "{published:?}");
+    let again = verb(&cluster, 1, &["publish", "orders", "one", "--id", "a"]).unwrap();
+    assert_eq!(again[0]["status"], "duplicate");
+    verb(&cluster, 1, &["publish", "orders", "two", "--id", "b", "--in", "1h"]).unwrap();
+    assert_eq!(verb(&cluster, 2, &["event", "show", "orders", "b"]).unwrap()[0]["state"], "SCHEDULED");
+    let scheduled = verb(&cluster, 2, &["schedule", "list", "orders"]).unwrap();
+    assert_eq!((&scheduled[0][0]["id"], &scheduled[0][1]["id"]), (&"a".into(), &"b".into()));
+    verb(&cluster, 2, &["schedule", "cancel", "orders", "b"]).unwrap();
+
+    cluster.kill(0);
+    let words = ["subscribe", "orders", "--group", "g", "--count", "1", "--wait", "30s"];
+    let delivered = verb(&cluster, 1, &words).unwrap();
+    assert_eq!((&delivered[0]["id"], &delivered[0]["payload"]), (&"a".into(), &"one".into()));
+    assert!(now_ms() >= due, "it came {} ms early", due - now_ms());
+    assert_eq!(verb(&cluster, 2, &["event", "show", "orders", "a"]).unwrap()[0]["state"], "PROCESSED");
+    assert_eq!(verb(&cluster, 2, &["event", "show", "orders", "b"]).unwrap()[0]["state"], "CANCELLED");
+    let late = verb(&cluster, 2, &["schedule", "cancel", "orders", "a"]).unwrap_err();
+    assert!(late.contains("not scheduled any more: it is ready"), "{late}");
+
+    cluster.start(0).unwrap();
+    cluster.wait_ready(Duration::from_secs(30)).unwrap();
+    let topic = &verb(&cluster, 0, &["topic", "describe", "orders"]).unwrap()[0];
+    assert_eq!((&topic["groups"][0]["group"], &topic["groups"][0]["lag"]), (&"g".into(), &0.into()));
+    let published = topic["partitions"].as_array().unwrap().iter();
+    assert_eq!(published.map(|row| row["published"].as_i64().unwrap()).sum::<i64>(), 2);
+}
