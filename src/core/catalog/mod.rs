@@ -155,7 +155,7 @@ impl ChrApplication for Catalog {
             last = Some(name);
         }
         out.extend_from_slice(writer.as_slice());
-        rest.next().and(last).map(|name| Cursor::after(name))
+        rest.next().and(last).map(Cursor::after)
     }
 
     fn restore(
