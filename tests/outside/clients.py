@@ -23,6 +23,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
 WAIT_S = 30
+PAYLOAD_MAX = 4 * 1024 * 1024
+# What a client takes in one message is less than that, unless it says so.
+OPTIONS = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]
 
 
 def main(binary, protos):
@@ -103,7 +106,7 @@ def until(what, is_so):
 
 class Client:
     def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
+        self.channel = grpc.insecure_channel(address, options=OPTIONS)
         self.events = rpc.EventServiceStub(self.channel)
 
     def publish(self, message_id, topic="orders", due_ms=1, payload=b"hello", **more):
@@ -193,13 +196,18 @@ def what_is_refused(client):
         (dict(message_id=""), "message_id is required"),
         (dict(message_id="x" * 129), "message_id exceeds 128 characters"),
         (dict(message_id="x", topic="t" * 256), "topic exceeds 255 characters"),
-        (dict(message_id="x", payload=b"p" * (4 * 1024 * 1024 + 1)), "payload exceeds 4MB limit"),
+        (dict(message_id="x", payload=b"p" * (PAYLOAD_MAX + 1)), "payload exceeds 4MB limit"),
         (dict(message_id="x", due_ms=0), "schedule_ts is required"),
         (dict(message_id="x", payload=b""), "payload is required"),
     ]
     for wanted, error in refused:
         answer = client.publish(**wanted)
         assert (answer.success, answer.error) == (False, error), answer
+    assert client.publish("long", topic="long", payload=b"p" * PAYLOAD_MAX).success
+    member = client.subscribe("g", topic="long")
+    delivery = member.take()
+    assert len(delivery.event.payload) == PAYLOAD_MAX and member.ack(delivery.delivery_id).success
+    member.close()
 
 
 def duplicates_and_batches(client):

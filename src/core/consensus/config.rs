@@ -65,7 +65,7 @@ impl Default for Limits {
             pipeline_entries_max: 16,
             batch_commands_max: 4096,
             batch_bytes_max: 1 << 20,
-            command_bytes_max: 256 << 10,
+            command_bytes_max: 5 << 20,
             queue_requests_max: 16_384,
             repair_entries_max: 256,
             repair_bytes_max: 1 << 20,

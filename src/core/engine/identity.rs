@@ -38,7 +38,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 32 << 20,
-            flush_bytes_max: 4 << 20,
+            flush_bytes_max: 8 << 20,
             flushes_in_flight_max: 1,
             sealed_segments_target: 3,
             sealed_segments_max: 8,
