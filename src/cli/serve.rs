@@ -19,6 +19,7 @@ use crate::gateway::{self, ClusterMap};
 use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, read_file, variable};
 use crate::server::disk::{self, DataDirectory};
 use crate::server::http;
+use crate::server::metrics::Metrics;
 use crate::server::runtime::{Listeners, Runtime, RuntimeConfig};
 use crate::server::status::StatusCell;
 use crate::server::sync_disk;
@@ -129,9 +130,10 @@ pub(super) fn run<A: ChrApplication>(
     let status = StatusCell::default();
     let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
     let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
-    http::start(http_listener, status).context("cannot serve HTTP")?;
+    let metrics = Metrics::default();
+    http::start(http_listener, status, metrics.clone()).context("cannot serve HTTP")?;
     if let Some(listener) = grpc {
-        gateway::start(listener, gateway, args.dev).context("cannot serve gRPC")?;
+        gateway::start(listener, gateway, args.dev, metrics.gateway).context("cannot serve gRPC")?;
     }
     tracing::info!(
         node = %config.node,

@@ -3,7 +3,7 @@
 //! What is granted to the member is in the state of every replica, so it is read from the own one, which tells when there is more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chronon_core::events::{
     Delivery, EventsAnswer, EventsCommand, EventsQuery, EventsView, GrantPlace, GroupOptions, MemberId,
@@ -17,6 +17,7 @@ use super::gate::Gate;
 use super::payloads::Payloads;
 use super::settling::{Membership, Settling};
 use super::topics::{Partition, Refused, Topics};
+use crate::server::metrics::GatewayMetrics;
 
 /// What a subscriber wants.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ pub(super) struct Consuming {
     pub topics: Arc<Topics>,
     pub payloads: Arc<Payloads>,
     pub settling: Arc<Settling>,
+    pub metrics: GatewayMetrics,
 }
 
 impl Consuming {
@@ -55,12 +57,14 @@ impl Consuming {
     ) {
         let membership =
             Membership { partition: partition.id, group: wanted.group.clone(), member: wanted.member };
+        self.metrics.members.inc();
         let delivering = self.deliver(&partition, &wanted, &membership, &gate, &out);
         let ended = tokio::select! {
             ended = delivering => ended,
             ended = self.stay(&membership) => ended,
             () = out.closed() => Ok(()),
         };
+        self.metrics.members.dec();
         if let Err(error) = ended {
             let _nobody_listens = out.send(Err(error)).await;
         }
@@ -86,6 +90,7 @@ impl Consuming {
                 after = after.max(delivery.grant);
                 let event = self.payloads.get(partition.group, delivery.stored).await?;
                 gate.enter((partition.id, delivery.grant.seq)).await;
+                self.metrics.delivered(delivery.attempt, late(delivery.due_ms));
                 let (partition, membership) = (partition.clone(), membership.clone());
                 if out.send(Ok(Delivered { partition, membership, delivery, event })).await.is_err() {
                     return Ok(());
@@ -144,6 +149,13 @@ impl Consuming {
             }
         }
     }
+}
+
+/// How long ago an event was due, by this machine's clock.
+fn late(due_ms: i64) -> Duration {
+    let due = Duration::from_millis(u64::try_from(due_ms).unwrap_or_default());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(due)
 }
 
 /// A member whose gateway is gone is one for so long.

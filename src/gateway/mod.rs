@@ -25,6 +25,7 @@ use std::thread;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
+use crate::server::metrics::GatewayMetrics;
 use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
@@ -55,6 +56,7 @@ pub mod proto {
 /// What the services share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
+    metrics: GatewayMetrics,
     topics: Arc<Topics>,
     publishing: Publishing,
     payloads: Arc<Payloads>,
@@ -73,11 +75,16 @@ pub fn is_wanted(map: &ClusterMap) -> bool {
 ///
 /// # Errors
 /// When the cluster has no groups for events, or the thread or its runtime cannot be started.
-pub fn start(listener: TcpListener, map: ClusterMap, makes_topics: bool) -> io::Result<()> {
+pub fn start(
+    listener: TcpListener,
+    map: ClusterMap,
+    makes_topics: bool,
+    metrics: GatewayMetrics,
+) -> io::Result<()> {
     let topics = Topics::new(Cluster::new(map), makes_topics).ok_or_else(|| {
         io::Error::other("a gateway needs a group of kind `catalog` and one of kind `events`")
     })?;
-    let gateway = Arc::new(Gateway::new(topics));
+    let gateway = Arc::new(Gateway::new(topics, metrics));
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let described = || {
@@ -112,7 +119,7 @@ pub fn start(listener: TcpListener, map: ClusterMap, makes_topics: bool) -> io::
 }
 
 impl Gateway {
-    fn new(topics: Topics) -> Self {
+    fn new(topics: Topics, metrics: GatewayMetrics) -> Self {
         let topics = Arc::new(topics);
         let payloads = Arc::new(Payloads::new(Arc::clone(&topics)));
         let settling = Settling::new(Arc::clone(&topics));
@@ -120,7 +127,15 @@ impl Gateway {
             topics: Arc::clone(&topics),
             payloads: Arc::clone(&payloads),
             settling: Arc::clone(&settling),
+            metrics: metrics.clone(),
         });
-        Self { publishing: Publishing::new(Arc::clone(&topics)), topics, payloads, settling, consuming }
+        Self {
+            metrics,
+            publishing: Publishing::new(Arc::clone(&topics)),
+            topics,
+            payloads,
+            settling,
+            consuming,
+        }
     }
 }

@@ -11,13 +11,14 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
 
+use super::metrics::Metrics;
 use super::status::StatusCell;
 
 /// Serves HTTP on `listener` from a thread of its own, until the process ends.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be started.
-pub fn start(listener: TcpListener, status: StatusCell) -> io::Result<()> {
+pub fn start(listener: TcpListener, status: StatusCell, metrics: Metrics) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let router = Router::new()
@@ -26,7 +27,8 @@ pub fn start(listener: TcpListener, status: StatusCell) -> io::Result<()> {
         .route("/livez", get(|| async { "OK" }))
         .route("/readyz", get(ready))
         .route("/status", get(report))
-        .with_state(status);
+        .route("/metrics", get(scrape))
+        .with_state((status, metrics));
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         axum::serve(listener, router).await
@@ -39,11 +41,17 @@ pub fn start(listener: TcpListener, status: StatusCell) -> io::Result<()> {
     Ok(())
 }
 
-async fn ready(State(status): State<StatusCell>) -> (StatusCode, &'static str) {
+async fn ready(State((status, _)): State<(StatusCell, Metrics)>) -> (StatusCode, &'static str) {
     if status.get().ready { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
 }
 
-async fn report(State(status): State<StatusCell>) -> impl IntoResponse {
+async fn scrape(State((status, metrics)): State<(StatusCell, Metrics)>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], metrics.text(&status.get()))
+}
+
+async fn report(State((status, _)): State<(StatusCell, Metrics)>) -> impl IntoResponse {
     let body = serde_json::to_string(&status.get()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], body)
 }
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -12,6 +12,7 @@ mod guard;
 pub mod http;
 pub mod io_uring_disk;
 pub mod lone_engine;
+pub mod metrics;
 mod peers;
 pub mod protocol;
 mod ring;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chronon_core::events::{Disposition, Settled, Settlement};
 use chronon_core::types::Nanos;
@@ -27,11 +28,14 @@ impl Api {
         event: Option<pb::Event>,
         allow_duplicate: bool,
     ) -> Result<pb::PublishResponse, Status> {
-        match self.try_publish(event, allow_duplicate).await {
-            Ok(response) => Ok(response),
-            Err(Refused::Invalid(why)) => Ok(convert::invalid(why)),
-            Err(other) => Err(status(&other)),
-        }
+        let asked_at = Instant::now();
+        let answer = match self.try_publish(event, allow_duplicate).await {
+            Ok(response) => response,
+            Err(Refused::Invalid(why)) => convert::invalid(why),
+            Err(other) => return Err(status(&other)),
+        };
+        self.0.metrics.published(status_word(answer.status()), 1, asked_at.elapsed());
+        Ok(answer)
     }
 
     async fn try_publish(
@@ -98,14 +102,25 @@ impl Api {
         let Some((of, seq, attempt)) = convert::read_delivery_id(&ack.delivery_id) else {
             return refused(format!("delivery_id {:?} names no delivery", ack.delivery_id));
         };
-        let settlement = Settlement { seq, attempt, disposition: disposition(&ack) };
+        let disposition = disposition(&ack);
+        let how = match &disposition {
+            Disposition::Ack => "ack",
+            Disposition::Nack { .. } => "nack",
+            Disposition::Term { .. } => "term",
+            Disposition::InProgress => "in_progress",
+        };
+        let settlement = Settlement { seq, attempt, disposition };
         match self.0.settling.settle(&of, Some(settlement)).await {
-            Ok((Settled::Done, floor)) => pb::AckResponse {
-                success: true,
-                committed_offset: convert::signed(floor),
-                ..refused(String::new())
-            },
+            Ok((Settled::Done, floor)) => {
+                self.0.metrics.settled(how);
+                pb::AckResponse {
+                    success: true,
+                    committed_offset: convert::signed(floor),
+                    ..refused(String::new())
+                }
+            }
             Ok((Settled::Stale { why }, floor)) => {
+                self.0.metrics.settled("stale");
                 pb::AckResponse { committed_offset: convert::signed(floor), ..refused(why) }
             }
             Err(error) => refused(error.to_string()),
@@ -132,11 +147,18 @@ impl EventService for Api {
         request: Request<pb::PublishBatchRequest>,
     ) -> Result<Response<pb::PublishBatchResponse>, Status> {
         let pb::PublishBatchRequest { events, allow_duplicate } = request.into_inner();
+        let asked_at = Instant::now();
         let results = self.publish_batch_of(events, allow_duplicate).await.map_err(|error| status(&error))?;
         let count = |status: pb::PublishStatus| {
             let count = results.iter().filter(|result| result.status() == status).count();
             i32::try_from(count).unwrap_or(i32::MAX)
         };
+        for of in [pb::PublishStatus::Accepted, pb::PublishStatus::Duplicate, pb::PublishStatus::Refused] {
+            let events = u64::try_from(count(of)).unwrap_or_default();
+            if events > 0 {
+                self.0.metrics.published(status_word(of), events, asked_at.elapsed());
+            }
+        }
         let offsets = results.iter().filter(|result| result.success).map(|result| result.offset);
         let (first_offset, last_offset) = (offsets.clone().min(), offsets.max());
         let error = results.iter().find(|result| result.status() == pb::PublishStatus::Refused);
@@ -247,6 +269,14 @@ fn deliver(
     ack_timeout: Nanos,
 ) -> Result<pb::Delivery, Status> {
     delivered.map(|delivered| convert::delivery(delivered, ack_timeout)).map_err(|error| status(&error))
+}
+
+fn status_word(status: pb::PublishStatus) -> &'static str {
+    match status {
+        pb::PublishStatus::Accepted => "accepted",
+        pb::PublishStatus::Duplicate => "duplicate",
+        pb::PublishStatus::Refused | pb::PublishStatus::Unspecified => "refused",
+    }
 }
 
 fn disposition(ack: &pb::AckRequest) -> Disposition {
