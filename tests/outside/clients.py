@@ -186,6 +186,7 @@ def one_node(binary, scratch):
         duplicates_and_batches(client)
         groups_and_failures(client)
         schedules(client)
+        metrics(http)
         restart(node, client)
     finally:
         node.kill()
@@ -307,6 +308,16 @@ def schedules(client):
         assert member.ack(delivery.delivery_id).success
     assert member.nothing_comes(0.3) is None
     member.close()
+
+
+def metrics(http):
+    with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics", timeout=2) as answer:
+        lines = answer.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert values["chronon_ready"] == "1"
+    assert int(values['chronon_published_total{status="duplicate"}']) == 2
+    assert int(values["chronon_redeliveries_total"]) >= 2
+    assert int(values["chronon_delivery_lateness_seconds_count"]) > 100
 
 
 def restart(node, client):
