@@ -241,6 +241,7 @@ impl EventClients {
             .map(|(grant, (_, attempt))| Settlement {
                 seq: grant.seq,
                 attempt: *attempt,
+                granted: grant.op,
                 disposition: Disposition::Ack,
             })
             .collect();
@@ -260,7 +261,12 @@ impl EventClients {
                 10 => Disposition::InProgress,
                 _ => continue,
             };
-            settlements.push(Settlement { seq: grant.seq, attempt: *attempt, disposition });
+            settlements.push(Settlement {
+                seq: grant.seq,
+                attempt: *attempt,
+                granted: grant.op,
+                disposition,
+            });
         }
         let after = Some(known.open.last_key_value().map(|(grant, _)| *grant).unwrap_or_default());
         EventsCommand::Settle { topic, group: consumers, member, settlements, after }

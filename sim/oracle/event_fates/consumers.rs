@@ -134,8 +134,8 @@ impl Consumers {
                 compared.fate(EventFate::Stale);
                 continue;
             }
-            let Settlement { seq, attempt, disposition } = settlement;
-            self.check_open(member, (*seq, *attempt), compared)?;
+            let Settlement { seq, attempt, disposition, .. } = settlement;
+            self.check_open(member, settlement, compared)?;
             if *disposition != Disposition::InProgress {
                 self.ended.insert((*seq, *attempt));
             }
@@ -151,13 +151,21 @@ impl Consumers {
     fn check_open(
         &self,
         member: MemberId,
-        (seq, attempt): (u64, u32),
+        settlement: &Settlement,
         compared: &mut Compared,
     ) -> Result<(), Broken> {
+        let Settlement { seq, attempt, granted, .. } = *settlement;
+        compared.owner_only += 1;
+        if let Some((grant, ..)) = self.granted.get(&seq).filter(|(grant, ..)| grant.op > granted) {
+            let what = format!(
+                "event {seq} was granted at op {}, and its grant of op {granted} is settled",
+                grant.op
+            );
+            return Err(Broken::new("OwnerOnly", what));
+        }
         if self.is_revived(seq) {
             return Ok(());
         }
-        compared.owner_only += 1;
         if self.ended.contains(&(seq, attempt)) {
             let what = format!("attempt {attempt} of event {seq} is settled twice");
             return Err(Broken::new("TerminalStays", what));

@@ -102,7 +102,8 @@ impl Told {
     }
 
     fn acks(&mut self, member: MemberId, seq: u64, attempt: u32) -> Option<&'static str> {
-        self.settles(member, vec![Settlement { seq, attempt, disposition: Disposition::Ack }], Vec::new())
+        let (granted, disposition) = (Op::new(self.ms + 1), Disposition::Ack);
+        self.settles(member, vec![Settlement { seq, attempt, granted, disposition }], Vec::new())
     }
 
     /// The states are looked at.

@@ -1,11 +1,11 @@
 //! What clients ask of a partition, and what they are answered.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::events::topic::TopicConfig;
-use crate::types::{Blob, Nanos, Op, Timestamp};
+use crate::events::topic::{NAME_BYTES_MAX, TopicConfig};
+use crate::types::{Blob, Nanos, Op, Timestamp, u64_of};
 
 /// A consumer, under the name that it gave itself: a new one for each life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
@@ -196,6 +196,8 @@ pub struct Settlement {
     pub seq: u64,
     /// Which attempt: another one than the last is refused.
     pub attempt: u32,
+    /// The op that granted it: after a redrive attempts count anew.
+    pub granted: Op,
     /// How it ended.
     pub disposition: Disposition,
 }
@@ -434,4 +436,15 @@ pub enum EventsError {
     /// The event waits no more.
     #[error("the event is not scheduled any more: it is {0}")]
     NotScheduled(String),
+}
+
+/// Whether `name` may name a topic or a consumer group.
+///
+/// # Errors
+/// [`EventsError::BadName`].
+pub fn check_name(what: &str, name: &str) -> Result<(), EventsError> {
+    if name.is_empty() || u64_of(name.len()) > u64::from(NAME_BYTES_MAX) {
+        return Err(EventsError::BadName { what: what.to_string(), max: NAME_BYTES_MAX });
+    }
+    Ok(())
 }

@@ -45,14 +45,13 @@ use agenda::{Agenda, Alarm};
 pub use command::{
     Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, GrantPlace,
     GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Settled, Settlement, Start, Stored,
+    check_name,
 };
 pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
 use partition::Partition;
-pub use topic::{
-    KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig, check_name,
-};
+pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
 };

@@ -8,12 +8,12 @@ use alloc::vec::Vec;
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::backlog::Backlog;
 use crate::events::command::{
-    Due, EventName, EventsError, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
+    Due, EventName, EventsError, GroupOptions, NewEvent, Published, Refusal, Start, Stored, check_name,
 };
 use crate::events::group::{Ended, Group, Moment, Place};
 use crate::events::ids::{EventState, Ids, NameHash, Named};
 use crate::events::schedule::{self, Record, Schedule};
-use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig, check_name};
+use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
 use crate::types::{Hash, u64_of};
 
 /// The partition. Its groups are numbered as they come.

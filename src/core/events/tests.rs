@@ -84,6 +84,13 @@ impl Lone {
         member: u128,
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Settled>, EventsError> {
+        let open = self.deliveries(group, member);
+        let grant_of = |seq| open.iter().find(|open| open.grant.seq == seq).map(|open| open.grant.op);
+        let settlements = settlements.into_iter().map(|settlement| Settlement {
+            granted: settlement.granted.max(grant_of(settlement.seq).unwrap_or_default()),
+            ..settlement
+        });
+        let settlements = settlements.collect();
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
         match self.ask(Command::Settle { topic, group, member, settlements, after: None })? {
             EventsAnswer::Settled { results, .. } => Ok(results),
@@ -133,7 +140,7 @@ fn options(mode: Mode) -> GroupOptions {
 }
 
 fn settlement(seq: u64, attempt: u32, disposition: Disposition) -> Settlement {
-    Settlement { seq, attempt, disposition }
+    Settlement { seq, attempt, granted: Op::GENESIS, disposition }
 }
 
 fn nack() -> Disposition {
@@ -213,6 +220,25 @@ fn an_answer_to_an_earlier_attempt_is_refused() {
     let stale = lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
     assert_eq!(stale, [Settled::Stale { why: "attempt 2 is open, and not 1".to_string() }]);
     assert_eq!(lone.settle("g", 2, Vec::new()), Err(EventsError::NotAMember));
+}
+
+#[test]
+fn an_answer_from_before_a_redrive_is_refused() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, GroupOptions { attempts_max: 1, ..options(Mode::Shared) });
+    lone.publish("a", "", Due::In(0));
+    let before = lone.deliveries("g", 1)[0].grant.op;
+    lone.pass(600);
+    let redrive = Command::Redrive { topic: "t".to_string(), group: "g".to_string(), letters: vec![0] };
+    assert_eq!(lone.ask(redrive), Ok(EventsAnswer::Revived(1)));
+    assert_eq!(lone.open("g", 1), [(0, 1)], "attempts count anew");
+    let late = Settlement { granted: before, ..settlement(0, 1, Disposition::Ack) };
+    let (topic, group, settlements) = ("t".to_string(), "g".to_string(), vec![late]);
+    let late = Command::Settle { topic, group, member: MemberId(1), settlements, after: None };
+    let answer = lone.ask(late).expect("a member");
+    assert!(
+        matches!(answer, EventsAnswer::Settled { results, .. } if matches!(&results[0], Settled::Stale { .. }))
+    );
 }
 
 #[test]
@@ -355,7 +381,10 @@ impl Lone {
                     6 => Disposition::Term { why: "never".to_string() },
                     _ => Disposition::InProgress,
                 };
-                let of = |open: &Delivery| settlement(open.grant.seq, open.attempt, disposition.clone());
+                let of = |open: &Delivery| Settlement {
+                    granted: open.grant.op,
+                    ..settlement(open.grant.seq, open.attempt, disposition.clone())
+                };
                 let (settlements, after) =
                     (chosen.map(of).into_iter().collect(), Some(GrantPlace::default()));
                 Command::Settle { topic, group, member: MemberId(member), settlements, after }

@@ -1,10 +1,7 @@
 //! How a topic behaves.
 
-use alloc::string::ToString;
-
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::events::command::EventsError;
-use crate::types::{Nanos, u64_of};
+use crate::types::Nanos;
 
 /// How a topic behaves, alike in all of its partitions.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -51,14 +48,3 @@ pub const MESSAGE_ID_BYTES_MAX: u32 = 128;
 pub const KEY_BYTES_MAX: u32 = 255;
 /// Bytes of an event's meta, keys and values together.
 pub const META_BYTES_MAX: u32 = 64 << 10;
-
-/// Whether `name` may name a topic or a consumer group.
-///
-/// # Errors
-/// [`EventsError::BadName`].
-pub fn check_name(what: &str, name: &str) -> Result<(), EventsError> {
-    if name.is_empty() || u64_of(name.len()) > u64::from(NAME_BYTES_MAX) {
-        return Err(EventsError::BadName { what: what.to_string(), max: NAME_BYTES_MAX });
-    }
-    Ok(())
-}

@@ -1,10 +1,10 @@
 //! Between what clients say and what the core knows.
 
 use chronon_core::events::{
-    Due, EventName, GroupOptions, KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, MemberId, Mode, NewEvent, Published,
-    Refusal, Start,
+    Due, EventName, GrantPlace, GroupOptions, KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, MemberId, Mode, NewEvent,
+    Published, Refusal, Start,
 };
-use chronon_core::types::{Blob, Hash, Nanos, Timestamp};
+use chronon_core::types::{Blob, Hash, Nanos, Op, Timestamp};
 
 use crate::gateway::consuming::Delivered;
 use crate::gateway::proto::cronos_db::{Delivery, Event, GroupMode, PublishResponse, PublishStatus};
@@ -111,7 +111,7 @@ pub(super) fn event(partition: &Partition, offset: u64, due_ms: i64, event: NewE
 pub(super) fn delivery(delivered: Delivered, ack_timeout: Nanos) -> Delivery {
     let Delivered { partition, membership, delivery, event: published } = delivered;
     Delivery {
-        delivery_id: delivery_id(&membership, delivery.grant.seq, delivery.attempt),
+        delivery_id: delivery_id(&membership, delivery.grant, delivery.attempt),
         attempt: i32::try_from(delivery.attempt).unwrap_or(i32::MAX),
         ack_timeout_ms: i32::try_from(ack_timeout.as_nanos() / NANOS_PER_MS).unwrap_or(i32::MAX),
         batch: Vec::new(),
@@ -122,21 +122,22 @@ pub(super) fn delivery(delivered: Delivered, ack_timeout: Nanos) -> Delivery {
     }
 }
 
-/// Names a delivery: partition, place in the ready sequence, attempt, member, consumer group.
-fn delivery_id(of: &Membership, seq: u64, attempt: u32) -> String {
+/// Names a delivery: partition, place in the ready sequence, op of its grant, attempt, member, consumer group.
+fn delivery_id(of: &Membership, grant: GrantPlace, attempt: u32) -> String {
     let Membership { partition, group, member } = of;
-    format!("{partition}.{seq}.{attempt}.{:x}.{group}", member.0)
+    format!("{partition}.{}.{}.{attempt}.{:x}.{group}", grant.seq, grant.op, member.0)
 }
 
-/// What a delivery's name says: whose it is, its place in the ready sequence, and the attempt.
-pub(super) fn read_delivery_id(id: &str) -> Option<(Membership, u64, u32)> {
-    let mut parts = id.splitn(5, '.');
+/// What a delivery's name says: whose it is, its grant, and the attempt.
+pub(super) fn read_delivery_id(id: &str) -> Option<(Membership, GrantPlace, u32)> {
+    let mut parts = id.splitn(6, '.');
     let partition = parts.next()?.parse().ok()?;
     let seq = parts.next()?.parse().ok()?;
+    let op = parts.next()?.parse().ok().map(Op::new)?;
     let attempt = parts.next()?.parse().ok()?;
     let member = MemberId(u128::from_str_radix(parts.next()?, 16).ok()?);
     let group = parts.next()?.to_owned();
-    Some((Membership { partition, group, member }, seq, attempt))
+    Some((Membership { partition, group, member }, GrantPlace { op, seq }, attempt))
 }
 
 /// What clients may say of a consumer group when they make it; zero is the default.
@@ -190,7 +191,8 @@ const REST_MS_MAX: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
-    use chronon_core::events::MemberId;
+    use chronon_core::events::{GrantPlace, MemberId};
+    use chronon_core::types::Op;
 
     use super::{Membership, delivery_id, read_delivery_id};
 
@@ -198,10 +200,11 @@ mod tests {
     fn the_name_of_a_delivery_is_read_back_whatever_its_group_is_called() {
         for group in ["g", "a.b.c", "7", "gruppe ü"] {
             let of = Membership { partition: 1000, group: group.to_owned(), member: MemberId(u128::MAX - 1) };
-            let id = delivery_id(&of, u64::MAX, 3);
-            assert_eq!(read_delivery_id(&id), Some((of, u64::MAX, 3)), "{id}");
+            let grant = GrantPlace { op: Op::new(9), seq: u64::MAX };
+            let id = delivery_id(&of, grant, 3);
+            assert_eq!(read_delivery_id(&id), Some((of, grant, 3)), "{id}");
         }
-        for nonsense in ["", "1", "1.2.3", "1.2.3.zz.g", "1.2.x.a.g", "-.1.1.a.g"] {
+        for nonsense in ["", "1", "1.2.3", "1.2.3.1.zz.g", "1.2.x.1.a.g", "-.1.1.1.a.g"] {
             assert_eq!(read_delivery_id(nonsense), None, "{nonsense}");
         }
     }

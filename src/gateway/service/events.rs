@@ -99,7 +99,7 @@ impl Api {
             delivery_id: delivery_id.clone(),
             ..pb::AckResponse::default()
         };
-        let Some((of, seq, attempt)) = convert::read_delivery_id(&ack.delivery_id) else {
+        let Some((of, grant, attempt)) = convert::read_delivery_id(&ack.delivery_id) else {
             return refused(format!("delivery_id {:?} names no delivery", ack.delivery_id));
         };
         let disposition = disposition(&ack);
@@ -109,7 +109,7 @@ impl Api {
             Disposition::Term { .. } => "term",
             Disposition::InProgress => "in_progress",
         };
-        let settlement = Settlement { seq, attempt, disposition };
+        let settlement = Settlement { seq: grant.seq, attempt, granted: grant.op, disposition };
         match self.0.settling.settle(&of, Some(settlement)).await {
             Ok((Settled::Done, floor)) => {
                 self.0.metrics.settled(how);

@@ -34,10 +34,13 @@ impl Group {
         moment: Moment,
         agenda: &mut Agenda,
     ) -> Result<Option<Ended>, String> {
-        let Settlement { seq, attempt, disposition } = settlement;
+        let Settlement { seq, attempt, granted, disposition } = settlement;
         let open = *self.open.get(&seq).ok_or_else(|| format!("event {seq} is not being delivered"))?;
         if open.attempt != attempt {
             return Err(format!("attempt {} is open, and not {attempt}", open.attempt));
+        }
+        if open.granted != granted {
+            return Err(format!("attempt {attempt} was granted again, at op {}", open.granted));
         }
         if open.member != member {
             return Err(format!("attempt {attempt} is open with another member"));
