@@ -54,6 +54,9 @@ impl VsrNode {
             self.set_phase(Phase::Silent);
             self.wish(turn);
         }
+        // Its primary may have said that entries behind the snapshot are committed, while one that the snapshot holds was
+        // missing here. It has heard that this was heard, and in a group that goes idle nobody says so again.
+        self.commit_as_told(turn);
         self.on_durable(turn);
         self.ask(turn);
         true

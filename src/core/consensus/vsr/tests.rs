@@ -625,6 +625,23 @@ fn a_faulty_entry_is_neither_held_nor_nacked_and_is_repaired_from_a_peer() {
 }
 
 #[test]
+fn a_backup_that_takes_over_a_snapshot_commits_what_it_was_told_before() {
+    let entries = first_entries(4);
+    let mut backup = with_faulty_second(&entries);
+    let commit = CommitIndex::At(Op::new(4));
+    let (view, head) = (View::new(1), Op::new(4));
+    let beat = Beat { view, leads: true, commit, head, released: Op::new(3), complete_to: head };
+    backup.turn(|replica, turn| replica.on_beat(turn, NodeId::new(1), beat));
+    assert_eq!(backup.replica.commit(), CommitIndex::At(Op::new(1)), "op 2 rotted");
+    backup.hear(1, VsrMessage::Covered { to: Op::new(3) }).0.expect("it lacks op 2");
+    assert_eq!(backup.replica.needs_snapshot(), Some((NodeId::new(1), Op::new(3))));
+    let last = *entries[2].header();
+    assert!(backup.turn(|replica, turn| replica.install(turn, last, &founding())).0);
+    assert_eq!(backup.replica.commit(), commit, "the beat was heard, and is not repeated");
+    assert_eq!(backup.replica.next_to_apply(), Some(entries[3].clone()));
+}
+
+#[test]
 fn what_a_snapshot_covers_is_held_whatever_of_it_rotted() {
     let genesis = init(3).genesis();
     let entries = first_entries(3);
