@@ -1,0 +1,78 @@
+//! `chronon schedule`.
+
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{ServerArgs, answer, block_on, connect, millis, span_millis, time};
+use crate::cli::Answer;
+use crate::gateway::proto::cronos_db as pb;
+use crate::gateway::proto::ext;
+use crate::gateway::proto::ext::schedule_service_client::ScheduleServiceClient;
+
+/// See to events that are not due yet.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ScheduleArgs {
+    #[command(subcommand)]
+    verb: ScheduleVerb,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ScheduleVerb {
+    /// What is due next.
+    List { topic: String },
+    /// Take an event back.
+    Cancel { topic: String, id: String },
+    /// Have an event be due at another time.
+    Reschedule {
+        topic: String,
+        id: String,
+        /// After this span from now, as in 10s.
+        #[arg(long = "in", value_name = "SPAN", value_parser = humantime::parse_duration, conflicts_with = "at", required_unless_present = "at")]
+        after: Option<Duration>,
+        /// At this time, as in 2026-12-24T18:00:00Z.
+        #[arg(long, value_name = "RFC3339", value_parser = humantime::parse_rfc3339_weak)]
+        at: Option<SystemTime>,
+    },
+}
+
+pub(in crate::cli) fn schedule(args: &ScheduleArgs) -> anyhow::Result<Answer> {
+    block_on(async {
+        let mut client = ScheduleServiceClient::new(connect(&args.server).await?);
+        let (changed, what) = match &args.verb {
+            ScheduleVerb::List { topic } => {
+                let request = ext::ListScheduledRequest { topic: topic.clone(), limit: 0 };
+                let events = answer(&args.server, client.list_scheduled(request)).await?.events;
+                let line = |event: &pb::Event| format!("{} {}", time(event.schedule_ts), event.message_id);
+                let text = events.iter().map(line).collect::<Vec<String>>().join("\n");
+                let row = |event: &pb::Event| json!({ "id": event.message_id, "due": event.schedule_ts });
+                return Ok(Answer { text, json: events.iter().map(row).collect() });
+            }
+            ScheduleVerb::Cancel { topic, id } => {
+                let request = ext::CancelRequest {
+                    topic: topic.clone(),
+                    message_id: id.clone(),
+                    partition_key: String::new(),
+                };
+                (answer(&args.server, client.cancel(request)).await?, format!("{id} is cancelled"))
+            }
+            ScheduleVerb::Reschedule { topic, id, after, at } => {
+                let request = ext::RescheduleRequest {
+                    topic: topic.clone(),
+                    message_id: id.clone(),
+                    partition_key: String::new(),
+                    schedule_ts: at.map(millis).transpose()?.unwrap_or_default(),
+                    delay_ms: after.map(span_millis).transpose()?.unwrap_or_default(),
+                };
+                let changed = answer(&args.server, client.reschedule(request)).await?;
+                let what = format!("{id} is due {}", time(changed.schedule_ts));
+                (changed, what)
+            }
+        };
+        anyhow::ensure!(changed.success, "{}", changed.error);
+        Ok(Answer { text: what, json: json!({ "offset": changed.offset, "due": changed.schedule_ts }) })
+    })
+}
