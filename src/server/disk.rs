@@ -119,7 +119,7 @@ impl DataDirectory {
     /// [`InspectError`] when its manifest cannot be read.
     pub fn identity(&self) -> Result<Identity, InspectError> {
         let manifest = self.read_what_can_be_read(FileId::Manifest);
-        let identity = chronon_core::engine::identity(manifest);
+        let identity = chronon_core::engine::identity_of(manifest);
         identity.map_err(|what| InspectError::Storage { path: self.path.clone(), what })
     }
 

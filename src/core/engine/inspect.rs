@@ -74,7 +74,7 @@ pub struct InspectedSegment {
 ///
 /// # Errors
 /// A sentence when there is no manifest that can be used.
-pub fn identity(manifest: Option<ReadFile>) -> Result<Identity, String> {
+pub fn identity_of(manifest: Option<ReadFile>) -> Result<Identity, String> {
     let manifest = manifest.ok_or("there is no manifest")?;
     Ok(Manifest::open(&places(&manifest.bytes), &mut NoMarks)?.body.identity)
 }

@@ -60,7 +60,7 @@ pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, Fi
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, ReadFile, RecordName};
 pub use format::format;
 pub use identity::{EngineConfig, FormatError, Identity};
-pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, identity, inspect};
+pub use inspect::{InspectedSegment, InspectedSnapshot, Inspection, identity_of, inspect};
 pub use log_writer::LogWriter;
 use opening::Opening;
 pub use record::Record;
