@@ -22,6 +22,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
@@ -102,13 +103,13 @@ pub fn start(
             .add_service(reflection)
             .add_service(reflection_before)
             .add_service(health);
-        let incoming = TcpListenerStream::new(listener);
-        Server::builder()
-            .tcp_nodelay(true)
-            .add_routes(routes)
-            .serve_with_incoming(incoming)
-            .await
-            .map_err(io::Error::other)
+        // Small answers must not wait for the acknowledgement of those before them.
+        let incoming = TcpListenerStream::new(listener).map(|stream| {
+            let stream = stream?;
+            stream.set_nodelay(true)?;
+            io::Result::Ok(stream)
+        });
+        Server::builder().add_routes(routes).serve_with_incoming(incoming).await.map_err(io::Error::other)
     };
     thread::Builder::new().name("grpc".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(serve) {
