@@ -5,7 +5,6 @@ use std::fmt;
 use chronon_core::node::Deed;
 use chronon_core::types::{GroupId, GroupInit, Membership, MembershipChange, NodeId};
 
-use crate::config::WorldConfig;
 use crate::random::Draw;
 use crate::time::{SECOND, WorldTime};
 
@@ -38,6 +37,21 @@ impl Wanted {
         }
     }
 
+    /// The membership once this is done.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn after(&self, membership: &Membership, init: &GroupInit) -> Result<Membership, String> {
+        match self {
+            Self::Members(change) => {
+                let changed = membership.changed(change, membership.at.next(), init.voters[0]);
+                changed.map_err(|error| error.to_string())
+            }
+            Self::Lead(node) if membership.voters.contains(node) => Ok(membership.clone()),
+            Self::Lead(node) => Err(format!("node {node} has no vote by then, and can lead nothing")),
+        }
+    }
+
     /// Whether it says anything of `node`.
     pub fn concerns(&self, node: NodeId) -> bool {
         match self {
@@ -53,63 +67,6 @@ impl fmt::Display for Wanted {
             Self::Members(change) => write!(f, "{change}"),
             Self::Lead(node) => write!(f, "lead{{node={node}}}"),
         }
-    }
-}
-
-impl WorldConfig {
-    /// The nodes that have a replica of a group, ascending: its voters, and whoever is to join.
-    pub fn hosts(&self, init: &GroupInit) -> Vec<NodeId> {
-        let joining = self.changes_of(init.group).filter_map(|change| match change.what {
-            Wanted::Members(MembershipChange::AddLearner { node, .. }) => Some(node),
-            _ => None,
-        });
-        let mut hosts: Vec<NodeId> = init.voters.iter().copied().chain(joining).collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        hosts
-    }
-
-    /// The groups that a node has a replica of.
-    pub fn hosted_by(&self, node: NodeId) -> impl Iterator<Item = &GroupInit> {
-        self.groups.iter().filter(move |init| self.hosts(init).contains(&node))
-    }
-
-    /// What the operator wants of a group, in order.
-    pub fn changes_of(&self, group: GroupId) -> impl Iterator<Item = &Change> {
-        self.changes.iter().filter(move |change| change.group == group)
-    }
-
-    /// Whether the members of a group come and go.
-    pub fn changes_members_of(&self, group: GroupId) -> bool {
-        self.changes_of(group).any(|change| matches!(change.what, Wanted::Members(_)))
-    }
-
-    /// What is wrong with the changes: one that the ones before it do not allow.
-    ///
-    /// # Errors
-    /// The place of the change, and why it cannot be.
-    pub fn check_changes(&self) -> Result<(), (usize, String)> {
-        for init in &self.groups {
-            let mut membership = Membership::founding(init);
-            for (place, change) in self.changes.iter().enumerate() {
-                if change.group == init.group {
-                    membership = after(&membership, &change.what, init).map_err(|what| (place, what))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The membership once this is done.
-fn after(membership: &Membership, what: &Wanted, init: &GroupInit) -> Result<Membership, String> {
-    match what {
-        Wanted::Members(change) => {
-            let changed = membership.changed(change, membership.at.next(), init.voters[0]);
-            changed.map_err(|error| error.to_string())
-        }
-        Wanted::Lead(node) if membership.voters.contains(node) => Ok(membership.clone()),
-        Wanted::Lead(node) => Err(format!("node {node} has no vote by then, and can lead nothing")),
     }
 }
 
@@ -141,7 +98,7 @@ pub(crate) fn draw_changes(
         } else {
             Wanted::Lead(*draw.pick(&membership.voters))
         };
-        membership = after(&membership, &what, init).unwrap_or_else(|error| panic!("{what}: {error}"));
+        membership = what.after(&membership, init).unwrap_or_else(|error| panic!("{what}: {error}"));
         changes.push(Change { at: WorldTime::from_nanos(at), group: init.group, what });
     }
     changes

@@ -1,5 +1,7 @@
 //! What one run is made of. A seed draws its own; a scenario file writes it down.
 
+mod changes;
+
 use chronon_core::engine::EngineConfig;
 use chronon_core::node::{Limits, NodeConfig, Timeouts, flush_bytes_least};
 use chronon_core::types::{Archiving, ClusterId, GroupId, GroupInit, Nanos, NodeId};

@@ -28,6 +28,7 @@ pub mod scenario;
 pub mod shrink;
 pub mod sink;
 pub mod swarm;
+pub mod tally;
 pub mod time;
 pub mod trace;
 pub mod units;

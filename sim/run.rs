@@ -21,9 +21,10 @@ use crate::config::WorldConfig;
 use crate::marks::MarkCounts;
 use crate::oracle::{self, Counts, Oracle, Violation};
 use crate::panics::{self, Caught};
+use crate::tally::Tally;
 use crate::time::WorldTime;
 use crate::workload::Workload;
-use crate::world::{Failure, Progress, Tally, World};
+use crate::world::{Failure, Progress, World};
 
 /// An application, what clients ask of it, and what judges it.
 pub struct Simulation<A, W> {

@@ -238,7 +238,7 @@ mod tests {
             0 => r#""kind":null,"site":null,"cause":null"#,
             _ => r#""kind":"StateSafety","site":"a.rs:1","cause":"op 7""#,
         };
-        let tally = serde_json::to_string(&crate::world::Tally::default()).expect("plain data");
+        let tally = serde_json::to_string(&crate::tally::Tally::default()).expect("plain data");
         format!(
             "echo '{{\"type\":\"run\",\"seed\":{seed},\"exit\":{exit},{rest},\"trace\":\"aa\",\"steps\":1,\
              \"simulated_ns\":2,\"wall_us\":3,\"nodes\":3,\"groups\":1,\"tally\":{tally},\"compared\":{{}},\

@@ -5,6 +5,7 @@
 //! answered, and holds the states that events are shown in against it.
 
 mod book;
+mod broken;
 mod consumers;
 mod fate;
 #[cfg(test)]
@@ -22,9 +23,10 @@ use chronon_core::types::{
 };
 
 use super::{Counts, Kind, Observed, Oracle, Violation};
+use crate::tally::Tally;
 use crate::time::WorldTime;
-use crate::world::Tally;
-use book::{Book, Broken};
+use book::Book;
+use broken::Broken;
 pub use fate::EventFate;
 
 /// The oracle.
@@ -164,7 +166,7 @@ impl Oracle for EventFates {
 
     fn tally(&self, tally: &mut Tally) {
         for (fate, count) in &self.compared.fates {
-            tally.fate(*fate, *count);
+            tally.fate(fate.word(), *count);
         }
     }
 

@@ -62,8 +62,8 @@ pub use snapshots::SnapshotAtomic;
 
 use crate::disk::DiskImage;
 use crate::sink::Verdict;
+use crate::tally::Tally;
 use crate::time::WorldTime;
-use crate::world::Tally;
 
 /// One thing that happened in the world.
 #[derive(Debug)]

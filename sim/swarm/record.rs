@@ -8,8 +8,8 @@ use crate::lines::{LineError, read_json};
 use crate::marks::MarkCounts;
 use crate::oracle::Counts;
 use crate::run::{ALL_HELD, Cause, CauseKey, Report};
+use crate::tally::Tally;
 use crate::units::quoted;
-use crate::world::Tally;
 
 /// How a run ended, as results files and `--json` show it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]

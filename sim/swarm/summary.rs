@@ -8,7 +8,7 @@ use crate::config::OPERATIONS_MIN;
 use crate::marks::MarkTally;
 use crate::oracle::Counts;
 use crate::run::{CauseKey, NOTHING_COMPARED, gravest, gravity};
-use crate::world::Tally;
+use crate::tally::Tally;
 
 /// What came of a swarm, or of several shards of one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -22,7 +22,7 @@ fn record(seed: u64, trace: &str, fails_at: Option<&str>) -> Record {
         Some(site) => (10, format!("\"kind\":\"StateSafety\",\"site\":\"{site}\",\"cause\":\"op {seed}\"")),
         None => (0, "\"kind\":null,\"site\":null,\"cause\":null".to_owned()),
     };
-    let tally = serde_json::to_string(&crate::world::Tally::default()).expect("plain data");
+    let tally = serde_json::to_string(&crate::tally::Tally::default()).expect("plain data");
     let line = format!(
         "{{\"type\":\"run\",\"seed\":{seed},\"exit\":{exit},{rest},\"trace\":\"{trace}\",\"steps\":1,\
          \"simulated_ns\":2,\"wall_us\":{seed},\"nodes\":3,\"groups\":1,\"tally\":{tally},\

@@ -24,7 +24,6 @@ mod rot;
 mod rot_archive;
 mod settle;
 mod sinks;
-mod tally;
 mod workers;
 
 use std::sync::Arc;
@@ -44,7 +43,6 @@ use operator::Orders;
 use readers::Readers;
 use settle::Stage;
 use sinks::{Coming, Going};
-pub use tally::Tally;
 use workers::{WorkerStep, Workers};
 
 use crate::client::{Note, Session};
@@ -55,6 +53,7 @@ use crate::net::SimNet;
 use crate::oracle::{Counts, Judges, Observed, Oracle, Violation};
 use crate::random::{Purpose, Randomness};
 use crate::sink::Sinks;
+use crate::tally::Tally;
 use crate::time::{MILLISECOND, WorldTime};
 use crate::trace::{Entity, Trace};
 use crate::workload::Workload;

@@ -1,7 +1,6 @@
 //! What the log of a group was asked and answered about events, and in what state each was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::Location;
 
 use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
@@ -13,29 +12,9 @@ use chronon_core::kernel::Outcome;
 use chronon_core::types::{Nanos, Op, Timestamp};
 
 use super::Compared;
+use super::broken::Broken;
 use super::consumers::{Consumers, Times, is_in_hand, judge_keys};
 use super::fate::EventFate;
-use crate::oracle::Violation;
-
-/// A promise that broke.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub invariant: &'static str,
-    what: String,
-    site: &'static Location<'static>,
-}
-
-impl Broken {
-    #[track_caller]
-    pub(super) fn new(invariant: &'static str, what: String) -> Self {
-        Self { invariant, what, site: Location::caller() }
-    }
-
-    pub(super) fn violation(self) -> Violation {
-        let (node, group) = (None, None);
-        Violation { invariant: self.invariant, node, group, what: self.what, site: self.site }
-    }
-}
 
 /// What is known of all topics.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use chronon_core::events::{
 use chronon_core::types::Nanos;
 
 use super::Compared;
-use super::book::Broken;
+use super::broken::Broken;
 use super::fate::EventFate;
 
 /// The group.

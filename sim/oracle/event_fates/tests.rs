@@ -10,7 +10,8 @@ use chronon_core::kernel::Outcome;
 use chronon_core::types::{Blob, Nanos, Op, Timestamp};
 
 use super::Compared;
-use super::book::{Book, Broken};
+use super::book::Book;
+use super::broken::Broken;
 
 /// What is told of a topic of one group, by hand: an entry each millisecond.
 struct Told {

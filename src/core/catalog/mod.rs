@@ -9,12 +9,14 @@ use core::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::codec;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::codec::{self, ByteReader, ByteWriter};
 use crate::collections::PersistentMap;
 use crate::events::{NAME_BYTES_MAX, TopicConfig, check_name};
-use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
-use crate::types::{GroupInit, u64_of, usize_of};
+use crate::kernel::{
+    ApplyContext, ChrApplication, Chunk, Cursor, Event, NoRows, QueryContext, Schema, read_rows, write_rows,
+};
+use crate::types::GroupInit;
 
 /// A command to the catalog; its body is `codec::encode` of this.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -145,17 +147,8 @@ impl ChrApplication for Catalog {
 
     fn snapshot(&self, CatalogState(topics): &CatalogState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
         let after = from.get::<String>();
-        let mut rest = topics.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
-        let (mut writer, mut last) = (ByteWriter::default(), None);
-        while writer.as_slice().len() < SLICE_BYTES
-            && let Some((name, topic)) = rest.next()
-        {
-            let row = codec::encode(&(name.clone(), topic.clone()));
-            writer.u64(u64_of(row.len())).put(&row);
-            last = Some(name);
-        }
-        out.extend_from_slice(writer.as_slice());
-        rest.next().and(last).map(Cursor::after)
+        let rest = topics.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
+        write_rows(rest.map(|(name, topic)| (name, (name.clone(), topic.clone()))), out)
     }
 
     fn restore(
@@ -164,11 +157,8 @@ impl ChrApplication for Catalog {
         _from: Schema,
         chunk: &[u8],
     ) -> Result<(), CatalogError> {
-        let mut reader = ByteReader::new(chunk);
-        while !reader.rest().is_empty() {
-            let length = reader.u64().map_err(|_| CatalogError::Malformed)?;
-            let row = reader.take(usize_of(length)).map_err(|_| CatalogError::Malformed)?;
-            let (name, topic) = codec::decode(row).map_err(|_| CatalogError::Malformed)?;
+        let rows: Vec<(String, Topic)> = read_rows(chunk).map_err(|NoRows| CatalogError::Malformed)?;
+        for (name, topic) in rows {
             topics.insert(name, topic);
         }
         Ok(())
@@ -207,8 +197,6 @@ pub const PARTITIONS_MAX: u32 = 1000;
 const TOPICS_MAX: u32 = 10_000;
 /// Topics that one answer holds.
 const ROWS_MAX: usize = 1000;
-/// A slice of a snapshot ends with the topic that makes it so long.
-const SLICE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

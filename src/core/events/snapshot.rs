@@ -1,4 +1,4 @@
-//! A state as a snapshot holds it: rows, each behind its length.
+//! A state as a snapshot holds it: rows.
 //!
 //! ```text
 //! partition | its names | its scheduled events | its ready events | group | its rows | group | ... | partition | ...
@@ -8,11 +8,11 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::EventsState;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::codec::{self, ByteReader, ByteWriter};
 use crate::events::agenda::Alarm;
 use crate::events::backlog::Ready;
 use crate::events::command::EventsError;
@@ -21,8 +21,7 @@ use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
 use crate::events::schedule::Record;
 use crate::events::topic::TopicConfig;
-use crate::kernel::{Chunk, Cursor};
-use crate::types::{u64_of, usize_of};
+use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -48,18 +47,7 @@ enum Place {
 
 /// Writes rows behind `from` until there are enough; where to go on.
 pub(super) fn write(state: &EventsState, from: &Cursor, out: &mut Chunk) -> Option<Cursor> {
-    let mut rest = rows(state, from.get());
-    let mut writer = ByteWriter::default();
-    let mut last = None;
-    while writer.as_slice().len() < SLICE_BYTES
-        && let Some((place, row)) = rest.next()
-    {
-        let row = codec::encode(&row);
-        writer.u64(u64_of(row.len())).put(&row);
-        last = Some(place);
-    }
-    out.extend_from_slice(writer.as_slice());
-    rest.next().and(last).map(|place| Cursor::after(&place))
+    write_rows(rows(state, from.get()), out)
 }
 
 /// Takes the rows of a slice.
@@ -67,14 +55,8 @@ pub(super) fn write(state: &EventsState, from: &Cursor, out: &mut Chunk) -> Opti
 /// # Errors
 /// When they are none.
 pub(super) fn read(state: &mut EventsState, slice: &[u8]) -> Result<(), EventsError> {
-    let mut reader = ByteReader::new(slice);
-    while !reader.rest().is_empty() {
-        let length = reader.u64().map_err(|_| EventsError::Malformed)?;
-        let row = reader.take(usize_of(length)).map_err(|_| EventsError::Malformed)?;
-        let row = codec::decode(row).map_err(|_| EventsError::Malformed)?;
-        take(state, row).ok_or(EventsError::Malformed)?;
-    }
-    Ok(())
+    let rows: Vec<Row> = read_rows(slice).map_err(|NoRows| EventsError::Malformed)?;
+    rows.into_iter().try_for_each(|row| take(state, row)).ok_or(EventsError::Malformed)
 }
 
 type Rows<'a> = Box<dyn Iterator<Item = ((u32, Place), Row)> + 'a>;
@@ -173,6 +155,3 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
     }
     Some(())
 }
-
-/// A slice ends with the row that makes it so long.
-const SLICE_BYTES: usize = 64 << 10;

@@ -9,6 +9,7 @@ mod halt;
 mod leases;
 mod manager;
 mod outbox;
+mod rows;
 mod sessions;
 mod side_effect;
 mod snapshot;
@@ -24,6 +25,7 @@ pub use halt::{EventPlace, Guard, Halt};
 pub use leases::{Caller, Held, LEASE_MAX, LEASE_MIN};
 pub use manager::{Attempt, AttemptDone, Pace, Recorded, SideEffectManager};
 pub use outbox::{Intent, Outbox};
+pub use rows::{NoRows, read_rows, write_rows};
 pub use sessions::{SESSION_BYTES_MAX, SessionMap};
 pub use side_effect::{
     ATTEMPTS_MAX, AttemptResult, Place, QUEUE_BYTES_MAX, Report, Retry, SIDE_EFFECT_ANSWER_BYTES_MAX,

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::oracle::EventFate;
 use crate::sink::Verdict;
 
 /// Counts of one run, or of many.
@@ -75,8 +74,8 @@ impl Tally {
     }
 
     /// Counts what became of events.
-    pub fn fate(&mut self, fate: EventFate, count: u64) {
-        *self.fates.entry(Cow::Borrowed(fate.word())).or_default() += count;
+    pub fn fate(&mut self, word: &'static str, count: u64) {
+        *self.fates.entry(Cow::Borrowed(word)).or_default() += count;
     }
 
     /// Adds another run's counts.
