@@ -98,7 +98,7 @@ impl EventClients {
         let command = codec::decode(body).map_err(|error| format!("own command: {error}"))?;
         let answer = codec::decode(answer).map_err(|error| format!("a partition's answer: {error}"))?;
         match (command, answer) {
-            (EventsCommand::Attach { member, .. }, EventsAnswer::Attached(open)) => {
+            (EventsCommand::Attach { member, .. }, EventsAnswer::Attached { open, .. }) => {
                 let known = self.members.entry((group, member)).or_default();
                 (known.is_attached, known.open) = (true, BTreeMap::new());
                 known.hear(&open);
@@ -284,7 +284,8 @@ impl EventClients {
             rest_max: Nanos::from_millis(1000),
         };
         let (credits, lease) = (CREDITS, Nanos::from_millis(draw.between(1000, 5000)));
-        EventsCommand::Attach { topic: topic_of(member), group, options, member, credits, lease }
+        let (topic, insists) = (topic_of(member), draw.coin());
+        EventsCommand::Attach { topic, group, options, insists, member, credits, lease }
     }
 }
 

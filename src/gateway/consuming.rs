@@ -23,7 +23,10 @@ use crate::server::metrics::GatewayMetrics;
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
     pub group: String,
+    /// Of a group that is made by it.
     pub options: GroupOptions,
+    /// Whether a group that is there is to have these options.
+    pub insists: bool,
     pub member: MemberId,
     pub credits: u32,
 }
@@ -34,7 +37,16 @@ pub(super) struct Delivered {
     pub partition: Partition,
     pub membership: Membership,
     pub delivery: Delivery,
+    /// How long it may be open.
+    pub ack_timeout: Nanos,
     pub event: NewEvent,
+}
+
+/// What a member begins with.
+struct Attached {
+    op: Op,
+    ack_timeout: Nanos,
+    open: Vec<Delivery>,
 }
 
 /// What all subscriptions share.
@@ -83,7 +95,7 @@ impl Consuming {
         gate: &Gate,
         out: &mpsc::Sender<Result<Delivered, Refused>>,
     ) -> Result<(), Refused> {
-        let (mut attached, mut open) = self.attach(partition, wanted).await?;
+        let Attached { op: mut attached, ack_timeout, mut open } = self.attach(partition, wanted).await?;
         let mut after = GrantPlace::default();
         loop {
             for delivery in open {
@@ -92,7 +104,8 @@ impl Consuming {
                 gate.enter((partition.id, delivery.grant.seq)).await;
                 self.metrics.delivered(delivery.attempt, late(delivery.due_ms));
                 let (partition, membership) = (partition.clone(), membership.clone());
-                if out.send(Ok(Delivered { partition, membership, delivery, event })).await.is_err() {
+                let delivered = Delivered { partition, membership, delivery, ack_timeout, event };
+                if out.send(Ok(delivered)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -106,9 +119,9 @@ impl Consuming {
                     Vec::new()
                 }
                 Ok(_) => {
-                    let open;
-                    (attached, open) = self.attach(partition, wanted).await?;
-                    open
+                    let again = self.attach(partition, wanted).await?;
+                    attached = again.op;
+                    again.open
                 }
                 Err(error) => {
                     tracing::debug!(%error, partition = partition.id, "no news of deliveries");
@@ -119,21 +132,20 @@ impl Consuming {
         }
     }
 
-    async fn attach(
-        &self,
-        partition: &Partition,
-        wanted: &Subscription,
-    ) -> Result<(Op, Vec<Delivery>), Refused> {
+    async fn attach(&self, partition: &Partition, wanted: &Subscription) -> Result<Attached, Refused> {
         let command = EventsCommand::Attach {
             topic: partition.topic.name.clone(),
             group: wanted.group.clone(),
             options: wanted.options.clone(),
+            insists: wanted.insists,
             member: wanted.member,
             credits: wanted.credits,
             lease: LEASE,
         };
         match self.topics.command(partition, &command).await? {
-            (op, EventsAnswer::Attached(open)) => Ok((op, open.deliveries)),
+            (op, EventsAnswer::Attached { options, open }) => {
+                Ok(Attached { op, ack_timeout: options.ack_timeout, open: open.deliveries })
+            }
             (_, other) => Err(Refused::Unavailable(format!("a member was answered with {other:?}"))),
         }
     }

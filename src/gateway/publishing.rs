@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::events::{BATCH_MAX, EventsAnswer, EventsCommand, NewEvent, Published};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::topics::{Partition, Refused, Topics};
 
@@ -13,6 +13,17 @@ use super::topics::{Partition, Refused, Topics};
 pub(super) struct Publishing {
     topics: Arc<Topics>,
     ways: Mutex<BTreeMap<i32, mpsc::Sender<Waiting>>>,
+    /// For events that have no answer yet, in KiB.
+    room: Semaphore,
+}
+
+/// What becomes of an event for which there is no room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum WhenFull {
+    /// It waits: its stream holds up its publisher.
+    Wait,
+    /// It is refused: nothing holds up a publisher who asks for one at a time, many times at once.
+    Refuse,
 }
 
 #[derive(Debug)]
@@ -23,11 +34,17 @@ struct Waiting {
 
 impl Publishing {
     pub(super) fn new(topics: Arc<Topics>) -> Self {
-        Self { topics, ways: Mutex::default() }
+        Self { topics, ways: Mutex::default(), room: Semaphore::new(ROOM_KIB) }
     }
 
     /// Publishes an event, together with others that come at the same time.
-    pub(super) async fn publish(&self, partition: &Partition, event: NewEvent) -> Result<Published, Refused> {
+    pub(super) async fn publish(
+        &self,
+        partition: &Partition,
+        event: NewEvent,
+        when_full: WhenFull,
+    ) -> Result<Published, Refused> {
+        let _room = self.room_for(size(&event), when_full).await?;
         let (told, answer) = oneshot::channel();
         let gone = |_| Refused::Unavailable("the gateway stops".to_owned());
         let way = self.way(partition);
@@ -41,7 +58,22 @@ impl Publishing {
         partition: &Partition,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Published>, Refused> {
+        let _room = self.room_for(events.iter().map(size).sum(), WhenFull::Refuse).await?;
         publish(&self.topics, partition, events).await
+    }
+
+    async fn room_for(&self, bytes: usize, when_full: WhenFull) -> Result<SemaphorePermit<'_>, Refused> {
+        let kib = u32::try_from(bytes.div_ceil(1024).min(ROOM_KIB)).unwrap_or(u32::MAX);
+        let room = match when_full {
+            WhenFull::Wait => self.room.acquire_many(kib).await.ok(),
+            WhenFull::Refuse => self.room.try_acquire_many(kib).ok(),
+        };
+        room.ok_or_else(|| {
+            Refused::Overloaded(format!(
+                "{} MiB of events wait for their answers already; publish again later",
+                ROOM_KIB >> 10
+            ))
+        })
     }
 
     fn way(&self, partition: &Partition) -> mpsc::Sender<Waiting> {
@@ -117,6 +149,8 @@ fn size(event: &NewEvent) -> usize {
     event.payload.as_slice().len() + event.name.message_id.len() + event.name.partition_key.len() + meta + 64
 }
 
+/// For all events that have no answer yet.
+const ROOM_KIB: usize = 128 << 10;
 /// Events that wait for a command, at most: who publishes more waits.
 const QUEUE_MAX: usize = 4096;
 /// Events of one command.

@@ -47,6 +47,9 @@ pub(super) enum Refused {
     /// The cluster does not answer.
     #[error("{0}")]
     Unavailable(String),
+    /// There is too much at once; it may be tried again.
+    #[error("{0}")]
+    Overloaded(String),
     /// The client is wrong.
     #[error("{0}")]
     Invalid(String),

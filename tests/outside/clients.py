@@ -289,6 +289,29 @@ def ordered(client):
         assert member.ack(delivery.delivery_id).success
     assert order == {"even": ["s0", "s2"], "odd": ["s1", "s3"]}, order
     member.close()
+    options_of_a_group(client)
+
+
+def options_of_a_group(client):
+    # Who says nothing of a group's options takes it as it was made.
+    first = client.subscribe("made-so", topic="options", mode=pb.ORDERED, max_deliver=5, ack_timeout_ms=7_000)
+    assert client.publish("o1", topic="options").success
+    delivery = first.take()
+    assert delivery.ack_timeout_ms == 7_000 and first.ack(delivery.delivery_id).success
+    first.close()
+    second = client.subscribe("made-so", topic="options")
+    assert client.publish("o2", topic="options").success
+    delivery = second.take()
+    assert delivery.ack_timeout_ms == 7_000 and second.ack(delivery.delivery_id).success
+    second.close()
+    refused = [dict(group="made-so", mode=pb.SHARED), dict(group="g", max_buffer_size=-1)]
+    for wanted in refused + [dict(group="g", max_buffer_size=10_001)]:
+        third = client.subscribe(topic="options", **wanted)
+        try:
+            raise AssertionError(f"{wanted} was taken: {third.take()}")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+        third.close()
 
 
 def schedules(client):

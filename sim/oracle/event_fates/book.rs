@@ -147,8 +147,8 @@ impl Book {
     ) -> Result<(), Broken> {
         match (command, answer) {
             (
-                EventsCommand::Attach { topic, group, options, member, credits, lease },
-                EventsAnswer::Attached(open),
+                EventsCommand::Attach { topic, group, member, credits, lease, .. },
+                EventsAnswer::Attached { options, open },
             ) => {
                 let topic = self.topics.entry(topic).or_default();
                 let known = topic.groups.entry(group.clone()).or_default();

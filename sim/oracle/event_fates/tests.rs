@@ -31,11 +31,13 @@ impl Told {
                 topic: topic(),
                 group: group(),
                 options: options(mode),
+                insists: true,
                 member,
                 credits: 2,
                 lease: Nanos::from_secs(10),
             };
-            assert_eq!(told.does(attach, EventsAnswer::Attached(Deliveries::default())), None);
+            let attached = EventsAnswer::Attached { options: options(mode), open: Deliveries::default() };
+            assert_eq!(told.does(attach, attached), None);
         }
         told
     }

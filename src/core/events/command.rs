@@ -61,8 +61,10 @@ pub enum EventsCommand {
         topic: String,
         /// The consumer group.
         group: String,
-        /// How the consumer group behaves: what it was made with, or nothing is done.
+        /// How the consumer group behaves, if it is made now.
         options: GroupOptions,
+        /// Nothing is done if it was made with other options.
+        insists: bool,
         /// The member.
         member: MemberId,
         /// So many deliveries at most may be open with it.
@@ -247,7 +249,12 @@ pub enum EventsAnswer {
     /// There is such a consumer group.
     GroupMade,
     /// It is a member.
-    Attached(Deliveries),
+    Attached {
+        /// How the consumer group behaves.
+        options: GroupOptions,
+        /// What is open with the member.
+        open: Deliveries,
+    },
     /// One result a settlement, in order, and what was granted.
     Settled {
         /// The results.

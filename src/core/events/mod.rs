@@ -143,20 +143,22 @@ impl EventsState {
             }
             EventsCommand::MakeGroup { topic, group, options } => {
                 let (partition, _) = self.partition(&topic)?;
-                partition.group_or_new(&group, &options).map(|_| EventsAnswer::GroupMade)
+                partition.group_or_new(&group, &options, true).map(|_| EventsAnswer::GroupMade)
             }
-            EventsCommand::Attach { topic, group, options, member, credits, lease } => {
+            EventsCommand::Attach { topic, group, options, insists, member, credits, lease } => {
                 check_range("credits", u64::from(credits), 1, u64::from(CREDITS_MAX))?;
                 check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
-                let number = partition.group_or_new(&group, &options)?;
+                let number = partition.group_or_new(&group, &options, insists)?;
                 let place = partition.place(number);
+                let mut options = options;
                 if let Some(group) = partition.groups.get_mut(&number) {
                     group.attach(place, (member, credits, lease), moment, agenda)?;
+                    options.clone_from(&group.head.options);
                 }
                 partition.grant(Some(number), moment, agenda);
                 let open = partition.deliveries(number, member, GrantPlace::default());
-                Ok(EventsAnswer::Attached(open))
+                Ok(EventsAnswer::Attached { options, open })
             }
             EventsCommand::Settle { topic, group, member, settlements, after } => {
                 self.settle((&topic, &group), member, settlements, after, moment)

@@ -126,7 +126,8 @@ impl Partition {
         Ok((record.offset, record.due_ms))
     }
 
-    /// The number of a consumer group, which is made if there is none of this name.
+    /// The number of a consumer group, which is made if there is none of this name. Who `insists` takes only one that was made with
+    /// these options.
     ///
     /// # Errors
     /// When it was made with other options, or there are too many.
@@ -134,9 +135,10 @@ impl Partition {
         &mut self,
         name: &str,
         options: &GroupOptions,
+        insists: bool,
     ) -> Result<u32, EventsError> {
         if let Some((number, group)) = self.groups.iter().find(|(_, group)| group.head.name == name) {
-            return group.check_options(options).map(|()| *number);
+            return if insists { group.check_options(options).map(|()| *number) } else { Ok(*number) };
         }
         check_name("a consumer group's name", name)?;
         check_options(options)?;

@@ -72,8 +72,9 @@ impl Lone {
 
     fn attach(&mut self, group: &str, member: u128, credits: u32, options: GroupOptions) -> Vec<Delivery> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
-        match self.ask(Command::Attach { topic, group, options, member, credits, lease: LEASE }) {
-            Ok(EventsAnswer::Attached(open)) => open.deliveries,
+        let insists = true;
+        match self.ask(Command::Attach { topic, group, options, insists, member, credits, lease: LEASE }) {
+            Ok(EventsAnswer::Attached { open, .. }) => open.deliveries,
             other => panic!("{other:?}"),
         }
     }
@@ -290,6 +291,20 @@ fn a_group_that_comes_later_begins_with_the_oldest_that_is_kept_or_with_the_next
 }
 
 #[test]
+fn a_member_that_insists_on_other_options_is_refused_and_one_that_does_not_is_told_of_them() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 10, options(Mode::Ordered));
+    let mut attach = |insists| {
+        let (topic, group, member) = ("t".to_string(), "g".to_string(), MemberId(2));
+        let options = options(Mode::Shared);
+        lone.ask(Command::Attach { topic, group, options, insists, member, credits: 1, lease: LEASE })
+    };
+    assert_eq!(attach(true), Err(EventsError::OtherOptions("g".to_string())));
+    let told = attach(false).expect("it takes the group as it is");
+    assert!(matches!(told, EventsAnswer::Attached { options, .. } if options.mode == Mode::Ordered));
+}
+
+#[test]
 fn what_has_ended_is_kept_for_a_group_that_comes_later() {
     let mut lone = Lone::keeping(2, TopicConfig::default());
     lone.attach("g", 1, 10, options(Mode::Shared));
@@ -369,7 +384,8 @@ impl Lone {
                 let mode = if group == 0 { Mode::Shared } else { Mode::Ordered };
                 let credits = u32::from(member) + 2;
                 let (options, member) = (options(mode), MemberId(u128::from(member)));
-                Command::Attach { topic, group: group_name(group), options, member, credits, lease: LEASE }
+                let (group, insists) = (group_name(group), false);
+                Command::Attach { topic, group, options, insists, member, credits, lease: LEASE }
             }
             Step::Settle { group, member, which, how } => {
                 let (group, member) = (group_name(group), u128::from(member));

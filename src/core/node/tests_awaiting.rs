@@ -42,6 +42,7 @@ impl Asked {
             topic: "t".to_string(),
             group: "g".to_string(),
             options,
+            insists: true,
             member: MemberId(1),
             credits: 10,
             lease: Nanos::from_secs(600),

@@ -108,8 +108,8 @@ pub(super) fn event(partition: &Partition, offset: u64, due_ms: i64, event: NewE
     }
 }
 
-pub(super) fn delivery(delivered: Delivered, ack_timeout: Nanos) -> Delivery {
-    let Delivered { partition, membership, delivery, event: published } = delivered;
+pub(super) fn delivery(delivered: Delivered) -> Delivery {
+    let Delivered { partition, membership, delivery, ack_timeout, event: published } = delivered;
     Delivery {
         delivery_id: delivery_id(&membership, delivery.grant, delivery.attempt),
         attempt: i32::try_from(delivery.attempt).unwrap_or(i32::MAX),

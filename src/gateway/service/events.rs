@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chronon_core::events::{Disposition, Settled, Settlement};
+use chronon_core::events::{CREDITS_MAX, Disposition, Settled, Settlement};
 use chronon_core::types::Nanos;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +17,7 @@ use super::{Api, status};
 use crate::gateway::consuming::Subscription;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_server::EventService;
+use crate::gateway::publishing::WhenFull;
 use crate::gateway::topics::Refused;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -27,9 +28,10 @@ impl Api {
         &self,
         event: Option<pb::Event>,
         allow_duplicate: bool,
+        when_full: WhenFull,
     ) -> Result<pb::PublishResponse, Status> {
         let asked_at = Instant::now();
-        let answer = match self.try_publish(event, allow_duplicate).await {
+        let answer = match self.try_publish(event, allow_duplicate, when_full).await {
             Ok(response) => response,
             Err(Refused::Invalid(why)) => convert::invalid(why),
             Err(other) => return Err(status(&other)),
@@ -42,13 +44,14 @@ impl Api {
         &self,
         event: Option<pb::Event>,
         allow_duplicate: bool,
+        when_full: WhenFull,
     ) -> Result<pb::PublishResponse, Refused> {
         let event = event.ok_or_else(|| Refused::Invalid("event is required".to_owned()))?;
         let topic = event.topic.clone();
         let event = convert::new_event(event, allow_duplicate)?;
         let topic = self.0.topics.get(&topic).await?;
         let partition = self.0.topics.partition_of(&topic, convert::routing_key(&event));
-        let published = self.0.publishing.publish(&partition, event).await?;
+        let published = self.0.publishing.publish(&partition, event, when_full).await?;
         Ok(convert::response(&partition, &published))
     }
 
@@ -139,7 +142,7 @@ impl EventService for Api {
         request: Request<pb::PublishRequest>,
     ) -> Result<Response<pb::PublishResponse>, Status> {
         let pb::PublishRequest { event, allow_duplicate } = request.into_inner();
-        self.publish_one(event, allow_duplicate).await.map(Response::new)
+        self.publish_one(event, allow_duplicate, WhenFull::Refuse).await.map(Response::new)
     }
 
     async fn publish_batch(
@@ -199,6 +202,9 @@ impl EventService for Api {
                 })?]
             }
         };
+        let insists = wanted.mode() != pb::GroupMode::Unspecified
+            || [wanted.max_deliver, wanted.ack_timeout_ms, wanted.backoff_ms, wanted.backoff_max_ms]
+                != [0; 4];
         let options = convert::options(Wanted {
             mode: wanted.mode(),
             start_offset: wanted.start_offset,
@@ -207,21 +213,31 @@ impl EventService for Api {
             rest_ms: wanted.backoff_ms,
             rest_max_ms: wanted.backoff_max_ms,
         });
-        let credits = u32::try_from(wanted.max_buffer_size).unwrap_or_default();
-        let credits = if credits == 0 { CREDITS } else { credits };
+        let credits = match u32::try_from(wanted.max_buffer_size) {
+            Ok(0) => CREDITS,
+            Ok(credits) if credits <= CREDITS_MAX => credits,
+            _ => {
+                return Err(Status::invalid_argument(format!(
+                    "max_buffer_size is {}: it is 1 to {CREDITS_MAX}, or 0 for {CREDITS}",
+                    wanted.max_buffer_size
+                )));
+            }
+        };
         let share = credits.div_ceil(u32::try_from(partitions.len()).unwrap_or(1)).max(1);
         let member = convert::member(&wanted.subscription_id).map_err(refused)?;
-        let (group, ack_timeout) = (wanted.consumer_group, options.ack_timeout);
+        let group = wanted.consumer_group;
         let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
         let gate = self.0.settling.gates.open(member, credits);
         for partition in partitions {
-            let wanted =
-                Subscription { group: group.clone(), options: options.clone(), member, credits: share };
+            let (group, options) = (group.clone(), options.clone());
+            let wanted = Subscription { group, options, insists, member, credits: share };
             let consuming = Arc::clone(&self.0.consuming);
             tokio::spawn(consuming.consume(partition, wanted, Arc::clone(&gate), sender.clone()));
         }
-        let deliveries = ReceiverStream::new(receiver);
-        let deliveries = deliveries.map(move |delivered| deliver(delivered, ack_timeout));
+        let deliveries = ReceiverStream::new(receiver).map(|delivered| match delivered {
+            Ok(delivered) => Ok(convert::delivery(delivered)),
+            Err(error) => Err(status(&error)),
+        });
         Ok(Response::new(Box::pin(deliveries)))
     }
 
@@ -262,13 +278,6 @@ impl EventService for Api {
     ) -> Result<Response<Self::ReplayStream>, Status> {
         Err(Status::unimplemented("replay is not there yet"))
     }
-}
-
-fn deliver(
-    delivered: Result<crate::gateway::consuming::Delivered, Refused>,
-    ack_timeout: Nanos,
-) -> Result<pb::Delivery, Status> {
-    delivered.map(|delivered| convert::delivery(delivered, ack_timeout)).map_err(|error| status(&error))
 }
 
 fn status_word(status: pb::PublishStatus) -> &'static str {

@@ -47,6 +47,7 @@ fn status(refused: &Refused) -> Status {
     let why = refused.to_string();
     match refused {
         Refused::Unavailable(_) => Status::unavailable(why),
+        Refused::Overloaded(_) => Status::resource_exhausted(why),
         Refused::Invalid(_) => Status::invalid_argument(why),
         Refused::NotFound(_) => Status::not_found(why),
         Refused::NotAMember => Status::failed_precondition(why),

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Api;
 use crate::gateway::proto::ext::event_stream_server::EventStream;
 use crate::gateway::proto::ext::{StreamedEvent, StreamedResult};
+use crate::gateway::publishing::WhenFull;
 
 #[tonic::async_trait]
 impl EventStream for Api {
@@ -29,7 +30,7 @@ impl EventStream for Api {
                 let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let (api, sender) = (api.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let published = api.publish_one(event, allow_duplicate).await;
+                    let published = api.publish_one(event, allow_duplicate, WhenFull::Wait).await;
                     let answer = published.map(|result| StreamedResult { id, result: Some(result) });
                     let _nobody_listens = sender.send(answer).await;
                     drop(permit);
