@@ -103,6 +103,8 @@ pub struct EventsModel {
     pub again_ppm: u32,
     /// The share of events that no consumer ever gets done, in parts per million.
     pub poison_ppm: u32,
+    /// The share of events that are of no use some time after they are due, in parts per million.
+    pub expires_ppm: u32,
     /// The share of requests that take an event back or put it off, in parts per million.
     pub change_ppm: u32,
     /// Of new times for events, the share that are over already, in parts per million.
@@ -123,6 +125,7 @@ impl Default for EventsModel {
             delay_ns: 3 * SECOND,
             again_ppm: 200_000,
             poison_ppm: 0,
+            expires_ppm: 50_000,
             change_ppm: 80_000,
             past_ppm: 100_000,
             leave_ppm: 20_000,
@@ -433,6 +436,7 @@ fn draw_events(draw: &mut Draw) -> EventsModel {
         delay_ns: *draw.pick(&[100 * MILLISECOND, SECOND, 20 * SECOND]),
         again_ppm: draw.between(50_000, 500_000) as u32,
         poison_ppm: if draw.coin() { draw.between(20_000, 200_000) as u32 } else { 0 },
+        expires_ppm: if draw.coin() { draw.between(20_000, 500_000) as u32 } else { 0 },
         change_ppm: draw.between(20_000, 200_000) as u32,
         past_ppm: draw.between(0, 300_000) as u32,
         leave_ppm: draw.between(0, 60_000) as u32,

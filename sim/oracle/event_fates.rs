@@ -52,6 +52,8 @@ pub(crate) struct Compared {
     pub floor: u64,
     pub key_order: u64,
     pub bounded: u64,
+    pub expiry: u64,
+    pub kept: u64,
     pub as_of: u64,
     fates: BTreeMap<EventFate, u64>,
 }
@@ -145,6 +147,8 @@ impl Oracle for EventFates {
             "FloorContiguous",
             "KeyOrder",
             "FireBounded",
+            "ExpiryHolds",
+            "KeptInOrder",
         ]
     }
 
@@ -161,6 +165,8 @@ impl Oracle for EventFates {
         counts.add("FloorContiguous", compared.floor);
         counts.add("KeyOrder", compared.key_order);
         counts.add("FireBounded", compared.bounded);
+        counts.add("ExpiryHolds", compared.expiry);
+        counts.add("KeptInOrder", compared.kept);
         counts.add("ReadAsOf", compared.as_of);
     }
 
@@ -195,10 +201,10 @@ impl Ledger {
         self.book.entry(entry.op(), now, kind == EntryKind::Wakeup, compared);
         if kind == EntryKind::Commands {
             let commands = commands(entry.payload()).unwrap_or_default();
-            for (command, done) in commands.iter().zip(executed) {
+            for (index, (command, done)) in (0..).zip(commands.iter().zip(executed)) {
                 // A retry is answered with what was done before.
                 if done.op == entry.op() {
-                    self.book.command(command.body.as_slice(), &done.outcome, compared)?;
+                    self.book.command(index, command.body.as_slice(), &done.outcome, compared)?;
                 }
                 self.outcomes.insert(done.client, (done.number, done.outcome));
             }

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 73] = [
+const PROMISES: [(&str, &str); 75] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -36,6 +36,10 @@ const PROMISES: [(&str, &str); 73] = [
     ("EndRecorded", "what a worker is told is recorded, the log says of its attempt"),
     ("ErrorKeepsState", "what an application refuses leaves its state as it was"),
     ("EvictDeterministic", "sessions are evicted in one order, and the evicted never execute"),
+    (
+        "ExpiryHolds",
+        "an event is delivered while it is of use and not after, and expires by its time or its topic's bounds alone",
+    ),
     ("FailStop", "after a failed disk operation a node says nothing more"),
     ("FaultySilent", "an entry that rotted counts as held again only once it is repaired"),
     (
@@ -57,6 +61,10 @@ const PROMISES: [(&str, &str); 73] = [
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",
     ),
     ("Intersect", "the quorum that starts a view meets every quorum that committed in an earlier one"),
+    (
+        "KeptInOrder",
+        "what is kept is told in the order in which it became ready, from any place and any time",
+    ),
     ("KeyOrder", "of one ordering key one delivery is open, and none overtakes an earlier one"),
     ("KeyStable", "all attempts at a side effect have one key, and no other side effect has it"),
     ("LeaderComplete", "the log that a view starts with holds everything committed before"),

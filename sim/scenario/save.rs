@@ -195,6 +195,7 @@ fn write_events(f: &mut fmt::Formatter<'_>, events: EventsModel, u: EventsModel)
     put(f, "delay", events.delay_ns, u.delay_ns, span)?;
     put(f, "again", events.again_ppm, u.again_ppm, share)?;
     put(f, "poison", events.poison_ppm, u.poison_ppm, share)?;
+    put(f, "expires", events.expires_ppm, u.expires_ppm, share)?;
     put(f, "change", events.change_ppm, u.change_ppm, share)?;
     put(f, "past", events.past_ppm, u.past_ppm, share)?;
     put(f, "leave", events.leave_ppm, u.leave_ppm, share)?;

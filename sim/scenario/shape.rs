@@ -150,6 +150,7 @@ pub(super) struct EventsShape {
     delay: Option<Ns>,
     again: Option<Share>,
     poison: Option<Share>,
+    expires: Option<Share>,
     change: Option<Share>,
     past: Option<Share>,
     leave: Option<Share>,
@@ -274,6 +275,7 @@ impl EventsShape {
         put(&mut events.delay_ns, self.delay.map(|ns| ns.0));
         put(&mut events.again_ppm, self.again.map(Share::ppm));
         put(&mut events.poison_ppm, self.poison.map(Share::ppm));
+        put(&mut events.expires_ppm, self.expires.map(Share::ppm));
         put(&mut events.change_ppm, self.change.map(Share::ppm));
         put(&mut events.past_ppm, self.past.map(Share::ppm));
         put(&mut events.leave_ppm, self.leave.map(Share::ppm));

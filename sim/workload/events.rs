@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::codec;
 use chronon_core::events::{
-    Deliveries, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsQuery, GrantPlace,
-    GroupOptions, MemberId, Mode, NewEvent, Settled, Settlement, Start, TopicConfig,
+    Deliveries, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsQuery, Expires, GrantPlace,
+    GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Settled, Settlement, Start, TopicConfig,
 };
-use chronon_core::types::{Blob, GroupId, Nanos};
+use chronon_core::types::{Blob, GroupId, Nanos, Timestamp};
 
 use super::Asking;
 use crate::config::EventsModel;
@@ -20,6 +20,8 @@ pub(super) struct EventClients {
     members: BTreeMap<(GroupId, MemberId), Known>,
     /// By group: publishes so far, so that names are new more often than not.
     published: BTreeMap<GroupId, u64>,
+    /// By group: the latest time, in milliseconds, at which an event was said to be due without waiting.
+    heard_ms: BTreeMap<GroupId, i64>,
     /// By consumer group: what it has given up, by place in the ready sequence.
     dead: BTreeMap<(GroupId, String, String), BTreeSet<u64>>,
 }
@@ -37,7 +39,7 @@ impl EventClients {
         let topic = (*draw.pick(&TOPICS)).to_owned();
         if asking.number <= 2 {
             let topic = TOPICS[(asking.number % 2) as usize].to_owned();
-            return EventsCommand::Open { topic, config: config() };
+            return EventsCommand::Open { config: config(&topic), topic };
         }
         let member = member_of(asking);
         let is_attached = self.members.get(&(group, member)).is_some_and(|known| known.is_attached);
@@ -58,6 +60,9 @@ impl EventClients {
             self.attach(member, draw)
         } else if falls_on(model.leave_ppm) {
             EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member }
+        } else if falls_on(RETAIN_PPM) {
+            let below = Some(draw.below(200));
+            EventsCommand::Retain { topic, age: None, bytes: None, below }
         } else if falls_on(REVIVE_PPM) {
             self.revive(group, topic, draw)
         } else {
@@ -67,7 +72,9 @@ impl EventClients {
 
     pub(super) fn question(&self, group: GroupId, draw: &mut Draw) -> EventsQuery {
         let topic = (*draw.pick(&TOPICS)).to_owned();
-        match draw.below(6) {
+        match draw.below(8) {
+            5 => EventsQuery::Kept { topic, from: KeptFrom::Time(self.some_time(group, draw)) },
+            6 => EventsQuery::Kept { topic, from: KeptFrom::Seq(draw.below(40)) },
             0 => EventsQuery::Partition { topic },
             1 => EventsQuery::Scheduled { topic, from: draw.below(50) },
             2 => EventsQuery::Dead { topic, group: (*draw.pick(&GROUPS)).to_owned(), from: 0 },
@@ -140,14 +147,18 @@ impl EventClients {
             (EventsCommand::Publish { events, .. }, EventsAnswer::Published(results))
                 if events.len() == results.len() =>
             {
+                for (event, result) in events.iter().zip(&results) {
+                    if let (Due::In(0), Published::Accepted { due_ms, .. }) = (event.due, result) {
+                        self.heard_ms.insert(group, *due_ms);
+                    }
+                }
                 Ok(())
             }
             (EventsCommand::Open { .. }, EventsAnswer::Opened)
             | (EventsCommand::Cancel { .. }, EventsAnswer::Cancelled { .. })
             | (EventsCommand::Reschedule { .. }, EventsAnswer::Rescheduled { .. })
-            | (EventsCommand::Redrive { .. } | EventsCommand::Discard { .. }, EventsAnswer::Revived(_)) => {
-                Ok(())
-            }
+            | (EventsCommand::Redrive { .. } | EventsCommand::Discard { .. }, EventsAnswer::Revived(_))
+            | (EventsCommand::Retain { .. }, EventsAnswer::Retained { .. }) => Ok(()),
             (command, answer) => Err(format!("{command:?} was answered with {answer:?}")),
         }
     }
@@ -189,6 +200,7 @@ impl EventClients {
             name: name(number),
             ordering_key: format!("k{}", draw.below(4)),
             due,
+            expires: falls(model.expires_ppm, draw).then(|| self.until(draw)),
             payload: Blob::from(payload),
             meta: vec![("of".to_owned(), "sim".to_owned())],
             allow_duplicate: draw.below(20) == 0,
@@ -208,6 +220,20 @@ impl EventClients {
 
     fn later(&self, draw: &mut Draw) -> Due {
         Due::In(draw.below(self.model.delay_ns / NANOS_PER_MS + 1))
+    }
+
+    fn until(&self, draw: &mut Draw) -> Expires {
+        match draw.below(8) {
+            0 => Expires::At(draw.below(1 << 42) as i64),
+            _ => Expires::After(draw.below(4 * self.model.ack_timeout_ns / NANOS_PER_MS + 1)),
+        }
+    }
+
+    /// A time of the last half minute, as far as is known.
+    fn some_time(&self, group: GroupId, draw: &mut Draw) -> Timestamp {
+        let heard = self.heard_ms.get(&group).copied().unwrap_or_default();
+        let ms = u64::try_from(heard).unwrap_or_default().saturating_sub(draw.below(30_000));
+        Timestamp::from_nanos(ms.saturating_mul(NANOS_PER_MS))
     }
 
     fn some_event(&self, group: GroupId, draw: &mut Draw) -> EventName {
@@ -310,8 +336,13 @@ fn is_poison(offset: u64, ppm: u32) -> bool {
     offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44 < u64::from(ppm)
 }
 
-fn config() -> TopicConfig {
+/// One topic keeps everything that is not settled; the other lets it go when it is old, or too much.
+fn config(topic: &str) -> TopicConfig {
+    let lets_go = topic == TOPICS[1];
     TopicConfig {
+        retain_age: lets_go.then_some(RETAIN_AGE),
+        retain_bytes: lets_go.then_some(RETAIN_BYTES),
+        expires_unsettled: lets_go,
         revision: 1,
         payload_bytes_max: PAYLOAD_BYTES_MAX as u32,
         dedup_window: Nanos::from_secs(5),
@@ -343,10 +374,13 @@ const GROUPS: [&str; 2] = ["shared", "ordered"];
 /// Of requests of who is a member already.
 const ATTACH_PPM: u32 = 30_000;
 const REVIVE_PPM: u32 = 30_000;
+const RETAIN_PPM: u32 = 5_000;
 /// Dead letters of one order.
 const LETTERS: usize = 4;
 const ATTEMPTS_MAX: u32 = 4;
 const NANOS_PER_MS: u64 = 1_000_000;
 const PAYLOAD_BYTES_MAX: u64 = 600;
+const RETAIN_AGE: Nanos = Nanos::from_secs(20);
+const RETAIN_BYTES: u64 = 20_000;
 /// Of each member.
 pub(super) const CREDITS: u32 = 3;

@@ -62,6 +62,8 @@ enum Verb {
     Publish(events::PublishArgs),
     /// Consume a topic as a member of a consumer group.
     Subscribe(events::SubscribeArgs),
+    /// Show events again as they were published; no consumer group is touched.
+    Replay(events::ReplayArgs),
     /// Make topics, and look at them.
     Topic(events::TopicArgs),
     /// Ask for the fate of an event.
@@ -162,6 +164,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         }
         Verb::Publish(args) => events::publish(&args)?,
         Verb::Subscribe(args) => events::subscribe(&args, cli.output)?,
+        Verb::Replay(args) => events::replay(&args, cli.output)?,
         Verb::Topic(args) => events::topic(&args)?,
         Verb::Event(args) => events::event(&args)?,
         Verb::Schedule(args) => events::schedule(&args)?,

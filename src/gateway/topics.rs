@@ -149,6 +149,23 @@ impl Topics {
         (0..topic.topic.partitions).map(|place| self.nth(topic, place)).collect()
     }
 
+    /// All partitions of a topic when `id` is -1; otherwise the one of this id, or at this place of the topic: earlier clients count
+    /// a topic's partitions from 0.
+    pub(super) fn some_partitions(
+        &self,
+        topic: &Arc<KnownTopic>,
+        id: i32,
+    ) -> Result<Vec<Partition>, Refused> {
+        let all = self.partitions(topic);
+        if id == -1 {
+            return Ok(all);
+        }
+        let by_place = usize::try_from(id).ok().and_then(|place| all.get(place)).cloned();
+        let found = all.into_iter().find(|partition| partition.id == id).or(by_place);
+        let unknown = || Refused::NotFound(format!("topic {} has no partition {id}", topic.name));
+        Ok(vec![found.ok_or_else(unknown)?])
+    }
+
     /// The partition of what has this key.
     pub(super) fn partition_of(&self, topic: &Arc<KnownTopic>, key: &str) -> Partition {
         let hash = chronon_core::types::Hash::of(key.as_bytes());

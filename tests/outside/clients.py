@@ -186,6 +186,8 @@ def one_node(binary, scratch):
         duplicates_and_batches(client)
         groups_and_failures(client)
         schedules(client)
+        expiry(client)
+        replay(client)
         metrics(http)
         restart(node, client)
     finally:
@@ -330,6 +332,56 @@ def schedules(client):
         assert now_ms() >= at, f"{name} came {at - now_ms()} ms early"
         assert member.ack(delivery.delivery_id).success
     assert member.nothing_comes(0.3) is None
+    member.close()
+
+
+def expiry(client):
+    refused = client.publish("x0", topic="short-lived", due_ms=now_ms() + 60_000, expires_ts=now_ms() + 30_000)
+    assert not refused.success and "expires_ts" in refused.error, refused
+    assert client.publish("x1", topic="short-lived", ttl_ms=400).success
+    assert client.publish("x2", topic="short-lived").success
+    time.sleep(0.8)
+    member = client.subscribe("late", topic="short-lived")
+    delivery = member.take()
+    assert delivery.event.message_id == "x2" and member.ack(delivery.delivery_id).success
+    assert member.nothing_comes(0.3) is None
+    fates = ext_rpc.LifecycleServiceStub(client.channel)
+    fate = fates.GetEvent(ext.GetEventRequest(topic="short-lived", message_id="x1"), timeout=WAIT_S)
+    assert fate.found and fate.state == "EXPIRED", fate
+    member.close()
+
+
+def replay(client):
+    for number in range(50):
+        assert client.publish(f"r{number}", topic="replayed", payload=b"p%d" % number).success
+        if number == 24:
+            time.sleep(0.05)
+            middle = now_ms()
+            time.sleep(0.05)
+    again = lambda **wanted: list(client.events.Replay(pb.ReplayRequest(topic="replayed", **wanted), timeout=WAIT_S))
+    names = lambda events: [replayed.event.message_id for replayed in events]
+    everything = again(partition_id=-1)
+    assert sorted(names(everything)) == sorted(f"r{number}" for number in range(50))
+    assert {replayed.event.payload for replayed in everything} == {b"p%d" % number for number in range(50)}
+    assert set(names(again(partition_id=-1, start_ts=middle))) == {f"r{number}" for number in range(25, 50)}
+    assert set(names(again(partition_id=-1, end_ts=middle))) == {f"r{number}" for number in range(25)}
+    partition = everything[0].event.partition_id
+    of_one = [replayed for replayed in everything if replayed.event.partition_id == partition]
+    assert [replayed.replay_offset for replayed in of_one] == list(range(len(of_one)))
+    assert names(again(partition_id=partition, start_offset=3, count=4)) == names(of_one)[3:7]
+    # As fast as they became ready: the pause in the middle is there again.
+    began = time.monotonic()
+    assert len(again(partition_id=-1, speed=1.0)) == 50
+    assert time.monotonic() - began >= 0.1
+    for wanted in (dict(speed=-1.0), dict(start_ts=9, end_ts=8), dict(partition_id=7_000_000)):
+        try:
+            raise AssertionError(f"{wanted} was taken: {again(**wanted)}")
+        except grpc.RpcError as error:
+            assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), error
+    # No consumer group was touched: one that comes now has everything.
+    member = client.subscribe("after", topic="replayed")
+    for _ in range(50):
+        assert member.ack(member.take().delivery_id).success
     member.close()
 
 

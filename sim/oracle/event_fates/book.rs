@@ -6,7 +6,8 @@ use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, DeliveryState, Due, EventName, EventState, EventView, EventsAnswer, EventsCommand,
-    EventsError, EventsQuery, EventsView, MemberId, NewEvent, PartitionView, Published, TopicConfig,
+    EventsError, EventsQuery, EventsView, Expires, KeptFrom, MemberId, NewEvent, PartitionView, Published,
+    Stored, TopicConfig,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Nanos, Op, Timestamp};
@@ -43,6 +44,12 @@ struct Topic {
     /// Events that were not due when they were accepted, or put off last.
     waited: BTreeSet<u64>,
     cancelled: BTreeSet<u64>,
+    /// Of those that are of no use from some time on: since when.
+    expires: BTreeMap<u64, u64>,
+    /// Where the log has what was published.
+    stored: BTreeMap<u64, Stored>,
+    /// What is below this place of the ready sequence was ordered to go.
+    let_go: u64,
     groups: BTreeMap<String, Consumers>,
 }
 
@@ -74,9 +81,10 @@ impl Book {
         self.woken = self.woken.max(self.now.saturating_sub(LATE_NS));
     }
 
-    /// A command was executed.
+    /// The command at this place of the entry was executed.
     pub(super) fn command(
         &mut self,
+        index: u32,
         body: &[u8],
         outcome: &Outcome,
         compared: &mut Compared,
@@ -105,8 +113,13 @@ impl Book {
             }
             (EventsCommand::Publish { topic, events }, EventsAnswer::Published(results)) => {
                 let topic = self.topics.entry(topic).or_default();
-                let mut both = events.iter().zip(&results);
-                both.try_for_each(|(event, result)| topic.published(event, result, times.now, compared))
+                for (item, (event, result)) in (0..).zip(events.iter().zip(&results)) {
+                    if let Published::Accepted { offset, .. } = result {
+                        topic.stored.insert(*offset, Stored { op: self.op, index, item });
+                    }
+                    topic.published(event, result, times.now, compared)?;
+                }
+                Ok(())
             }
             (EventsCommand::Cancel { topic, event }, EventsAnswer::Cancelled { offset }) => {
                 let topic = self.topics.entry(topic).or_default();
@@ -118,6 +131,7 @@ impl Book {
                 }
                 topic.check_waits(offset, "cancelled")?;
                 topic.cancelled.insert(offset);
+                topic.expires.remove(&offset);
                 compared.fate(EventFate::Cancelled);
                 Ok(())
             }
@@ -131,6 +145,11 @@ impl Book {
                 } else {
                     EventFate::RescheduledToThePast
                 });
+                Ok(())
+            }
+            (EventsCommand::Retain { topic, below, .. }, EventsAnswer::Retained { .. }) => {
+                let topic = self.topics.entry(topic).or_default();
+                topic.let_go = topic.let_go.max(below.unwrap_or_default());
                 Ok(())
             }
             (command, answer) => self.consumed(command, answer, times, compared),
@@ -199,6 +218,8 @@ impl Book {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));
             };
             topic.audit_counts(&partition, compared)?;
+            let kept = |from| ask(EventsQuery::Kept { topic: name.clone(), from });
+            topic.audit_kept(kept, &partition, compared)?;
             topic.groups.values_mut().for_each(|group| group.lose(times.woken, compared));
             let of = |event: &EventName| EventsQuery::Event { topic: name.clone(), event: event.clone() };
             let mut names = core::mem::take(&mut topic.names);
@@ -264,6 +285,7 @@ impl Topic {
                 compared.fate(EventFate::Accepted);
                 check_due(event.due, *due_ms, now)?;
                 self.is_due_at(*offset, nanos(*due_ms), now);
+                self.note_expiry(event, *offset, *due_ms, now)?;
                 if event.allow_duplicate {
                     self.names.remove(&event.name);
                     self.unsure.insert(event.name.clone());
@@ -314,6 +336,12 @@ impl Topic {
                 let what = format!("event {offset} is due at {due}, and was granted at {granted}");
                 return Err(Broken::new("NeverEarly", what));
             }
+            compared.expiry += 1;
+            if let Some(expires) = self.expires.get(&offset).filter(|expires| **expires <= granted) {
+                let what =
+                    format!("event {offset} is of no use since {expires}, and was granted at {granted}");
+                return Err(Broken::new("ExpiryHolds", what));
+            }
             self.check_not_cancelled(offset, compared)?;
             self.note_ready(seq, offset, compared)?;
             if let Some(group) = self.groups.get_mut(group) {
@@ -363,6 +391,103 @@ impl Topic {
                 [before, Some(offset), after].map(|offset| offset.and_then(|offset| self.due.get(&offset)))
             );
             return Err(Broken::new("FireBounded", what));
+        }
+        Ok(())
+    }
+
+    fn note_expiry(&mut self, event: &NewEvent, offset: u64, due_ms: i64, now: u64) -> Result<(), Broken> {
+        let due = nanos(due_ms).max(now);
+        let expires = match event.expires {
+            None => return Ok(()),
+            Some(Expires::At(at)) => nanos(at),
+            Some(Expires::After(useful)) => {
+                due.div_ceil(NANOS_PER_MS).saturating_add(useful).saturating_mul(NANOS_PER_MS)
+            }
+        };
+        if expires <= due {
+            let what = format!("event {offset} is accepted, and of no use from {expires} on, due at {due}");
+            return Err(Broken::new("ExpiryHolds", what));
+        }
+        self.expires.insert(offset, expires);
+        Ok(())
+    }
+
+    /// An event that has expired is of no use any more, or its topic or an operator lets it go.
+    fn check_expired(
+        &self,
+        seq: u64,
+        known: &Known,
+        now: u64,
+        compared: &mut Compared,
+    ) -> Result<(), Broken> {
+        compared.expiry += 1;
+        let is_news = !matches!(known.state, Some(EventState::Expired { .. }));
+        if self.expires.get(&known.offset).is_some_and(|expires| *expires <= now) {
+            if is_news {
+                compared.fate(EventFate::Expired);
+            }
+            return Ok(());
+        }
+        let ready_at = self.due.get(&known.offset).copied().unwrap_or_default().max(known.accepted_at);
+        let is_old = self.config.retain_age.is_some_and(|age| ready_at.saturating_add(age.as_nanos()) <= now);
+        if !is_old && self.config.retain_bytes.is_none() && seq >= self.let_go {
+            let what = format!("event {} has expired at {now} for no reason: {known:?}", known.offset);
+            return Err(Broken::new("ExpiryHolds", what));
+        }
+        if is_news {
+            compared.fate(EventFate::LetGo);
+        }
+        Ok(())
+    }
+
+    /// What is kept is what became ready, in that order, and is found by its time as by its place.
+    fn audit_kept(
+        &mut self,
+        ask: impl Fn(KeptFrom) -> EventsView,
+        partition: &PartitionView,
+        compared: &mut Compared,
+    ) -> Result<(), Broken> {
+        let broken = |what| Err(Broken::new("KeptInOrder", what));
+        let EventsView::Kept { rows, .. } = ask(KeptFrom::Seq(0)) else {
+            return broken("nothing is told of what is kept".to_owned());
+        };
+        compared.kept += 1;
+        for row in &rows {
+            self.note_ready(row.seq, row.offset, compared)?;
+            let due = self.due.get(&row.offset).copied().unwrap_or(u64::MAX);
+            if self.stored.get(&row.offset) != Some(&row.stored) {
+                return broken(format!(
+                    "event {} is at {:?} of the log, and is said to be at {:?}",
+                    row.offset,
+                    self.stored.get(&row.offset),
+                    row.stored
+                ));
+            }
+            if row.at.as_nanos() < due {
+                return broken(format!(
+                    "event {} became ready at {}, and is due at {due}",
+                    row.offset, row.at
+                ));
+            }
+        }
+        if let Some(pair) = rows.windows(2).find(|pair| pair[0].seq >= pair[1].seq || pair[0].at > pair[1].at)
+        {
+            return broken(format!("{:?} is told before {:?}", pair[0], pair[1]));
+        }
+        if rows.first().is_some_and(|row| row.seq != partition.first_seq) {
+            return broken(format!(
+                "the oldest is said to be {}, and is {:?}",
+                partition.first_seq,
+                rows.first()
+            ));
+        }
+        let Some(middle) = rows.get(rows.len() / 2) else { return Ok(()) };
+        let EventsView::Kept { rows: found, .. } = ask(KeptFrom::Time(middle.at)) else {
+            return broken("nothing is told of what is kept since a time".to_owned());
+        };
+        let since = rows.iter().find(|row| row.at >= middle.at);
+        if found.first() != since {
+            return broken(format!("since {} it is {since:?}, and {:?} was told", middle.at, found.first()));
         }
         Ok(())
     }
@@ -421,6 +546,11 @@ impl Topic {
             }
             EventState::Settled => is_due && known.state != Some(EventState::Cancelled),
             EventState::Cancelled => self.cancelled.contains(&known.offset),
+            EventState::Expired { seq } => {
+                self.note_ready(seq, known.offset, compared)?;
+                self.check_expired(seq, known, now, compared)?;
+                !matches!(known.state, Some(EventState::Cancelled | EventState::Settled))
+            }
         };
         if !may_be {
             let what = format!("{event:?} is {:?}, was {:?}, and is due at {due}", view.state, known.state);
@@ -430,9 +560,15 @@ impl Topic {
             let what = format!("{event:?} was due at {due}, and is scheduled after a wake-up at {woken}");
             return Err(Broken::new("NeverSilent", what));
         }
+        let is_over = self.expires.get(&known.offset).is_some_and(|expires| *expires <= woken);
+        let in_hand = |state: &DeliveryState| is_in_hand(state) || *state == DeliveryState::Buffered;
+        if let Some((group, state)) = view.deliveries.iter().find(|(_, state)| is_over && in_hand(state)) {
+            let what = format!("{event:?} was to expire before {woken}, and is {state:?} for group {group}");
+            return Err(Broken::new("ExpiryHolds", what));
+        }
         known.state = Some(view.state);
         match view.state {
-            EventState::Ready { seq } => {
+            EventState::Ready { seq } | EventState::Expired { seq } => {
                 for (name, state) in &view.deliveries {
                     let before = known.seen.insert(name.clone(), state.clone());
                     let Some(group) = self.groups.get_mut(name) else { continue };
@@ -441,7 +577,9 @@ impl Topic {
             }
             EventState::Settled => {
                 let Some(seq) = self.seqs.get(&known.offset) else { return Ok(()) };
-                for (name, _) in known.seen.iter().filter(|(_, state)| **state != DeliveryState::Skipped) {
+                let has_missed =
+                    |state: &DeliveryState| matches!(state, DeliveryState::Skipped | DeliveryState::Expired);
+                for (name, _) in known.seen.iter().filter(|(_, state)| !has_missed(state)) {
                     let group = self.groups.get_mut(name);
                     group.into_iter().for_each(|group| group.is_done_with(*seq));
                 }
@@ -505,7 +643,7 @@ impl Topic {
 
 impl Known {
     fn is_over(&self) -> bool {
-        matches!(self.state, Some(EventState::Settled | EventState::Cancelled))
+        matches!(self.state, Some(EventState::Settled | EventState::Cancelled | EventState::Expired { .. }))
     }
 }
 

@@ -210,7 +210,8 @@ impl Consumers {
         let goes_on = matches!(state, DeliveryState::Processing { attempt: open, .. } if open == attempt);
         let has_left = self.members.get(member).is_none_or(|known| known.since > times.audited);
         let is_over = self.ended.contains(&(seq, *attempt)) || until.as_nanos() <= times.woken || has_left;
-        if !goes_on && !is_over {
+        let has_expired = *state == DeliveryState::Expired;
+        if !goes_on && !is_over && !has_expired {
             let what = format!(
                 "attempt {attempt} of event {seq} was to be settled by {until}, nobody has, and it is {state:?}"
             );
@@ -282,14 +283,17 @@ fn may_follow(before: &DeliveryState, after: &DeliveryState) -> bool {
         DeliveryState::Processing { attempt, .. } => Some(*attempt),
         DeliveryState::FailedRetryable { attempts, .. } => Some(*attempts),
         DeliveryState::FailedTerminal(dead) => Some(dead.attempts),
-        DeliveryState::Skipped | DeliveryState::Buffered | DeliveryState::Processed => None,
+        DeliveryState::Skipped
+        | DeliveryState::Buffered
+        | DeliveryState::Processed
+        | DeliveryState::Expired => None,
     };
     let rises = match (attempts(before), attempts(after)) {
         (Some(before), Some(after)) => before <= after,
         _ => true,
     };
     match before {
-        DeliveryState::Processed | DeliveryState::Skipped => after == before,
+        DeliveryState::Processed | DeliveryState::Skipped | DeliveryState::Expired => after == before,
         DeliveryState::FailedTerminal(_) => after == before || *after == DeliveryState::Processed,
         DeliveryState::Buffered
         | DeliveryState::Processing { .. }

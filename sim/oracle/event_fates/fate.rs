@@ -37,11 +37,15 @@ pub enum EventFate {
     Lost,
     /// A member went.
     Left,
+    /// It was of no use any more before it was settled.
+    Expired,
+    /// It was let go although somebody had not settled it.
+    LetGo,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 17] = [
+    pub const WORDS: [(Self, &'static str); 19] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -59,6 +63,8 @@ impl EventFate {
         (Self::Revived, "revived"),
         (Self::Lost, "lost"),
         (Self::Left, "left"),
+        (Self::Expired, "expired"),
+        (Self::LetGo, "let_go"),
     ];
 
     /// For people, and for what a scenario expects.

@@ -1,10 +1,13 @@
 //! The oracle of events tells what is wrong, each by its name, and lets what is right be.
 
+use std::collections::BTreeMap;
+
 use chronon_core::codec;
 use chronon_core::events::{
     DeadLetter, Deliveries, Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView,
-    EventsAnswer, EventsCommand, EventsQuery, EventsView, GrantPlace, GroupOptions, GroupView, MemberId,
-    Mode, NewEvent, PartitionView, Published, Settled, Settlement, Start, Stored, TopicConfig,
+    EventsAnswer, EventsCommand, EventsQuery, EventsView, Expires, GrantPlace, GroupOptions, GroupView,
+    KeptFrom, KeptView, MemberId, Mode, NewEvent, PartitionView, Published, Settled, Settlement, Start,
+    Stored, TopicConfig,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Blob, Nanos, Op, Timestamp};
@@ -18,12 +21,19 @@ struct Told {
     book: Book,
     compared: Compared,
     ms: u64,
+    /// When which event was accepted.
+    accepted: BTreeMap<u64, u64>,
 }
 
 impl Told {
     /// A topic whose names are remembered for a second, and a consumer group with two members of two credits, for ten seconds.
     fn new(mode: Mode) -> Self {
-        let mut told = Self { book: Book::default(), compared: Compared::default(), ms: 1000 };
+        let mut told = Self {
+            book: Book::default(),
+            compared: Compared::default(),
+            ms: 1000,
+            accepted: BTreeMap::new(),
+        };
         let config = TopicConfig { revision: 1, dedup_window: Nanos::from_secs(1), ..TopicConfig::default() };
         assert_eq!(told.does(EventsCommand::Open { topic: topic(), config }, EventsAnswer::Opened), None);
         for member in [ANNE, BERT] {
@@ -56,14 +66,28 @@ impl Told {
     fn does(&mut self, command: EventsCommand, answer: EventsAnswer) -> Option<&'static str> {
         self.entry(self.ms + 1, false);
         let outcome = Outcome::Done(Blob::from(codec::encode(&answer)));
-        name_of(self.book.command(&codec::encode(&command), &outcome, &mut self.compared))
+        name_of(self.book.command(0, &codec::encode(&command), &outcome, &mut self.compared))
     }
 
     fn publishes(&mut self, id: &str, due: Due, result: Published) -> Option<&'static str> {
+        self.publishes_for(id, due, None, result)
+    }
+
+    fn publishes_for(
+        &mut self,
+        id: &str,
+        due: Due,
+        expires: Option<Expires>,
+        result: Published,
+    ) -> Option<&'static str> {
+        if let Published::Accepted { offset, .. } = result {
+            self.accepted.insert(offset, self.ms + 1);
+        }
         let events = vec![NewEvent {
             name: name(id),
             ordering_key: "k".to_owned(),
             due,
+            expires,
             payload: Blob::default(),
             meta: Vec::new(),
             allow_duplicate: false,
@@ -100,7 +124,7 @@ impl Told {
     fn grants(&mut self, member: MemberId, (seq, offset): (u64, u64), attempt: u32) -> Option<&'static str> {
         let grant = GrantPlace { op: Op::new(self.ms + 1), seq };
         let until = Timestamp::from_nanos((self.ms + 500) * MS);
-        let delivery = Delivery { grant, attempt, until, offset, due_ms: 0, stored: STORED };
+        let delivery = Delivery { grant, attempt, until, offset, due_ms: 0, stored: stored(0) };
         self.settles(member, Vec::new(), vec![delivery])
     }
 
@@ -111,6 +135,7 @@ impl Told {
 
     /// The states are looked at.
     fn shows(&mut self, seen: &Seen<'_>) -> Option<&'static str> {
+        let accepted = &self.accepted;
         let ask = |question| match question {
             EventsQuery::Partition { .. } => EventsView::Partition(seen.partition()),
             EventsQuery::Event { event, .. } => {
@@ -122,6 +147,16 @@ impl Told {
                     open: None,
                     deliveries: delivery.iter().map(|state| (group(), state.clone())).collect(),
                 }))
+            }
+            EventsQuery::Kept { from, .. } => {
+                let mut rows = seen.kept.clone();
+                for row in &mut rows {
+                    row.stored = accepted.get(&row.offset).copied().map_or(row.stored, stored);
+                }
+                if let KeptFrom::Time(at) = from {
+                    rows.retain(|row| row.at >= seen.found_from.unwrap_or(at));
+                }
+                EventsView::Kept { rows, is_end: true }
             }
             other => panic!("{other:?} is not asked"),
         };
@@ -136,6 +171,9 @@ struct Seen<'a> {
     scheduled: u64,
     floor: u64,
     members: u32,
+    kept: Vec<KeptView>,
+    /// What is kept since a time is told from this one on.
+    found_from: Option<Timestamp>,
 }
 
 impl<'a> Seen<'a> {
@@ -145,7 +183,13 @@ impl<'a> Seen<'a> {
         let is_cancelled = |state: &EventState| *state == EventState::Cancelled;
         let cancelled = events.iter().filter(|(_, _, state, _)| is_cancelled(state)).count() as u64;
         let next_seq = events.len() as u64 - scheduled - cancelled;
-        Self { events, next_seq, scheduled, floor: 0, members: 2 }
+        let kept = events.iter().filter_map(|(_, offset, state, _)| match *state {
+            EventState::Ready { seq } | EventState::Expired { seq } => Some(kept(seq, *offset)),
+            EventState::Scheduled | EventState::Settled | EventState::Cancelled => None,
+        });
+        let mut kept: Vec<KeptView> = kept.collect();
+        kept.sort_by_key(|row| row.seq);
+        Self { events, next_seq, scheduled, floor: 0, members: 2, kept, found_from: None }
     }
 
     fn partition(&self) -> PartitionView {
@@ -158,6 +202,7 @@ impl<'a> Seen<'a> {
             resting: 0,
             dead: 0,
             dead_dropped: 0,
+            expired: 0,
             members: self.members,
         };
         PartitionView {
@@ -166,10 +211,19 @@ impl<'a> Seen<'a> {
             next_seq: self.next_seq,
             scheduled: self.scheduled,
             ready: 0,
+            kept: self.kept.len() as u64,
+            kept_bytes: 0,
+            first_seq: self.kept.first().map_or(self.next_seq, |row| row.seq),
             ids: 0,
             groups: vec![group],
         }
     }
+}
+
+/// An event that became ready long after it was due.
+fn kept(seq: u64, offset: u64) -> KeptView {
+    let at = Timestamp::from_nanos((1_000_000 + seq) * MS);
+    KeptView { seq, offset, due_ms: 0, at, stored: stored(0) }
 }
 
 fn name_of(judged: Result<(), Broken>) -> Option<&'static str> {
@@ -220,7 +274,10 @@ fn ready(seq: u64) -> EventState {
 const MS: u64 = 1_000_000;
 const ANNE: MemberId = MemberId(1);
 const BERT: MemberId = MemberId(2);
-const STORED: Stored = Stored { op: Op::GENESIS, index: 0, item: 0 };
+/// Where the log has an event that was accepted in the entry of this millisecond.
+const fn stored(ms: u64) -> Stored {
+    Stored { op: Op::new(ms), index: 0, item: 0 }
+}
 
 #[test]
 fn what_is_right_is_let_be() {
@@ -492,6 +549,55 @@ fn of_one_ordering_key_one_is_in_hand() {
     assert_eq!(shown(rests(1), Mode::Shared), None);
     assert_eq!(shown(rests(1), Mode::Ordered), Some("KeyOrder"));
     assert_eq!(shown(Some(DeliveryState::Buffered), Mode::Ordered), Some("KeyOrder"));
+}
+
+#[test]
+fn nothing_is_delivered_when_it_is_of_no_use_any_more_nor_expires_before() {
+    let useful = |told: &mut Told| {
+        let due_ms = (told.ms + 1) as i64;
+        let (expires, accepted) = (Some(Expires::At(2000)), Published::Accepted { offset: 0, due_ms });
+        assert_eq!(told.publishes_for("a", Due::In(0), expires, accepted), None);
+    };
+    let expired = || EventState::Expired { seq: 0 };
+    for (at_ms, broken) in [(1990, None), (1999, Some("ExpiryHolds"))] {
+        let mut told = Told::new(Mode::Shared);
+        useful(&mut told);
+        told.entry(at_ms, false);
+        assert_eq!(told.grants(ANNE, (0, 0), 1), broken, "granted at {at_ms}");
+    }
+    for (at_ms, broken) in [(1990, Some("ExpiryHolds")), (2000, None)] {
+        let mut told = Told::new(Mode::Shared);
+        useful(&mut told);
+        told.entry(at_ms, true);
+        assert_eq!(told.shows(&Seen::of(vec![("a", 0, expired(), Some(DeliveryState::Expired))])), broken);
+    }
+    let mut told = Told::new(Mode::Shared);
+    useful(&mut told);
+    told.entry(2001, true);
+    let waits = told.shows(&Seen::of(vec![("a", 0, ready(0), Some(DeliveryState::Buffered))]));
+    assert_eq!(waits, Some("ExpiryHolds"), "its time is over");
+    let due_ms = (told.ms + 1) as i64;
+    let accepted = Published::Accepted { offset: 1, due_ms };
+    let over = told.publishes_for("b", Due::In(0), Some(Expires::At(900)), accepted);
+    assert_eq!(over, Some("ExpiryHolds"), "it is of no use already");
+}
+
+#[test]
+fn what_is_kept_is_told_in_order_and_found_by_its_time() {
+    let shown = |change: fn(&mut Seen<'_>)| {
+        let mut told = Told::new(Mode::Shared);
+        told.accepts("a", 0);
+        told.accepts("b", 1);
+        let buffered = || Some(DeliveryState::Buffered);
+        let mut seen = Seen::of(vec![("a", 0, ready(0), buffered()), ("b", 1, ready(1), buffered())]);
+        change(&mut seen);
+        told.shows(&seen)
+    };
+    assert_eq!(shown(|_| {}), None);
+    assert_eq!(shown(|seen| seen.kept.reverse()), Some("KeptInOrder"));
+    assert_eq!(shown(|seen| seen.kept[0].at = seen.kept[1].at.next()), Some("KeptInOrder"));
+    assert_eq!(shown(|seen| seen.kept[0].at = Timestamp::default()), Some("KeptInOrder"));
+    assert_eq!(shown(|seen| seen.found_from = Some(Timestamp::default())), Some("KeptInOrder"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dlq;
 mod event;
 mod publish;
+mod replay;
 mod schedule;
 mod subscribe;
 mod topic;
@@ -16,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 pub(super) use dlq::{DlqArgs, dlq};
 pub(super) use event::{EventArgs, event};
 pub(super) use publish::{PublishArgs, publish};
+pub(super) use replay::{ReplayArgs, replay};
 pub(super) use schedule::{ScheduleArgs, schedule};
 pub(super) use subscribe::{SubscribeArgs, subscribe};
 pub(super) use topic::{TopicArgs, topic};

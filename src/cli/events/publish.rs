@@ -25,6 +25,9 @@ pub(in crate::cli) struct PublishArgs {
     /// It is due at this time, as in 2026-12-24T18:00:00Z.
     #[arg(long, value_name = "RFC3339", value_parser = humantime::parse_rfc3339_weak)]
     at: Option<SystemTime>,
+    /// It is of use for this span after it is due, as in 5m; then it is delivered no more.
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
     /// Its name, by which it is accepted once; drawn when there is none.
     #[arg(long)]
     id: Option<String>,
@@ -60,6 +63,7 @@ pub(in crate::cli) fn publish(args: &PublishArgs) -> anyhow::Result<Answer> {
         message_id: message_id.clone(),
         schedule_ts,
         delay_ms,
+        ttl_ms: args.ttl.map(span_millis).transpose()?.unwrap_or_default(),
         payload: payload.into(),
         topic: args.topic.clone(),
         meta: args.meta.iter().cloned().collect(),

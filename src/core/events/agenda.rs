@@ -20,6 +20,10 @@ pub(in crate::events) enum Alarm {
     Silent { topic: u32, group: u32, member: MemberId },
     /// A group has more to grant than one entry may.
     Grant { topic: u32, group: u32 },
+    /// An event that is ready is of no use any more.
+    Expires { topic: u32, seq: u64 },
+    /// The oldest event that is ready has been kept for as long as it may be.
+    Retain { topic: u32 },
 }
 
 /// All alarms, the next one first.

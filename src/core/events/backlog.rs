@@ -5,8 +5,9 @@ use core::ops::Bound;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::collections::PersistentMap;
+use crate::events::retention::Bounds;
 use crate::events::schedule::{Due, Record};
-use crate::types::u64_of;
+use crate::types::{Timestamp, u64_of};
 
 /// An event that is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
@@ -17,6 +18,12 @@ pub(in crate::events) struct Ready {
     pub settled_by: u32,
     /// Every consumer group that there was then had settled it.
     pub ended: bool,
+    /// When it became ready: it never falls with the place in the ready sequence.
+    pub at: Timestamp,
+    /// It is of no use from then on.
+    pub expires: Option<Timestamp>,
+    /// It is of no use any more, or let go: it is delivered no more.
+    pub expired: bool,
 }
 
 /// All of them, by their place in the ready sequence.
@@ -26,6 +33,8 @@ pub(in crate::events) struct Backlog {
     events: PersistentMap<u64, Ready>,
     /// Those that have ended.
     ended: PersistentMap<u64, ()>,
+    /// Of all payloads and meta.
+    bytes: u64,
 }
 
 impl Backlog {
@@ -48,12 +57,62 @@ impl Backlog {
         self.events.get(&seq)
     }
 
+    /// All that are kept.
+    pub(in crate::events) fn kept(&self) -> u64 {
+        u64_of(self.events.len())
+    }
+
+    pub(in crate::events) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The oldest event that no consumer group holds up.
+    pub(in crate::events) fn first_ended(&self) -> Option<(u64, &Ready)> {
+        let (seq, ()) = self.ended.first()?;
+        Some((*seq, self.events.get(seq)?))
+    }
+
+    /// The oldest event.
+    pub(in crate::events) fn first(&self) -> Option<(u64, &Ready)> {
+        self.events.first().map(|(seq, ready)| (*seq, ready))
+    }
+
+    /// The place of the first event that is ready since `at` or later.
+    pub(in crate::events) fn since(&self, at: Timestamp) -> u64 {
+        let (mut least, mut most) = (self.first_seq(), self.next_seq);
+        while least < most {
+            let middle = least + (most - least) / 2;
+            match self.from(middle).next() {
+                Some((seq, ready)) if ready.at < at => least = seq + 1,
+                _ => most = middle,
+            }
+        }
+        least
+    }
+
     /// An event is ready.
-    pub(in crate::events) fn open(&mut self, due: &Due) -> u64 {
+    pub(in crate::events) fn open(&mut self, due: &Due, at: Timestamp, expires: Option<Timestamp>) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.events.insert(seq, Ready { record: *due.record(), settled_by: 0, ended: false });
+        let record = *due.record();
+        self.bytes += u64::from(record.bytes);
+        self.events.insert(seq, Ready { record, settled_by: 0, ended: false, at, expires, expired: false });
         seq
+    }
+
+    /// An event is delivered no more, which ends it for so many groups. Its alarm has been taken or cleared.
+    pub(in crate::events) fn expire(&mut self, seq: u64, groups: u32) {
+        if let Some(ready) = self.events.get_mut(&seq) {
+            (ready.expires, ready.expired) = (None, true);
+            ready.settled_by += groups;
+        }
+    }
+
+    /// The alarm of an event's expiry has been taken.
+    pub(in crate::events) fn expires_no_more(&mut self, seq: u64) {
+        if let Some(ready) = self.events.get_mut(&seq) {
+            ready.expires = None;
+        }
     }
 
     /// One of the `groups` that the event is for has settled it.
@@ -65,28 +124,44 @@ impl Backlog {
             panic!("event {seq} of the ready sequence was settled by all before");
         };
         ready.settled_by += 1;
+        self.end_settled_by(seq, groups);
+    }
+
+    /// An event has ended if so many groups have settled it.
+    pub(in crate::events) fn end_settled_by(&mut self, seq: u64, groups: u32) {
+        let Some(ready) = self.events.get_mut(&seq) else { return };
         if ready.settled_by >= groups && !ready.ended {
             ready.ended = true;
             self.ended.insert(seq, ());
         }
     }
 
-    /// Lets go of the oldest event that has ended, when there are more than `most`; of one that is for more groups by now, as
-    /// `groups_of` tells, when these have settled it too.
+    /// Lets go of the oldest event that has ended, if it is beyond the bounds; of one that is for more groups by now, as `groups_of`
+    /// tells, when these have settled it too.
     pub(in crate::events) fn drop_oldest(
         &mut self,
-        most: u64,
+        bounds: &Bounds,
         groups_of: impl Fn(u64) -> u32,
-    ) -> Option<Record> {
-        while u64_of(self.ended.len()) > most {
-            let (seq, ()) = self.ended.pop_first()?;
-            let ready = self.events.get_mut(&seq)?;
-            if ready.settled_by >= groups_of(seq) {
-                return self.events.remove(&seq).map(|ready| ready.record);
+    ) -> Option<(u64, Ready)> {
+        loop {
+            let (seq, ready) = self.first_ended()?;
+            if !bounds.tell_to_go(seq, ready, u64_of(self.ended.len()), self.bytes) {
+                return None;
             }
-            ready.ended = false;
+            let goes = ready.expired || ready.settled_by >= groups_of(seq);
+            self.ended.remove(&seq);
+            if goes {
+                let ready = self.events.remove(&seq)?;
+                self.bytes -= u64::from(ready.record.bytes);
+                return Some((seq, ready));
+            }
+            self.events.get_mut(&seq)?.ended = false;
         }
-        None
+    }
+
+    /// The events from `seq` on, in order.
+    pub(in crate::events) fn from(&self, seq: u64) -> impl Iterator<Item = (u64, &Ready)> {
+        self.events.range(Bound::Included(&seq)).map(|(seq, ready)| (*seq, ready))
     }
 
     /// The events behind `after`, in order.
@@ -105,6 +180,7 @@ impl Backlog {
         if ready.ended {
             self.ended.insert(seq, ());
         }
+        self.bytes += u64::from(ready.record.bytes);
         self.events.insert(seq, ready);
     }
 }

@@ -103,6 +103,18 @@ pub enum EventsCommand {
         /// By ready sequence, 4,096 at most.
         letters: Vec<u64>,
     },
+    /// Let go of the oldest events that are ready: those that one of the bounds tells to go. What a consumer group has not settled
+    /// stays, unless the topic says otherwise.
+    Retain {
+        /// The topic.
+        topic: String,
+        /// Ready for longer than this.
+        age: Option<Nanos>,
+        /// While there are more bytes than this.
+        bytes: Option<u64>,
+        /// Below this place of the ready sequence.
+        below: Option<u64>,
+    },
     /// Forget dead letters.
     Discard {
         /// The topic.
@@ -124,6 +136,8 @@ pub struct NewEvent {
     pub ordering_key: String,
     /// When it is due.
     pub due: Due,
+    /// From when on it is of no use and delivered no more.
+    pub expires: Option<Expires>,
     /// For its consumers.
     pub payload: Blob,
     /// For its consumers.
@@ -150,6 +164,16 @@ pub enum Due {
     At(i64),
     /// So many milliseconds after it was accepted.
     In(u64),
+}
+
+/// When an event is of no use any more, in consensus time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Expires {
+    /// Then, in milliseconds since the Unix epoch.
+    At(i64),
+    /// So many milliseconds after it is due.
+    After(u64),
 }
 
 /// How a consumer group behaves. It is given when the group is made, and stays.
@@ -188,6 +212,8 @@ pub enum Start {
     Earliest,
     /// What becomes ready from now on.
     Latest,
+    /// This place of the ready sequence, or the oldest event that is still kept, if that is later.
+    At(u64),
 }
 
 /// How one delivery ended.
@@ -268,6 +294,13 @@ pub enum EventsAnswer {
     Detached,
     /// So many dead letters are none any more.
     Revived(u32),
+    /// What has gone; as many as one entry lets go.
+    Retained {
+        /// Events.
+        events: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
 }
 
 /// What became of an event that was to be accepted.
@@ -317,6 +350,9 @@ pub enum Refusal {
         /// Bytes allowed.
         max: u32,
     },
+    /// It would be of no use before it is due, or is already.
+    #[error("expires_ts must be later than schedule_ts, and than now")]
+    ExpiresTooEarly,
     /// The topic holds as many events that are not due yet as it may.
     #[error("the topic holds {max} events that are not due yet, as many as it may")]
     TooManyPending {
@@ -440,6 +476,9 @@ pub enum EventsError {
     /// No event of this name is remembered.
     #[error("no such event is remembered: {0}")]
     UnknownEvent(String),
+    /// The event would be due when it is of no use any more.
+    #[error("schedule_ts must be earlier than expires_ts, which is {0}")]
+    ExpiresEarlier(i64),
     /// The event waits no more.
     #[error("the event is not scheduled any more: it is {0}")]
     NotScheduled(String),

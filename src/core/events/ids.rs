@@ -41,6 +41,11 @@ pub enum EventState {
     Settled,
     /// Its publisher has taken it back before it was due.
     Cancelled,
+    /// It is of no use any more, or its topic does not keep it any longer, before all consumer groups had settled it.
+    Expired {
+        /// Its place in the ready sequence.
+        seq: u64,
+    },
 }
 
 /// What is known of a name.
@@ -71,7 +76,7 @@ impl Ids {
 
     /// Adds a name that is not known, or one that a snapshot holds.
     pub(in crate::events) fn put(&mut self, name: NameHash, named: Named) {
-        if matches!(named.state, EventState::Settled | EventState::Cancelled) {
+        if matches!(named.state, EventState::Settled | EventState::Cancelled | EventState::Expired { .. }) {
             self.ended.insert(named.offset, name);
         }
         self.names.insert(name, named);
@@ -81,6 +86,15 @@ impl Ids {
     pub(in crate::events) fn moved(&mut self, name: NameHash, state: EventState) {
         if let Some(named) = self.names.get(&name).copied() {
             self.put(name, Named { state, ..named });
+        }
+    }
+
+    /// The event is kept no more: it was settled by all, unless it has expired, and then its name may be another's by now.
+    pub(in crate::events) fn kept_no_more(&mut self, name: NameHash, offset: u64) {
+        let is_ready =
+            |named: &Named| named.offset == offset && matches!(named.state, EventState::Ready { .. });
+        if self.names.get(&name).is_some_and(is_ready) {
+            self.moved(name, EventState::Settled);
         }
     }
 

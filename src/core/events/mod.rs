@@ -21,9 +21,11 @@
 mod agenda;
 mod backlog;
 mod command;
+mod expiry;
 mod group;
 mod ids;
 mod partition;
+mod retention;
 mod schedule;
 mod snapshot;
 #[cfg(test)]
@@ -43,17 +45,19 @@ use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryCon
 use crate::types::{GroupInit, Nanos, Timestamp, u64_of};
 use agenda::{Agenda, Alarm};
 pub use command::{
-    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, GrantPlace,
-    GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Settled, Settlement, Start, Stored,
-    check_name,
+    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, Expires,
+    GrantPlace, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Settled, Settlement, Start,
+    Stored, check_name,
 };
 pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
 use partition::Partition;
+use retention::Bounds;
 pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
-    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
+    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
+    PartitionView, ScheduledView,
 };
 
 /// The application. It holds nothing itself.
@@ -129,7 +133,7 @@ impl EventsState {
         moment: Moment,
     ) -> Result<EventsAnswer, EventsError> {
         match command {
-            EventsCommand::Open { topic, config } => self.open(topic, config),
+            EventsCommand::Open { topic, config } => self.open(topic, config, moment),
             EventsCommand::Publish { topic, events } => self.publish(&topic, &events, index, moment),
             EventsCommand::Cancel { topic, event } => {
                 let (partition, agenda) = self.partition(&topic)?;
@@ -177,14 +181,20 @@ impl EventsState {
                 check_range("letters", u64_of(letters.len()), 1, BATCH_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
                 let number = partition.group_named(&group)?;
-                let group = partition.groups.get_mut(&number);
-                let count = group.map_or(0, |group| group.redrive(&letters));
+                let count = partition.redrive(number, letters);
                 partition.grant(Some(number), moment, agenda);
                 Ok(EventsAnswer::Revived(count))
             }
+            EventsCommand::Retain { topic, age, bytes, below } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                let bounds = Bounds::ordered(moment.now, age, bytes, below);
+                let (events, bytes) = partition.let_go(&bounds, BATCH_MAX, agenda);
+                partition.keep_to_bounds(moment, agenda);
+                Ok(EventsAnswer::Retained { events, bytes })
+            }
             EventsCommand::Discard { topic, group, letters } => {
                 check_range("letters", u64_of(letters.len()), 1, BATCH_MAX)?;
-                let (partition, _) = self.partition(&topic)?;
+                let (partition, agenda) = self.partition(&topic)?;
                 let number = partition.group_named(&group)?;
                 let mut count = 0;
                 for seq in letters {
@@ -194,17 +204,25 @@ impl EventsState {
                         count += 1;
                     }
                 }
+                partition.keep_to_bounds(moment, agenda);
                 Ok(EventsAnswer::Revived(count))
             }
         }
     }
 
-    fn open(&mut self, topic: String, config: TopicConfig) -> Result<EventsAnswer, EventsError> {
+    fn open(
+        &mut self,
+        topic: String,
+        config: TopicConfig,
+        moment: Moment,
+    ) -> Result<EventsAnswer, EventsError> {
         check_name("a topic's name", &topic)?;
         if let Some(number) = self.numbers.get(&topic) {
             let partition = self.partitions.get_mut(number);
             if let Some(partition) = partition.filter(|known| known.config.revision < config.revision) {
                 partition.config = config;
+                partition.clear_retain_alarm(&mut self.agenda);
+                partition.keep_to_bounds(moment, &mut self.agenda);
             }
             return Ok(EventsAnswer::Opened);
         }
@@ -273,7 +291,9 @@ impl EventsState {
         for _ in 0..ALARMS_MAX {
             let Some(alarm) = self.agenda.take_due(moment.now) else { break };
             let (topic, group) = match alarm {
-                Alarm::Due { topic, .. } => (topic, None),
+                Alarm::Due { topic, .. } | Alarm::Expires { topic, .. } | Alarm::Retain { topic } => {
+                    (topic, None)
+                }
                 Alarm::Rested { topic, group, .. }
                 | Alarm::Unsettled { topic, group, .. }
                 | Alarm::Silent { topic, group, .. }
@@ -282,7 +302,9 @@ impl EventsState {
             let Some(partition) = self.partitions.get_mut(&topic) else { continue };
             let agenda = &mut self.agenda;
             match (alarm, group.and_then(|number| partition.groups.get_mut(&number))) {
-                (Alarm::Due { offset, .. }, _) => partition.fire(offset, moment),
+                (Alarm::Due { offset, .. }, _) => partition.fire(offset, moment, agenda),
+                (Alarm::Expires { seq, .. }, _) => partition.expire(seq, agenda),
+                (Alarm::Retain { .. }, _) => partition.retain_alarm_was_taken(),
                 (_, None) => {}
                 (Alarm::Rested { seq, .. }, Some(group)) => group.rested(seq),
                 (Alarm::Unsettled { topic, group: number, seq }, Some(group)) => {

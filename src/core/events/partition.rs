@@ -5,16 +5,18 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::collections::PersistentMap;
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::backlog::Backlog;
 use crate::events::command::{
-    Due, EventName, EventsError, GroupOptions, NewEvent, Published, Refusal, Start, Stored, check_name,
+    Due, EventName, EventsError, Expires, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
+    check_name,
 };
-use crate::events::group::{Ended, Group, Moment, Place};
+use crate::events::group::{Candidate, Ended, Group, Moment, Place};
 use crate::events::ids::{EventState, Ids, NameHash, Named};
-use crate::events::schedule::{self, Record, Schedule};
+use crate::events::schedule::{self, Record, Schedule, at_ms};
 use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
-use crate::types::{Hash, u64_of};
+use crate::types::{Hash, Timestamp, u64_of};
 
 /// The partition. Its groups are numbered as they come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +29,10 @@ pub(in crate::events) struct Partition {
     pub(in crate::events) schedule: Schedule,
     pub(in crate::events) backlog: Backlog,
     pub(in crate::events) groups: BTreeMap<u32, Group>,
+    /// Of events that are not due yet, by offset: from when on they are of no use.
+    pub(in crate::events) expiries: PersistentMap<u64, i64>,
+    /// When it looks again at what is too old.
+    pub(in crate::events) retain_at: Option<Timestamp>,
 }
 
 impl Partition {
@@ -40,6 +46,8 @@ impl Partition {
             schedule: Schedule::default(),
             backlog: Backlog::default(),
             groups: BTreeMap::new(),
+            expiries: PersistentMap::default(),
+            retain_at: None,
         }
     }
 
@@ -70,7 +78,12 @@ impl Partition {
             stored,
             name: known.is_none().then_some(name),
             key: key_of(event),
+            bytes: u32::try_from(bytes_of(event)).unwrap_or(u32::MAX),
         };
+        let expires = expires_ms(event.expires, record.due().max(moment.now));
+        if expires.is_some_and(|expires| at_ms(expires) <= record.due().max(moment.now)) {
+            return Published::Refused(Refusal::ExpiresTooEarly);
+        }
         if record.due() > moment.now && self.schedule.len() >= self.config.pending_max {
             return Published::Refused(Refusal::TooManyPending { max: self.config.pending_max });
         }
@@ -79,17 +92,20 @@ impl Partition {
             let (offset, accepted_at, state) = (record.offset, moment.now, EventState::Scheduled);
             self.ids.put(name, Named { offset, accepted_at, state });
         }
+        if let Some(expires) = expires {
+            self.expiries.insert(record.offset, expires);
+        }
         match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due),
+            Some(due) => self.open(&due, moment, agenda),
             None => agenda.set(record.due(), self.due_alarm(record.offset)),
         }
         Published::Accepted { offset: record.offset, due_ms }
     }
 
     /// The time of an event has come. Its alarm has been taken.
-    pub(in crate::events) fn fire(&mut self, offset: u64, moment: Moment) {
+    pub(in crate::events) fn fire(&mut self, offset: u64, moment: Moment, agenda: &mut Agenda) {
         let due = self.schedule.fire(offset, moment.now);
-        self.open(&due);
+        self.open(&due, moment, agenda);
     }
 
     /// Takes an event back that is not due yet; its offset.
@@ -103,6 +119,7 @@ impl Partition {
     ) -> Result<u64, EventsError> {
         let (name, record) = self.take_scheduled(event, agenda)?;
         self.ids.moved(name, EventState::Cancelled);
+        self.expiries.remove(&record.offset);
         Ok(record.offset)
     }
 
@@ -117,10 +134,17 @@ impl Partition {
         moment: Moment,
         agenda: &mut Agenda,
     ) -> Result<(u64, i64), EventsError> {
+        let due_ms = due_ms(due, moment);
+        let named = self.ids.get(NameHash::of(event));
+        if let Some(expires) = named.and_then(|named| self.expiries.get(&named.offset))
+            && *expires <= due_ms
+        {
+            return Err(EventsError::ExpiresEarlier(*expires));
+        }
         let (_, mut record) = self.take_scheduled(event, agenda)?;
-        record.due_ms = due_ms(due, moment);
+        record.due_ms = due_ms;
         match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due),
+            Some(due) => self.open(&due, moment, agenda),
             None => agenda.set(record.due(), self.due_alarm(record.offset)),
         }
         Ok((record.offset, record.due_ms))
@@ -152,6 +176,7 @@ impl Partition {
         let start = match options.start {
             Start::Earliest => self.backlog.first_seq(),
             Start::Latest => self.backlog.next_seq(),
+            Start::At(seq) => seq.clamp(self.backlog.first_seq(), self.backlog.next_seq()),
         };
         self.groups.insert(number, Group::new(name.to_string(), options.clone(), start));
         Ok(number)
@@ -173,20 +198,10 @@ impl Partition {
 
     /// A consumer group has settled an event for good.
     pub(in crate::events) fn settled(&mut self, ended: &Ended) {
-        let groups = &self.groups;
-        let groups_of = |seq| {
-            let count = groups.values().filter(|group| group.head.start <= seq).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        };
-        self.backlog.settle(ended.seq(), groups_of(ended.seq()));
-        while let Some(record) = self.backlog.drop_oldest(self.config.kept_max, groups_of) {
-            if let Some(name) = record.name {
-                self.ids.moved(name, EventState::Settled);
-            }
-        }
+        self.backlog.settle(ended.seq(), self.groups_that_hold(ended.seq()));
     }
 
-    /// Gives what is buffered to those who have room, in one group or in all, and lets go of dead letters that are too many.
+    /// Gives what is buffered to those who have room, in one group or in all, and lets go of what is too much or too old.
     pub(in crate::events) fn grant(&mut self, group: Option<u32>, moment: Moment, agenda: &mut Agenda) {
         let numbers: Vec<u32> = match group {
             Some(number) => alloc::vec![number],
@@ -196,18 +211,36 @@ impl Partition {
             let (place, end) = (self.place(number), self.backlog.next_seq());
             let Some(group) = self.groups.get_mut(&number) else { continue };
             let backlog = &self.backlog;
-            let key = |seq| backlog.get(seq).map(|ready| ready.record.key);
-            group.grant(place, end, key, moment, agenda);
+            let candidate = |seq| match backlog.get(seq) {
+                None => Candidate::Gone,
+                Some(ready) if ready.expired => Candidate::Expired,
+                Some(ready) if ready.expires.is_some_and(|expires| expires <= moment.now) => {
+                    Candidate::Expires
+                }
+                Some(ready) => Candidate::Key(ready.record.key),
+            };
+            group.grant(place, end, candidate, moment, agenda);
             while let Some(ended) =
                 self.groups.get_mut(&number).and_then(|group| group.drop_oldest_letter(self.config.dead_max))
             {
                 self.settled(&ended);
             }
         }
+        self.keep_to_bounds(moment, agenda);
     }
 
-    fn open(&mut self, due: &schedule::Due) {
-        let seq = self.backlog.open(due);
+    /// Dead letters of a consumer group are to be delivered again, but for those that are of no use any more; how many.
+    pub(in crate::events) fn redrive(&mut self, number: u32, mut letters: Vec<u64>) -> u32 {
+        letters.retain(|seq| self.backlog.get(*seq).is_some_and(|ready| !ready.expired));
+        self.groups.get_mut(&number).map_or(0, |group| group.redrive(&letters))
+    }
+
+    fn open(&mut self, due: &schedule::Due, moment: Moment, agenda: &mut Agenda) {
+        let expires = self.expiries.remove(&due.record().offset).map(at_ms);
+        let seq = self.backlog.open(due, moment.now, expires);
+        if let Some(expires) = expires {
+            agenda.set(expires, Alarm::Expires { topic: self.number, seq });
+        }
         if let Some(name) = due.record().name {
             self.ids.moved(name, EventState::Ready { seq });
         }
@@ -225,6 +258,7 @@ impl Partition {
             EventState::Ready { .. } => "ready",
             EventState::Settled => "settled",
             EventState::Cancelled => "cancelled",
+            EventState::Expired { .. } => "expired",
         };
         let record = self.schedule.take_back(named.offset);
         let record = record.ok_or_else(|| EventsError::NotScheduled(state.to_string()))?;
@@ -255,9 +289,28 @@ impl Partition {
         if u64_of(event.payload.as_slice().len()) > u64::from(max) {
             return Some(Refusal::PayloadTooLong { max });
         }
-        let meta: usize = event.meta.iter().map(|(key, value)| key.len() + value.len()).sum();
-        (u64_of(meta) > u64::from(META_BYTES_MAX)).then_some(Refusal::MetaTooLong { max: META_BYTES_MAX })
+        (u64_of(meta_bytes(event)) > u64::from(META_BYTES_MAX))
+            .then_some(Refusal::MetaTooLong { max: META_BYTES_MAX })
     }
+}
+
+/// When an event that is due at `due` is of no use any more.
+fn expires_ms(expires: Option<Expires>, due: Timestamp) -> Option<i64> {
+    match expires? {
+        Expires::At(at) => Some(at),
+        Expires::After(useful) => {
+            let due_ms = due.as_nanos().div_ceil(NANOS_PER_MS);
+            Some(i64::try_from(due_ms.saturating_add(useful)).unwrap_or(i64::MAX))
+        }
+    }
+}
+
+fn bytes_of(event: &NewEvent) -> usize {
+    event.payload.as_slice().len() + meta_bytes(event)
+}
+
+fn meta_bytes(event: &NewEvent) -> usize {
+    event.meta.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// What is in the past is due at once.

@@ -20,14 +20,21 @@ pub(in crate::events) struct Record {
     pub name: Option<NameHash>,
     /// 64 bits of a hash over its ordering key: events that share them are taken to share the key.
     pub key: u64,
+    /// Of its payload and meta.
+    pub bytes: u32,
 }
 
 impl Record {
     /// Before this it is never ready.
     pub(in crate::events) fn due(&self) -> Timestamp {
-        let ms = u64::try_from(self.due_ms).unwrap_or_default();
-        Timestamp::from_nanos(ms.saturating_mul(NANOS_PER_MS))
+        at_ms(self.due_ms)
     }
+}
+
+/// A time in milliseconds since the Unix epoch.
+pub(in crate::events) fn at_ms(ms: i64) -> Timestamp {
+    let ms = u64::try_from(ms).unwrap_or_default();
+    Timestamp::from_nanos(ms.saturating_mul(NANOS_PER_MS))
 }
 
 /// An event whose time has come.

@@ -1,7 +1,7 @@
 //! A state as a snapshot holds it: rows.
 //!
 //! ```text
-//! partition | its names | its scheduled events | its ready events | group | its rows | group | ... | partition | ...
+//! partition | its names | its scheduled events | their expiries | its ready events | group | its rows | group | ... | partition | ...
 //! ```
 //!
 //! A row belongs to the last partition, and to the last group, before it. The agenda is set again from what the rows say.
@@ -16,22 +16,36 @@ use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::events::agenda::Alarm;
 use crate::events::backlog::Ready;
 use crate::events::command::EventsError;
-use crate::events::group::{Group, GroupRow, Head, RowPlace};
+use crate::events::group::{self, Group, GroupRow, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
 use crate::events::schedule::Record;
 use crate::events::topic::TopicConfig;
 use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
+use crate::types::Timestamp;
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 enum Row {
-    Partition { number: u32, name: String, config: TopicConfig, next_offset: u64, next_seq: u64 },
+    Partition(Head),
     Name(NameHash, Named),
     Scheduled(Record),
+    Expires(u64, i64),
     Ready(u64, Ready),
-    Group(u32, Head),
+    Group(u32, group::Head),
     Of(GroupRow),
+}
+
+/// A partition without what it has many of.
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+struct Head {
+    number: u32,
+    name: String,
+    config: TopicConfig,
+    next_offset: u64,
+    next_seq: u64,
+    retain_at: Option<Timestamp>,
 }
 
 /// Where a row stands in its partition. Rows are written in this order.
@@ -41,6 +55,7 @@ enum Place {
     Head,
     Name(NameHash),
     Scheduled(u64),
+    Expires(u64),
     Ready(u64),
     Group(u32, RowPlace),
 }
@@ -72,14 +87,15 @@ fn rows(state: &EventsState, after: Option<(u32, Place)>) -> Rows<'_> {
 }
 
 fn whole(partition: &Partition) -> Rows<'_> {
-    let Partition { number, name, config, next_offset, backlog, .. } = partition;
-    let head = Row::Partition {
+    let Partition { number, name, config, next_offset, backlog, retain_at, .. } = partition;
+    let head = Row::Partition(Head {
         number: *number,
         name: name.clone(),
         config: config.clone(),
         next_offset: *next_offset,
         next_seq: backlog.next_seq(),
-    };
+        retain_at: *retain_at,
+    });
     Box::new(core::iter::once(((*number, Place::Head), head)).chain(rows_of(partition, Place::Head)))
 }
 
@@ -90,11 +106,17 @@ fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
     let last_name = if let Place::Name(name) = after { Some(name) } else { None };
     let names = in_names.then(|| partition.ids.saved(last_name)).into_iter().flatten();
     let names = names.map(move |(name, named)| ((number, Place::Name(name)), Row::Name(name, named)));
-    let in_scheduled = after < Place::Ready(0);
+    let in_scheduled = after < Place::Expires(0);
     let last_scheduled = if let Place::Scheduled(offset) = after { Some(offset) } else { None };
     let scheduled = in_scheduled.then(|| partition.schedule.saved(last_scheduled)).into_iter().flatten();
     let scheduled =
         scheduled.map(move |record| ((number, Place::Scheduled(record.offset)), Row::Scheduled(*record)));
+    let in_expires = after < Place::Ready(0);
+    let last_expires = if let Place::Expires(offset) = after { Some(offset) } else { None };
+    let from = last_expires.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let expires = in_expires.then(|| partition.expiries.range(from)).into_iter().flatten();
+    let expires =
+        expires.map(move |(offset, at)| ((number, Place::Expires(*offset)), Row::Expires(*offset, *at)));
     let in_ready = after < Place::Group(0, RowPlace::Head);
     let last_ready = if let Place::Ready(seq) = after { Some(seq) } else { None };
     let ready = in_ready.then(|| partition.backlog.saved(last_ready)).into_iter().flatten();
@@ -108,7 +130,7 @@ fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
         let head = ((number, Place::Group(*group, RowPlace::Head)), Row::Group(*group, known.head.clone()));
         core::iter::once(head).chain(rows_of_group(number, *group, known, RowPlace::Head))
     });
-    Box::new(names.chain(scheduled).chain(ready).chain(begun).chain(later))
+    Box::new(names.chain(scheduled).chain(expires).chain(ready).chain(begun).chain(later))
 }
 
 fn rows_of_group(
@@ -122,11 +144,15 @@ fn rows_of_group(
 
 /// Takes a row; none when it belongs nowhere.
 fn take(state: &mut EventsState, row: Row) -> Option<()> {
-    if let Row::Partition { number, name, config, next_offset, next_seq } = row {
+    if let Row::Partition(Head { number, name, config, next_offset, next_seq, retain_at }) = row {
         state.numbers.insert(name.clone(), number);
         let mut partition = Partition::new(number, name, config);
         partition.next_offset = next_offset;
         partition.backlog.restore_next(next_seq);
+        partition.retain_at = retain_at;
+        if let Some(at) = retain_at {
+            state.agenda.set(at, Alarm::Retain { topic: number });
+        }
         state.partitions.insert(number, partition);
         return Some(());
     }
@@ -134,13 +160,21 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
     let last = *last;
     let (partition, agenda) = (state.partitions.get_mut(&last)?, &mut state.agenda);
     match row {
-        Row::Partition { .. } => {}
+        Row::Partition(_) => {}
         Row::Name(name, named) => partition.ids.put(name, named),
         Row::Scheduled(record) => {
             agenda.set(record.due(), Alarm::Due { topic: last, offset: record.offset });
             partition.schedule.restore(record);
         }
-        Row::Ready(seq, ready) => partition.backlog.restore(seq, ready),
+        Row::Expires(offset, at) => {
+            partition.expiries.insert(offset, at);
+        }
+        Row::Ready(seq, ready) => {
+            if let Some(at) = ready.expires {
+                agenda.set(at, Alarm::Expires { topic: last, seq });
+            }
+            partition.backlog.restore(seq, ready);
+        }
         Row::Group(number, head) => {
             if let Some(at) = head.owes {
                 agenda.set(at, Alarm::Grant { topic: last, group: number });

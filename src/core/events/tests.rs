@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use super::command::EventsCommand as Command;
 use super::{
     Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView, Events, EventsAnswer,
-    EventsError, EventsQuery, EventsState, EventsView, GrantPlace, GroupOptions, MemberId, Mode, Moment,
-    NewEvent, Published, Refusal, Settled, Settlement, Start, TopicConfig,
+    EventsError, EventsQuery, EventsState, EventsView, Expires, GrantPlace, GroupOptions, KeptFrom, MemberId,
+    Mode, Moment, NewEvent, Published, Refusal, Settled, Settlement, Start, TopicConfig,
 };
 use crate::kernel::{ChrApplication, Cursor};
 use crate::types::{Blob, Nanos, Op, Timestamp};
@@ -126,7 +126,8 @@ fn name(id: &str) -> EventName {
 
 fn event(id: &str, key: &str, due: Due) -> NewEvent {
     let (ordering_key, payload) = (key.to_string(), Blob::from(b"x".to_vec()));
-    NewEvent { name: name(id), ordering_key, due, payload, meta: Vec::new(), allow_duplicate: false }
+    let (meta, expires) = (Vec::new(), None);
+    NewEvent { name: name(id), ordering_key, due, expires, payload, meta, allow_duplicate: false }
 }
 
 fn options(mode: Mode) -> GroupOptions {
@@ -342,7 +343,7 @@ fn an_event_that_is_not_due_can_be_taken_back_or_put_off_and_one_that_is_due_can
 /// One thing that clients do, or time.
 #[derive(Clone, Debug)]
 enum Step {
-    Publish { id: u8, key: u8, delay_ms: u64, count: u8 },
+    Publish { id: u8, key: u8, delay_ms: u64, count: u8, useful_ms: Option<u64> },
     Attach { group: u8, member: u8 },
     Settle { group: u8, member: u8, which: u8, how: u8 },
     Detach { group: u8, member: u8 },
@@ -350,14 +351,16 @@ enum Step {
     Reschedule { id: u8, delay_ms: u64 },
     Redrive { group: u8, seq: u64 },
     Discard { group: u8, seq: u64 },
+    Retain { below: u64 },
     Pass { ms: u64 },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
     let (group, member, id) = (0..2_u8, 0..3_u8, any::<u8>());
     prop_oneof![
-        6 => (id, 0..3_u8, 0..600_u64, 1..4_u8)
-            .prop_map(|(id, key, delay_ms, count)| Step::Publish { id, key, delay_ms, count }),
+        6 => (id, 0..3_u8, 0..600_u64, 1..4_u8, prop::option::of(0..900_u64)).prop_map(
+            |(id, key, delay_ms, count, useful_ms)| Step::Publish { id, key, delay_ms, count, useful_ms },
+        ),
         2 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Attach { group, member }),
         8 => (group.clone(), member.clone(), any::<u8>(), 0..8_u8)
             .prop_map(|(group, member, which, how)| Step::Settle { group, member, which, how }),
@@ -366,6 +369,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (any::<u8>(), 0..600_u64).prop_map(|(id, delay_ms)| Step::Reschedule { id, delay_ms }),
         1 => (group.clone(), 0..40_u64).prop_map(|(group, seq)| Step::Redrive { group, seq }),
         1 => (group, 0..40_u64).prop_map(|(group, seq)| Step::Discard { group, seq }),
+        1 => (0..40_u64).prop_map(|below| Step::Retain { below }),
         4 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
     ]
 }
@@ -375,9 +379,12 @@ impl Lone {
         let topic = "t".to_string();
         let group_name = |group: u8| ["shared", "ordered"][usize::from(group)].to_string();
         let command = match step {
-            Step::Publish { id, key, delay_ms, count } => {
-                let new =
-                    |n: u8| event(&format!("{}", id.wrapping_add(n)), &format!("k{key}"), Due::In(delay_ms));
+            Step::Publish { id, key, delay_ms, count, useful_ms } => {
+                let expires = useful_ms.map(Expires::After);
+                let new = |n: u8| NewEvent {
+                    expires,
+                    ..event(&format!("{}", id.wrapping_add(n)), &format!("k{key}"), Due::In(delay_ms))
+                };
                 Command::Publish { topic, events: (0..count).map(new).collect() }
             }
             Step::Attach { group, member } => {
@@ -418,6 +425,7 @@ impl Lone {
             Step::Discard { group, seq } => {
                 Command::Discard { topic, group: group_name(group), letters: vec![seq] }
             }
+            Step::Retain { below } => Command::Retain { topic, age: None, bytes: None, below: Some(below) },
             Step::Pass { ms } => return self.pass(ms),
         };
         let before = self.state.clone();
@@ -456,7 +464,9 @@ impl Lone {
             for seq in 0..partition.backlog.next_seq() {
                 let Some(open) = group.open(seq) else { continue };
                 *by_member.entry(open.member).or_default() += 1;
-                let key = partition.backlog.get(seq).expect("what is open is kept").record.key;
+                let ready = partition.backlog.get(seq).expect("what is open is kept");
+                assert!(!ready.expired, "{ready:?} is open");
+                let key = ready.record.key;
                 assert!(keys.insert(key) || group.head.options.mode == Mode::Shared, "{key} is open twice");
             }
             for (member, count) in by_member {
@@ -466,12 +476,147 @@ impl Lone {
     }
 }
 
+fn first(config: &TopicConfig) -> Lone {
+    let mut lone = Lone::keeping(100, config.clone());
+    for id in ["a", "b", "c"] {
+        lone.publish(id, "", Due::In(0));
+        lone.pass(100);
+    }
+    lone
+}
+
+fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
+    match lone.state.view(&EventsQuery::Kept { topic: "t".to_string(), from }) {
+        EventsView::Kept { rows, is_end: true } => rows.iter().map(|row| row.seq).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn publish_useful(lone: &mut Lone, id: &str, delay_ms: u64, useful_ms: i64) -> Published {
+    let expires = Some(Expires::At(i64::try_from(lone.now_ms).expect("soon") + useful_ms));
+    let events = vec![NewEvent { expires, ..event(id, "", Due::In(delay_ms)) }];
+    match lone.ask(Command::Publish { topic: "t".to_string(), events }) {
+        Ok(EventsAnswer::Published(mut results)) => results.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_expires_is_delivered_no_more_and_its_fate_says_so() {
+    let mut lone = Lone::keeping(10, TopicConfig::default());
+    let refused = Published::Refused(Refusal::ExpiresTooEarly);
+    assert_eq!(publish_useful(&mut lone, "too early", 500, 400), refused);
+    assert_eq!(publish_useful(&mut lone, "over", 0, -1), refused);
+    for (id, useful_ms) in [("open", 300), ("buffered", 300), ("in time", 300), ("nobody's", 5000)] {
+        assert!(matches!(publish_useful(&mut lone, id, 50, useful_ms), Published::Accepted { .. }));
+    }
+    let late = Command::Reschedule { topic: "t".to_string(), event: name("open"), due: Due::In(400) };
+    assert!(matches!(lone.ask(late), Err(EventsError::ExpiresEarlier(_))));
+    lone.attach("g", 1, 1, GroupOptions { ack_timeout: Nanos::from_secs(60), ..options(Mode::Shared) });
+    lone.pass(100);
+    assert_eq!(lone.open("g", 1), [(0, 1)]);
+    lone.pass(300);
+    // What was open and what waited have expired; what is of use still comes next.
+    assert_eq!(lone.open("g", 1), [(3, 1)]);
+    let stale = lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    assert!(matches!(stale[..], [Settled::Stale { .. }]), "{stale:?}");
+    for id in ["open", "buffered", "in time"] {
+        let view = lone.event(id);
+        assert!(matches!(view.state, EventState::Expired { .. }), "{view:?}");
+        assert_eq!(view.deliveries, [("g".to_string(), DeliveryState::Expired)]);
+    }
+    lone.settle("g", 1, vec![settlement(3, 1, Disposition::Ack)]).expect("a member");
+    lone.pass(10_000);
+    assert!(matches!(lone.event("nobody's").state, EventState::Ready { .. }), "it was processed in time");
+    assert_eq!(lone.restored(), lone.state);
+}
+
+#[test]
+fn what_expires_as_a_dead_letter_stays_one_and_is_not_redriven() {
+    let mut lone = Lone::keeping(0, TopicConfig::default());
+    publish_useful(&mut lone, "poison", 0, 300);
+    lone.attach("g", 1, 5, options(Mode::Shared));
+    lone.attach("other", 2, 5, GroupOptions { ack_timeout: Nanos::from_secs(60), ..options(Mode::Shared) });
+    lone.settle("g", 1, vec![settlement(0, 1, Disposition::Term { why: "no".to_string() })])
+        .expect("a member");
+    lone.pass(400);
+    assert!(matches!(lone.event("poison").state, EventState::Expired { .. }));
+    let revive = |discards| {
+        let (topic, group, letters) = ("t".to_string(), "g".to_string(), vec![0]);
+        if discards {
+            Command::Discard { topic, group, letters }
+        } else {
+            Command::Redrive { topic, group, letters }
+        }
+    };
+    assert_eq!(lone.ask(revive(false)), Ok(EventsAnswer::Revived(0)));
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [0]);
+    assert_eq!(lone.ask(revive(true)), Ok(EventsAnswer::Revived(1)));
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), []);
+}
+
+#[test]
+fn what_is_kept_is_found_by_place_and_by_time() {
+    let lone = first(&TopicConfig::default());
+    assert_eq!(kept(&lone, KeptFrom::Seq(1)), [1, 2]);
+    let at = |ms: u64| KeptFrom::Time(Timestamp::from_nanos(ms * MS));
+    assert_eq!(kept(&lone, at(0)), [0, 1, 2]);
+    assert_eq!(kept(&lone, at(1050)), [1, 2]);
+    assert_eq!(kept(&lone, at(1150)), [2]);
+    assert_eq!(kept(&lone, at(9000)), []);
+}
+
+#[test]
+fn what_is_too_old_or_too_much_goes_and_what_a_group_has_not_settled_stays() {
+    let age = TopicConfig { retain_age: Some(Nanos::from_millis(250)), ..TopicConfig::default() };
+    let mut lone = first(&age);
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [1, 2], "nobody is there whom it waits for");
+    assert!(matches!(lone.event("a").state, EventState::Expired { .. }));
+    lone.attach("g", 1, 5, GroupOptions { ack_timeout: Nanos::from_secs(60), ..options(Mode::Shared) });
+    lone.pass(1000);
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [1, 2], "a group has them in hand");
+    lone.settle("g", 1, vec![settlement(1, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [2]);
+    assert_eq!(lone.event("b").state, EventState::Settled);
+    let config = TopicConfig { revision: 1, expires_unsettled: true, ..age };
+    lone.ask(Command::Open { topic: "t".to_string(), config }).expect("another configuration");
+    assert_eq!((kept(&lone, KeptFrom::Seq(0)), lone.open("g", 1)), (vec![], vec![]));
+    assert!(matches!(lone.event("c").state, EventState::Expired { .. }));
+
+    let lone = first(&TopicConfig { retain_bytes: Some(2), ..TopicConfig::default() });
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [1, 2]);
+}
+
+#[test]
+fn an_operator_lets_go_of_what_is_below_a_place() {
+    let mut lone = first(&TopicConfig::default());
+    let retain = Command::Retain { topic: "t".to_string(), age: None, bytes: None, below: Some(2) };
+    assert_eq!(lone.ask(retain.clone()), Ok(EventsAnswer::Retained { events: 2, bytes: 2 }));
+    assert_eq!(lone.ask(retain), Ok(EventsAnswer::Retained { events: 0, bytes: 0 }));
+    assert_eq!(kept(&lone, KeptFrom::Seq(0)), [2]);
+    let options = GroupOptions { start: Start::At(1), ..options(Mode::Shared) };
+    assert_eq!(lone.attach("g", 1, 5, options).len(), 1, "a group begins with the oldest that is kept");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_restored_state_is_the_same_with_its_agenda(course in prop::collection::vec(steps(), 1..120)) {
-        let config = TopicConfig { dead_max: 3, dedup_ids_max: 100, ..TopicConfig::default() };
+    fn a_restored_state_is_the_same_with_its_agenda(
+        course in prop::collection::vec(steps(), 1..120),
+        age_ms in prop::option::of(50..2000_u64),
+        retain_bytes in prop::option::of(0..20_u64),
+        expires_unsettled in any::<bool>(),
+    ) {
+        let retain_age = age_ms.map(Nanos::from_millis);
+        let config = TopicConfig {
+            dead_max: 3,
+            dedup_ids_max: 100,
+            retain_age,
+            retain_bytes,
+            expires_unsettled,
+            ..TopicConfig::default()
+        };
         let mut lone = Lone::keeping(3, config);
         for step in course {
             lone.take(step);

@@ -23,6 +23,12 @@ pub struct TopicConfig {
     pub kept_max: u64,
     /// Dead letters that a consumer group keeps in a partition; the oldest goes.
     pub dead_max: u32,
+    /// What has been ready for so long goes.
+    pub retain_age: Option<Nanos>,
+    /// While the events of a partition that are ready have more bytes than this, the oldest go.
+    pub retain_bytes: Option<u64>,
+    /// What goes by its age or by its bytes goes although a consumer group has not settled it: it has expired for that group.
+    pub expires_unsettled: bool,
 }
 
 impl Default for TopicConfig {
@@ -36,6 +42,9 @@ impl Default for TopicConfig {
             strict: false,
             kept_max: 100_000,
             dead_max: 100_000,
+            retain_age: None,
+            retain_bytes: None,
+            expires_unsettled: false,
         }
     }
 }

@@ -46,6 +46,13 @@ pub enum EventsQuery {
         /// From this offset on.
         from: u64,
     },
+    /// Events that are ready and kept, in the order in which they became ready.
+    Kept {
+        /// The topic.
+        topic: String,
+        /// The first one.
+        from: KeptFrom,
+    },
     /// Dead letters of a consumer group.
     Dead {
         /// The topic.
@@ -55,6 +62,16 @@ pub enum EventsQuery {
         /// From this place of the ready sequence on.
         from: u64,
     },
+}
+
+/// Where to begin with events that are ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum KeptFrom {
+    /// With this place of the ready sequence.
+    Seq(u64),
+    /// With what became ready at this time, or first after it.
+    Time(Timestamp),
 }
 
 /// What is seen.
@@ -75,6 +92,13 @@ pub enum EventsView {
     Topics(Vec<String>),
     /// Events that are not due yet; as many as an answer holds.
     Scheduled(Vec<ScheduledView>),
+    /// Events that are ready; as many as an answer holds.
+    Kept {
+        /// In the order in which they became ready.
+        rows: Vec<KeptView>,
+        /// There are none behind these yet.
+        is_end: bool,
+    },
     /// Dead letters; as many as an answer holds.
     Dead(Vec<DeadView>),
 }
@@ -123,6 +147,8 @@ pub enum DeliveryState {
     },
     /// It is a dead letter.
     FailedTerminal(DeadLetter),
+    /// It was not settled while it was of use.
+    Expired,
     /// It is done.
     Processed,
 }
@@ -141,6 +167,12 @@ pub struct PartitionView {
     pub scheduled: u64,
     /// Events that are ready, and not settled by all consumer groups.
     pub ready: u64,
+    /// Events that are kept, settled or not, since they became ready.
+    pub kept: u64,
+    /// Bytes of their payloads and meta.
+    pub kept_bytes: u64,
+    /// The place in the ready sequence of the oldest of them.
+    pub first_seq: u64,
     /// Message ids that are remembered.
     pub ids: u64,
     /// The consumer groups.
@@ -167,6 +199,8 @@ pub struct GroupView {
     pub dead: u64,
     /// Dead letters that were dropped, for there were too many.
     pub dead_dropped: u64,
+    /// Events that have expired before it had settled them.
+    pub expired: u64,
     /// Members.
     pub members: u32,
 }
@@ -179,6 +213,22 @@ pub struct ScheduledView {
     pub offset: u64,
     /// When it is due, in milliseconds since the Unix epoch.
     pub due_ms: i64,
+    /// Where the log has it.
+    pub stored: Stored,
+}
+
+/// An event that is ready.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct KeptView {
+    /// Its place in the ready sequence.
+    pub seq: u64,
+    /// Its number among all that the partition accepted.
+    pub offset: u64,
+    /// When it was due, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
+    /// When it became ready.
+    pub at: Timestamp,
     /// Where the log has it.
     pub stored: Stored,
 }

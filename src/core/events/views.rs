@@ -4,12 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::EventsState;
+use crate::events::backlog::Ready;
 use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, MemberId};
 use crate::events::group::Group;
 use crate::events::ids::{EventState, NameHash};
 use crate::events::partition::Partition;
 use crate::events::view::{
-    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
+    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
+    PartitionView, ScheduledView,
 };
 use crate::types::u64_of;
 
@@ -38,6 +40,10 @@ impl EventsState {
             },
             EventsQuery::Scheduled { topic, from } => match self.partition_of(topic) {
                 Some(partition) => EventsView::Scheduled(partition.scheduled(*from)),
+                None => EventsView::Unknown,
+            },
+            EventsQuery::Kept { topic, from } => match self.partition_of(topic) {
+                Some(partition) => partition.kept(*from),
                 None => EventsView::Unknown,
             },
             EventsQuery::Dead { topic, group, from } => match self.group_of(topic, group) {
@@ -95,11 +101,14 @@ impl Partition {
         let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.state);
         let (open, deliveries) = match state {
             EventState::Scheduled => (self.schedule.get(offset), Vec::new()),
-            EventState::Ready { seq } => {
-                let record = self.backlog.get(seq).map(|ready| &ready.record);
-                let key = record.map_or(0, |record| record.key);
-                let state = |group: &Group| (group.head.name.clone(), delivery_state(group, seq, key));
-                (record, self.groups.values().map(state).collect())
+            EventState::Ready { seq } | EventState::Expired { seq } => {
+                let ready = self.backlog.get(seq);
+                let state =
+                    |group: &Group, ready| (group.head.name.clone(), delivery_state(group, seq, ready));
+                let states = ready
+                    .into_iter()
+                    .flat_map(|ready| self.groups.values().map(move |group| state(group, ready)));
+                (ready.map(|ready| &ready.record), states.collect())
             }
             EventState::Settled | EventState::Cancelled => (None, Vec::new()),
         };
@@ -114,6 +123,9 @@ impl Partition {
             next_seq: self.backlog.next_seq(),
             scheduled: self.schedule.len(),
             ready: self.backlog.len(),
+            kept: self.backlog.kept(),
+            kept_bytes: self.backlog.bytes(),
+            first_seq: self.backlog.first_seq(),
             ids: self.ids.len(),
             groups: self.groups.values().map(|group| self.group_seen(group)).collect(),
         }
@@ -130,6 +142,7 @@ impl Partition {
             resting: u64_of(counts.resting),
             dead: u64_of(counts.dead),
             dead_dropped: head.dead_dropped,
+            expired: head.expired,
             members: u32::try_from(group.members()).unwrap_or(u32::MAX),
         }
     }
@@ -144,6 +157,23 @@ impl Partition {
         .collect()
     }
 
+    fn kept(&self, from: KeptFrom) -> EventsView {
+        let seq = match from {
+            KeptFrom::Seq(seq) => seq,
+            KeptFrom::Time(at) => self.backlog.since(at),
+        };
+        let mut found = self.backlog.from(seq);
+        let row = |(seq, ready): (u64, &Ready)| KeptView {
+            seq,
+            offset: ready.record.offset,
+            due_ms: ready.record.due_ms,
+            at: ready.at,
+            stored: ready.record.stored,
+        };
+        let rows = found.by_ref().take(ROWS_MAX).map(row).collect();
+        EventsView::Kept { rows, is_end: found.next().is_none() }
+    }
+
     fn dead(&self, number: u32, from: u64) -> Vec<DeadView> {
         let Some(group) = self.groups.get(&number) else { return Vec::new() };
         let row = |(seq, letter): (u64, &crate::events::group::DeadLetter)| {
@@ -154,7 +184,7 @@ impl Partition {
     }
 }
 
-fn delivery_state(group: &Group, seq: u64, key: u64) -> DeliveryState {
+fn delivery_state(group: &Group, seq: u64, ready: &Ready) -> DeliveryState {
     if seq < group.head.start {
         return DeliveryState::Skipped;
     }
@@ -166,9 +196,13 @@ fn delivery_state(group: &Group, seq: u64, key: u64) -> DeliveryState {
         let (attempts, until, why): (u32, _, String) = (rests.attempts, rests.until, rests.why.clone());
         return DeliveryState::FailedRetryable { attempts, until, why };
     }
+    if group.has_expired(seq) {
+        return DeliveryState::Expired;
+    }
     match group.dead_letter(seq) {
         Some(letter) => DeliveryState::FailedTerminal(letter.clone()),
-        None if group.is_settled(seq, key) => DeliveryState::Processed,
+        None if group.is_settled(seq, ready.record.key) => DeliveryState::Processed,
+        None if ready.expired => DeliveryState::Expired,
         None => DeliveryState::Buffered,
     }
 }

@@ -65,6 +65,7 @@ impl Asked {
             name,
             ordering_key: "k".to_string(),
             due: Due::In(in_ms),
+            expires: None,
             payload: Blob::default(),
             meta: Vec::new(),
             allow_duplicate: false,

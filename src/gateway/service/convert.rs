@@ -1,8 +1,8 @@
 //! Between what clients say and what the core knows.
 
 use chronon_core::events::{
-    Due, EventName, GrantPlace, GroupOptions, KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, MemberId, Mode, NewEvent,
-    Published, Refusal, Start,
+    Due, EventName, Expires, GrantPlace, GroupOptions, KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, MemberId, Mode,
+    NewEvent, Published, Refusal, Start,
 };
 use chronon_core::types::{Blob, Hash, Nanos, Op, Timestamp};
 
@@ -34,6 +34,14 @@ pub(super) fn new_event(event: Event, allow_duplicate: bool) -> Result<NewEvent,
             Err(_) => return invalid("delay_ms must not be negative"),
         },
     };
+    let expires = match (event.ttl_ms, event.expires_ts) {
+        (0, 0) => None,
+        (0, at) => Some(Expires::At(at)),
+        (useful, _) => match u64::try_from(useful) {
+            Ok(useful) => Some(Expires::After(useful)),
+            Err(_) => return invalid("ttl_ms must not be negative"),
+        },
+    };
     let mut meta: Vec<(String, String)> = event.meta.into_iter().collect();
     meta.sort();
     let partition_key = meta.iter().find(|(key, _)| key == "partition_key");
@@ -47,6 +55,7 @@ pub(super) fn new_event(event: Event, allow_duplicate: bool) -> Result<NewEvent,
         name: EventName { partition_key, message_id: event.message_id },
         ordering_key: event.ordering_key,
         due,
+        expires,
         payload: Blob(event.payload),
         meta,
         allow_duplicate,
@@ -104,6 +113,11 @@ pub(super) fn event(partition: &Partition, offset: u64, due_ms: i64, event: NewE
         offset: signed(offset),
         partition_id: partition.id,
         ordering_key: event.ordering_key,
+        expires_ts: match event.expires {
+            Some(Expires::At(at)) => at,
+            Some(Expires::After(useful)) => due_ms.saturating_add(signed(useful)),
+            None => 0,
+        },
         ..Event::default()
     }
 }
@@ -155,7 +169,11 @@ pub(super) fn options(wanted: Wanted) -> GroupOptions {
     let or = |value: u32, default: u64| if value == 0 { default } else { u64::from(value) };
     GroupOptions {
         mode: if wanted.mode == GroupMode::Ordered { Mode::Ordered } else { Mode::Shared },
-        start: if wanted.start_offset == -1 { Start::Latest } else { Start::Earliest },
+        start: match u64::try_from(wanted.start_offset) {
+            Ok(0) => Start::Earliest,
+            Ok(seq) => Start::At(seq),
+            Err(_) => Start::Latest,
+        },
         ack_timeout: Nanos::from_millis(or(wanted.ack_timeout_ms, ACK_TIMEOUT_MS)),
         attempts_max: wanted.attempts_max,
         rest: Nanos::from_millis(or(wanted.rest_ms, REST_MS)),
@@ -177,6 +195,11 @@ pub(super) fn member(subscription_id: &str) -> Result<MemberId, Refused> {
 
 pub(super) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanos() / NANOS_PER_MS).unwrap_or(i64::MAX)
+}
+
+/// A time in milliseconds since the Unix epoch, which is not negative.
+pub(super) fn at_ms(ms: i64) -> Timestamp {
+    Timestamp::from_nanos(u64::try_from(ms).unwrap_or_default().saturating_mul(NANOS_PER_MS))
 }
 
 pub(super) fn signed(number: u64) -> i64 {

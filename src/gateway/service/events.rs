@@ -190,18 +190,7 @@ impl EventService for Api {
         }
         let refused = |error: Refused| status(&error);
         let topic = self.0.topics.get(&wanted.topic).await.map_err(refused)?;
-        let partitions = match wanted.partition_id {
-            -1 => self.0.topics.partitions(&topic),
-            id => {
-                let all = self.0.topics.partitions(&topic);
-                // Earlier clients count a topic's partitions from 0.
-                let by_place = usize::try_from(id).ok().and_then(|place| all.get(place)).cloned();
-                let found = all.into_iter().find(|partition| partition.id == id).or(by_place);
-                vec![found.ok_or_else(|| {
-                    Status::not_found(format!("topic {} has no partition {id}", topic.name))
-                })?]
-            }
-        };
+        let partitions = self.0.topics.some_partitions(&topic, wanted.partition_id).map_err(refused)?;
         let insists = wanted.mode() != pb::GroupMode::Unspecified
             || [wanted.max_deliver, wanted.ack_timeout_ms, wanted.backoff_ms, wanted.backoff_max_ms]
                 != [0; 4];
@@ -274,9 +263,12 @@ impl EventService for Api {
 
     async fn replay(
         &self,
-        _request: Request<pb::ReplayRequest>,
+        request: Request<pb::ReplayRequest>,
     ) -> Result<Response<Self::ReplayStream>, Status> {
-        Err(Status::unimplemented("replay is not there yet"))
+        let (sender, receiver) = mpsc::channel(REPLAY_QUEUE);
+        self.begin_replay(request.into_inner(), sender).await.map_err(|error| status(&error))?;
+        let events = ReceiverStream::new(receiver).map(|event| event.map_err(|error| status(&error)));
+        Ok(Response::new(Box::pin(events)))
     }
 }
 
@@ -304,5 +296,7 @@ fn disposition(ack: &pb::AckRequest) -> Disposition {
 
 /// Of a subscriber that names none.
 const CREDITS: u32 = 100;
+/// Events of a replay that wait to be sent: each may have 4 MiB.
+const REPLAY_QUEUE: usize = 16;
 /// Messages that wait to be sent on a stream.
 const STREAM_QUEUE: usize = 1024;

@@ -41,7 +41,10 @@ impl Api {
 
 fn fate(partition: &Partition, view: &EventView) -> EventFate {
     let is_over = |state: &DeliveryState| match state {
-        DeliveryState::Processed | DeliveryState::Skipped | DeliveryState::FailedTerminal(_) => true,
+        DeliveryState::Processed
+        | DeliveryState::Skipped
+        | DeliveryState::Expired
+        | DeliveryState::FailedTerminal(_) => true,
         DeliveryState::Buffered
         | DeliveryState::Processing { .. }
         | DeliveryState::FailedRetryable { .. } => false,
@@ -58,6 +61,10 @@ fn fate(partition: &Partition, view: &EventView) -> EventFate {
         EventState::Ready { .. } => ("READY", "it is due, and not settled by every consumer group"),
         EventState::Settled => ("PROCESSED", "every consumer group has settled it"),
         EventState::Cancelled => ("CANCELLED", "its publisher has taken it back before it was due"),
+        EventState::Expired { .. } => (
+            "EXPIRED",
+            "it was of no use any more, or was let go, before every consumer group had settled it",
+        ),
     };
     EventFate {
         found: true,
@@ -91,6 +98,7 @@ fn delivery_fate(group: &str, state: &DeliveryState) -> DeliveryFate {
         DeliveryState::FailedTerminal(dead) => {
             fate("FAILED_TERMINAL", dead.attempts, millis(dead.at), &dead.why)
         }
+        DeliveryState::Expired => fate("EXPIRED", 0, 0, "it was not settled while it was of use, and kept"),
         DeliveryState::Processed => fate("PROCESSED", 0, 0, ""),
     }
 }

@@ -6,6 +6,7 @@ mod events;
 mod groups;
 mod lifecycle;
 mod partitions;
+mod replay;
 mod schedule;
 mod streams;
 mod topics;

@@ -7,14 +7,27 @@ use crate::events::agenda::{Agenda, Alarm};
 use crate::events::command::{GrantPlace, MemberId, Mode};
 use crate::types::u64_of;
 
+/// What is to be known of an event before it is granted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::events) enum Candidate {
+    /// It may be granted. This is its ordering key.
+    Key(u64),
+    /// It is kept no more.
+    Gone,
+    /// It is delivered no more.
+    Expired,
+    /// It is of no use any more, and the alarm that ends it is about to go off.
+    Expires,
+}
+
 impl Group {
     /// Grants what is buffered to members with room, one in turn, and no more than one entry may: the rest follows at once. The
-    /// ready sequence ends at `end`; `key_of` tells the ordering key of an event in it.
+    /// ready sequence ends at `end`; `candidate` tells what is in it.
     pub(in crate::events) fn grant(
         &mut self,
         place: Place,
         end: u64,
-        key_of: impl Fn(u64) -> Option<u64>,
+        candidate: impl Fn(u64) -> Candidate,
         moment: Moment,
         agenda: &mut Agenda,
     ) {
@@ -31,10 +44,20 @@ impl Group {
             }
             steps += 1;
             let Some((seq, attempts)) = self.next_buffered(end) else { return };
-            let Some(key) = key_of(seq) else {
-                // It had ended before the group was made, which began with an older one.
-                self.pass(seq, 0);
-                continue;
+            let key = match candidate(seq) {
+                Candidate::Key(key) => key,
+                Candidate::Gone => {
+                    self.pass(seq, 0);
+                    continue;
+                }
+                Candidate::Expired => {
+                    self.pass_expired(seq, 0);
+                    continue;
+                }
+                Candidate::Expires => {
+                    self.again.insert(seq, attempts);
+                    return;
+                }
             };
             if self.head.options.mode == Mode::Ordered && self.is_held_up(seq, attempts, key) {
                 continue;

@@ -18,6 +18,7 @@ mod settle;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
+pub(in crate::events) use grant::Candidate;
 pub(in crate::events) use members::Member;
 pub(in crate::events) use saved::{GroupRow, RowPlace};
 pub(in crate::events) use settle::Ended;
@@ -92,6 +93,8 @@ pub(in crate::events) struct Head {
     pub turn: Option<MemberId>,
     pub owes: Option<Timestamp>,
     pub dead_dropped: u64,
+    /// Events that have expired before it had settled them.
+    pub expired: u64,
 }
 
 /// The group.
@@ -109,13 +112,25 @@ pub(in crate::events) struct Group {
     /// What is settled above the floor.
     settled: PersistentMap<u64, ()>,
     dead: PersistentMap<u64, DeadLetter>,
+    /// Of what is kept, what has expired.
+    expired: PersistentMap<u64, ()>,
     members: BTreeMap<MemberId, Member>,
 }
 
 impl Group {
     pub(in crate::events) fn new(name: String, options: GroupOptions, start: u64) -> Self {
         let (floor, next) = (start, start);
-        Self::restored(Head { name, options, start, floor, next, turn: None, owes: None, dead_dropped: 0 })
+        Self::restored(Head {
+            name,
+            options,
+            start,
+            floor,
+            next,
+            turn: None,
+            owes: None,
+            dead_dropped: 0,
+            expired: 0,
+        })
     }
 
     /// A group without its deliveries and members.
@@ -129,6 +144,7 @@ impl Group {
             busy: PersistentMap::default(),
             settled: PersistentMap::default(),
             dead: PersistentMap::default(),
+            expired: PersistentMap::default(),
             members: BTreeMap::new(),
         }
     }
@@ -154,6 +170,10 @@ impl Group {
 
     pub(in crate::events) fn dead_letter(&self, seq: u64) -> Option<&DeadLetter> {
         self.dead.get(&seq)
+    }
+
+    pub(in crate::events) fn has_expired(&self, seq: u64) -> bool {
+        self.expired.contains_key(&seq)
     }
 
     pub(in crate::events) fn resting(&self, seq: u64) -> Option<&Rests> {

@@ -21,6 +21,7 @@ pub(in crate::events) enum GroupRow {
     Busy(u64, u64),
     Settled(u64),
     Dead(u64, DeadLetter),
+    Expired(u64),
 }
 
 /// Where a row stands in its group. Rows are written in this order.
@@ -36,6 +37,7 @@ pub(in crate::events) enum RowPlace {
     Busy(u64),
     Settled(u64),
     Dead(u64),
+    Expired(u64),
 }
 
 impl GroupRow {
@@ -49,6 +51,7 @@ impl GroupRow {
             Self::Busy(key, _) => RowPlace::Busy(*key),
             Self::Settled(seq) => RowPlace::Settled(*seq),
             Self::Dead(seq, _) => RowPlace::Dead(*seq),
+            Self::Expired(seq) => RowPlace::Expired(*seq),
         }
     }
 }
@@ -68,9 +71,9 @@ impl Group {
     }
 
     fn saved_deliveries(&self, after: RowPlace) -> Rows<'_> {
-        use RowPlace::{Again, Busy, Dead, Held, Open, Rests, Settled};
+        use RowPlace::{Again, Busy, Dead, Expired, Held, Open, Rests, Settled};
         let last = |place: RowPlace| match place {
-            Open(key) | Rests(key) | Again(key) | Busy(key) | Settled(key) | Dead(key) => key,
+            Open(key) | Rests(key) | Again(key) | Busy(key) | Settled(key) | Dead(key) | Expired(key) => key,
             Held(_) | RowPlace::Head | RowPlace::Member(_) => 0,
         };
         let last = last(after);
@@ -89,6 +92,9 @@ impl Group {
             .map(|(seq, ())| GroupRow::Settled(*seq));
         let dead = section(&self.dead, after, (Dead(0), Dead(u64::MAX)), &last)
             .map(|(seq, dead)| GroupRow::Dead(*seq, dead.clone()));
+        let expired = section(&self.expired, after, (Expired(0), Expired(u64::MAX)), &last)
+            .map(|(seq, ())| GroupRow::Expired(*seq));
+        let dead = dead.chain(expired);
         Box::new(open.chain(resting).chain(again).chain(held).chain(busy).chain(settled).chain(dead))
     }
 
@@ -119,6 +125,9 @@ impl Group {
             }
             GroupRow::Dead(seq, letter) => {
                 self.dead.insert(seq, letter);
+            }
+            GroupRow::Expired(seq) => {
+                self.expired.insert(seq, ());
             }
         }
     }

@@ -130,6 +130,49 @@ impl Group {
         Some(Ended { seq })
     }
 
+    /// The event is delivered no more; what has ended by that, unless it had before or is a dead letter.
+    pub(in crate::events) fn expire(
+        &mut self,
+        place: Place,
+        seq: u64,
+        key: u64,
+        agenda: &mut Agenda,
+    ) -> Option<Ended> {
+        let is_fresh = seq >= self.head.next && !self.settled.contains_key(&seq);
+        let was_in_hand = if let Some(rests) = self.resting.remove(&seq) {
+            agenda.clear(rests.until, Alarm::Rested { topic: place.topic, group: place.group, seq });
+            true
+        } else {
+            self.close(place, seq, agenda).is_some()
+                || self.again.remove(&seq).is_some()
+                || self.held.remove(&(key, seq)).is_some()
+        };
+        if !is_fresh && !was_in_hand {
+            return None;
+        }
+        self.pass_expired(seq, key);
+        Some(Ended { seq })
+    }
+
+    /// It is not to be delivered to this group any more.
+    pub(super) fn pass_expired(&mut self, seq: u64, key: u64) {
+        self.expired.insert(seq, ());
+        self.head.expired += 1;
+        self.pass(seq, key);
+    }
+
+    /// The event is kept no more.
+    pub(in crate::events) fn forget_expired(&mut self, seq: u64) {
+        self.expired.remove(&seq);
+    }
+
+    /// This dead letter is to go, for its event does; what has ended by that.
+    pub(in crate::events) fn drop_letter(&mut self, seq: u64) -> Option<Ended> {
+        self.dead.remove(&seq)?;
+        self.head.dead_dropped += 1;
+        Some(Ended { seq })
+    }
+
     /// It is tried no more, and kept as a dead letter.
     fn die(&mut self, seq: u64, open: Open, why: &str, moment: Moment) {
         let letter = DeadLetter { attempts: open.attempt, at: moment.now, why: cut(why) };
@@ -148,6 +191,8 @@ impl Group {
         while self.settled.remove(&self.head.floor).is_some() {
             self.head.floor += 1;
         }
+        // What has expired may lie before what was granted last.
+        self.head.next = self.head.next.max(self.head.floor);
     }
 
     /// How long a delivery rests after so many attempts.

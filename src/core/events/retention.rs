@@ -1,0 +1,149 @@
+//! How long what is ready is kept: by count once every consumer group has settled it, by age, by bytes, and by order.
+//!
+//! What a consumer group has not settled is kept, unless the topic says otherwise; then it has expired for that group. What no
+//! consumer group is there for is held up by none.
+
+use alloc::collections::BTreeMap;
+
+use crate::events::BATCH_MAX;
+use crate::events::agenda::{Agenda, Alarm};
+use crate::events::backlog::Ready;
+use crate::events::group::{Group, Moment};
+use crate::events::partition::Partition;
+use crate::events::topic::TopicConfig;
+use crate::types::{Nanos, Timestamp};
+
+/// What tells an event to go.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::events) struct Bounds {
+    /// More events that have ended than this.
+    pub kept_max: Option<u64>,
+    /// It is ready since then, or earlier.
+    pub since: Option<Timestamp>,
+    /// There are more bytes than this.
+    pub bytes: Option<u64>,
+    /// Its place in the ready sequence is lower.
+    pub below: Option<u64>,
+}
+
+impl Bounds {
+    fn of(config: &TopicConfig, now: Timestamp) -> Self {
+        Self {
+            kept_max: Some(config.kept_max),
+            since: config.retain_age.and_then(|age| before(now, age)),
+            bytes: config.retain_bytes,
+            below: None,
+        }
+    }
+
+    /// Bounds that an operator names.
+    pub(in crate::events) fn ordered(
+        now: Timestamp,
+        age: Option<Nanos>,
+        bytes: Option<u64>,
+        below: Option<u64>,
+    ) -> Self {
+        Self { kept_max: None, since: age.and_then(|age| before(now, age)), bytes, below }
+    }
+
+    /// Whether this event goes, of so many that have ended, and of all that have so many bytes.
+    pub(in crate::events) fn tell_to_go(&self, seq: u64, ready: &Ready, ended: u64, bytes: u64) -> bool {
+        self.kept_max.is_some_and(|most| ended > most) || self.are_passed_by(seq, ready, bytes)
+    }
+
+    fn are_passed_by(&self, seq: u64, ready: &Ready, bytes: u64) -> bool {
+        self.since.is_some_and(|since| ready.at <= since)
+            || self.bytes.is_some_and(|most| bytes > most)
+            || self.below.is_some_and(|below| seq < below)
+    }
+}
+
+impl Partition {
+    /// Keeps to what the topic says, as far as one entry may: the rest follows.
+    pub(in crate::events) fn keep_to_bounds(&mut self, moment: Moment, agenda: &mut Agenda) {
+        let bounds = Bounds::of(&self.config, moment.now);
+        self.let_go(&bounds, EVENTS_AT_ONCE, agenda);
+        self.set_retain_alarm(moment, agenda);
+    }
+
+    /// Lets go of what is beyond the bounds, `most` events of it; how many these are, and their bytes.
+    pub(in crate::events) fn let_go(
+        &mut self,
+        bounds: &Bounds,
+        most: u64,
+        agenda: &mut Agenda,
+    ) -> (u64, u64) {
+        let (mut events, mut bytes) = (0, 0);
+        while events < most {
+            if let Some((seq, ready)) = self.take_oldest(bounds) {
+                events += 1;
+                bytes += u64::from(ready.record.bytes);
+                self.forget(seq, &ready, agenda);
+                continue;
+            }
+            let Some((seq, ready)) = self.backlog.first() else { break };
+            let goes = !ready.ended && bounds.are_passed_by(seq, ready, self.backlog.bytes());
+            if !goes || !(self.config.expires_unsettled || self.groups_for(seq) == 0) {
+                break;
+            }
+            self.expire_for_all(seq, true, agenda);
+        }
+        (events, bytes)
+    }
+
+    /// The alarm was taken.
+    pub(in crate::events) fn retain_alarm_was_taken(&mut self) {
+        self.retain_at = None;
+    }
+
+    /// The alarm of another configuration is cleared.
+    pub(in crate::events) fn clear_retain_alarm(&mut self, agenda: &mut Agenda) {
+        if let Some(at) = self.retain_at.take() {
+            agenda.clear(at, Alarm::Retain { topic: self.number });
+        }
+    }
+
+    /// Consumer groups that an event is for.
+    pub(in crate::events) fn groups_for(&self, seq: u64) -> u32 {
+        groups_for(&self.groups, seq)
+    }
+
+    fn take_oldest(&mut self, bounds: &Bounds) -> Option<(u64, Ready)> {
+        let groups = &self.groups;
+        self.backlog.drop_oldest(bounds, |seq| groups_for(groups, seq))
+    }
+
+    /// It has left the backlog: nothing else may speak of it.
+    fn forget(&mut self, seq: u64, ready: &Ready, agenda: &mut Agenda) {
+        if let Some(at) = ready.expires {
+            agenda.clear(at, Alarm::Expires { topic: self.number, seq });
+        }
+        self.groups.values_mut().for_each(|group| group.forget_expired(seq));
+        if let Some(name) = ready.record.name {
+            self.ids.kept_no_more(name, ready.record.offset);
+        }
+    }
+
+    fn set_retain_alarm(&mut self, moment: Moment, agenda: &mut Agenda) {
+        let (Some(age), None) = (self.config.retain_age, self.retain_at) else { return };
+        let is_held_up = |seq| !self.config.expires_unsettled && self.groups_for(seq) > 0;
+        let oldest = self.backlog.first().filter(|(seq, ready)| ready.ended || !is_held_up(*seq));
+        let Some((_, ready)) = oldest.or_else(|| self.backlog.first_ended()) else { return };
+        let at = Timestamp::from_nanos(ready.at.as_nanos().saturating_add(age.as_nanos()));
+        let at = at.max(moment.now.next());
+        self.retain_at = Some(at);
+        agenda.set(at, Alarm::Retain { topic: self.number });
+    }
+}
+
+fn groups_for(groups: &BTreeMap<u32, Group>, seq: u64) -> u32 {
+    let count = groups.values().filter(|group| group.head.start <= seq).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn before(now: Timestamp, age: Nanos) -> Option<Timestamp> {
+    now.as_nanos().checked_sub(age.as_nanos()).map(Timestamp::from_nanos)
+}
+
+/// Events that one entry lets go unasked: more than it can end.
+const EVENTS_AT_ONCE: u64 = 2 * BATCH_MAX;
