@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chronon_core::bank::{BankAnswer, BankCommand};
 use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView, KINDS};
-use chronon_core::catalog::{CatalogCommand, CatalogQuery, Topic};
+use chronon_core::catalog::{CatalogCommand, CatalogQuery, Endpoint, Topic};
 use chronon_core::codec;
 use chronon_core::events::TopicConfig;
 use chronon_core::kernel::{ChrApplication, Outcome, QueryContext, Retry, SideEffectId, WORKER_PREFIX};
@@ -300,10 +300,25 @@ fn no_letter_is_under_way(state: &BuiltinState) -> Result<(), String> {
 fn catalog_command(draw: &mut Draw) -> CatalogCommand {
     let (name, partitions) = (topic(draw), draw.between(1, 2) as u32);
     let config = TopicConfig { pending_max: draw.below(1000), ..TopicConfig::default() };
-    if draw.below(3) == 0 {
-        CatalogCommand::Alter { name, config }
-    } else {
-        CatalogCommand::Create { name, partitions, config }
+    match draw.below(6) {
+        0 | 1 => CatalogCommand::Alter { name, config },
+        2 => CatalogCommand::SetEndpoint { topic: name, endpoint: endpoint(draw) },
+        3 => CatalogCommand::RemoveEndpoint { topic: name, endpoint: endpoint(draw).name },
+        _ => CatalogCommand::Create { name, partitions, config },
+    }
+}
+
+fn endpoint(draw: &mut Draw) -> Endpoint {
+    Endpoint {
+        name: format!("endpoint-{}", draw.below(20)),
+        target: format!("topic:{}", topic(draw)),
+        concurrency: draw.below(4) as u32,
+        timeout: Nanos::from_secs(10),
+        is_ordered: draw.below(8) == 0,
+        attempts_max: 5,
+        rest: Nanos::from_secs(1),
+        rest_max: Nanos::from_secs(60),
+        secrets: Vec::new(),
     }
 }
 
@@ -318,6 +333,10 @@ fn judge_catalog(body: &[u8], answer: &[u8]) -> Result<(), String> {
     let is_as_asked = match &command {
         CatalogCommand::Create { partitions, .. } => topic.partitions == *partitions,
         CatalogCommand::Alter { config, .. } => topic.config.pending_max == config.pending_max,
+        CatalogCommand::SetEndpoint { endpoint, .. } => topic.endpoints.contains(endpoint),
+        CatalogCommand::RemoveEndpoint { endpoint, .. } => {
+            topic.endpoints.iter().all(|known| known.name != *endpoint)
+        }
     };
     if is_as_asked { Ok(()) } else { Err(format!("{command:?} was answered with {topic:?}")) }
 }

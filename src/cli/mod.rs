@@ -70,6 +70,8 @@ enum Verb {
     Event(events::EventArgs),
     /// See to events that are not due yet.
     Schedule(events::ScheduleArgs),
+    /// Have events posted to a URL, or published to another topic.
+    Endpoint(events::EndpointArgs),
     /// See to deliveries that were given up.
     Dlq(events::DlqArgs),
     /// Read and write registers.
@@ -168,6 +170,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Topic(args) => events::topic(&args)?,
         Verb::Event(args) => events::event(&args)?,
         Verb::Schedule(args) => events::schedule(&args)?,
+        Verb::Endpoint(args) => events::endpoint(&args)?,
         Verb::Dlq(args) => events::dlq(&args)?,
         Verb::Kv(args) => kv::run(&args)?,
         Verb::Bank(args) => bank::run(&args)?,

@@ -20,6 +20,7 @@ use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, re
 use crate::server::disk::{self, DataDirectory};
 use crate::server::http;
 use crate::server::metrics::Metrics;
+use crate::server::poster::Poster;
 use crate::server::runtime::{Listeners, Runtime, RuntimeConfig};
 use crate::server::status::StatusCell;
 use crate::server::sync_disk;
@@ -128,12 +129,14 @@ pub(super) fn run<A: ChrApplication>(
         timeouts: Timeouts { clock_tolerance: config.clock_tolerance, ..Timeouts::default() },
     };
     let status = StatusCell::default();
-    let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
+    let runtime =
+        RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks.clone() };
     let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
     let metrics = Metrics::default();
     http::start(http_listener, status, metrics.clone()).context("cannot serve HTTP")?;
     if let Some(listener) = grpc {
-        gateway::start(listener, gateway, args.dev, metrics.gateway).context("cannot serve gRPC")?;
+        let poster = Poster::new(config.cluster, config.webhooks);
+        gateway::start(listener, gateway, args.dev, poster, metrics.gateway).context("cannot serve gRPC")?;
     }
     tracing::info!(
         node = %config.node,

@@ -93,6 +93,11 @@ impl Cluster {
         self.lanes.get(&group).map_or(self.map.local, Lanes::primary)
     }
 
+    /// Whether the own node leads a group, as far as is known.
+    pub(super) fn leads(&self, group: GroupId) -> bool {
+        self.primary(group) == self.map.local
+    }
+
     /// The voters that the group was founded with.
     pub(super) fn voters(&self, group: GroupId) -> Vec<NodeId> {
         let init = self.map.groups.iter().find(|init| init.group == group);

@@ -12,9 +12,11 @@ mod consuming;
 mod gate;
 mod link;
 mod payloads;
+mod posting;
 mod publishing;
 mod service;
 mod settling;
+mod signature;
 mod topics;
 
 use std::io;
@@ -27,10 +29,12 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 use crate::server::metrics::GatewayMetrics;
+use crate::server::poster::Poster;
 use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
 use payloads::Payloads;
+use posting::Posting;
 use publishing::Publishing;
 use settling::Settling;
 use topics::Topics;
@@ -59,7 +63,7 @@ pub mod proto {
 pub(crate) struct Gateway {
     metrics: GatewayMetrics,
     topics: Arc<Topics>,
-    publishing: Publishing,
+    publishing: Arc<Publishing>,
     payloads: Arc<Payloads>,
     settling: Arc<Settling>,
     consuming: Arc<Consuming>,
@@ -72,7 +76,7 @@ pub fn is_wanted(map: &ClusterMap) -> bool {
 }
 
 /// Serves gRPC on `listener` from a thread of its own, until the process ends. `makes_topics`: whoever first publishes to a topic, or
-/// consumes from it, makes it.
+/// consumes from it, makes it. What endpoints are to have is posted by `poster`.
 ///
 /// # Errors
 /// When the cluster has no groups for events, or the thread or its runtime cannot be started.
@@ -80,12 +84,18 @@ pub fn start(
     listener: TcpListener,
     map: ClusterMap,
     makes_topics: bool,
+    poster: Poster,
     metrics: GatewayMetrics,
 ) -> io::Result<()> {
     let topics = Topics::new(Cluster::new(map), makes_topics).ok_or_else(|| {
         io::Error::other("a gateway needs a group of kind `catalog` and one of kind `events`")
     })?;
     let gateway = Arc::new(Gateway::new(topics, metrics));
+    let posting = Posting {
+        consuming: Arc::clone(&gateway.consuming),
+        publishing: Arc::clone(&gateway.publishing),
+        poster: Arc::new(poster),
+    };
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let described = || {
@@ -98,6 +108,7 @@ pub fn start(
     let reflection_before = described().build_v1alpha().map_err(io::Error::other)?;
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(Arc::new(posting).run());
         let (_reporter, health) = tonic_health::server::health_reporter();
         let routes = service::routes(&gateway)
             .add_service(reflection)
@@ -132,7 +143,7 @@ impl Gateway {
         });
         Self {
             metrics,
-            publishing: Publishing::new(Arc::clone(&topics)),
+            publishing: Arc::new(Publishing::new(Arc::clone(&topics))),
             topics,
             payloads,
             settling,

@@ -144,6 +144,12 @@ async fn publish(
     }
 }
 
+/// What decides to which partition an event goes.
+pub(super) fn routing_key(event: &NewEvent) -> &str {
+    let NewEvent { ordering_key, name, .. } = event;
+    [ordering_key, &name.partition_key].into_iter().find(|key| !key.is_empty()).unwrap_or(&name.message_id)
+}
+
 fn size(event: &NewEvent) -> usize {
     let meta: usize = event.meta.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
     event.payload.as_slice().len() + event.name.message_id.len() + event.name.partition_key.len() + meta + 64

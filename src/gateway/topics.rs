@@ -102,28 +102,46 @@ impl Topics {
             )));
         }
         let create = CatalogCommand::Create { name: name.to_owned(), partitions, config };
-        let made = self.cluster.command(self.catalog, encoded(&create)).await;
-        let (_, answer) = made.map_err(|failure| refused(&failure))?;
-        let topic =
-            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
-        Ok(self.note(name, topic))
+        self.change(name, &create).await
     }
 
     /// All topics, by name.
     pub(super) async fn list(&self) -> Result<Vec<Arc<KnownTopic>>, Refused> {
+        self.list_of(Freshness::Linearizable).await
+    }
+
+    /// All topics, by name, as far as the own replica has heard: it costs nobody else anything.
+    pub(super) async fn list_as_known(&self) -> Result<Vec<Arc<KnownTopic>>, Refused> {
+        self.list_of(Freshness::Stale).await
+    }
+
+    async fn list_of(&self, freshness: Freshness) -> Result<Vec<Arc<KnownTopic>>, Refused> {
         let mut topics = Vec::new();
         let mut after = String::new();
         loop {
-            let page = self.ask(CatalogQuery::TopicsAfter(after)).await?;
+            let page = self.ask(CatalogQuery::TopicsAfter(after), freshness).await?;
             let Some((last, _)) = page.last() else { return Ok(topics) };
             after = last.clone();
             topics.extend(page.into_iter().map(|(name, topic)| self.note(&name, topic)));
         }
     }
 
+    /// Changes a topic that is there.
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        command: &CatalogCommand,
+    ) -> Result<Arc<KnownTopic>, Refused> {
+        let made = self.cluster.command(self.catalog, encoded(command)).await;
+        let (_, answer) = made.map_err(|failure| refused(&failure))?;
+        let topic =
+            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
+        Ok(self.note(name, topic))
+    }
+
     /// A topic that is there.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Arc<KnownTopic>>, Refused> {
-        let found = self.ask(CatalogQuery::Topic(name.to_owned())).await?;
+        let found = self.ask(CatalogQuery::Topic(name.to_owned()), Freshness::Linearizable).await?;
         Ok(found.into_iter().next().map(|(name, topic)| self.note(&name, topic)))
     }
 
@@ -229,9 +247,13 @@ impl Topics {
         seen(self.cluster.await_news(partition.group, asked).await)
     }
 
-    async fn ask(&self, question: CatalogQuery) -> Result<Vec<(String, Topic)>, Refused> {
+    async fn ask(
+        &self,
+        question: CatalogQuery,
+        freshness: Freshness,
+    ) -> Result<Vec<(String, Topic)>, Refused> {
         let asked = encoded(&BuiltinQuery::Catalog(question));
-        let answer = self.cluster.query(self.catalog, asked, Freshness::Linearizable).await;
+        let answer = self.cluster.query(self.catalog, asked, freshness).await;
         let (_, body) = answer.map_err(|failure| refused(&failure))?;
         match codec::decode(body.as_slice()) {
             Ok(BuiltinView::Topics(topics)) => Ok(topics),

@@ -14,6 +14,7 @@ pub mod io_uring_disk;
 pub mod lone_engine;
 pub mod metrics;
 mod peers;
+pub mod poster;
 pub mod protocol;
 mod ring;
 pub mod runtime;

@@ -1,31 +1,15 @@
 //! Side effects as HTTP requests.
-//!
-//! ```text
-//! POST target
-//! Idempotency-Key: the side effect's id; the same in every attempt
-//! Fencing-Token: group:token; who has seen a higher token of the group refuses lower ones
-//! Chronon-Cluster: whose groups these are
-//! ```
-//!
-//! | answer | is |
-//! |---|---|
-//! | 2xx, whole | done |
-//! | 408, 409, 425, 429, 5xx, none, or one that breaks off | a failure: tried again, after `Retry-After` at least |
-//! | any other | a refusal: given up |
-//!
-//! A target that the node may not post to is a failure as well: an operator may allow it.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult, SIDE_EFFECT_ANSWER_BYTES_MAX};
+use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
 use chronon_core::types::{Blob, ClusterId, GroupId, Nanos};
 use tokio::runtime::Runtime;
-use ureq::Agent;
-use ureq::http::{HeaderMap, StatusCode, header};
 
 use super::allowed::Allowed;
+use super::poster::{Post, Posted, Poster as Http};
 use super::wake::Wake;
 
 /// Posts attempts from threads of its own, and wakes who waits for their ends.
@@ -38,10 +22,7 @@ pub(super) struct Webhooks {
 
 #[derive(Debug)]
 struct Poster {
-    allowed: Allowed,
-    agent: Agent,
-    /// So that receivers tell its tokens from those of other clusters.
-    cluster: String,
+    http: Http,
     timeout: Duration,
     ended: Mutex<Vec<(GroupId, AttemptDone)>>,
     wake: Wake,
@@ -55,14 +36,8 @@ impl Webhooks {
         timeout: Duration,
         wake: Wake,
     ) -> io::Result<Self> {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent(concat!("chronon/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let (agent, cluster, ended) = (agent.into(), format!("{:032x}", cluster.get()), Mutex::default());
-        let poster = Poster { allowed, agent, cluster, timeout, ended, wake };
+        let (http, ended) = (Http::new(cluster, allowed), Mutex::default());
+        let poster = Poster { http, timeout, ended, wake };
         let threads = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(THREADS_MAX)
             .thread_name("webhook")
@@ -112,86 +87,41 @@ impl Poster {
     }
 
     fn post(&self, group: GroupId, attempt: &Attempt, timeout: Duration) -> AttemptResult {
-        let target = attempt.side_effect.target();
-        if !self.allowed.allows(target) {
-            let what = format!("{target} is none of the targets that this node may post to (key `webhooks`)");
-            return failed(what.as_bytes(), REST_OF_THE_FORBIDDEN);
+        let posted = self.http.post(&Post {
+            target: attempt.side_effect.target(),
+            key: &attempt.id.to_string(),
+            token: &format!("{group}:{}", attempt.token),
+            headers: &[],
+            body: attempt.side_effect.body().as_slice(),
+            timeout,
+        });
+        match posted {
+            Posted::Done(answer) => AttemptResult::Done(Blob::from(answer)),
+            Posted::Failed { why, rest } => AttemptResult::Failed {
+                why: Blob::from(why.into_bytes()),
+                rest: Nanos::from_nanos(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)),
+            },
+            Posted::Refused { why } => AttemptResult::Refused(Blob::from(why.into_bytes())),
         }
-        let request = self
-            .agent
-            .post(target)
-            .config()
-            .timeout_global(Some(timeout))
-            .build()
-            .header("Chronon-Cluster", &self.cluster)
-            .header("Idempotency-Key", attempt.id.to_string())
-            .header("Fencing-Token", format!("{group}:{}", attempt.token))
-            .header(header::CONTENT_TYPE, "application/octet-stream");
-        let mut response = match request.send(attempt.side_effect.body().as_slice()) {
-            Ok(response) => response,
-            Err(error) => return failed(error.to_string().as_bytes(), Duration::ZERO),
-        };
-        let rest = retry_after(response.headers(), SystemTime::now());
-        let mut answer = Vec::new();
-        let length = SIDE_EFFECT_ANSWER_BYTES_MAX as u64;
-        if let Err(error) = response.body_mut().as_reader().take(length).read_to_end(&mut answer) {
-            return failed(error.to_string().as_bytes(), rest);
-        }
-        judge(response.status(), answer, rest)
     }
-}
-
-fn judge(status: StatusCode, answer: Vec<u8>, rest: Duration) -> AttemptResult {
-    if status.is_success() {
-        return AttemptResult::Done(Blob::from(answer));
-    }
-    let why = [status.to_string().as_bytes(), b": ", &answer].concat();
-    match status {
-        StatusCode::REQUEST_TIMEOUT
-        | StatusCode::CONFLICT
-        | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => failed(&why, rest),
-        _ if status.is_server_error() => failed(&why, rest),
-        _ => AttemptResult::Refused(Blob::from(why)),
-    }
-}
-
-fn failed(why: &[u8], rest: Duration) -> AttemptResult {
-    let rest = Nanos::from_nanos(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX));
-    AttemptResult::Failed { why: Blob::from(why.to_vec()), rest }
-}
-
-/// How long the receiver asks to be left alone: seconds, or until a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
-    let text = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
-    let rest = text.and_then(|text| match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
-    });
-    rest.unwrap_or_default().min(REST_MAX)
 }
 
 /// Requests at once, for all groups of the node: receivers that say nothing must not take the threads of those that do.
 const THREADS_MAX: usize = 1024;
-/// A target that is not allowed now may be, once an operator has looked at the node.
-const REST_OF_THE_FORBIDDEN: Duration = Duration::from_secs(30);
-/// Nobody is left alone for longer.
-const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpListener;
     use std::thread;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use chronon_core::kernel::{
         Attempt, AttemptResult, FencingToken, Place, Retry, SideEffect, SideEffectId,
     };
     use chronon_core::types::{Blob, ClusterId, GroupId, Hash, Nanos, Op};
-    use ureq::http::{HeaderMap, HeaderValue, header};
 
-    use super::{Webhooks, retry_after};
+    use super::Webhooks;
     use crate::server::allowed::Allowed;
     use crate::server::wake::Wake;
 
@@ -281,20 +211,5 @@ mod tests {
             matches!(result, AttemptResult::Failed { rest, .. } if rest == Nanos::from_secs(30)),
             "{result:?}"
         );
-    }
-
-    #[test]
-    fn a_receiver_says_how_long_in_seconds_or_until_when() {
-        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 20:00:00 GMT").unwrap();
-        let rest = |text: &'static str| {
-            let value = HeaderValue::from_static(text);
-            retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]), now)
-        };
-        assert_eq!(rest("120"), Duration::from_secs(120));
-        assert_eq!(rest("Sun, 22 Nov 2026 20:01:00 GMT"), Duration::from_secs(60));
-        assert_eq!(rest("Sun, 22 Nov 2026 19:00:00 GMT"), Duration::ZERO);
-        assert_eq!(rest("soon"), Duration::ZERO);
-        assert_eq!(rest("99999999999"), Duration::from_secs(24 * 3600));
-        assert_eq!(retry_after(&HeaderMap::new(), SystemTime::now()), Duration::ZERO);
     }
 }

@@ -6,6 +6,10 @@ One node first: publish, duplicates, what is refused, consumer groups, acknowled
 Then three, whose leader is killed in between: what was accepted is delivered to every group, once it is acknowledged no more.
 """
 
+import base64
+import hashlib
+import hmac
+import http.server
 import json
 import os
 import queue
@@ -170,7 +174,7 @@ def one_node(binary, scratch):
     data = os.path.join(scratch, "one")
     listen = [f"127.0.0.1:{port}" for port in (requests, http, grpc_port)]
     node = Node(
-        [binary, "serve", "--dev", "--data-dir", data, "--requests", listen[0], "--http", listen[1], "--grpc", listen[2]],
+        [binary, "serve", "--dev", "--data-dir", data, "--requests", listen[0], "--http", listen[1], "--grpc", listen[2], "--webhooks", "http://127.0.0.1:*/in/"],
         grpc_port,
         http,
     )
@@ -188,6 +192,7 @@ def one_node(binary, scratch):
         schedules(client)
         expiry(client)
         replay(client)
+        endpoints(client)
         metrics(http)
         restart(node, client)
     finally:
@@ -383,6 +388,101 @@ def replay(client):
     for _ in range(50):
         assert member.ack(member.take().delivery_id).success
     member.close()
+
+
+SECRET = "whsec_" + base64.b64encode(b"a key of twenty-four byt").decode()
+
+
+class Sink:
+    """A receiver of webhooks: what it was told, and how it answers, by path."""
+
+    def __init__(self):
+        sink = self
+        self.told, self.answers = [], {}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                sink.told.append((self.path, self.headers, body))
+                status, headers = sink.answers.get(self.path, [(200, {})])[0]
+                if len(sink.answers.get(self.path, [])) > 1:
+                    sink.answers[self.path].pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/in/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def to(self, path):
+        return [(headers, body) for at, headers, body in list(self.told) if at == f"/in/{path}"]
+
+
+def endpoints(client):
+    sink = Sink()
+    effects = ext_rpc.EffectServiceStub(client.channel)
+
+    def set_endpoint(name, topic="posted", **more):
+        wanted = dict(topic=topic, name=name, target=sink.url + name, backoff_ms=50, attempts_max=3)
+        endpoint = ext.Endpoint(**(wanted | more))
+        return effects.SetEndpoint(ext.SetEndpointRequest(endpoint=endpoint, secrets=[SECRET]), timeout=WAIT_S)
+
+    for name in ("fine", "flaky", "never"):
+        set_endpoint(name)
+    set_endpoint("copies", target="topic:copied")
+    sink.answers["/in/flaky"] = [(503, {"Retry-After": "1"}), (200, {})]
+    sink.answers["/in/never"] = [(422, {})]
+    listed = effects.ListEndpoints(ext.ListEndpointsRequest(topic="posted"), timeout=WAIT_S).endpoints
+    assert [endpoint.name for endpoint in listed] == ["copies", "fine", "flaky", "never"], listed
+    due = now_ms() + 300
+    assert client.publish("e1", topic="posted", payload=b"by post", due_ms=due).success
+    until("the event is posted", lambda: sink.to("fine") and len(sink.to("flaky")) == 2 and sink.to("never"))
+    assert now_ms() >= due
+    headers, body = sink.to("fine")[0]
+    assert body == b"by post" and headers["Chronon-Message-Id"] == "e1", headers
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    mac = hmac.new(b"a key of twenty-four byt", signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(mac).decode(), headers
+    (first, _), (second, _) = sink.to("flaky")
+    assert first["Idempotency-Key"] == second["Idempotency-Key"] != headers["Idempotency-Key"]
+    token = lambda headers: tuple(map(int, headers["Fencing-Token"].split(":")))
+    assert token(first)[0] == token(second)[0] and token(first)[1] < token(second)[1]
+    # What is refused is a dead letter; it can be redriven.
+    letters = ext_rpc.DeadLetterServiceStub(client.channel)
+    dead = ext.ListDeadRequest(topic="posted", consumer_group="endpoint:never")
+    until("the refused event is a dead letter", lambda: letters.List(dead, timeout=WAIT_S).letters)
+    assert "422" in letters.List(dead, timeout=WAIT_S).letters[0].why
+    sink.answers["/in/never"] = [(204, {})]
+    assert letters.Redrive(ext.ReviveRequest(topic="posted", consumer_group="endpoint:never"), timeout=WAIT_S).count == 1
+    until("the dead letter is posted again", lambda: len(sink.to("never")) == 2)
+    # The other topic has it once.
+    member = client.subscribe("g", topic="copied")
+    copy = member.take()
+    assert copy.event.payload == b"by post" and member.ack(copy.delivery_id).success
+    assert member.nothing_comes(0.3) is None
+    member.close()
+    refused = [dict(target="ftp://x"), dict(concurrency=5000), dict(name="")]
+    for wanted in refused:
+        try:
+            raise AssertionError(f"{wanted} was taken: {set_endpoint(wanted.pop('name', 'bad'), **wanted)}")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+    # Nothing is posted to where nobody may post.
+    set_endpoint("elsewhere", target=sink.url.replace("/in/", "/out/"))
+    effects.RemoveEndpoint(ext.RemoveEndpointRequest(topic="posted", name="fine"), timeout=WAIT_S)
+    time.sleep(1.2)
+    assert client.publish("e2", topic="posted").success
+    until("the others go on", lambda: len(sink.to("flaky")) == 3)
+    assert len(sink.to("fine")) == 1 and not [path for path, *_ in sink.told if path.startswith("/out/")]
+    for path in ("flaky", "never"):
+        keys = [headers["Idempotency-Key"] for headers, _ in sink.to(path)]
+        assert len(set(keys)) == 2, keys
 
 
 def metrics(http):

@@ -1,6 +1,7 @@
 //! The verbs of the event database: clients of the gRPC interface.
 
 mod dlq;
+mod endpoint;
 mod event;
 mod publish;
 mod replay;
@@ -15,6 +16,7 @@ use clap::Args;
 use tonic::transport::{Channel, Endpoint};
 
 pub(super) use dlq::{DlqArgs, dlq};
+pub(super) use endpoint::{EndpointArgs, endpoint};
 pub(super) use event::{EventArgs, event};
 pub(super) use publish::{PublishArgs, publish};
 pub(super) use replay::{ReplayArgs, replay};

@@ -3,6 +3,8 @@
 //! A topic's partitions are shares of the groups of kind `events`, the first of which follows from its number. The catalog tells what
 //! is to be; a partition's group is told by whoever publishes to it or consumes from it first.
 
+mod endpoint;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -16,7 +18,9 @@ use crate::events::{NAME_BYTES_MAX, TopicConfig, check_name};
 use crate::kernel::{
     ApplyContext, ChrApplication, Chunk, Cursor, Event, NoRows, QueryContext, Schema, read_rows, write_rows,
 };
-use crate::types::GroupInit;
+use crate::types::{GroupInit, u64_of};
+use endpoint::ENDPOINTS_MAX;
+pub use endpoint::Endpoint;
 
 /// A command to the catalog; its body is `codec::encode` of this.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -38,6 +42,20 @@ pub enum CatalogCommand {
         /// How it behaves from now on; the revision is the catalog's to give.
         config: TopicConfig,
     },
+    /// The events of a topic are to be posted there. An endpoint of this name is changed.
+    SetEndpoint {
+        /// The topic.
+        topic: String,
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// They are not to be posted there any more. Its consumer group stays.
+    RemoveEndpoint {
+        /// The topic.
+        topic: String,
+        /// The endpoint's name.
+        endpoint: String,
+    },
 }
 
 /// A topic.
@@ -50,6 +68,8 @@ pub struct Topic {
     pub partitions: u32,
     /// How it behaves.
     pub config: TopicConfig,
+    /// Where its events are posted, by name.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// Why nothing was done.
@@ -76,6 +96,23 @@ pub enum CatalogError {
     /// There is no such topic.
     #[error("no such topic: {0}")]
     UnknownTopic(String),
+    /// There may be no such endpoint.
+    #[error("no such endpoint may be: {0}")]
+    BadEndpoint(String),
+    /// The topic has no such endpoint.
+    #[error("the topic has no endpoint {0}")]
+    UnknownEndpoint(String),
+    /// An endpoint keeps what its consumer group was made with.
+    #[error(
+        "endpoint {0} keeps its order, attempts, rests and timeout: its consumer group was made with them; target, concurrency and secrets may change"
+    )]
+    EndpointStays(String),
+    /// A topic has as many endpoints as it may.
+    #[error("a topic has {max} endpoints at most")]
+    TooManyEndpoints {
+        /// How many.
+        max: u64,
+    },
     /// There are as many topics as there may be.
     #[error("there are {TOPICS_MAX} topics already, as many as there may be")]
     TooMany,
@@ -122,6 +159,17 @@ impl ChrApplication for Catalog {
             CatalogCommand::Alter { name, config } => {
                 let topic = topics.get_mut(&name).ok_or(CatalogError::UnknownTopic(name))?;
                 topic.config = TopicConfig { revision: topic.config.revision + 1, ..config };
+                topic.clone()
+            }
+            CatalogCommand::SetEndpoint { topic, endpoint } => {
+                let topic = topics.get_mut(&topic).ok_or(CatalogError::UnknownTopic(topic))?;
+                set_endpoint(&mut topic.endpoints, endpoint)?;
+                topic.clone()
+            }
+            CatalogCommand::RemoveEndpoint { topic, endpoint } => {
+                let topic = topics.get_mut(&topic).ok_or(CatalogError::UnknownTopic(topic))?;
+                let place = topic.endpoints.iter().position(|known| known.name == endpoint);
+                topic.endpoints.remove(place.ok_or(CatalogError::UnknownEndpoint(endpoint))?);
                 topic.clone()
             }
         };
@@ -186,9 +234,26 @@ fn create(
     if number >= TOPICS_MAX {
         return Err(CatalogError::TooMany);
     }
-    let topic = Topic { number: number + 1, partitions, config: TopicConfig { revision: 1, ..config } };
+    let (config, endpoints) = (TopicConfig { revision: 1, ..config }, Vec::new());
+    let topic = Topic { number: number + 1, partitions, config, endpoints };
     topics.insert(name, topic.clone());
     Ok(topic)
+}
+
+fn set_endpoint(endpoints: &mut Vec<Endpoint>, endpoint: Endpoint) -> Result<(), CatalogError> {
+    endpoint.check()?;
+    match endpoints.binary_search_by(|known| known.name.cmp(&endpoint.name)) {
+        Ok(place) => {
+            let known = endpoints.get_mut(place).ok_or(CatalogError::Malformed)?;
+            known.check_change(&endpoint)?;
+            *known = endpoint;
+        }
+        Err(_) if u64_of(endpoints.len()) >= ENDPOINTS_MAX => {
+            return Err(CatalogError::TooManyEndpoints { max: ENDPOINTS_MAX });
+        }
+        Err(place) => endpoints.insert(place, endpoint),
+    }
+    Ok(())
 }
 
 /// Partitions of a topic, at most.
@@ -202,10 +267,12 @@ const ROWS_MAX: usize = 1000;
 mod tests {
     use alloc::format;
     use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
 
-    use super::{Catalog, CatalogError, CatalogState, create};
+    use super::{Catalog, CatalogError, CatalogState, Endpoint, create, set_endpoint};
     use crate::events::TopicConfig;
     use crate::kernel::{ChrApplication, Cursor};
+    use crate::types::Nanos;
 
     #[test]
     fn a_topic_is_made_once_and_keeps_its_partitions() {
@@ -220,6 +287,47 @@ mod tests {
         let none = create(&mut topics, "b".to_string(), 0, TopicConfig::default());
         assert_eq!(none, Err(CatalogError::BadPartitions));
         assert_eq!(create(&mut topics, String::new(), 1, TopicConfig::default()), Err(CatalogError::BadName));
+    }
+
+    #[test]
+    fn an_endpoint_keeps_what_its_consumer_group_was_made_with() {
+        let endpoint = |name: &str| Endpoint {
+            name: name.to_string(),
+            target: "https://hooks.example.com/in".to_string(),
+            concurrency: 4,
+            timeout: Nanos::from_secs(10),
+            is_ordered: false,
+            attempts_max: 5,
+            rest: Nanos::from_secs(1),
+            rest_max: Nanos::from_secs(60),
+            secrets: Vec::new(),
+        };
+        let mut endpoints = Vec::new();
+        for name in ["b", "a"] {
+            assert_eq!(set_endpoint(&mut endpoints, endpoint(name)), Ok(()));
+        }
+        assert_eq!(endpoints, [endpoint("a"), endpoint("b")]);
+        let moved = Endpoint { target: "topic:other".to_string(), concurrency: 1, ..endpoint("a") };
+        assert_eq!(set_endpoint(&mut endpoints, moved.clone()), Ok(()));
+        let slower = Endpoint { attempts_max: 6, ..moved.clone() };
+        assert_eq!(set_endpoint(&mut endpoints, slower), Err(CatalogError::EndpointStays("a".to_string())));
+        let bad = [
+            Endpoint { name: String::new(), ..endpoint("c") },
+            Endpoint { target: String::new(), ..endpoint("c") },
+            Endpoint { concurrency: 0, ..endpoint("c") },
+            Endpoint { timeout: Nanos::from_secs(601), ..endpoint("c") },
+            Endpoint { secrets: alloc::vec![String::new()], ..endpoint("c") },
+        ];
+        for bad in bad {
+            let refused = set_endpoint(&mut endpoints, bad);
+            assert!(matches!(refused, Err(CatalogError::BadEndpoint(_))), "{refused:?}");
+        }
+        assert_eq!(endpoints, [moved, endpoint("b")]);
+        for more in 0..14 {
+            assert_eq!(set_endpoint(&mut endpoints, endpoint(&format!("m{more}"))), Ok(()));
+        }
+        let refused = set_endpoint(&mut endpoints, endpoint("z"));
+        assert_eq!(refused, Err(CatalogError::TooManyEndpoints { max: 16 }));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Partition {
         self.backlog.expire(seq, ended);
         let has_missed_some = ended > 0 || self.groups_for(seq) == 0;
         if let Some(name) = ready.record.name.filter(|_| has_missed_some) {
-            self.ids.moved(name, EventState::Expired { seq });
+            self.ids.moved(name, ready.record.offset, EventState::Expired { seq });
         }
         self.backlog.end_settled_by(seq, self.groups_that_hold(seq));
     }

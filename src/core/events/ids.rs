@@ -82,19 +82,17 @@ impl Ids {
         self.names.insert(name, named);
     }
 
-    /// The event of this name is in another state from here on.
-    pub(in crate::events) fn moved(&mut self, name: NameHash, state: EventState) {
-        if let Some(named) = self.names.get(&name).copied() {
+    /// The event of this name is in another state from here on. Of one that had ended before, the name may be another's by now.
+    pub(in crate::events) fn moved(&mut self, name: NameHash, offset: u64, state: EventState) {
+        if let Some(named) = self.names.get(&name).copied().filter(|named| named.offset == offset) {
             self.put(name, Named { state, ..named });
         }
     }
 
-    /// The event is kept no more: it was settled by all, unless it has expired, and then its name may be another's by now.
+    /// The event is kept no more: it was settled by all, unless it has expired.
     pub(in crate::events) fn kept_no_more(&mut self, name: NameHash, offset: u64) {
-        let is_ready =
-            |named: &Named| named.offset == offset && matches!(named.state, EventState::Ready { .. });
-        if self.names.get(&name).is_some_and(is_ready) {
-            self.moved(name, EventState::Settled);
+        if self.names.get(&name).is_some_and(|named| matches!(named.state, EventState::Ready { .. })) {
+            self.moved(name, offset, EventState::Settled);
         }
     }
 

@@ -118,7 +118,7 @@ impl Partition {
         agenda: &mut Agenda,
     ) -> Result<u64, EventsError> {
         let (name, record) = self.take_scheduled(event, agenda)?;
-        self.ids.moved(name, EventState::Cancelled);
+        self.ids.moved(name, record.offset, EventState::Cancelled);
         self.expiries.remove(&record.offset);
         Ok(record.offset)
     }
@@ -242,7 +242,7 @@ impl Partition {
             agenda.set(expires, Alarm::Expires { topic: self.number, seq });
         }
         if let Some(name) = due.record().name {
-            self.ids.moved(name, EventState::Ready { seq });
+            self.ids.moved(name, due.record().offset, EventState::Ready { seq });
         }
     }
 

@@ -62,12 +62,6 @@ pub(super) fn new_event(event: Event, allow_duplicate: bool) -> Result<NewEvent,
     })
 }
 
-/// What decides to which partition an event goes.
-pub(super) fn routing_key(event: &NewEvent) -> &str {
-    let NewEvent { ordering_key, name, .. } = event;
-    [ordering_key, &name.partition_key].into_iter().find(|key| !key.is_empty()).unwrap_or(&name.message_id)
-}
-
 pub(super) fn response(partition: &Partition, published: &Published) -> PublishResponse {
     let partition_id = partition.id;
     match published {

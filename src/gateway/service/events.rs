@@ -17,7 +17,7 @@ use super::{Api, status};
 use crate::gateway::consuming::Subscription;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_server::EventService;
-use crate::gateway::publishing::WhenFull;
+use crate::gateway::publishing::{WhenFull, routing_key};
 use crate::gateway::topics::Refused;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -50,7 +50,7 @@ impl Api {
         let topic = event.topic.clone();
         let event = convert::new_event(event, allow_duplicate)?;
         let topic = self.0.topics.get(&topic).await?;
-        let partition = self.0.topics.partition_of(&topic, convert::routing_key(&event));
+        let partition = self.0.topics.partition_of(&topic, routing_key(&event));
         let published = self.0.publishing.publish(&partition, event, when_full).await?;
         Ok(convert::response(&partition, &published))
     }
@@ -68,7 +68,7 @@ impl Api {
             match convert::new_event(event, allow_duplicate) {
                 Ok(event) => {
                     let topic = self.0.topics.get(&topic).await?;
-                    let partition = self.0.topics.partition_of(&topic, convert::routing_key(&event));
+                    let partition = self.0.topics.partition_of(&topic, routing_key(&event));
                     let (_, places, events) = by_partition
                         .entry(partition.id)
                         .or_insert_with(|| (partition, Vec::new(), Vec::new()));

@@ -2,6 +2,7 @@
 
 mod convert;
 mod dead_letters;
+mod effects;
 mod events;
 mod groups;
 mod lifecycle;
@@ -21,6 +22,7 @@ use super::proto::cronos_db::consumer_group_service_server::ConsumerGroupService
 use super::proto::cronos_db::event_service_server::EventServiceServer;
 use super::proto::cronos_db::partition_service_server::PartitionServiceServer;
 use super::proto::ext::dead_letter_service_server::DeadLetterServiceServer;
+use super::proto::ext::effect_service_server::EffectServiceServer;
 use super::proto::ext::event_stream_server::EventStreamServer;
 use super::proto::ext::lifecycle_service_server::LifecycleServiceServer;
 use super::proto::ext::schedule_service_server::ScheduleServiceServer;
@@ -38,6 +40,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Routes {
         .add_service(ConsumerGroupServiceServer::new(api()))
         .add_service(PartitionServiceServer::new(api()))
         .add_service(TopicServiceServer::new(api()))
+        .add_service(EffectServiceServer::new(api()))
         .add_service(LifecycleServiceServer::new(api()))
         .add_service(ScheduleServiceServer::new(api()))
         .add_service(DeadLetterServiceServer::new(api()))

@@ -1,0 +1,194 @@
+//! Endpoints: what a topic's events are posted to. Of each partition that it leads, a node is the member of the consumer group that an
+//! endpoint is; retries and dead letters are those of every group.
+//!
+//! Two nodes that both take themselves for the leader share the deliveries, each of which is granted to one of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chronon_core::catalog::Endpoint;
+use chronon_core::events::{Disposition, MemberId, NewEvent, Published, Settlement};
+use chronon_core::types::Nanos;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::consuming::{Consuming, Delivered, Subscription};
+use super::publishing::{Publishing, WhenFull, routing_key};
+use super::signature;
+use super::topics::{Partition, Refused};
+use crate::server::poster::{Post, Posted, Poster};
+
+/// Posts what endpoints are to have.
+#[derive(Debug)]
+pub(super) struct Posting {
+    pub consuming: Arc<Consuming>,
+    pub publishing: Arc<Publishing>,
+    pub poster: Arc<Poster>,
+}
+
+/// An endpoint of a partition that is seen to.
+struct Running {
+    endpoint: Endpoint,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Whoever delivers to it notices that nobody listens, and leaves the group.
+        self.task.abort();
+    }
+}
+
+impl Posting {
+    /// Sees to all endpoints, as long as the gateway runs.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut running: BTreeMap<(i32, String), Running> = BTreeMap::new();
+        loop {
+            match self.wanted().await {
+                Ok(wanted) => {
+                    running.retain(|place, running| {
+                        let is_same = |(_, endpoint): &(Partition, Endpoint)| *endpoint == running.endpoint;
+                        !running.task.is_finished() && wanted.get(place).is_some_and(is_same)
+                    });
+                    for (place, (partition, endpoint)) in wanted {
+                        running.entry(place).or_insert_with(|| {
+                            let see_to = Arc::clone(&self).see_to(partition, endpoint.clone());
+                            Running { endpoint, task: tokio::spawn(see_to) }
+                        });
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the catalog does not tell of endpoints"),
+            }
+            sleep(LOOK_EACH).await;
+        }
+    }
+
+    /// The endpoints of the partitions that the own node leads, as far as is known.
+    async fn wanted(&self) -> Result<BTreeMap<(i32, String), (Partition, Endpoint)>, Refused> {
+        let topics = &self.consuming.topics;
+        let mut wanted = BTreeMap::new();
+        for topic in topics.list_as_known().await?.iter().filter(|topic| !topic.topic.endpoints.is_empty()) {
+            for partition in topics.partitions(topic) {
+                if !topics.cluster.leads(partition.group) {
+                    continue;
+                }
+                for endpoint in &topic.topic.endpoints {
+                    let place = (partition.id, endpoint.name.clone());
+                    wanted.insert(place, (partition.clone(), endpoint.clone()));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    async fn see_to(self: Arc<Self>, partition: Partition, endpoint: Endpoint) {
+        let mut drawn = [0; 16];
+        if let Err(error) = getrandom::fill(&mut drawn) {
+            tracing::error!(%error, "no random bytes: nothing is posted");
+            return;
+        }
+        let member = MemberId(u128::from_le_bytes(drawn));
+        let (group, options) = (endpoint.group(), endpoint.group_options());
+        let wanted = Subscription { group, options, insists: false, member, credits: endpoint.concurrency };
+        let gate = self.consuming.settling.gates.open(member, endpoint.concurrency);
+        let (sender, mut delivered) = mpsc::channel(1);
+        tracing::debug!(partition = partition.id, endpoint = endpoint.name, "posting");
+        tokio::spawn(Arc::clone(&self.consuming).consume(partition, wanted, gate, sender));
+        let endpoint = Arc::new(endpoint);
+        while let Some(delivered) = delivered.recv().await {
+            match delivered {
+                Ok(delivered) => {
+                    tokio::spawn(Arc::clone(&self).deliver(Arc::clone(&endpoint), delivered));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, endpoint = endpoint.name, "posting has stopped, and begins again")
+                }
+            }
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, endpoint: Arc<Endpoint>, delivered: Delivered) {
+        let membership = delivered.membership.clone();
+        let (grant, attempt) = (delivered.delivery.grant, delivered.delivery.attempt);
+        let disposition = match endpoint.target.strip_prefix(TOPIC_SCHEME) {
+            Some(topic) => self.forward(topic, delivered).await,
+            None => self.post(endpoint, delivered).await,
+        };
+        let settlement = Settlement { seq: grant.seq, attempt, granted: grant.op, disposition };
+        if let Err(error) = self.consuming.settling.settle(&membership, Some(settlement)).await {
+            tracing::debug!(%error, group = membership.group, "a post is not settled, and will be made again");
+        }
+    }
+
+    async fn post(&self, endpoint: Arc<Endpoint>, delivered: Delivered) -> Disposition {
+        let poster = Arc::clone(&self.poster);
+        let posted = tokio::task::spawn_blocking(move || {
+            let Delivered { partition, delivery, event, .. } = delivered;
+            let key = format!("{}:{}:{}", partition.id, delivery.offset, endpoint.name);
+            let token = format!("{}:{}", partition.group, delivery.grant.op);
+            let body = event.payload.as_slice();
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let mut headers = signature::headers(&endpoint.secrets, &key, now.as_secs(), body);
+            headers.push(("Chronon-Topic", header(&partition.topic.name)));
+            headers.push(("Chronon-Message-Id", header(&event.name.message_id)));
+            headers.push(("Chronon-Due", delivery.due_ms.to_string()));
+            headers.push(("Chronon-Attempt", delivery.attempt.to_string()));
+            let timeout = Duration::from_nanos(endpoint.timeout.as_nanos());
+            let (key, token, headers) = (key.as_str(), token.as_str(), headers.as_slice());
+            poster.post(&Post { target: &endpoint.target, key, token, headers, body, timeout })
+        });
+        match posted.await {
+            Ok(Posted::Done(_)) => Disposition::Ack,
+            Ok(Posted::Failed { why, rest }) => {
+                let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
+                Disposition::Nack { rest: (rest > 0).then(|| Nanos::from_nanos(rest)), why }
+            }
+            Ok(Posted::Refused { why }) => Disposition::Term { why },
+            Err(error) => Disposition::Nack { rest: None, why: format!("the post broke off: {error}") },
+        }
+    }
+
+    /// Publishes an event to another topic, under a name that follows from where it stands: once, however often it is tried.
+    async fn forward(&self, topic: &str, delivered: Delivered) -> Disposition {
+        let Delivered { partition, delivery, event, .. } = delivered;
+        let published = async {
+            let topics = &self.consuming.topics;
+            let target = topics.get(topic).await?;
+            let mut event = NewEvent { allow_duplicate: false, ..event };
+            event.name.message_id = format!("{}:{}:{}", partition.id, delivery.offset, event.name.message_id);
+            let hops = event.meta.iter().position(|(key, _)| key == HOPS);
+            let hop = hops.and_then(|place| event.meta[place].1.parse::<u32>().ok()).unwrap_or_default() + 1;
+            if hop > HOPS_MAX {
+                return Err(Refused::Invalid(format!("it went from topic to topic {HOPS_MAX} times")));
+            }
+            match hops {
+                Some(place) => event.meta[place].1 = hop.to_string(),
+                None => event.meta.push((HOPS.to_owned(), hop.to_string())),
+            }
+            event.due = chronon_core::events::Due::In(0);
+            let partition = topics.partition_of(&target, routing_key(&event));
+            self.publishing.publish(&partition, event, WhenFull::Wait).await
+        };
+        match published.await {
+            Ok(Published::Accepted { .. } | Published::Duplicate { .. }) => Disposition::Ack,
+            Ok(Published::Refused(refusal)) => Disposition::Term { why: refusal.to_string() },
+            Err(Refused::Invalid(why)) => Disposition::Term { why },
+            Err(other) => Disposition::Nack { rest: None, why: other.to_string() },
+        }
+    }
+}
+
+/// As much of a text as a header may hold.
+fn header(text: &str) -> String {
+    text.chars().map(|char| if char.is_ascii_graphic() || char == ' ' { char } else { '?' }).collect()
+}
+
+/// Targets that are topics begin with it.
+pub(super) const TOPIC_SCHEME: &str = "topic:";
+/// Meta of an event: from how many topics it came by endpoints.
+const HOPS: &str = "chronon-hops";
+const HOPS_MAX: u32 = 16;
+/// How soon a change of endpoints is seen.
+const LOOK_EACH: Duration = Duration::from_millis(500);
