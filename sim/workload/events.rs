@@ -69,7 +69,7 @@ impl EventClients {
         let topic = (*draw.pick(&TOPICS)).to_owned();
         match draw.below(6) {
             0 => EventsQuery::Partition { topic },
-            1 => EventsQuery::Scheduled { topic, from: draw.below(50) },
+            1 => EventsQuery::Scheduled { topic, after: None },
             2 => EventsQuery::Dead { topic, group: (*draw.pick(&GROUPS)).to_owned(), from: 0 },
             3 => EventsQuery::Event { topic, event: self.some_event(group, draw) },
             _ => {

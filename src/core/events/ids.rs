@@ -17,12 +17,26 @@ use crate::types::{Hash, Nanos, Timestamp, u64_of};
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::events) struct NameHash(u128);
 
+/// The first half of a name's hash. An event's record keeps this much: with the offset, which no other event has, it tells the name.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) struct NameTag(u64);
+
 impl NameHash {
     pub(in crate::events) fn of(name: &EventName) -> Self {
         let length = u64_of(name.partition_key.len()).to_le_bytes();
         let hash = Hash::of_pieces(&[&length, name.partition_key.as_bytes(), name.message_id.as_bytes()]);
         let (first, _) = hash.as_bytes().split_at(16);
         Self(first.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+
+    pub(in crate::events) fn tag(self) -> NameTag {
+        NameTag(u64::try_from(self.0 >> 64).unwrap_or(u64::MAX))
+    }
+
+    /// The least of those with this tag.
+    fn first_with(tag: NameTag) -> Self {
+        Self(u128::from(tag.0) << 64)
     }
 }
 
@@ -43,13 +57,38 @@ pub enum EventState {
     Cancelled,
 }
 
+/// The same, as the partition keeps it: of what is scheduled it knows where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) enum Fate {
+    Scheduled { due_ms: i64 },
+    Ready { seq: u64 },
+    Settled,
+    Cancelled,
+}
+
+impl Fate {
+    pub(in crate::events) fn seen(self) -> EventState {
+        match self {
+            Self::Scheduled { .. } => EventState::Scheduled,
+            Self::Ready { seq } => EventState::Ready { seq },
+            Self::Settled => EventState::Settled,
+            Self::Cancelled => EventState::Cancelled,
+        }
+    }
+
+    fn is_end(self) -> bool {
+        matches!(self, Self::Settled | Self::Cancelled)
+    }
+}
+
 /// What is known of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::events) struct Named {
     pub offset: u64,
     pub accepted_at: Timestamp,
-    pub state: EventState,
+    pub fate: Fate,
 }
 
 /// All names that are remembered.
@@ -71,16 +110,24 @@ impl Ids {
 
     /// Adds a name that is not known, or one that a snapshot holds.
     pub(in crate::events) fn put(&mut self, name: NameHash, named: Named) {
-        if matches!(named.state, EventState::Settled | EventState::Cancelled) {
+        if named.fate.is_end() {
             self.ended.insert(named.offset, name);
         }
         self.names.insert(name, named);
     }
 
-    /// The event of this name is in another state from here on.
-    pub(in crate::events) fn moved(&mut self, name: NameHash, state: EventState) {
-        if let Some(named) = self.names.get(&name).copied() {
-            self.put(name, Named { state, ..named });
+    /// The event at `offset`, whose name has this tag, has another fate from here on. Of one that has no name nothing is known.
+    pub(in crate::events) fn moved(&mut self, tag: NameTag, offset: u64, fate: Fate) {
+        let from = NameHash::first_with(tag);
+        let mut tagged = self.names.range(Bound::Included(&from)).take_while(|(name, _)| name.tag() == tag);
+        let Some(name) = tagged.find(|(_, named)| named.offset == offset).map(|(name, _)| *name) else {
+            return;
+        };
+        if fate.is_end() {
+            self.ended.insert(offset, name);
+        }
+        if let Some(named) = self.names.get_mut(&name) {
+            named.fate = fate;
         }
     }
 

@@ -28,6 +28,9 @@ mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_schedule;
+mod timers;
 mod topic;
 mod view;
 mod views;
@@ -51,6 +54,7 @@ pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
 use partition::Partition;
+pub use timers::Timers;
 pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
@@ -270,10 +274,13 @@ impl EventsState {
     /// Sees to what is due, and no more than one entry may: the rest follows at once.
     fn ring(&mut self, moment: Moment) {
         let mut touched = Vec::new();
-        for _ in 0..ALARMS_MAX {
-            let Some(alarm) = self.agenda.take_due(moment.now) else { break };
+        let mut left = ALARMS_MAX;
+        while left > 0
+            && let Some((at, alarm)) = self.agenda.take_due(moment.now)
+        {
+            let mut seen_to = 1;
             let (topic, group) = match alarm {
-                Alarm::Due { topic, .. } => (topic, None),
+                Alarm::Due { topic } => (topic, None),
                 Alarm::Rested { topic, group, .. }
                 | Alarm::Unsettled { topic, group, .. }
                 | Alarm::Silent { topic, group, .. }
@@ -282,7 +289,7 @@ impl EventsState {
             let Some(partition) = self.partitions.get_mut(&topic) else { continue };
             let agenda = &mut self.agenda;
             match (alarm, group.and_then(|number| partition.groups.get_mut(&number))) {
-                (Alarm::Due { offset, .. }, _) => partition.fire(offset, moment),
+                (Alarm::Due { .. }, _) => seen_to = partition.fire(at, left, agenda),
                 (_, None) => {}
                 (Alarm::Rested { seq, .. }, Some(group)) => group.rested(seq),
                 (Alarm::Unsettled { topic, group: number, seq }, Some(group)) => {
@@ -294,6 +301,7 @@ impl EventsState {
                 (Alarm::Grant { .. }, Some(group)) => group.owes_no_more(),
             }
             touched.push((topic, group));
+            left -= seen_to;
         }
         touched.sort_unstable();
         touched.dedup();

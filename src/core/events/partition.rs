@@ -11,10 +11,10 @@ use crate::events::command::{
     Due, EventName, EventsError, GroupOptions, NewEvent, Published, Refusal, Start, Stored, check_name,
 };
 use crate::events::group::{Ended, Group, Moment, Place};
-use crate::events::ids::{EventState, Ids, NameHash, Named};
-use crate::events::schedule::{self, Record, Schedule};
+use crate::events::ids::{Fate, Ids, NameHash, Named};
+use crate::events::schedule::{self, Record, Schedule, Slot};
 use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
-use crate::types::{Hash, u64_of};
+use crate::types::{Hash, Timestamp, u64_of};
 
 /// The partition. Its groups are numbered as they come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,32 +64,32 @@ impl Partition {
             return Published::Refused(Refusal::TooManyIds { max: self.config.dedup_ids_max });
         }
         let due_ms = due_ms(event.due, moment);
-        let record = Record {
-            offset: self.next_offset,
-            due_ms,
-            stored,
-            name: known.is_none().then_some(name),
-            key: key_of(event),
-        };
+        let record =
+            Record { offset: self.next_offset, due_ms, stored, name: name.tag(), key: key_of(event) };
         if record.due() > moment.now && self.schedule.len() >= self.config.pending_max {
             return Published::Refused(Refusal::TooManyPending { max: self.config.pending_max });
         }
         self.next_offset += 1;
-        if let Some(name) = record.name {
-            let (offset, accepted_at, state) = (record.offset, moment.now, EventState::Scheduled);
-            self.ids.put(name, Named { offset, accepted_at, state });
+        if known.is_none() {
+            let (offset, accepted_at, fate) = (record.offset, moment.now, Fate::Scheduled { due_ms });
+            self.ids.put(name, Named { offset, accepted_at, fate });
         }
-        match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due),
-            None => agenda.set(record.due(), self.due_alarm(record.offset)),
-        }
+        self.wait(record, moment, agenda);
         Published::Accepted { offset: record.offset, due_ms }
     }
 
-    /// The time of an event has come. Its alarm has been taken.
-    pub(in crate::events) fn fire(&mut self, offset: u64, moment: Moment) {
-        let due = self.schedule.fire(offset, moment.now);
-        self.open(&due);
+    /// The time of the next events has come: at most so many become ready that are due at `at`. Their alarm has been taken; how many
+    /// it was.
+    pub(in crate::events) fn fire(&mut self, at: Timestamp, most: u32, agenda: &mut Agenda) -> u32 {
+        let mut fired = 0;
+        while fired < most
+            && let Some(due) = self.schedule.take_due(at)
+        {
+            self.open(&due);
+            fired += 1;
+        }
+        self.follow(None, agenda);
+        fired
     }
 
     /// Takes an event back that is not due yet; its offset.
@@ -101,8 +101,8 @@ impl Partition {
         event: &EventName,
         agenda: &mut Agenda,
     ) -> Result<u64, EventsError> {
-        let (name, record) = self.take_scheduled(event, agenda)?;
-        self.ids.moved(name, EventState::Cancelled);
+        let record = self.take_scheduled(event, agenda)?;
+        self.ids.moved(record.name, record.offset, Fate::Cancelled);
         Ok(record.offset)
     }
 
@@ -117,12 +117,11 @@ impl Partition {
         moment: Moment,
         agenda: &mut Agenda,
     ) -> Result<(u64, i64), EventsError> {
-        let (_, mut record) = self.take_scheduled(event, agenda)?;
+        let mut record = self.take_scheduled(event, agenda)?;
         record.due_ms = due_ms(due, moment);
-        match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due),
-            None => agenda.set(record.due(), self.due_alarm(record.offset)),
-        }
+        let fate = Fate::Scheduled { due_ms: record.due_ms };
+        self.ids.moved(record.name, record.offset, fate);
+        self.wait(record, moment, agenda);
         Ok((record.offset, record.due_ms))
     }
 
@@ -180,9 +179,7 @@ impl Partition {
         };
         self.backlog.settle(ended.seq(), groups_of(ended.seq()));
         while let Some(record) = self.backlog.drop_oldest(self.config.kept_max, groups_of) {
-            if let Some(name) = record.name {
-                self.ids.moved(name, EventState::Settled);
-            }
+            self.ids.moved(record.name, record.offset, Fate::Settled);
         }
     }
 
@@ -207,33 +204,48 @@ impl Partition {
     }
 
     fn open(&mut self, due: &schedule::Due) {
-        let seq = self.backlog.open(due);
-        if let Some(name) = due.record().name {
-            self.ids.moved(name, EventState::Ready { seq });
+        let (seq, record) = (self.backlog.open(due), due.record());
+        self.ids.moved(record.name, record.offset, Fate::Ready { seq });
+    }
+
+    /// Has an event wait until it is due; one that is due is ready.
+    fn wait(&mut self, record: Record, moment: Moment, agenda: &mut Agenda) {
+        let before = self.schedule.next();
+        match self.schedule.accept(record, moment.now) {
+            Some(due) => self.open(&due),
+            None => self.follow(before, agenda),
         }
     }
 
-    fn take_scheduled(
-        &mut self,
-        event: &EventName,
-        agenda: &mut Agenda,
-    ) -> Result<(NameHash, Record), EventsError> {
-        let name = NameHash::of(event);
-        let named = self.ids.get(name).ok_or_else(|| EventsError::UnknownEvent(event.message_id.clone()))?;
-        let state = match named.state {
-            EventState::Scheduled => "scheduled",
-            EventState::Ready { .. } => "ready",
-            EventState::Settled => "settled",
-            EventState::Cancelled => "cancelled",
-        };
-        let record = self.schedule.take_back(named.offset);
-        let record = record.ok_or_else(|| EventsError::NotScheduled(state.to_string()))?;
-        agenda.clear(record.due(), self.due_alarm(record.offset));
-        Ok((name, record))
+    /// The schedule has changed: the alarm follows, which is set for `before`.
+    pub(in crate::events) fn follow(&self, before: Option<Timestamp>, agenda: &mut Agenda) {
+        let (next, alarm) = (self.schedule.next(), Alarm::Due { topic: self.number });
+        if before == next {
+            return;
+        }
+        if let Some(at) = before {
+            agenda.clear(at, alarm);
+        }
+        if let Some(at) = next {
+            agenda.set(at, alarm);
+        }
     }
 
-    fn due_alarm(&self, offset: u64) -> Alarm {
-        Alarm::Due { topic: self.number, offset }
+    fn take_scheduled(&mut self, event: &EventName, agenda: &mut Agenda) -> Result<Record, EventsError> {
+        let named = self.ids.get(NameHash::of(event));
+        let named = named.ok_or_else(|| EventsError::UnknownEvent(event.message_id.clone()))?;
+        let not_scheduled = |state: &str| EventsError::NotScheduled(state.to_string());
+        let slot = match named.fate {
+            Fate::Scheduled { due_ms } => Slot { due_ms, offset: named.offset },
+            Fate::Ready { .. } => return Err(not_scheduled("ready")),
+            Fate::Settled => return Err(not_scheduled("settled")),
+            Fate::Cancelled => return Err(not_scheduled("cancelled")),
+        };
+        let before = self.schedule.next();
+        let record = self.schedule.take_back(slot);
+        let record = record.ok_or_else(|| not_scheduled("scheduled"))?;
+        self.follow(before, agenda);
+        Ok(record)
     }
 
     fn refusal(&self, event: &NewEvent) -> Option<Refusal> {

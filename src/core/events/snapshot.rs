@@ -19,7 +19,7 @@ use crate::events::command::EventsError;
 use crate::events::group::{Group, GroupRow, Head, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
-use crate::events::schedule::Record;
+use crate::events::schedule::{Record, Slot};
 use crate::events::topic::TopicConfig;
 use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
 
@@ -40,7 +40,7 @@ enum Row {
 enum Place {
     Head,
     Name(NameHash),
-    Scheduled(u64),
+    Scheduled(Slot),
     Ready(u64),
     Group(u32, RowPlace),
 }
@@ -86,15 +86,15 @@ fn whole(partition: &Partition) -> Rows<'_> {
 /// The rows of a partition behind `after`.
 fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
     let number = partition.number;
-    let in_names = after < Place::Scheduled(0);
+    let in_names = after < Place::Scheduled(Slot::FIRST);
     let last_name = if let Place::Name(name) = after { Some(name) } else { None };
     let names = in_names.then(|| partition.ids.saved(last_name)).into_iter().flatten();
     let names = names.map(move |(name, named)| ((number, Place::Name(name)), Row::Name(name, named)));
     let in_scheduled = after < Place::Ready(0);
-    let last_scheduled = if let Place::Scheduled(offset) = after { Some(offset) } else { None };
+    let last_scheduled = if let Place::Scheduled(slot) = after { Some(slot) } else { None };
     let scheduled = in_scheduled.then(|| partition.schedule.saved(last_scheduled)).into_iter().flatten();
     let scheduled =
-        scheduled.map(move |record| ((number, Place::Scheduled(record.offset)), Row::Scheduled(*record)));
+        scheduled.map(move |record| ((number, Place::Scheduled(record.slot())), Row::Scheduled(record)));
     let in_ready = after < Place::Group(0, RowPlace::Head);
     let last_ready = if let Place::Ready(seq) = after { Some(seq) } else { None };
     let ready = in_ready.then(|| partition.backlog.saved(last_ready)).into_iter().flatten();
@@ -137,8 +137,9 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
         Row::Partition { .. } => {}
         Row::Name(name, named) => partition.ids.put(name, named),
         Row::Scheduled(record) => {
-            agenda.set(record.due(), Alarm::Due { topic: last, offset: record.offset });
+            let before = partition.schedule.next();
             partition.schedule.restore(record);
+            partition.follow(before, agenda);
         }
         Row::Ready(seq, ready) => partition.backlog.restore(seq, ready),
         Row::Group(number, head) => {

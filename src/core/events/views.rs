@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use super::EventsState;
 use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, MemberId};
 use crate::events::group::Group;
-use crate::events::ids::{EventState, NameHash};
+use crate::events::ids::{Fate, NameHash};
 use crate::events::partition::Partition;
+use crate::events::schedule::Slot;
 use crate::events::view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
 };
@@ -36,8 +37,8 @@ impl EventsState {
                 Some(partition) => EventsView::Partition(partition.seen()),
                 None => EventsView::Unknown,
             },
-            EventsQuery::Scheduled { topic, from } => match self.partition_of(topic) {
-                Some(partition) => EventsView::Scheduled(partition.scheduled(*from)),
+            EventsQuery::Scheduled { topic, after } => match self.partition_of(topic) {
+                Some(partition) => EventsView::Scheduled(partition.scheduled(*after)),
                 None => EventsView::Unknown,
             },
             EventsQuery::Dead { topic, group, from } => match self.group_of(topic, group) {
@@ -92,16 +93,16 @@ impl Partition {
 
     fn event(&self, event: &EventName) -> Option<EventView> {
         let named = self.ids.get(NameHash::of(event))?;
-        let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.state);
-        let (open, deliveries) = match state {
-            EventState::Scheduled => (self.schedule.get(offset), Vec::new()),
-            EventState::Ready { seq } => {
-                let record = self.backlog.get(seq).map(|ready| &ready.record);
+        let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.fate.seen());
+        let (open, deliveries) = match named.fate {
+            Fate::Scheduled { due_ms } => (self.schedule.get(Slot { due_ms, offset }), Vec::new()),
+            Fate::Ready { seq } => {
+                let record = self.backlog.get(seq).map(|ready| ready.record);
                 let key = record.map_or(0, |record| record.key);
                 let state = |group: &Group| (group.head.name.clone(), delivery_state(group, seq, key));
                 (record, self.groups.values().map(state).collect())
             }
-            EventState::Settled | EventState::Cancelled => (None, Vec::new()),
+            Fate::Settled | Fate::Cancelled => (None, Vec::new()),
         };
         let open = open.map(|record| (record.due_ms, record.stored));
         Some(EventView { offset, accepted_at, state, open, deliveries })
@@ -134,8 +135,9 @@ impl Partition {
         }
     }
 
-    fn scheduled(&self, from: u64) -> Vec<ScheduledView> {
-        let rows = self.schedule.saved(from.checked_sub(1)).take(ROWS_MAX);
+    fn scheduled(&self, after: Option<(i64, u64)>) -> Vec<ScheduledView> {
+        let after = after.map(|(due_ms, offset)| Slot { due_ms, offset });
+        let rows = self.schedule.saved(after).take(ROWS_MAX);
         rows.map(|record| ScheduledView {
             offset: record.offset,
             due_ms: record.due_ms,
