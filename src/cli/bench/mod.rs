@@ -38,7 +38,7 @@ pub(super) enum BenchVerb {
     Publish(publish::PublishArgs),
     /// How long a command waits while a snapshot of a large state is written.
     Snapshot(snapshot::SnapshotArgs),
-    /// Events that are due later: what many of them cost.
+    /// Events that are due later: what many of them cost a replica, and how late three processes on this machine are with them.
     Timers(timers::TimersArgs),
 }
 

@@ -19,15 +19,20 @@ pub(super) struct Alone {
     expire_ns: f64,
     pending: u64,
     resident_bytes: u64,
-    /// Kept, so that what is measured later is not put where these were.
-    _kept: (Timers, [Vec<Timer>; 4]),
 }
 
 /// When a timer is due, in milliseconds since the Unix epoch, and its event's offset.
 type Timer = (i64, u64);
 
+/// All that took memory. While it is kept, what is measured later is not put where this was.
+#[derive(Debug)]
+pub(super) struct Kept {
+    _timers: Timers,
+    _drawn: [Vec<Timer>; 4],
+}
+
 /// Sets `pending` timers, and then some more, so that there are never fewer while others are measured.
-pub(super) fn measure(pending: u64) -> anyhow::Result<Alone> {
+pub(super) fn measure(pending: u64) -> anyhow::Result<(Alone, Kept)> {
     let mut drawn = Drawn::new();
     let changed = CHANGED_MAX.min(pending / 4);
     let mut draw = |from: u64, count: u64| -> Vec<Timer> {
@@ -77,8 +82,8 @@ pub(super) fn measure(pending: u64) -> anyhow::Result<Alone> {
             && timers.pending() == pending - u64::try_from(changed)?,
         "of {changed}, {done} were cancelled, {put_off} put off, {expired} expired"
     );
-    let kept = (timers, [first, more, later, chosen]);
-    Ok(Alone { set_ns, cancel_ns, reschedule_ns, expire_ns, pending, resident_bytes, _kept: kept })
+    let alone = Alone { set_ns, cancel_ns, reschedule_ns, expire_ns, pending, resident_bytes };
+    Ok((alone, Kept { _timers: timers, _drawn: [first, more, later, chosen] }))
 }
 
 impl Alone {
