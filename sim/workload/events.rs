@@ -76,7 +76,7 @@ impl EventClients {
             5 => EventsQuery::Kept { topic, from: KeptFrom::Time(self.some_time(group, draw)) },
             6 => EventsQuery::Kept { topic, from: KeptFrom::Seq(draw.below(40)) },
             0 => EventsQuery::Partition { topic },
-            1 => EventsQuery::Scheduled { topic, from: draw.below(50) },
+            1 => EventsQuery::Scheduled { topic, after: None },
             2 => EventsQuery::Dead { topic, group: (*draw.pick(&GROUPS)).to_owned(), from: 0 },
             3 => EventsQuery::Event { topic, event: self.some_event(group, draw) },
             _ => {

@@ -8,6 +8,7 @@ mod load;
 mod publish;
 mod reads;
 mod snapshot;
+mod timers;
 mod yardstick;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub(super) enum BenchVerb {
     Publish(publish::PublishArgs),
     /// How long a command waits while a snapshot of a large state is written.
     Snapshot(snapshot::SnapshotArgs),
+    /// Events that are due later: what many of them cost a replica, and how late three processes on this machine are with them.
+    Timers(timers::TimersArgs),
 }
 
 /// Three processes on this machine: writes a second that a quorum has on disk before each reply.
@@ -75,6 +78,7 @@ pub(super) fn run(verb: &BenchVerb) -> anyhow::Result<Answer> {
         BenchVerb::Failover(args) => failover::run(args),
         BenchVerb::Publish(args) => publish::run(args),
         BenchVerb::Snapshot(args) => snapshot::run(args),
+        BenchVerb::Timers(args) => timers::run(args),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is to happen when: one order for all partitions of a group.
 //!
 //! The agenda follows from the rest of the state: each alarm belongs to a record that says when it is due, is set with it and goes
-//! with it. So no snapshot holds it, and a replica that was restored has the same one.
+//! with it; a partition's schedule has one, for its first event. So no snapshot holds it, and a replica that was restored has the same one.
 
 use crate::collections::PersistentMap;
 use crate::events::command::MemberId;
@@ -10,8 +10,8 @@ use crate::types::Timestamp;
 /// What is to happen. Within a moment, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(in crate::events) enum Alarm {
-    /// An event is due.
-    Due { topic: u32, offset: u64 },
+    /// The next event of a partition is due. There is one alarm for all that are not: the schedule has them in order.
+    Due { topic: u32 },
     /// A delivery has rested.
     Rested { topic: u32, group: u32, seq: u64 },
     /// A delivery was not settled in time.
@@ -41,10 +41,10 @@ impl Agenda {
         assert!(self.0.remove(&(at, alarm)).is_some(), "{alarm:?} at {at} is on the agenda");
     }
 
-    /// Takes the next alarm that is due.
-    pub(in crate::events) fn take_due(&mut self, now: Timestamp) -> Option<Alarm> {
+    /// Takes the next alarm that is due, and when it was.
+    pub(in crate::events) fn take_due(&mut self, now: Timestamp) -> Option<(Timestamp, Alarm)> {
         self.0.first().filter(|((at, _), ())| *at <= now)?;
-        self.0.pop_first().map(|((_, alarm), ())| alarm)
+        self.0.pop_first().map(|(entry, ())| entry)
     }
 
     /// When the next one is due.

@@ -2,7 +2,7 @@
 
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::group::Place;
-use crate::events::ids::EventState;
+use crate::events::ids::Fate;
 use crate::events::partition::Partition;
 
 impl Partition {
@@ -31,8 +31,8 @@ impl Partition {
         }
         self.backlog.expire(seq, ended);
         let has_missed_some = ended > 0 || self.groups_for(seq) == 0;
-        if let Some(name) = ready.record.name.filter(|_| has_missed_some) {
-            self.ids.moved(name, ready.record.offset, EventState::Expired { seq });
+        if has_missed_some {
+            self.ids.moved(ready.record.name, ready.record.offset, Fate::Expired { seq });
         }
         self.backlog.end_settled_by(seq, self.groups_that_hold(seq));
     }

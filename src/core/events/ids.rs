@@ -17,12 +17,26 @@ use crate::types::{Hash, Nanos, Timestamp, u64_of};
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::events) struct NameHash(u128);
 
+/// The first half of a name's hash. An event's record keeps this much: with the offset, which no other event has, it tells the name.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) struct NameTag(u64);
+
 impl NameHash {
     pub(in crate::events) fn of(name: &EventName) -> Self {
         let length = u64_of(name.partition_key.len()).to_le_bytes();
         let hash = Hash::of_pieces(&[&length, name.partition_key.as_bytes(), name.message_id.as_bytes()]);
         let (first, _) = hash.as_bytes().split_at(16);
         Self(first.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+
+    pub(in crate::events) fn tag(self) -> NameTag {
+        NameTag(u64::try_from(self.0 >> 64).unwrap_or(u64::MAX))
+    }
+
+    /// The least of those with this tag.
+    fn first_with(tag: NameTag) -> Self {
+        Self(u128::from(tag.0) << 64)
     }
 }
 
@@ -48,13 +62,40 @@ pub enum EventState {
     },
 }
 
+/// The same, as the partition keeps it: of what is scheduled it knows where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub(in crate::events) enum Fate {
+    Scheduled { due_ms: i64 },
+    Ready { seq: u64 },
+    Settled,
+    Cancelled,
+    Expired { seq: u64 },
+}
+
+impl Fate {
+    pub(in crate::events) fn seen(self) -> EventState {
+        match self {
+            Self::Scheduled { .. } => EventState::Scheduled,
+            Self::Ready { seq } => EventState::Ready { seq },
+            Self::Settled => EventState::Settled,
+            Self::Cancelled => EventState::Cancelled,
+            Self::Expired { seq } => EventState::Expired { seq },
+        }
+    }
+
+    fn is_end(self) -> bool {
+        matches!(self, Self::Settled | Self::Cancelled | Self::Expired { .. })
+    }
+}
+
 /// What is known of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub(in crate::events) struct Named {
     pub offset: u64,
     pub accepted_at: Timestamp,
-    pub state: EventState,
+    pub fate: Fate,
 }
 
 /// All names that are remembered.
@@ -76,23 +117,29 @@ impl Ids {
 
     /// Adds a name that is not known, or one that a snapshot holds.
     pub(in crate::events) fn put(&mut self, name: NameHash, named: Named) {
-        if matches!(named.state, EventState::Settled | EventState::Cancelled | EventState::Expired { .. }) {
+        if named.fate.is_end() {
             self.ended.insert(named.offset, name);
         }
         self.names.insert(name, named);
     }
 
-    /// The event of this name is in another state from here on. Of one that had ended before, the name may be another's by now.
-    pub(in crate::events) fn moved(&mut self, name: NameHash, offset: u64, state: EventState) {
-        if let Some(named) = self.names.get(&name).copied().filter(|named| named.offset == offset) {
-            self.put(name, Named { state, ..named });
+    /// The event at `offset`, whose name has this tag, has another fate from here on. Of one that has no name, or whose name is
+    /// another's by now, nothing is known.
+    pub(in crate::events) fn moved(&mut self, tag: NameTag, offset: u64, fate: Fate) {
+        let Some(name) = self.name_of(tag, offset) else { return };
+        if fate.is_end() {
+            self.ended.insert(offset, name);
+        }
+        if let Some(named) = self.names.get_mut(&name) {
+            named.fate = fate;
         }
     }
 
     /// The event is kept no more: it was settled by all, unless it has expired.
-    pub(in crate::events) fn kept_no_more(&mut self, name: NameHash, offset: u64) {
-        if self.names.get(&name).is_some_and(|named| matches!(named.state, EventState::Ready { .. })) {
-            self.moved(name, offset, EventState::Settled);
+    pub(in crate::events) fn kept_no_more(&mut self, tag: NameTag, offset: u64) {
+        let fate = self.name_of(tag, offset).and_then(|name| self.names.get(&name)).map(|named| named.fate);
+        if matches!(fate, Some(Fate::Ready { .. })) {
+            self.moved(tag, offset, Fate::Settled);
         }
     }
 
@@ -125,6 +172,12 @@ impl Ids {
     ) -> impl Iterator<Item = (NameHash, Named)> {
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         self.names.range(from).map(|(name, named)| (*name, *named))
+    }
+
+    fn name_of(&self, tag: NameTag, offset: u64) -> Option<NameHash> {
+        let from = NameHash::first_with(tag);
+        let mut tagged = self.names.range(Bound::Included(&from)).take_while(|(name, _)| name.tag() == tag);
+        tagged.find(|(_, named)| named.offset == offset).map(|(name, _)| *name)
     }
 
     fn forget_oldest(&mut self) -> bool {

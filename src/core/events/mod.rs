@@ -30,6 +30,9 @@ mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_schedule;
+mod timers;
 mod topic;
 mod view;
 mod views;
@@ -54,6 +57,7 @@ use group::Moment;
 pub use ids::EventState;
 use partition::Partition;
 use retention::Bounds;
+pub use timers::Timers;
 pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
@@ -288,10 +292,13 @@ impl EventsState {
     /// Sees to what is due, and no more than one entry may: the rest follows at once.
     fn ring(&mut self, moment: Moment) {
         let mut touched = Vec::new();
-        for _ in 0..ALARMS_MAX {
-            let Some(alarm) = self.agenda.take_due(moment.now) else { break };
+        let mut left = ALARMS_MAX;
+        while left > 0
+            && let Some((at, alarm)) = self.agenda.take_due(moment.now)
+        {
+            let mut seen_to = 1;
             let (topic, group) = match alarm {
-                Alarm::Due { topic, .. } | Alarm::Expires { topic, .. } | Alarm::Retain { topic } => {
+                Alarm::Due { topic } | Alarm::Expires { topic, .. } | Alarm::Retain { topic } => {
                     (topic, None)
                 }
                 Alarm::Rested { topic, group, .. }
@@ -302,7 +309,7 @@ impl EventsState {
             let Some(partition) = self.partitions.get_mut(&topic) else { continue };
             let agenda = &mut self.agenda;
             match (alarm, group.and_then(|number| partition.groups.get_mut(&number))) {
-                (Alarm::Due { offset, .. }, _) => partition.fire(offset, moment, agenda),
+                (Alarm::Due { .. }, _) => seen_to = partition.fire(at, left, moment, agenda),
                 (Alarm::Expires { seq, .. }, _) => partition.expire(seq, agenda),
                 (Alarm::Retain { .. }, _) => partition.retain_alarm_was_taken(),
                 (_, None) => {}
@@ -316,6 +323,7 @@ impl EventsState {
                 (Alarm::Grant { .. }, Some(group)) => group.owes_no_more(),
             }
             touched.push((topic, group));
+            left -= seen_to;
         }
         touched.sort_unstable();
         touched.dedup();

@@ -13,8 +13,8 @@ use crate::events::command::{
     check_name,
 };
 use crate::events::group::{Candidate, Ended, Group, Moment, Place};
-use crate::events::ids::{EventState, Ids, NameHash, Named};
-use crate::events::schedule::{self, Record, Schedule, at_ms};
+use crate::events::ids::{Fate, Ids, NameHash, Named};
+use crate::events::schedule::{self, Record, Schedule, Slot, at_ms};
 use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
 use crate::types::{Hash, Timestamp, u64_of};
 
@@ -72,14 +72,8 @@ impl Partition {
             return Published::Refused(Refusal::TooManyIds { max: self.config.dedup_ids_max });
         }
         let due_ms = due_ms(event.due, moment);
-        let record = Record {
-            offset: self.next_offset,
-            due_ms,
-            stored,
-            name: known.is_none().then_some(name),
-            key: key_of(event),
-            bytes: u32::try_from(bytes_of(event)).unwrap_or(u32::MAX),
-        };
+        let (offset, bytes) = (self.next_offset, u32::try_from(bytes_of(event)).unwrap_or(u32::MAX));
+        let record = Record { offset, due_ms, stored, name: name.tag(), key: key_of(event), bytes };
         let expires = expires_ms(event.expires, record.due().max(moment.now));
         if expires.is_some_and(|expires| at_ms(expires) <= record.due().max(moment.now)) {
             return Published::Refused(Refusal::ExpiresTooEarly);
@@ -88,24 +82,35 @@ impl Partition {
             return Published::Refused(Refusal::TooManyPending { max: self.config.pending_max });
         }
         self.next_offset += 1;
-        if let Some(name) = record.name {
-            let (offset, accepted_at, state) = (record.offset, moment.now, EventState::Scheduled);
-            self.ids.put(name, Named { offset, accepted_at, state });
-        }
         if let Some(expires) = expires {
             self.expiries.insert(record.offset, expires);
         }
-        match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due, moment, agenda),
-            None => agenda.set(record.due(), self.due_alarm(record.offset)),
+        if known.is_none() {
+            let (offset, accepted_at, fate) = (record.offset, moment.now, Fate::Scheduled { due_ms });
+            self.ids.put(name, Named { offset, accepted_at, fate });
         }
+        self.wait(record, moment, agenda);
         Published::Accepted { offset: record.offset, due_ms }
     }
 
-    /// The time of an event has come. Its alarm has been taken.
-    pub(in crate::events) fn fire(&mut self, offset: u64, moment: Moment, agenda: &mut Agenda) {
-        let due = self.schedule.fire(offset, moment.now);
-        self.open(&due, moment, agenda);
+    /// The time of the next events has come: at most so many become ready that are due at `at`. Their alarm has been taken; how many
+    /// it was.
+    pub(in crate::events) fn fire(
+        &mut self,
+        at: Timestamp,
+        most: u32,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) -> u32 {
+        let mut fired = 0;
+        while fired < most
+            && let Some(due) = self.schedule.take_due(at)
+        {
+            self.open(&due, moment, agenda);
+            fired += 1;
+        }
+        self.follow(None, agenda);
+        fired
     }
 
     /// Takes an event back that is not due yet; its offset.
@@ -117,8 +122,8 @@ impl Partition {
         event: &EventName,
         agenda: &mut Agenda,
     ) -> Result<u64, EventsError> {
-        let (name, record) = self.take_scheduled(event, agenda)?;
-        self.ids.moved(name, record.offset, EventState::Cancelled);
+        let record = self.take_scheduled(event, agenda)?;
+        self.ids.moved(record.name, record.offset, Fate::Cancelled);
         self.expiries.remove(&record.offset);
         Ok(record.offset)
     }
@@ -141,12 +146,10 @@ impl Partition {
         {
             return Err(EventsError::ExpiresEarlier(*expires));
         }
-        let (_, mut record) = self.take_scheduled(event, agenda)?;
+        let mut record = self.take_scheduled(event, agenda)?;
         record.due_ms = due_ms;
-        match self.schedule.accept(record, moment.now) {
-            Some(due) => self.open(&due, moment, agenda),
-            None => agenda.set(record.due(), self.due_alarm(record.offset)),
-        }
+        self.ids.moved(record.name, record.offset, Fate::Scheduled { due_ms });
+        self.wait(record, moment, agenda);
         Ok((record.offset, record.due_ms))
     }
 
@@ -236,38 +239,54 @@ impl Partition {
     }
 
     fn open(&mut self, due: &schedule::Due, moment: Moment, agenda: &mut Agenda) {
-        let expires = self.expiries.remove(&due.record().offset).map(at_ms);
+        let record = due.record();
+        let expires = self.expiries.remove(&record.offset).map(at_ms);
         let seq = self.backlog.open(due, moment.now, expires);
         if let Some(expires) = expires {
             agenda.set(expires, Alarm::Expires { topic: self.number, seq });
         }
-        if let Some(name) = due.record().name {
-            self.ids.moved(name, due.record().offset, EventState::Ready { seq });
+        self.ids.moved(record.name, record.offset, Fate::Ready { seq });
+    }
+
+    /// Has an event wait until it is due; one that is due is ready.
+    fn wait(&mut self, record: Record, moment: Moment, agenda: &mut Agenda) {
+        let before = self.schedule.next();
+        match self.schedule.accept(record, moment.now) {
+            Some(due) => self.open(&due, moment, agenda),
+            None => self.follow(before, agenda),
         }
     }
 
-    fn take_scheduled(
-        &mut self,
-        event: &EventName,
-        agenda: &mut Agenda,
-    ) -> Result<(NameHash, Record), EventsError> {
-        let name = NameHash::of(event);
-        let named = self.ids.get(name).ok_or_else(|| EventsError::UnknownEvent(event.message_id.clone()))?;
-        let state = match named.state {
-            EventState::Scheduled => "scheduled",
-            EventState::Ready { .. } => "ready",
-            EventState::Settled => "settled",
-            EventState::Cancelled => "cancelled",
-            EventState::Expired { .. } => "expired",
-        };
-        let record = self.schedule.take_back(named.offset);
-        let record = record.ok_or_else(|| EventsError::NotScheduled(state.to_string()))?;
-        agenda.clear(record.due(), self.due_alarm(record.offset));
-        Ok((name, record))
+    /// The schedule has changed: the alarm follows, which is set for `before`.
+    pub(in crate::events) fn follow(&self, before: Option<Timestamp>, agenda: &mut Agenda) {
+        let (next, alarm) = (self.schedule.next(), Alarm::Due { topic: self.number });
+        if before == next {
+            return;
+        }
+        if let Some(at) = before {
+            agenda.clear(at, alarm);
+        }
+        if let Some(at) = next {
+            agenda.set(at, alarm);
+        }
     }
 
-    fn due_alarm(&self, offset: u64) -> Alarm {
-        Alarm::Due { topic: self.number, offset }
+    fn take_scheduled(&mut self, event: &EventName, agenda: &mut Agenda) -> Result<Record, EventsError> {
+        let named = self.ids.get(NameHash::of(event));
+        let named = named.ok_or_else(|| EventsError::UnknownEvent(event.message_id.clone()))?;
+        let not_scheduled = |state: &str| EventsError::NotScheduled(state.to_string());
+        let slot = match named.fate {
+            Fate::Scheduled { due_ms } => Slot { due_ms, offset: named.offset },
+            Fate::Ready { .. } => return Err(not_scheduled("ready")),
+            Fate::Settled => return Err(not_scheduled("settled")),
+            Fate::Cancelled => return Err(not_scheduled("cancelled")),
+            Fate::Expired { .. } => return Err(not_scheduled("expired")),
+        };
+        let before = self.schedule.next();
+        let record = self.schedule.take_back(slot);
+        let record = record.ok_or_else(|| not_scheduled("scheduled"))?;
+        self.follow(before, agenda);
+        Ok(record)
     }
 
     fn refusal(&self, event: &NewEvent) -> Option<Refusal> {

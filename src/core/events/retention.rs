@@ -119,9 +119,7 @@ impl Partition {
             agenda.clear(at, Alarm::Expires { topic: self.number, seq });
         }
         self.groups.values_mut().for_each(|group| group.forget_expired(seq));
-        if let Some(name) = ready.record.name {
-            self.ids.kept_no_more(name, ready.record.offset);
-        }
+        self.ids.kept_no_more(ready.record.name, ready.record.offset);
     }
 
     fn set_retain_alarm(&mut self, moment: Moment, agenda: &mut Agenda) {

@@ -19,7 +19,7 @@ use crate::events::command::EventsError;
 use crate::events::group::{self, Group, GroupRow, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
-use crate::events::schedule::Record;
+use crate::events::schedule::{Record, Slot};
 use crate::events::topic::TopicConfig;
 use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
 use crate::types::Timestamp;
@@ -54,7 +54,7 @@ struct Head {
 enum Place {
     Head,
     Name(NameHash),
-    Scheduled(u64),
+    Scheduled(Slot),
     Expires(u64),
     Ready(u64),
     Group(u32, RowPlace),
@@ -102,15 +102,15 @@ fn whole(partition: &Partition) -> Rows<'_> {
 /// The rows of a partition behind `after`.
 fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
     let number = partition.number;
-    let in_names = after < Place::Scheduled(0);
+    let in_names = after < Place::Scheduled(Slot::FIRST);
     let last_name = if let Place::Name(name) = after { Some(name) } else { None };
     let names = in_names.then(|| partition.ids.saved(last_name)).into_iter().flatten();
     let names = names.map(move |(name, named)| ((number, Place::Name(name)), Row::Name(name, named)));
     let in_scheduled = after < Place::Expires(0);
-    let last_scheduled = if let Place::Scheduled(offset) = after { Some(offset) } else { None };
+    let last_scheduled = if let Place::Scheduled(slot) = after { Some(slot) } else { None };
     let scheduled = in_scheduled.then(|| partition.schedule.saved(last_scheduled)).into_iter().flatten();
     let scheduled =
-        scheduled.map(move |record| ((number, Place::Scheduled(record.offset)), Row::Scheduled(*record)));
+        scheduled.map(move |record| ((number, Place::Scheduled(record.slot())), Row::Scheduled(record)));
     let in_expires = after < Place::Ready(0);
     let last_expires = if let Place::Expires(offset) = after { Some(offset) } else { None };
     let from = last_expires.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -163,8 +163,9 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
         Row::Partition(_) => {}
         Row::Name(name, named) => partition.ids.put(name, named),
         Row::Scheduled(record) => {
-            agenda.set(record.due(), Alarm::Due { topic: last, offset: record.offset });
+            let before = partition.schedule.next();
             partition.schedule.restore(record);
+            partition.follow(before, agenda);
         }
         Row::Expires(offset, at) => {
             partition.expiries.insert(offset, at);

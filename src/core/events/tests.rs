@@ -326,6 +326,32 @@ fn what_has_ended_is_kept_for_a_group_that_comes_later() {
 }
 
 #[test]
+fn a_duplicate_that_was_allowed_is_due_by_itself() {
+    let mut lone = Lone::new(TopicConfig::default());
+    assert_eq!(lone.publish("a", "", Due::At(3000)), Published::Accepted { offset: 0, due_ms: 3000 });
+    let events = vec![NewEvent { allow_duplicate: true, ..event("a", "", Due::At(2000)) }];
+    lone.ask(Command::Publish { topic: "t".to_string(), events }).expect("it is allowed");
+    lone.pass(1500);
+    assert_eq!(lone.event("a").state, EventState::Scheduled);
+    lone.pass(1000);
+    assert_eq!(lone.event("a").state, EventState::Ready { seq: 1 });
+}
+
+#[test]
+fn events_that_are_not_due_are_told_the_next_one_first() {
+    let mut lone = Lone::new(TopicConfig::default());
+    for (id, due_ms) in [("a", 9000), ("b", 7000), ("c", 8000), ("d", 7000)] {
+        lone.publish(id, "", Due::At(due_ms));
+    }
+    let told = |after| match lone.state.view(&EventsQuery::Scheduled { topic: "t".to_string(), after }) {
+        EventsView::Scheduled(rows) => rows.iter().map(|row| (row.due_ms, row.offset)).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(None), [(7000, 1), (7000, 3), (8000, 2), (9000, 0)]);
+    assert_eq!(told(Some((7000, 1))), [(7000, 3), (8000, 2), (9000, 0)]);
+}
+
+#[test]
 fn an_event_that_is_not_due_can_be_taken_back_or_put_off_and_one_that_is_due_cannot() {
     let mut lone = Lone::new(TopicConfig::default());
     lone.publish("a", "", Due::At(2000));

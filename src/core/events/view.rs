@@ -39,12 +39,12 @@ pub enum EventsQuery {
     },
     /// The names of all topics of which the group has a partition.
     Topics,
-    /// Events that are not due yet, in the order of their offsets.
+    /// Events that are not due yet, the next one first; of one time, in the order of their offsets.
     Scheduled {
         /// The topic.
         topic: String,
-        /// From this offset on.
-        from: u64,
+        /// Behind the event that is due then, in milliseconds since the Unix epoch, and has this offset.
+        after: Option<(i64, u64)>,
     },
     /// Events that are ready and kept, in the order in which they became ready.
     Kept {

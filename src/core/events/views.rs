@@ -7,8 +7,9 @@ use super::EventsState;
 use crate::events::backlog::Ready;
 use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, MemberId};
 use crate::events::group::Group;
-use crate::events::ids::{EventState, NameHash};
+use crate::events::ids::{Fate, NameHash};
 use crate::events::partition::Partition;
+use crate::events::schedule::Slot;
 use crate::events::view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
     PartitionView, ScheduledView,
@@ -38,8 +39,8 @@ impl EventsState {
                 Some(partition) => EventsView::Partition(partition.seen()),
                 None => EventsView::Unknown,
             },
-            EventsQuery::Scheduled { topic, from } => match self.partition_of(topic) {
-                Some(partition) => EventsView::Scheduled(partition.scheduled(*from)),
+            EventsQuery::Scheduled { topic, after } => match self.partition_of(topic) {
+                Some(partition) => EventsView::Scheduled(partition.scheduled(*after)),
                 None => EventsView::Unknown,
             },
             EventsQuery::Kept { topic, from } => match self.partition_of(topic) {
@@ -98,19 +99,19 @@ impl Partition {
 
     fn event(&self, event: &EventName) -> Option<EventView> {
         let named = self.ids.get(NameHash::of(event))?;
-        let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.state);
-        let (open, deliveries) = match state {
-            EventState::Scheduled => (self.schedule.get(offset), Vec::new()),
-            EventState::Ready { seq } | EventState::Expired { seq } => {
+        let (offset, accepted_at, state) = (named.offset, named.accepted_at, named.fate.seen());
+        let (open, deliveries) = match named.fate {
+            Fate::Scheduled { due_ms } => (self.schedule.get(Slot { due_ms, offset }), Vec::new()),
+            Fate::Ready { seq } | Fate::Expired { seq } => {
                 let ready = self.backlog.get(seq);
                 let state =
                     |group: &Group, ready| (group.head.name.clone(), delivery_state(group, seq, ready));
                 let states = ready
                     .into_iter()
                     .flat_map(|ready| self.groups.values().map(move |group| state(group, ready)));
-                (ready.map(|ready| &ready.record), states.collect())
+                (ready.map(|ready| ready.record), states.collect())
             }
-            EventState::Settled | EventState::Cancelled => (None, Vec::new()),
+            Fate::Settled | Fate::Cancelled => (None, Vec::new()),
         };
         let open = open.map(|record| (record.due_ms, record.stored));
         Some(EventView { offset, accepted_at, state, open, deliveries })
@@ -147,8 +148,9 @@ impl Partition {
         }
     }
 
-    fn scheduled(&self, from: u64) -> Vec<ScheduledView> {
-        let rows = self.schedule.saved(from.checked_sub(1)).take(ROWS_MAX);
+    fn scheduled(&self, after: Option<(i64, u64)>) -> Vec<ScheduledView> {
+        let after = after.map(|(due_ms, offset)| Slot { due_ms, offset });
+        let rows = self.schedule.saved(after).take(ROWS_MAX);
         rows.map(|record| ScheduledView {
             offset: record.offset,
             due_ms: record.due_ms,

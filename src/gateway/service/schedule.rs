@@ -24,7 +24,7 @@ impl ScheduleService for Api {
             let known = known.ok_or_else(|| Refused::NotFound(format!("no such topic: {topic}")))?;
             let mut rows = Vec::new();
             for partition in self.0.topics.partitions(&known) {
-                let question = EventsQuery::Scheduled { topic: topic.clone(), from: 0 };
+                let question = EventsQuery::Scheduled { topic: topic.clone(), after: None };
                 if let EventsView::Scheduled(scheduled) = self.0.topics.view(&partition, question).await? {
                     rows.extend(scheduled.into_iter().map(|row| (row.due_ms, partition.clone(), row)));
                 }
