@@ -53,7 +53,8 @@ pub use ids::EventState;
 use partition::Partition;
 pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
-    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
+    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ReadyView,
+    ScheduledView,
 };
 
 /// The application. It holds nothing itself.

@@ -32,11 +32,22 @@ pub enum EventsQuery {
         /// Which.
         event: EventName,
     },
+    /// The fate of an event. As a question that waits, it waits until that is another than the one that is known.
+    Watch {
+        /// The topic.
+        topic: String,
+        /// Which.
+        event: EventName,
+        /// What was answered before.
+        known: Option<EventView>,
+    },
     /// The partition, its counts and its consumer groups.
     Partition {
         /// The topic.
         topic: String,
     },
+    /// All partitions of the group behind this topic, in alphabetical order.
+    PartitionsAfter(String),
     /// The names of all topics of which the group has a partition.
     Topics,
     /// Events that are not due yet, in the order of their offsets.
@@ -44,6 +55,15 @@ pub enum EventsQuery {
         /// The topic.
         topic: String,
         /// From this offset on.
+        from: u64,
+    },
+    /// Events that are ready and kept, in the order in which they became so.
+    Ready {
+        /// The topic.
+        topic: String,
+        /// Tells where each stands in this consumer group, unless it is empty.
+        group: String,
+        /// From this place of the ready sequence on.
         from: u64,
     },
     /// Dead letters of a consumer group.
@@ -71,10 +91,19 @@ pub enum EventsView {
     Event(Option<EventView>),
     /// The partition.
     Partition(PartitionView),
+    /// Partitions by topic.
+    Partitions {
+        /// When the group has something to do next.
+        next_alarm: Option<Timestamp>,
+        /// As many as an answer holds.
+        partitions: Vec<(String, PartitionView)>,
+    },
     /// The names of the topics.
     Topics(Vec<String>),
     /// Events that are not due yet; as many as an answer holds.
     Scheduled(Vec<ScheduledView>),
+    /// Events that are ready; as many as an answer holds.
+    Ready(Vec<ReadyView>),
     /// Dead letters; as many as an answer holds.
     Dead(Vec<DeadView>),
 }
@@ -181,6 +210,24 @@ pub struct ScheduledView {
     pub due_ms: i64,
     /// Where the log has it.
     pub stored: Stored,
+}
+
+/// An event that is ready.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct ReadyView {
+    /// Its place in the ready sequence.
+    pub seq: u64,
+    /// Its number among all that the partition accepted.
+    pub offset: u64,
+    /// When it was due, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
+    /// Where the log has it.
+    pub stored: Stored,
+    /// Every consumer group has settled it.
+    pub ended: bool,
+    /// Where it stands in the consumer group that was asked about.
+    pub delivery: Option<DeliveryState>,
 }
 
 /// A dead letter.

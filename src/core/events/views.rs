@@ -2,14 +2,18 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::EventsState;
+use crate::events::backlog::Ready;
 use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, MemberId};
 use crate::events::group::Group;
 use crate::events::ids::{EventState, NameHash};
 use crate::events::partition::Partition;
+use crate::events::schedule::Record;
 use crate::events::view::{
-    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ScheduledView,
+    DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, PartitionView, ReadyView,
+    ScheduledView,
 };
 use crate::types::u64_of;
 
@@ -28,12 +32,25 @@ impl EventsState {
                     None => EventsView::NotAMember,
                 }
             }
-            EventsQuery::Event { topic, event } => match self.partition_of(topic) {
-                Some(partition) => EventsView::Event(partition.event(event)),
-                None => EventsView::Unknown,
-            },
+            EventsQuery::Event { topic, event } | EventsQuery::Watch { topic, event, .. } => {
+                match self.partition_of(topic) {
+                    Some(partition) => EventsView::Event(partition.event(event)),
+                    None => EventsView::Unknown,
+                }
+            }
             EventsQuery::Partition { topic } => match self.partition_of(topic) {
                 Some(partition) => EventsView::Partition(partition.seen()),
+                None => EventsView::Unknown,
+            },
+            EventsQuery::PartitionsAfter(topic) => {
+                let rows = self.numbers.range(Bound::Excluded(topic)).take(PARTITIONS_MAX);
+                let seen = rows.filter_map(|(topic, number)| {
+                    self.partitions.get(number).map(|partition| (topic.clone(), partition.seen()))
+                });
+                EventsView::Partitions { next_alarm: self.agenda.next(), partitions: seen.collect() }
+            }
+            EventsQuery::Ready { topic, group, from } => match self.partition_of(topic) {
+                Some(partition) => partition.ready(group, *from),
                 None => EventsView::Unknown,
             },
             EventsQuery::Scheduled { topic, from } => match self.partition_of(topic) {
@@ -47,8 +64,11 @@ impl EventsState {
         }
     }
 
-    /// Whether a question that waits has something to wait for: a member's next delivery.
+    /// Whether a question that waits has nothing to wait for any more: a member's next delivery is here, or an event's fate another.
     pub(super) fn has_news(&self, query: &EventsQuery) -> bool {
+        if let EventsQuery::Watch { topic, event, known } = query {
+            return self.partition_of(topic).is_none_or(|partition| partition.event(event) != *known);
+        }
         let EventsQuery::Deliveries { topic, group, member, after } = query else { return true };
         let Some((partition, number)) = self.group_of(topic, group) else { return true };
         let Some(group) = partition.groups.get(&number) else { return true };
@@ -144,6 +164,21 @@ impl Partition {
         .collect()
     }
 
+    fn ready(&self, group: &str, from: u64) -> EventsView {
+        let group = match self.group_named(group) {
+            Ok(number) => self.groups.get(&number),
+            Err(_) if group.is_empty() => None,
+            Err(_) => return EventsView::Unknown,
+        };
+        let rows = self.backlog.saved(from.checked_sub(1)).take(ROWS_MAX);
+        let row = |(seq, ready): (u64, &Ready)| {
+            let Record { offset, due_ms, stored, key, .. } = ready.record;
+            let delivery = group.map(|group| delivery_state(group, seq, key));
+            ReadyView { seq, offset, due_ms, stored, ended: ready.ended, delivery }
+        };
+        EventsView::Ready(rows.map(row).collect())
+    }
+
     fn dead(&self, number: u32, from: u64) -> Vec<DeadView> {
         let Some(group) = self.groups.get(&number) else { return Vec::new() };
         let row = |(seq, letter): (u64, &crate::events::group::DeadLetter)| {
@@ -175,3 +210,5 @@ fn delivery_state(group: &Group, seq: u64, key: u64) -> DeliveryState {
 
 /// Rows of an answer.
 const ROWS_MAX: usize = 1000;
+/// Partitions of an answer, each with its consumer groups.
+const PARTITIONS_MAX: usize = 50;
