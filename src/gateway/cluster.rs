@@ -36,9 +36,12 @@ pub(super) enum Failure {
     /// Whether it was done is not known, or it was not.
     #[error("{0}")]
     Unavailable(String),
-    /// It is too much at once.
+    /// It is too long.
     #[error("{0}")]
     TooLong(String),
+    /// It waited too long for others before it: it was not done.
+    #[error("{0}")]
+    Overloaded(String),
 }
 
 /// The cluster.
@@ -80,23 +83,27 @@ impl Cluster {
         Self { map, links: Mutex::default(), looking_up: Mutex::default(), lanes }
     }
 
+    /// The node that the gateway belongs to.
+    pub(super) fn local(&self) -> NodeId {
+        self.map.local
+    }
+
+    /// Where nodes listen for requests, as far as it was told.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> + '_ {
+        self.map.nodes.iter().map(|(node, address)| (*node, *address))
+    }
+
+    /// All groups, each with its kind.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (GroupId, &str)> {
+        self.map.groups.iter().map(|init| (init.group, init.kind.as_str()))
+    }
+
     /// The groups of one kind, ascending.
     pub(super) fn groups_of(&self, kind: &str) -> Vec<GroupId> {
         let mut groups: Vec<GroupId> =
             self.map.groups.iter().filter(|init| init.kind == kind).map(|init| init.group).collect();
         groups.sort_unstable();
         groups
-    }
-
-    /// Who leads a group, as far as is known.
-    pub(super) fn primary(&self, group: GroupId) -> NodeId {
-        self.lanes.get(&group).map_or(self.map.local, Lanes::primary)
-    }
-
-    /// The voters that the group was founded with.
-    pub(super) fn voters(&self, group: GroupId) -> Vec<NodeId> {
-        let init = self.map.groups.iter().find(|init| init.group == group);
-        init.map(|init| init.voters.clone()).unwrap_or_default()
     }
 
     /// Waits until one more command to the group may be on its way.
@@ -111,7 +118,10 @@ impl Cluster {
     pub(super) async fn command(&self, group: GroupId, body: Blob) -> Result<(Op, Blob), Failure> {
         let unknown = || Failure::Unavailable(format!("group {group} is not one of this cluster"));
         let lanes = self.lanes.get(&group).ok_or_else(unknown)?;
-        let _permit = lanes.free.acquire().await.map_err(|_| unknown())?;
+        let permit = timeout(REQUEST_TIMEOUT, lanes.free.acquire()).await;
+        let crowded =
+            |_| Failure::Overloaded(format!("commands to group {group} wait for too long; try again later"));
+        let _permit = permit.map_err(crowded)?.map_err(|_| unknown())?;
         let mut session = lanes.take()?;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         loop {

@@ -47,6 +47,8 @@ pub struct GroupReport {
     pub group: u32,
     /// `primary`, `backup`, `learner`, `outside` or `view-change`.
     pub role: String,
+    /// Who leads its view, once that has started here.
+    pub primary: Option<u64>,
     /// Counts the changes of its members.
     pub epoch: u32,
     /// Who its members are, voters first, as far as the node knows.
@@ -280,6 +282,9 @@ impl GroupReport {
         Self {
             group: status.group.get(),
             role: role(status.role).to_owned(),
+            primary: membership
+                .filter(|_| has_primary(status))
+                .map(|known| known.primary_of(status.view).get()),
             epoch: membership.map_or(0, |membership| membership.epoch.get()),
             members: membership.map(|known| members(status.group, known, node)).unwrap_or_default(),
             view: status.view.get(),

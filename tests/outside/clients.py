@@ -2,7 +2,7 @@
 
 usage: clients.py CHRONON PROTO_DIR
 
-One node first: publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
+One node first, and each service of it (`services.py`): publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
 Then three, whose leader is killed in between: what was accepted is delivered to every group, once it is acknowledged no more.
 """
 
@@ -47,11 +47,13 @@ def make_stubs(protos, into):
     )
     assert status == 0, "protoc makes no stubs of proto/"
     sys.path.insert(0, into)
-    global pb, rpc, ext, ext_rpc
+    global pb, rpc, ext, ext_rpc, services
     import cronos_db_pb2 as pb
     import cronos_db_pb2_grpc as rpc
     import cronos_db_ext_pb2 as ext
     import cronos_db_ext_pb2_grpc as ext_rpc
+
+    import services
 
 
 # --- processes
@@ -123,7 +125,8 @@ class Subscription:
     def __init__(self, channel, topic, group, more):
         events = rpc.EventServiceStub(channel)
         self.delivered, self.wishes, self.acks = queue.Queue(), queue.Queue(), queue.Queue()
-        wish = pb.SubscribeRequest(consumer_group=group, topic=topic, partition_id=-1, **more)
+        partition = more.pop("partition", -1)
+        wish = pb.SubscribeRequest(consumer_group=group, topic=topic, partition_id=partition, **more)
         self.wishes.put(wish)
         self.call = events.Subscribe(iter(self.wishes.get, None))
         self.answers = events.Ack(iter(self.acks.get, None))
@@ -186,6 +189,7 @@ def one_node(binary, scratch):
         duplicates_and_batches(client)
         groups_and_failures(client)
         schedules(client)
+        services.of_one_node(client)
         metrics(http)
         restart(node, client)
     finally:
@@ -388,6 +392,7 @@ def three_nodes(binary, scratch):
             until("a node is ready", node.is_ready)
         topics = ext_rpc.TopicServiceStub(Client(nodes[0].address).channel)
         topics.CreateTopic(ext.CreateTopicRequest(topic="orders"), timeout=WAIT_S)
+        services.of_three_nodes([Client(node.address) for node in nodes])
         leader_killed(nodes)
     finally:
         for node in nodes:

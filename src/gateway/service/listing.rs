@@ -1,0 +1,245 @@
+//! Events of a topic by where they stand, a page at a time.
+
+use chronon_core::events::{DeadView, DeliveryState, EventsQuery, EventsView, ReadyView, Stored};
+
+use super::Api;
+use super::convert::{self, signed};
+use super::lifecycle::delivery_fate;
+use crate::gateway::proto::ext::{ListByStateRequest, ListByStateResponse, ListedEvent};
+use crate::gateway::topics::{Partition, Refused};
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Scheduled,
+    /// Ready, and not settled by every consumer group.
+    Ready,
+    Buffered,
+    Processing,
+    FailedRetryable,
+    Dead,
+    /// Settled by the consumer group, or by all of them.
+    Processed,
+}
+
+/// A row that is listed, once it was read.
+struct Row {
+    /// Where the next page may go on.
+    next: u64,
+    seq: Option<u64>,
+    offset: u64,
+    due_ms: i64,
+    stored: Stored,
+    delivery: Option<DeliveryState>,
+}
+
+/// Where a page begins: the partition by its place among those of the topic, and the row within it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Page {
+    place: usize,
+    from: u64,
+}
+
+impl Api {
+    pub(super) async fn list_in_state(
+        &self,
+        wanted: ListByStateRequest,
+    ) -> Result<ListByStateResponse, Refused> {
+        let ListByStateRequest { topic, state, consumer_group, limit, page } = wanted;
+        let state = State::read(&state, !consumer_group.is_empty())?;
+        let limit = if limit == 0 { ROWS } else { limit as usize }.min(ROWS_MAX);
+        let mut page = Page::read(&page)?;
+        let partitions = self.0.topics.partitions(&self.0.topics.existing(&topic).await?);
+        let mut events = Vec::new();
+        for _ in 0..READS_MAX {
+            let Some(partition) = partitions.get(page.place) else {
+                return Ok(ListByStateResponse { events, next_page: String::new() });
+            };
+            let Some((rows, behind)) = self.read_rows(partition, state, &consumer_group, page.from).await?
+            else {
+                page = Page { place: page.place + 1, from: 0 };
+                continue;
+            };
+            page.from = behind;
+            for row in rows {
+                if events.len() == limit {
+                    page.from = row.next - 1;
+                    break;
+                }
+                events.push(self.listed(partition, &consumer_group, row).await?);
+            }
+            if events.len() == limit {
+                break;
+            }
+        }
+        Ok(ListByStateResponse { events, next_page: page.show() })
+    }
+
+    /// Rows of a partition from a place on that are in a state, and the place behind all that was looked at; none when nothing is there.
+    async fn read_rows(
+        &self,
+        partition: &Partition,
+        state: State,
+        group: &str,
+        from: u64,
+    ) -> Result<Option<(Vec<Row>, u64)>, Refused> {
+        let (topic, group) = (partition.topic.name.clone(), group.to_owned());
+        let unknown = || Refused::NotFound(format!("no such consumer group: {group}"));
+        let question = match state {
+            State::Scheduled => EventsQuery::Scheduled { topic, from },
+            State::Dead => EventsQuery::Dead { topic, group: group.clone(), from },
+            State::Ready
+            | State::Buffered
+            | State::Processing
+            | State::FailedRetryable
+            | State::Processed => EventsQuery::Ready { topic, group: group.clone(), from },
+        };
+        let (rows, behind) = match self.0.topics.view(partition, question).await? {
+            EventsView::Scheduled(rows) => {
+                let rows = rows.into_iter().map(|row| Row {
+                    next: row.offset + 1,
+                    seq: None,
+                    offset: row.offset,
+                    due_ms: row.due_ms,
+                    stored: row.stored,
+                    delivery: None,
+                });
+                let rows: Vec<Row> = rows.collect();
+                let behind = rows.last().map(|row| row.next);
+                (rows, behind)
+            }
+            EventsView::Dead(rows) => {
+                let rows: Vec<Row> = rows.into_iter().map(dead_row).collect();
+                let behind = rows.last().map(|row| row.next);
+                (rows, behind)
+            }
+            EventsView::Ready(rows) => {
+                let behind = rows.last().map(|row| row.seq + 1);
+                let rows = rows.into_iter().filter(|row| state.is_of(row));
+                (rows.map(ready_row).collect(), behind)
+            }
+            // Nobody has used the partition yet, or it has met no member of the group.
+            EventsView::Unknown if !group.is_empty() => {
+                let is_used = self.partition_view(partition).await?.is_some();
+                return if is_used { Err(unknown()) } else { Ok(None) };
+            }
+            _ => return Ok(None),
+        };
+        Ok(behind.map(|behind| (rows, behind)))
+    }
+
+    async fn listed(&self, partition: &Partition, group: &str, row: Row) -> Result<ListedEvent, Refused> {
+        let event = self.0.payloads.get(partition.group, row.stored).await?;
+        Ok(ListedEvent {
+            event: Some(convert::event(partition, row.offset, row.due_ms, event)),
+            ready_seq: row.seq.map(signed).unwrap_or_default(),
+            delivery: row.delivery.map(|state| delivery_fate(group, &state)),
+        })
+    }
+}
+
+fn dead_row(row: DeadView) -> Row {
+    Row {
+        next: row.seq + 1,
+        seq: Some(row.seq),
+        offset: row.offset,
+        due_ms: 0,
+        stored: row.stored,
+        delivery: Some(DeliveryState::FailedTerminal(row.letter)),
+    }
+}
+
+fn ready_row(row: ReadyView) -> Row {
+    Row {
+        next: row.seq + 1,
+        seq: Some(row.seq),
+        offset: row.offset,
+        due_ms: row.due_ms,
+        stored: row.stored,
+        delivery: row.delivery,
+    }
+}
+
+impl State {
+    fn read(text: &str, of_group: bool) -> Result<Self, Refused> {
+        let state = match text {
+            "SCHEDULED" => Self::Scheduled,
+            "READY" => Self::Ready,
+            "BUFFERED" => Self::Buffered,
+            "PROCESSING" => Self::Processing,
+            "FAILED_RETRYABLE" => Self::FailedRetryable,
+            "DEAD" | "FAILED_TERMINAL" => Self::Dead,
+            "PROCESSED" => Self::Processed,
+            other => {
+                return Err(Refused::Invalid(format!(
+                    "state is {other:?}: it is SCHEDULED, READY, BUFFERED, PROCESSING, FAILED_RETRYABLE, DEAD or PROCESSED"
+                )));
+            }
+        };
+        let asks_all = matches!(state, Self::Scheduled | Self::Ready | Self::Processed);
+        if !of_group && !asks_all {
+            return Err(Refused::Invalid(format!("consumer_group is required: it tells what is {text}")));
+        }
+        Ok(state)
+    }
+
+    fn is_of(self, row: &ReadyView) -> bool {
+        match (self, &row.delivery) {
+            (Self::Ready, _) => !row.ended,
+            (Self::Processed, None) => row.ended,
+            (Self::Processed, Some(state)) => *state == DeliveryState::Processed,
+            (Self::Buffered, Some(state)) => *state == DeliveryState::Buffered,
+            (Self::Processing, Some(state)) => matches!(state, DeliveryState::Processing { .. }),
+            (Self::FailedRetryable, Some(state)) => matches!(state, DeliveryState::FailedRetryable { .. }),
+            (Self::Scheduled | Self::Dead | Self::Buffered | Self::Processing | Self::FailedRetryable, _) => {
+                false
+            }
+        }
+    }
+}
+
+impl Page {
+    fn read(text: &str) -> Result<Self, Refused> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let parts = text
+            .split_once('.')
+            .and_then(|(place, from)| Some(Self { place: place.parse().ok()?, from: from.parse().ok()? }));
+        parts.ok_or_else(|| Refused::Invalid(format!("page {text:?} is none that an answer named")))
+    }
+
+    fn show(self) -> String {
+        format!("{}.{}", self.place, self.from)
+    }
+}
+
+/// Events of a page.
+const ROWS: usize = 100;
+const ROWS_MAX: usize = 1000;
+/// Looks into partitions that one page takes: it ends with what was found by then.
+const READS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::{Page, State};
+
+    #[test]
+    fn a_page_is_read_back_and_nonsense_is_named() {
+        let page = Page { place: 3, from: u64::MAX };
+        assert_eq!(Page::read(&page.show()).ok(), Some(page));
+        assert_eq!(Page::read("").ok(), Some(Page::default()));
+        for nonsense in ["1", "a.b", "1.-2", "1.2.3"] {
+            let error = Page::read(nonsense).expect_err("no page").to_string();
+            assert!(error.contains(nonsense), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_consumer_group_tells_takes_one() {
+        assert_eq!(State::read("READY", false).ok(), Some(State::Ready));
+        assert_eq!(State::read("DEAD", true).ok(), Some(State::Dead));
+        assert!(State::read("DEAD", false).expect_err("no group").to_string().contains("consumer_group"));
+        assert!(State::read("ready", true).expect_err("no state").to_string().contains("SCHEDULED, READY"));
+    }
+}
