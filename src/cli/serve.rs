@@ -130,8 +130,9 @@ pub(super) fn run<A: ChrApplication>(
     };
     let status = StatusCell::default();
     let runtime = RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks };
-    let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
     let metrics = Metrics::default();
+    let (application, counts) = (served.application, metrics.driver.clone());
+    let runtime = Runtime::new(application, runtime, directory, listeners, status.clone(), counts)?;
     let disk = DiskUsage { data_dir: config.data_dir.clone() };
     let beside = Beside { status: status.clone(), disk, metrics: metrics.gateway.clone() };
     http::start(http_listener, status, metrics).context("cannot serve HTTP")?;

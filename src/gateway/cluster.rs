@@ -9,7 +9,9 @@ use chronon_core::codec;
 use chronon_core::engine::{At, Found};
 use chronon_core::kernel::{Command, Outcome};
 use chronon_core::node::{About, Answer, Freshness, Query, QueryAnswer, Reply, Request};
-use chronon_core::types::{Blob, ClientId, GroupId, GroupInit, Nanos, NodeId, Op, RequestNumber, SessionId};
+use chronon_core::types::{
+    Blob, ClientId, Entry, GroupId, GroupInit, Nanos, NodeId, Op, RequestNumber, SessionId,
+};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -258,7 +260,7 @@ impl Cluster {
     }
 
     /// Reads an entry of a group's log, here or at other nodes.
-    pub(super) async fn look_up(&self, group: GroupId, op: Op) -> Result<Blob, Failure> {
+    pub(super) async fn look_up(&self, group: GroupId, op: Op) -> Result<Entry, Failure> {
         let _turn = self.looking_up.lock().await;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut nodes: Vec<NodeId> = self.map.nodes.keys().copied().collect();
@@ -269,7 +271,7 @@ impl Cluster {
                 let look_up = LookUp { group, at: At::Op(op) };
                 let asked = async { self.link(*node, Use::LookUps).await?.look_up(look_up).await };
                 why = match timeout(ATTEMPT_TIMEOUT, asked).await {
-                    Ok(Ok(Found::Entry(entry))) => return Ok(Blob(entry.payload().clone())),
+                    Ok(Ok(Found::Entry(entry))) => return Ok(entry),
                     Ok(Ok(found)) => format!("node {node} says {found:?}"),
                     Ok(Err(error)) => format!("node {node}: {error}"),
                     Err(_) => {

@@ -14,6 +14,7 @@ mod link;
 mod operating;
 mod payloads;
 mod publishing;
+mod sampling;
 mod service;
 mod settling;
 mod slots;
@@ -116,6 +117,7 @@ pub fn start(listener: TcpListener, map: ClusterMap, makes_topics: bool, node: B
     let reflection_before = described().build_v1alpha().map_err(io::Error::other)?;
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(sampling::run(Arc::clone(&gateway.topics), gateway.metrics.clone()));
         let (_reporter, health) = tonic_health::server::health_reporter();
         let routes = service::routes(&gateway)
             .add_service(reflection)

@@ -227,6 +227,12 @@ impl Topics {
         seen(answer).map(|(_, view)| view)
     }
 
+    /// Asks a group of partitions about its state, as the own replica has it.
+    pub(super) async fn glance(&self, group: GroupId, question: EventsQuery) -> Result<EventsView, Refused> {
+        let asked = encoded(&BuiltinQuery::Events(question));
+        seen(self.cluster.query(group, asked, Freshness::Stale).await).map(|(_, view)| view)
+    }
+
     /// Waits for news of a partition, and as of which op they are.
     pub(super) async fn news(
         &self,

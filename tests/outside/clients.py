@@ -191,6 +191,7 @@ def one_node(binary, scratch):
         schedules(client)
         services.of_one_node(client)
         metrics(http)
+        services.of_metrics(http)
         restart(node, client)
     finally:
         node.kill()

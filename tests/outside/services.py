@@ -250,3 +250,63 @@ def of_three_nodes(clients):
     assert [status.is_leader for status in said] == [node + 1 == next_leader for node in range(3)], said
     assert len({status.term for status in said}) == 1 and {status.group for status in said} == {1}, said
     assert [sorted(status.peers) for status in said] == [["2", "3"], ["1", "3"], ["1", "2"]], said
+
+
+def of_metrics(http):
+    """What `/metrics` says by now, and whether Prometheus takes it."""
+    def scraped():
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics", timeout=2) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4"), answer.headers
+            return answer.read().decode()
+
+    of_consumer = lambda name, topic, group: f'chronon_{name}{{topic="{topic}",consumer_group="{group}"}}'
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        text = scraped()
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        # Topics are looked at every few seconds. What a member with one attempt had when it left is dead as well.
+        if values.get(of_consumer("consumer_group_dead_letters", "states", "g")) == "5":
+            break
+        assert time.monotonic() < deadline, text
+        time.sleep(0.2)
+    assert values['chronon_topic_scheduled_events{topic="states"}'] == "7"
+    assert values[of_consumer("consumer_group_lag", "parts", "workers")] == "1"
+    assert int(values["chronon_flush_seconds_count"]) > 100
+    # An event that was due in 1970 when it was published is not late by so much.
+    late, count = (float(values[f"chronon_delivery_lateness_seconds_{end}"]) for end in ("sum", "count"))
+    assert count > 100 and late / count < 10, (late, count)
+    assert float(values["chronon_flush_seconds_sum"]) > 0
+    for counter in ("view_changes", "disk_faults_found", "side_effects_fenced", "side_effects_failed"):
+        assert int(values[f"chronon_{counter}_total"]) >= 0
+    for what in ("entry", "chunk", "manifest", "snapshot"):
+        assert int(values[f'chronon_disk_faults_repaired_total{{what="{what}"}}']) >= 0
+    assert 0 <= float(values['chronon_group_alarm_overdue_seconds{group="4"}']) < 5
+    assert float(values['chronon_group_side_effects_oldest_seconds{group="2"}']) == 0
+    is_clean(text)
+
+
+def is_clean(text):
+    """By the rules of promtool: every series has words and a kind, and the ending that its kind takes."""
+    kinds, words = {}, set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line.split(" ")[2:]
+            assert name not in kinds, f"{name} comes twice"
+            kinds[name] = kind
+        elif line.startswith("# HELP "):
+            _, _, name, said = line.split(" ", 3)
+            assert said, line
+            words.add(name)
+        else:
+            assert not line.startswith("#"), line
+            series = line.split("{")[0].split(" ")[0]
+            family = next((series.removesuffix(end) for end in ("_bucket", "_count", "_sum")
+                           if kinds.get(series.removesuffix(end)) == "histogram"), series)
+            assert family in kinds and family in words, line
+            assert family.startswith("chronon_") and "_ms" not in family and "_milli" not in family, line
+            assert (kinds[family] == "counter") == family.endswith("_total"), line
+            assert "message_id=" not in line and "offset=" not in line, line
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        checked = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True)
+        assert checked.returncode == 0, checked.stderr.decode() + checked.stdout.decode()
