@@ -183,6 +183,16 @@ def listed_by_state(client):
     assert listed("SCHEDULED") == ([f"later{number}" for number in range(7)], 1)
     names, pages = listed("SCHEDULED", limit=2)
     assert names == [f"later{number}" for number in range(7)] and pages >= 4, (names, pages)
+    # Long payloads make short pages.
+    for number in range(3):
+        assert client.publish(f"long{number}", topic="states", due_ms=now_ms() + HOUR_MS, payload=b"x" * 3_000_000).success
+    names, pages = listed("SCHEDULED")
+    assert names == sorted([f"later{number}" for number in range(7)] + [f"long{number}" for number in range(3)]), names
+    assert pages >= 3, pages
+    for number in range(3):
+        schedule = ext_rpc.ScheduleServiceStub(client.channel)
+        cancel = ext.CancelRequest(topic="states", message_id=f"long{number}")
+        assert schedule.Cancel(cancel, timeout=WAIT_S).success
     assert listed("READY", limit=3)[0] == [f"due{number}" for number in range(7)]
     assert listed("PROCESSED")[0] == []
     member = client.subscribe("g", topic="states", max_deliver=1)
@@ -224,9 +234,37 @@ def watched(client):
     states = [(fate.state, [delivery.state for delivery in fate.deliveries]) for fate in told]
     assert states[0] == ("SCHEDULED", []) and states[-1] == ("PROCESSED", ["PROCESSED"]), states
     assert ("READY", ["PROCESSING"]) in states and ("READY", ["FAILED_RETRYABLE"]) in states, states
+    flooded(client, fates)
     gone = ext.GetEventRequest(topic="watched", message_id="never")
     refused_with(grpc.StatusCode.NOT_FOUND, lambda: list(fates.WatchEvent(gone, timeout=WAIT_S)))
     member.close()
+
+
+def flooded(client, fates):
+    """So many may watch at one node, and there is room again when they leave."""
+    assert client.publish("wait", topic="watched", due_ms=now_ms() + HOUR_MS).success
+    wait = ext.GetEventRequest(topic="watched", message_id="wait")
+    watchers = [fates.WatchEvent(wait, timeout=WAIT_S) for _ in range(1010)]
+    refused = 0
+    for watcher in watchers:
+        try:
+            assert next(watcher).state == "SCHEDULED"
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "1000 watchers" in error.details(), error
+            refused += 1
+    assert refused == 10, refused
+    for watcher in watchers:
+        watcher.cancel()
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        again = fates.WatchEvent(wait, timeout=WAIT_S)
+        try:
+            assert next(again).state == "SCHEDULED"
+            break
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and time.monotonic() < deadline, error
+            time.sleep(0.05)
+    again.cancel()
 
 
 def of_three_nodes(clients):

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{ServerArgs, block_on, connect, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::dead_letter_service_client::DeadLetterServiceClient;
@@ -50,7 +50,10 @@ pub(in crate::cli) fn dlq(args: &DlqArgs) -> anyhow::Result<Answer> {
                     ext::ListDeadRequest { topic: topic.clone(), consumer_group: group.clone(), limit: 0 };
                 let letters = events
                     .call(request, |channel, request| async move {
-                        DeadLetterServiceClient::new(channel).list(request).await
+                        DeadLetterServiceClient::new(channel)
+                            .max_decoding_message_size(ANSWER_BYTES_MAX)
+                            .list(request)
+                            .await
                     })
                     .await?
                     .letters;

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{ServerArgs, block_on, connect, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::{Answer, Format, print};
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::lifecycle_service_client::LifecycleServiceClient;
@@ -124,7 +124,10 @@ fn list(topic: &str, state: State, group: &str, limit: usize, server: &ServerArg
                 page,
             };
             let list = |channel, request| async move {
-                LifecycleServiceClient::new(channel).list_by_state(request).await
+                LifecycleServiceClient::new(channel)
+                    .max_decoding_message_size(ANSWER_BYTES_MAX)
+                    .list_by_state(request)
+                    .await
             };
             let answer = events.call(request, list).await?;
             listed.extend(answer.events);

@@ -61,3 +61,5 @@ fn span_millis(span: Duration) -> anyhow::Result<i64> {
 
 /// Beyond it a time has no form.
 const YEAR_10_000_MS: i64 = 253_402_300_800_000;
+/// Of an answer that lists events.
+const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{ServerArgs, block_on, connect, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
 use crate::client::events::{Changed, Due};
 use crate::gateway::proto::cronos_db as pb;
@@ -48,7 +48,10 @@ pub(in crate::cli) fn schedule(args: &ScheduleArgs) -> anyhow::Result<Answer> {
                 let request = ext::ListScheduledRequest { topic: topic.clone(), limit: 0 };
                 let events = events
                     .call(request, |channel, request| async move {
-                        ScheduleServiceClient::new(channel).list_scheduled(request).await
+                        ScheduleServiceClient::new(channel)
+                            .max_decoding_message_size(ANSWER_BYTES_MAX)
+                            .list_scheduled(request)
+                            .await
                     })
                     .await?
                     .events;

@@ -50,7 +50,7 @@ impl Api {
         let limit = if limit == 0 { ROWS } else { limit as usize }.min(ROWS_MAX);
         let mut page = Page::read(&page)?;
         let partitions = self.0.topics.partitions(&self.0.topics.existing(&topic).await?);
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         for _ in 0..READS_MAX {
             let Some(partition) = partitions.get(page.place) else {
                 return Ok(ListByStateResponse { events, next_page: String::new() });
@@ -62,13 +62,15 @@ impl Api {
             };
             page.from = behind;
             for row in rows {
-                if events.len() == limit {
+                if events.len() == limit || bytes >= BYTES {
                     page.from = row.next - 1;
                     break;
                 }
-                events.push(self.listed(partition, &consumer_group, row).await?);
+                let listed = self.listed(partition, &consumer_group, row).await?;
+                bytes += listed.event.as_ref().map_or(0, |event| event.payload.len());
+                events.push(listed);
             }
-            if events.len() == limit {
+            if events.len() == limit || bytes >= BYTES {
                 break;
             }
         }
@@ -217,6 +219,8 @@ impl Page {
 /// Events of a page.
 const ROWS: usize = 100;
 const ROWS_MAX: usize = 1000;
+/// Bytes of their payloads, from which on a page has no further one: what clients take in one message is less than that and one more.
+const BYTES: usize = 1 << 20;
 /// Looks into partitions that one page takes: it ends with what was found by then.
 const READS_MAX: usize = 32;
 
