@@ -81,6 +81,8 @@ impl Told {
             halted: None,
             schema: chronon_core::kernel::Schema::FIRST,
             side_effects: 1,
+
+            oldest_side_effect: None,
             dead: 0,
             applied_digest: Hash::ZERO,
         };

@@ -73,8 +73,16 @@ impl EventClients {
     pub(super) fn question(&self, group: GroupId, draw: &mut Draw) -> EventsQuery {
         let topic = (*draw.pick(&TOPICS)).to_owned();
         match draw.below(8) {
-            5 => EventsQuery::Kept { topic, from: KeptFrom::Time(self.some_time(group, draw)) },
-            6 => EventsQuery::Kept { topic, from: KeptFrom::Seq(draw.below(40)) },
+            5 => EventsQuery::Kept {
+                topic,
+                group: String::new(),
+                from: KeptFrom::Time(self.some_time(group, draw)),
+            },
+            6 => EventsQuery::Kept {
+                topic,
+                group: (*draw.pick(&GROUPS)).to_owned(),
+                from: KeptFrom::Seq(draw.below(40)),
+            },
             0 => EventsQuery::Partition { topic },
             1 => EventsQuery::Scheduled { topic, after: None },
             2 => EventsQuery::Dead { topic, group: (*draw.pick(&GROUPS)).to_owned(), from: 0 },

@@ -19,7 +19,7 @@ mod status;
 mod work;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use chronon_core::kernel::ChrApplication;
 use chronon_core::node::Freshness;
 use chronon_core::types::{Blob, GroupId};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tracing::level_filters::LevelFilter;
 
 use crate::client::ClientConfig;
@@ -64,9 +65,9 @@ enum Verb {
     Subscribe(events::SubscribeArgs),
     /// Show events again as they were published; no consumer group is touched.
     Replay(events::ReplayArgs),
-    /// Make topics, and look at them.
+    /// Make topics, change them, and look at them.
     Topic(events::TopicArgs),
-    /// Ask for the fate of an event.
+    /// Ask for the fate of events.
     Event(events::EventArgs),
     /// See to events that are not due yet.
     Schedule(events::ScheduleArgs),
@@ -99,6 +100,11 @@ enum Verb {
     /// Measure.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
+    /// What a shell is to know of these verbs, for it to complete them; `chronon completions bash > FILE` and the like.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
 }
 
 /// An answer in both forms.
@@ -168,7 +174,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Subscribe(args) => events::subscribe(&args, cli.output)?,
         Verb::Replay(args) => events::replay(&args, cli.output)?,
         Verb::Topic(args) => events::topic(&args)?,
-        Verb::Event(args) => events::event(&args)?,
+        Verb::Event(args) => events::event(&args, cli.output)?,
         Verb::Schedule(args) => events::schedule(&args)?,
         Verb::Endpoint(args) => events::endpoint(&args)?,
         Verb::Dlq(args) => events::dlq(&args)?,
@@ -187,6 +193,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         }
         Verb::CrashTest(verb) => crash_test::run(&verb)?,
         Verb::Bench(verb) => bench::run(&verb)?,
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "chronon", &mut script);
+            std::io::stdout().write_all(&script).context("standard output takes nothing")?;
+            return Ok(());
+        }
     };
     print(cli.output, &answer);
     Ok(())

@@ -15,9 +15,10 @@ use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use super::{Answer, Format, format};
-use crate::gateway::{self, ClusterMap};
+use crate::gateway::{self, Beside, ClusterMap};
 use crate::server::config::{Given, KEYS, ServeConfig, Settings, Source, flag, read_file, variable};
 use crate::server::disk::{self, DataDirectory};
+use crate::server::disk_usage::DiskUsage;
 use crate::server::http;
 use crate::server::metrics::Metrics;
 use crate::server::poster::Poster;
@@ -131,12 +132,15 @@ pub(super) fn run<A: ChrApplication>(
     let status = StatusCell::default();
     let runtime =
         RuntimeConfig { node, disk: config.disk, peers: config.peers, webhooks: config.webhooks.clone() };
-    let runtime = Runtime::new(served.application, runtime, directory, listeners, status.clone())?;
     let metrics = Metrics::default();
-    http::start(http_listener, status, metrics.clone()).context("cannot serve HTTP")?;
+    let (application, counts) = (served.application, metrics.driver.clone());
+    let runtime = Runtime::new(application, runtime, directory, listeners, status.clone(), counts)?;
+    let disk = DiskUsage { data_dir: config.data_dir.clone() };
+    let beside = Beside { status: status.clone(), disk, metrics: metrics.gateway.clone() };
+    http::start(http_listener, status, metrics).context("cannot serve HTTP")?;
     if let Some(listener) = grpc {
         let poster = Poster::new(config.cluster, config.webhooks);
-        gateway::start(listener, gateway, args.dev, poster, metrics.gateway).context("cannot serve gRPC")?;
+        gateway::start(listener, gateway, args.dev, poster, beside).context("cannot serve gRPC")?;
     }
     tracing::info!(
         node = %config.node,

@@ -4,6 +4,7 @@
 //! request again, under the same number, until it is answered or its time is up: a retry never executes twice.
 
 mod error;
+pub mod events;
 mod link;
 mod pool;
 mod reader;

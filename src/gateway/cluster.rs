@@ -9,7 +9,9 @@ use chronon_core::codec;
 use chronon_core::engine::{At, Found};
 use chronon_core::kernel::{Command, Outcome};
 use chronon_core::node::{About, Answer, Freshness, Query, QueryAnswer, Reply, Request};
-use chronon_core::types::{Blob, ClientId, GroupId, GroupInit, Nanos, NodeId, Op, RequestNumber, SessionId};
+use chronon_core::types::{
+    Blob, ClientId, Entry, GroupId, GroupInit, Nanos, NodeId, Op, RequestNumber, SessionId,
+};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -36,9 +38,12 @@ pub(super) enum Failure {
     /// Whether it was done is not known, or it was not.
     #[error("{0}")]
     Unavailable(String),
-    /// It is too much at once.
+    /// It is too long.
     #[error("{0}")]
     TooLong(String),
+    /// It waited too long for others before it: it was not done.
+    #[error("{0}")]
+    Overloaded(String),
 }
 
 /// The cluster.
@@ -80,28 +85,27 @@ impl Cluster {
         Self { map, links: Mutex::default(), looking_up: Mutex::default(), lanes }
     }
 
+    /// The node that the gateway belongs to.
+    pub(super) fn local(&self) -> NodeId {
+        self.map.local
+    }
+
+    /// Where nodes listen for requests, as far as it was told.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> + '_ {
+        self.map.nodes.iter().map(|(node, address)| (*node, *address))
+    }
+
+    /// All groups, each with its kind.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (GroupId, &str)> {
+        self.map.groups.iter().map(|init| (init.group, init.kind.as_str()))
+    }
+
     /// The groups of one kind, ascending.
     pub(super) fn groups_of(&self, kind: &str) -> Vec<GroupId> {
         let mut groups: Vec<GroupId> =
             self.map.groups.iter().filter(|init| init.kind == kind).map(|init| init.group).collect();
         groups.sort_unstable();
         groups
-    }
-
-    /// Who leads a group, as far as is known.
-    pub(super) fn primary(&self, group: GroupId) -> NodeId {
-        self.lanes.get(&group).map_or(self.map.local, Lanes::primary)
-    }
-
-    /// Whether the own node leads a group, as far as is known.
-    pub(super) fn leads(&self, group: GroupId) -> bool {
-        self.primary(group) == self.map.local
-    }
-
-    /// The voters that the group was founded with.
-    pub(super) fn voters(&self, group: GroupId) -> Vec<NodeId> {
-        let init = self.map.groups.iter().find(|init| init.group == group);
-        init.map(|init| init.voters.clone()).unwrap_or_default()
     }
 
     /// Waits until one more command to the group may be on its way.
@@ -116,7 +120,10 @@ impl Cluster {
     pub(super) async fn command(&self, group: GroupId, body: Blob) -> Result<(Op, Blob), Failure> {
         let unknown = || Failure::Unavailable(format!("group {group} is not one of this cluster"));
         let lanes = self.lanes.get(&group).ok_or_else(unknown)?;
-        let _permit = lanes.free.acquire().await.map_err(|_| unknown())?;
+        let permit = timeout(REQUEST_TIMEOUT, lanes.free.acquire()).await;
+        let crowded =
+            |_| Failure::Overloaded(format!("commands to group {group} wait for too long; try again later"));
+        let _permit = permit.map_err(crowded)?.map_err(|_| unknown())?;
         let mut session = lanes.take()?;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         loop {
@@ -253,7 +260,7 @@ impl Cluster {
     }
 
     /// Reads an entry of a group's log, here or at other nodes.
-    pub(super) async fn look_up(&self, group: GroupId, op: Op) -> Result<Blob, Failure> {
+    pub(super) async fn look_up(&self, group: GroupId, op: Op) -> Result<Entry, Failure> {
         let _turn = self.looking_up.lock().await;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut nodes: Vec<NodeId> = self.map.nodes.keys().copied().collect();
@@ -264,7 +271,7 @@ impl Cluster {
                 let look_up = LookUp { group, at: At::Op(op) };
                 let asked = async { self.link(*node, Use::LookUps).await?.look_up(look_up).await };
                 why = match timeout(ATTEMPT_TIMEOUT, asked).await {
-                    Ok(Ok(Found::Entry(entry))) => return Ok(Blob(entry.payload().clone())),
+                    Ok(Ok(Found::Entry(entry))) => return Ok(entry),
                     Ok(Ok(found)) => format!("node {node} says {found:?}"),
                     Ok(Err(error)) => format!("node {node}: {error}"),
                     Err(_) => {

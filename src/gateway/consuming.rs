@@ -9,7 +9,7 @@ use chronon_core::events::{
     Delivery, EventsAnswer, EventsCommand, EventsQuery, EventsView, GrantPlace, GroupOptions, MemberId,
     NewEvent,
 };
-use chronon_core::types::{Nanos, Op};
+use chronon_core::types::{Nanos, Op, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -100,9 +100,9 @@ impl Consuming {
         loop {
             for delivery in open {
                 after = after.max(delivery.grant);
-                let event = self.payloads.get(partition.group, delivery.stored).await?;
+                let (accepted, event) = self.payloads.accepted(partition.group, delivery.stored).await?;
                 gate.enter((partition.id, delivery.grant.seq)).await;
-                self.metrics.delivered(delivery.attempt, late(delivery.due_ms));
+                self.metrics.delivered(delivery.attempt, late(accepted, delivery.due_ms));
                 let (partition, membership) = (partition.clone(), membership.clone());
                 let delivered = Delivered { partition, membership, delivery, ack_timeout, event };
                 if out.send(Ok(delivered)).await.is_err() {
@@ -163,9 +163,10 @@ impl Consuming {
     }
 }
 
-/// How long ago an event was due, by this machine's clock.
-fn late(due_ms: i64) -> Duration {
+/// How long ago an event was due, by this machine's clock: not before it was accepted.
+fn late(accepted: Timestamp, due_ms: i64) -> Duration {
     let due = Duration::from_millis(u64::try_from(due_ms).unwrap_or_default());
+    let due = due.max(Duration::from_nanos(accepted.as_nanos()));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(due)
 }

@@ -68,7 +68,10 @@ impl Link {
     /// Sends a request, and waits for its reply.
     pub(super) async fn request(&self, request: Request) -> Result<Reply, Ended> {
         let name = (request.command.client, request.command.number);
-        let answer = self.expect(|waiting, sender| drop(waiting.requests.insert(name, sender)))?;
+        let answer = self.expect(|waiting, sender| {
+            prune(&mut waiting.requests);
+            waiting.requests.insert(name, sender);
+        })?;
         self.outgoing.send(Outgoing::Request(request)).await.map_err(|_| Ended)?;
         answer.await.map_err(|_| Ended)
     }
@@ -76,6 +79,7 @@ impl Link {
     /// Asks, and waits for the answer. The number is the link's to give.
     pub(super) async fn query(&self, mut query: Query) -> Result<QueryAnswer, Ended> {
         let answer = self.expect(|waiting, sender| {
+            prune(&mut waiting.queries);
             waiting.last_query += 1;
             query.number = waiting.last_query;
             waiting.queries.insert(query.number, sender);
@@ -102,6 +106,13 @@ impl Link {
         let (sender, answer) = oneshot::channel();
         note(&mut waiting, sender);
         Ok(answer)
+    }
+}
+
+/// Forgets those whose time was up before they were answered, when there are many.
+fn prune<K: Ord, T>(waiting: &mut BTreeMap<K, oneshot::Sender<T>>) {
+    if waiting.len() >= WAITING_MANY && waiting.len().is_power_of_two() {
+        waiting.retain(|_, sender| !sender.is_closed());
     }
 }
 
@@ -192,6 +203,8 @@ fn take(frame: &Frame, waiting: &Mutex<Waiting>) -> Result<(), codec::CodecError
 
 /// Items that wait to be written, at most: who wants to send more waits.
 const QUEUE_MAX: usize = 1024;
+/// Answers that are waited for, from which on it is looked whether somebody still does.
+const WAITING_MANY: usize = 4096;
 /// Items that one write takes.
 const GATHERED_MAX: usize = 256;
 const READ_BYTES: usize = 64 << 10;

@@ -11,25 +11,31 @@ mod cluster;
 mod consuming;
 mod gate;
 mod link;
+mod operating;
 mod payloads;
 mod posting;
 mod publishing;
+mod sampling;
 mod service;
 mod settling;
 mod signature;
+mod slots;
 mod topics;
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
+use crate::server::disk_usage::DiskUsage;
 use crate::server::metrics::GatewayMetrics;
 use crate::server::poster::Poster;
+use crate::server::status::StatusCell;
 use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
@@ -37,6 +43,7 @@ use payloads::Payloads;
 use posting::Posting;
 use publishing::Publishing;
 use settling::Settling;
+use slots::Slots;
 use topics::Topics;
 
 /// What clients and services say to each other, made from `proto/`.
@@ -58,15 +65,32 @@ pub mod proto {
     pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cronos_db.bin"));
 }
 
+/// The node that a gateway is beside.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// What it last said of itself.
+    pub status: StatusCell,
+    /// What its data directory takes.
+    pub disk: DiskUsage,
+    /// Where its gateway counts.
+    pub metrics: GatewayMetrics,
+}
+
 /// What the services share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     metrics: GatewayMetrics,
+    status: StatusCell,
+    disk: DiskUsage,
     topics: Arc<Topics>,
     publishing: Arc<Publishing>,
     payloads: Arc<Payloads>,
     settling: Arc<Settling>,
     consuming: Arc<Consuming>,
+    /// Members of consumer groups, one a partition.
+    members: Slots,
+    /// Who watches an event.
+    watching: Slots,
 }
 
 /// Whether a cluster has what a gateway is for.
@@ -85,16 +109,17 @@ pub fn start(
     map: ClusterMap,
     makes_topics: bool,
     poster: Poster,
-    metrics: GatewayMetrics,
+    node: Beside,
 ) -> io::Result<()> {
     let topics = Topics::new(Cluster::new(map), makes_topics).ok_or_else(|| {
         io::Error::other("a gateway needs a group of kind `catalog` and one of kind `events`")
     })?;
-    let gateway = Arc::new(Gateway::new(topics, metrics));
+    let gateway = Arc::new(Gateway::new(topics, node));
     let posting = Posting {
         consuming: Arc::clone(&gateway.consuming),
         publishing: Arc::clone(&gateway.publishing),
         poster: Arc::new(poster),
+        status: gateway.status.clone(),
     };
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -109,6 +134,7 @@ pub fn start(
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(Arc::new(posting).run());
+        tokio::spawn(sampling::run(Arc::clone(&gateway.topics), gateway.metrics.clone()));
         let (_reporter, health) = tonic_health::server::health_reporter();
         let routes = service::routes(&gateway)
             .add_service(reflection)
@@ -120,7 +146,11 @@ pub fn start(
             stream.set_nodelay(true)?;
             io::Result::Ok(stream)
         });
-        Server::builder().add_routes(routes).serve_with_incoming(incoming).await.map_err(io::Error::other)
+        let mut server = Server::builder()
+            .max_concurrent_streams(CALLS_MAX)
+            .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
+        server.add_routes(routes).serve_with_incoming(incoming).await.map_err(io::Error::other)
     };
     thread::Builder::new().name("grpc".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(serve) {
@@ -131,7 +161,7 @@ pub fn start(
 }
 
 impl Gateway {
-    fn new(topics: Topics, metrics: GatewayMetrics) -> Self {
+    fn new(topics: Topics, Beside { status, disk, metrics }: Beside) -> Self {
         let topics = Arc::new(topics);
         let payloads = Arc::new(Payloads::new(Arc::clone(&topics)));
         let settling = Settling::new(Arc::clone(&topics));
@@ -143,11 +173,26 @@ impl Gateway {
         });
         Self {
             metrics,
+            status,
+            disk,
             publishing: Arc::new(Publishing::new(Arc::clone(&topics))),
             topics,
             payloads,
             settling,
             consuming,
+            members: Slots::new("members of consumer groups", MEMBERS_MAX),
+            watching: Slots::new("watchers of events", WATCHERS_MAX),
         }
     }
 }
+
+/// Calls of one connection at once, streams among them: who makes more waits.
+const CALLS_MAX: u32 = 4096;
+/// Whoever is behind a connection that says nothing is asked whether it is there,
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
+/// and taken to be gone without an answer.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Members of consumer groups at one gateway, one a partition. Each waits at its node, where so many more questions have room.
+const MEMBERS_MAX: usize = 10_000;
+/// Watchers of events at one gateway.
+const WATCHERS_MAX: usize = 1000;

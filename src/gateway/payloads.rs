@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chronon_core::codec;
 use chronon_core::events::{EventsCommand, NewEvent, Stored};
 use chronon_core::kernel::commands;
-use chronon_core::types::{GroupId, Op};
+use chronon_core::types::{GroupId, Op, Timestamp};
 
 use super::topics::{Refused, Topics, refused};
 
@@ -17,12 +17,17 @@ pub(super) struct Payloads {
     cache: Mutex<Cache>,
 }
 
-/// The events of an entry, by command.
-type Entry = Arc<Vec<Vec<NewEvent>>>;
+/// An entry of the log.
+#[derive(Debug)]
+struct Accepted {
+    at: Timestamp,
+    /// By command.
+    events: Vec<Vec<NewEvent>>,
+}
 
 #[derive(Debug, Default)]
 struct Cache {
-    entries: BTreeMap<(GroupId, Op), (Entry, usize)>,
+    entries: BTreeMap<(GroupId, Op), (Arc<Accepted>, usize)>,
     order: VecDeque<(GroupId, Op)>,
     bytes: usize,
 }
@@ -34,38 +39,51 @@ impl Payloads {
 
     /// The event as it was published.
     pub(super) async fn get(&self, group: GroupId, stored: Stored) -> Result<NewEvent, Refused> {
+        self.accepted(group, stored).await.map(|(_, event)| event)
+    }
+
+    /// When it was accepted, and the event.
+    pub(super) async fn accepted(
+        &self,
+        group: GroupId,
+        stored: Stored,
+    ) -> Result<(Timestamp, NewEvent), Refused> {
         let entry = match self.cached(group, stored.op) {
             Some(entry) => entry,
             None => self.read(group, stored.op).await?,
         };
-        let event = entry.get(stored.index as usize).and_then(|events| events.get(stored.item as usize));
+        let events = entry.events.get(stored.index as usize);
+        let event = events.and_then(|events| events.get(stored.item as usize));
         event
-            .cloned()
+            .map(|event| (entry.at, event.clone()))
             .ok_or_else(|| Refused::Unavailable(format!("group {group} has no event at {stored:?}")))
     }
 
-    fn cached(&self, group: GroupId, op: Op) -> Option<Entry> {
+    fn cached(&self, group: GroupId, op: Op) -> Option<Arc<Accepted>> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.entries.get(&(group, op)).map(|(entry, _)| Arc::clone(entry))
     }
 
-    async fn read(&self, group: GroupId, op: Op) -> Result<Entry, Refused> {
-        let payload = self.topics.cluster.look_up(group, op).await.map_err(|failure| refused(&failure))?;
+    async fn read(&self, group: GroupId, op: Op) -> Result<Arc<Accepted>, Refused> {
+        let entry = self.topics.cluster.look_up(group, op).await.map_err(|failure| refused(&failure))?;
         let unreadable = |_| Refused::Unavailable(format!("op {op} of group {group} holds no commands"));
-        let commands = commands(&payload.0).map_err(unreadable)?;
+        let commands = commands(entry.payload()).map_err(unreadable)?;
         let events = |body: &[u8]| match codec::decode(body) {
             Ok(EventsCommand::Publish { events, .. }) => events,
             _ => Vec::new(),
         };
-        let entry: Entry = Arc::new(commands.iter().map(|command| events(command.body.as_slice())).collect());
+        let accepted = Arc::new(Accepted {
+            at: entry.header().timestamp(),
+            events: commands.iter().map(|command| events(command.body.as_slice())).collect(),
+        });
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.put((group, op), Arc::clone(&entry), payload.as_slice().len());
-        Ok(entry)
+        cache.put((group, op), Arc::clone(&accepted), entry.payload().len());
+        Ok(accepted)
     }
 }
 
 impl Cache {
-    fn put(&mut self, place: (GroupId, Op), entry: Entry, bytes: usize) {
+    fn put(&mut self, place: (GroupId, Op), entry: Arc<Accepted>, bytes: usize) {
         if self.entries.insert(place, (entry, bytes)).is_none() {
             self.order.push_back(place);
             self.bytes += bytes;

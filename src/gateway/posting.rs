@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use chronon_core::catalog::Endpoint;
 use chronon_core::events::{Disposition, MemberId, NewEvent, Published, Settlement};
-use chronon_core::types::Nanos;
+use chronon_core::types::{GroupId, Nanos};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -19,6 +19,7 @@ use super::publishing::{Publishing, WhenFull, routing_key};
 use super::signature;
 use super::topics::{Partition, Refused};
 use crate::server::poster::{Post, Posted, Poster};
+use crate::server::status::StatusCell;
 
 /// Posts what endpoints are to have.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Posting {
     pub consuming: Arc<Consuming>,
     pub publishing: Arc<Publishing>,
     pub poster: Arc<Poster>,
+    pub status: StatusCell,
 }
 
 /// An endpoint of a partition that is seen to.
@@ -65,13 +67,17 @@ impl Posting {
         }
     }
 
-    /// The endpoints of the partitions that the own node leads, as far as is known.
+    /// The endpoints of the partitions that the own node leads.
     async fn wanted(&self) -> Result<BTreeMap<(i32, String), (Partition, Endpoint)>, Refused> {
         let topics = &self.consuming.topics;
+        let reports = self.status.get().groups;
+        let leads = |group: GroupId| {
+            reports.iter().any(|report| report.group == group.get() && report.role == "primary")
+        };
         let mut wanted = BTreeMap::new();
         for topic in topics.list_as_known().await?.iter().filter(|topic| !topic.topic.endpoints.is_empty()) {
             for partition in topics.partitions(topic) {
-                if !topics.cluster.leads(partition.group) {
+                if !leads(partition.group) {
                     continue;
                 }
                 for endpoint in &topic.topic.endpoints {

@@ -79,9 +79,15 @@ impl Settling {
             return Ok(way.clone());
         }
         let partition = self.topics.partition(of.partition).await?;
+        let mut ways = self.ways();
+        if ways.len() >= WAYS_MAX {
+            return Err(Refused::Overloaded(format!(
+                "{WAYS_MAX} members of consumer groups settle deliveries here already; try again later"
+            )));
+        }
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(run(Arc::clone(self), partition, of.clone(), queue));
-        self.ways().insert(of.clone(), sender.clone());
+        ways.insert(of.clone(), sender.clone());
         Ok(sender)
     }
 
@@ -137,7 +143,9 @@ async fn run(
     }
 }
 
-/// Settlements that wait, at most.
+/// Members that have said something lately, at most: an acknowledgement may name any member.
+const WAYS_MAX: usize = 20_000;
+/// Settlements that wait, at most: who settles more waits.
 const QUEUE_MAX: usize = 4096;
 /// Of one command.
 const SETTLEMENTS_MAX: usize = 1024;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chronon_core::builtin::{BuiltinError, BuiltinQuery, BuiltinView};
-use chronon_core::catalog::{CatalogCommand, CatalogQuery, PARTITIONS_MAX, Topic};
+use chronon_core::catalog::{CatalogCommand, CatalogError, CatalogQuery, PARTITIONS_MAX, Topic};
 use chronon_core::codec;
 use chronon_core::events::{
     EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, NAME_BYTES_MAX, TopicConfig,
@@ -103,6 +103,26 @@ impl Topics {
         }
         let create = CatalogCommand::Create { name: name.to_owned(), partitions, config };
         self.change(name, &create).await
+    }
+
+    /// Has a topic behave otherwise, in each of its partitions.
+    pub(super) async fn alter(&self, name: &str, config: TopicConfig) -> Result<Arc<KnownTopic>, Refused> {
+        let alter = CatalogCommand::Alter { name: name.to_owned(), config };
+        let altered = self.cluster.command(self.catalog, encoded(&alter)).await;
+        let (_, answer) = altered.map_err(|failure| refused(&failure))?;
+        let topic =
+            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let topic = self.note(name, topic);
+        for partition in self.partitions(&topic) {
+            self.tell(&partition).await?;
+        }
+        Ok(topic)
+    }
+
+    /// A topic that has to be there.
+    pub(super) async fn existing(&self, name: &str) -> Result<Arc<KnownTopic>, Refused> {
+        let unknown = || Refused::NotFound(format!("no such topic: {name}"));
+        self.find(name).await?.ok_or_else(unknown)
     }
 
     /// All topics, by name.
@@ -216,14 +236,19 @@ impl Topics {
                 }
                 Err(Failure::Refused(error)) if !told && is_unknown_topic(error.as_slice()) => {
                     told = true;
-                    let KnownTopic { name, topic } = &*partition.topic;
-                    let open = EventsCommand::Open { topic: name.clone(), config: topic.config.clone() };
-                    let opened = self.cluster.command(partition.group, encoded(&open)).await;
-                    opened.map_err(|failure| refused(&failure))?;
+                    self.tell(partition).await?;
                 }
                 Err(failure) => return Err(refused(&failure)),
             }
         }
+    }
+
+    /// Tells a partition of its topic, and how that behaves.
+    async fn tell(&self, partition: &Partition) -> Result<(), Refused> {
+        let KnownTopic { name, topic } = &*partition.topic;
+        let open = EventsCommand::Open { topic: name.clone(), config: topic.config.clone() };
+        let opened = self.cluster.command(partition.group, encoded(&open)).await;
+        opened.map(|_| ()).map_err(|failure| refused(&failure))
     }
 
     /// Asks a partition about its state, and as of which op it is.
@@ -235,6 +260,12 @@ impl Topics {
         let asked = encoded(&BuiltinQuery::Events(question));
         let answer = self.cluster.query(partition.group, asked, Freshness::Linearizable).await;
         seen(answer).map(|(_, view)| view)
+    }
+
+    /// Asks a group of partitions about its state, as the own replica has it.
+    pub(super) async fn glance(&self, group: GroupId, question: EventsQuery) -> Result<EventsView, Refused> {
+        let asked = encoded(&BuiltinQuery::Events(question));
+        seen(self.cluster.query(group, asked, Freshness::Stale).await).map(|(_, view)| view)
     }
 
     /// Waits for news of a partition, and as of which op they are.
@@ -306,10 +337,14 @@ pub(super) fn refused(failure: &Failure) -> Refused {
                     | EventsError::UnknownEvent(_),
                 ),
             ) => Refused::NotFound(error.to_string()),
+            Ok(error @ BuiltinError::Catalog(CatalogError::UnknownTopic(_))) => {
+                Refused::NotFound(error.to_string())
+            }
             Ok(error) => Refused::Invalid(error.to_string()),
             Err(error) => Refused::Unavailable(error.to_string()),
         },
         Failure::TooLong(why) => Refused::Invalid(why.clone()),
+        Failure::Overloaded(why) => Refused::Overloaded(why.clone()),
         Failure::Unavailable(why) => Refused::Unavailable(why.clone()),
     }
 }

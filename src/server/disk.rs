@@ -384,7 +384,7 @@ fn flags(flags: OFlags) -> i32 {
 /// How long a start waits for the lock of a process that is ending.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(20);
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 const SNAPSHOTS: &str = "snapshots";
 const ARCHIVE: &str = "archive";
 /// Extends the names of files that are being made.

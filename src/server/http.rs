@@ -54,4 +54,4 @@ async fn report(State((status, _)): State<(StatusCell, Metrics)>) -> impl IntoRe
     ([(header::CONTENT_TYPE, "application/json")], body)
 }
 
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

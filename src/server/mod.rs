@@ -7,6 +7,7 @@ mod clients;
 pub mod config;
 mod connection;
 pub mod disk;
+pub mod disk_usage;
 mod durability_worker;
 mod guard;
 pub mod http;

@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chronon_core::engine::{DiskDone, VirtualDisk};
+use chronon_core::engine::{DiskDone, DiskOp, DiskOpId, VirtualDisk};
 use chronon_core::kernel::{AttemptDone, ChrApplication};
 use chronon_core::node::{Effect, Effects, HaltReason, Input, Message, Node, NodeConfig};
 use chronon_core::types::{GroupId, Monotonic, NodeId, Now, Wall};
@@ -30,6 +30,7 @@ use super::clients::{Clients, Question};
 use super::connection::SCRATCH_BYTES;
 use super::disk::DataDirectory;
 use super::guard::{self, GUARD};
+use super::metrics::{Counted, DriverMetrics};
 use super::peers::Peers;
 use super::protocol::{Greeting, LookUp, Worked};
 use super::status::{StatusCell, StatusReport};
@@ -93,7 +94,7 @@ impl std::fmt::Display for HaltWords {
 
 /// A node with everything around it.
 pub struct Runtime<A: ChrApplication> {
-    node: Node<A>,
+    node: Node<A, Counted>,
     disk: Box<dyn VirtualDisk>,
     poll: Poll,
     peer_listener: TcpListener,
@@ -113,6 +114,9 @@ pub struct Runtime<A: ChrApplication> {
     effects: Effects,
     scratch: Vec<u8>,
     inbox: Inbox,
+    metrics: DriverMetrics,
+    /// Barriers that the disk has not completed, and since when it has them.
+    barriers: BTreeMap<DiskOpId, Instant>,
 }
 
 /// What was read and not yet fed; kept between rounds for its room alone.
@@ -135,6 +139,7 @@ impl<A: ChrApplication> Runtime<A> {
         directory: DataDirectory,
         listeners: Listeners,
         status: StatusCell,
+        metrics: DriverMetrics,
     ) -> Result<Self, RuntimeError> {
         let io = |what| move |cause| RuntimeError::Io { what, cause };
         let poll = Poll::new().map_err(io("make an event queue"))?;
@@ -154,7 +159,7 @@ impl<A: ChrApplication> Runtime<A> {
         let identity = Greeting { cluster: config.node.cluster, node: config.node.node };
         let now = Instant::now();
         Ok(Self {
-            node: Node::new(config.node, application, entropy).guarded(GUARD),
+            node: Node::with_marks(config.node, application, entropy, metrics.marks.clone()).guarded(GUARD),
             disk,
             poll,
             peer_listener,
@@ -172,6 +177,8 @@ impl<A: ChrApplication> Runtime<A> {
             effects: Effects::new(),
             scratch: vec![0; SCRATCH_BYTES],
             inbox: Inbox::default(),
+            metrics,
+            barriers: BTreeMap::new(),
         })
     }
 
@@ -281,6 +288,9 @@ impl<A: ChrApplication> Runtime<A> {
             self.step(Input::SideEffectDone { group, done })?;
         }
         for done in inbox.disk.drain(..) {
+            if let Some(since) = self.barriers.remove(&done.id) {
+                self.metrics.flushed(since.elapsed());
+            }
             self.step(Input::Disk(done))?;
         }
         for (from, message) in inbox.messages.drain(..) {
@@ -317,7 +327,12 @@ impl<A: ChrApplication> Runtime<A> {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Send { to, message } => self.peers.send(to, message),
-                Effect::Disk(op) => self.disk.submit(op),
+                Effect::Disk(op) => {
+                    if let DiskOp::Barrier { id } = &op {
+                        self.barriers.insert(*id, Instant::now());
+                    }
+                    self.disk.submit(op);
+                }
                 Effect::Reply { route, reply } => self.clients.reply(route, &reply),
                 Effect::Answer { route, number, answer } => self.clients.answer(route, number, answer),
                 Effect::Execute { group, attempt } => self.webhooks.execute(group, attempt),
@@ -339,6 +354,7 @@ impl<A: ChrApplication> Runtime<A> {
     fn publish(&self) {
         let report = self.report();
         report.tell_changes_since(&self.status.get());
+        self.metrics.seen(&report);
         self.status.set(report);
     }
 }

@@ -6,7 +6,7 @@ use chronon_core::codec::wire::{DecodeDerive, EncodeDerive};
 use chronon_core::engine::Amnesia;
 use chronon_core::kernel::{ChrApplication, Halt};
 use chronon_core::node::{GroupStatus, Node, Phase, Role};
-use chronon_core::types::{CommitIndex, GroupId, Membership, NodeId, Op};
+use chronon_core::types::{CommitIndex, GroupId, Marks, Membership, NodeId, Op};
 use serde::Serialize;
 
 use super::protocol::Greeting;
@@ -47,6 +47,8 @@ pub struct GroupReport {
     pub group: u32,
     /// `primary`, `backup`, `learner`, `outside` or `view-change`.
     pub role: String,
+    /// Who leads its view, once that has started here.
+    pub primary: Option<u64>,
     /// Counts the changes of its members.
     pub epoch: u32,
     /// Who its members are, voters first, as far as the node knows.
@@ -73,6 +75,8 @@ pub struct GroupReport {
     pub schema: u32,
     /// Side effects that have not ended.
     pub side_effects: u64,
+    /// The op that emitted the oldest of them.
+    pub oldest_side_effect: Option<u64>,
     /// Side effects that were given up and wait for an operator: `chronon effect list` names them.
     pub dead: u64,
     /// The op that it waits for before it can apply more, if its payload is not here: it is asked of peers.
@@ -143,9 +147,9 @@ pub struct PeerReport {
 
 impl StatusReport {
     /// Puts together what node and links say.
-    pub(super) fn of<A: ChrApplication>(
+    pub(super) fn of<A: ChrApplication, M: Marks>(
         Greeting { cluster, node: id }: Greeting,
-        node: &Node<A>,
+        node: &Node<A, M>,
         linked: impl Iterator<Item = (NodeId, bool)>,
     ) -> Self {
         let status = node.status();
@@ -274,12 +278,19 @@ impl StatusReport {
 }
 
 impl GroupReport {
-    fn of<A: ChrApplication>(status: &GroupStatus, node: &Node<A>, halted: &[(GroupId, Halt)]) -> Self {
+    fn of<A: ChrApplication, M: Marks>(
+        status: &GroupStatus,
+        node: &Node<A, M>,
+        halted: &[(GroupId, Halt)],
+    ) -> Self {
         let membership = node.membership(status.group);
         let halted = halted.iter().find(|(group, _)| *group == status.group);
         Self {
             group: status.group.get(),
             role: role(status.role).to_owned(),
+            primary: membership
+                .filter(|_| has_primary(status))
+                .map(|known| known.primary_of(status.view).get()),
             epoch: membership.map_or(0, |membership| membership.epoch.get()),
             members: membership.map(|known| members(status.group, known, node)).unwrap_or_default(),
             view: status.view.get(),
@@ -296,6 +307,7 @@ impl GroupReport {
             lacks_clock: status.lacks_clock,
             schema: status.schema.0,
             side_effects: status.side_effects,
+            oldest_side_effect: status.oldest_side_effect.map(Op::get),
             dead: status.dead,
             missing: status.missing.map(Op::get),
             halted: halted.map(|(_, halt)| HaltReport {
@@ -309,7 +321,11 @@ impl GroupReport {
     }
 }
 
-fn members<A: ChrApplication>(group: GroupId, membership: &Membership, node: &Node<A>) -> Vec<MemberReport> {
+fn members<A: ChrApplication, M: Marks>(
+    group: GroupId,
+    membership: &Membership,
+    node: &Node<A, M>,
+) -> Vec<MemberReport> {
     let report = |member: NodeId| MemberReport {
         node: member.get(),
         votes: membership.voters.contains(&member),

@@ -2,7 +2,7 @@
 
 usage: clients.py CHRONON PROTO_DIR
 
-One node first: publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
+One node first, and each service of it (`services.py`): publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
 Then three, whose leader is killed in between: what was accepted is delivered to every group, once it is acknowledged no more.
 """
 
@@ -51,11 +51,13 @@ def make_stubs(protos, into):
     )
     assert status == 0, "protoc makes no stubs of proto/"
     sys.path.insert(0, into)
-    global pb, rpc, ext, ext_rpc
+    global pb, rpc, ext, ext_rpc, services
     import cronos_db_pb2 as pb
     import cronos_db_pb2_grpc as rpc
     import cronos_db_ext_pb2 as ext
     import cronos_db_ext_pb2_grpc as ext_rpc
+
+    import services
 
 
 # --- processes
@@ -127,7 +129,8 @@ class Subscription:
     def __init__(self, channel, topic, group, more):
         events = rpc.EventServiceStub(channel)
         self.delivered, self.wishes, self.acks = queue.Queue(), queue.Queue(), queue.Queue()
-        wish = pb.SubscribeRequest(consumer_group=group, topic=topic, partition_id=-1, **more)
+        partition = more.pop("partition", -1)
+        wish = pb.SubscribeRequest(consumer_group=group, topic=topic, partition_id=partition, **more)
         self.wishes.put(wish)
         self.call = events.Subscribe(iter(self.wishes.get, None))
         self.answers = events.Ack(iter(self.acks.get, None))
@@ -193,7 +196,10 @@ def one_node(binary, scratch):
         expiry(client)
         replay(client)
         endpoints(client)
+        retention(client)
+        services.of_one_node(client)
         metrics(http)
+        services.of_metrics(http)
         restart(node, client)
     finally:
         node.kill()
@@ -390,6 +396,27 @@ def replay(client):
     member.close()
 
 
+def retention(client):
+    topics = ext_rpc.TopicServiceStub(client.channel)
+    topics.CreateTopic(ext.CreateTopicRequest(topic="let-go", partitions=1), timeout=WAIT_S)
+    for number in range(10):
+        assert client.publish(f"l{number}", topic="let-go", payload=b"x" * 100).success
+    kept = lambda: list(client.events.Replay(pb.ReplayRequest(topic="let-go", partition_id=-1), timeout=WAIT_S))
+    assert len(kept()) == 10
+    partition = kept()[0].event.partition_id
+    partitions = rpc.PartitionServiceStub(client.channel)
+    gone = partitions.RunRetention(pb.RetentionRequest(partition_id=partition, min_offset=4), timeout=WAIT_S)
+    assert (gone.success, gone.events_deleted, gone.bytes_freed) == (True, 4, 400), gone
+    assert [replayed.replay_offset for replayed in kept()] == list(range(4, 10))
+    altered = topics.AlterTopic(ext.AlterTopicRequest(topic="let-go", retain_bytes=350), timeout=WAIT_S)
+    assert altered.retain_bytes == 350
+    until("what is too much has gone", lambda: len(kept()) == 3)
+    topics.AlterTopic(ext.AlterTopicRequest(topic="let-go", retain_age_ms=300), timeout=WAIT_S)
+    until("what is too old has gone", lambda: not kept())
+    fates = ext_rpc.LifecycleServiceStub(client.channel)
+    assert fates.GetEvent(ext.GetEventRequest(topic="let-go", message_id="l9"), timeout=WAIT_S).state == "EXPIRED"
+
+
 SECRET = "whsec_" + base64.b64encode(b"a key of twenty-four byt").decode()
 
 
@@ -540,6 +567,7 @@ def three_nodes(binary, scratch):
             until("a node is ready", node.is_ready)
         topics = ext_rpc.TopicServiceStub(Client(nodes[0].address).channel)
         topics.CreateTopic(ext.CreateTopicRequest(topic="orders"), timeout=WAIT_S)
+        services.of_three_nodes([Client(node.address) for node in nodes])
         leader_killed(nodes)
     finally:
         for node in nodes:

@@ -283,3 +283,17 @@ fn what_was_given_up_is_listed_redriven_and_discarded() {
     let words = error(&["effect", "list", "--group", "9", "--nodes", &dev.requests]);
     assert_eq!(words, "error: group 9: the cluster has no such group");
 }
+
+#[test]
+fn a_shell_is_told_every_verb() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = chronon(&["completions", shell]);
+        assert!(output.status.success(), "{output:?}");
+        let script = String::from_utf8(output.stdout).unwrap();
+        for verb in ["publish", "redrive", "completions"] {
+            assert!(script.contains(verb), "{shell}: {verb} is not in the script");
+        }
+    }
+    let words = error(&["completions", "sh"]);
+    assert!(words.contains("bash"), "{words}");
+}

@@ -11,7 +11,8 @@ use crate::folder::{CHRONON, Folder};
 
 /// What a verb answers, a value a line.
 fn verb(cluster: &LocalCluster, node: usize, words: &[&str]) -> Result<Vec<Value>, String> {
-    let server = format!("http://{}", cluster.grpc_address(node));
+    // Nobody is at the first address.
+    let server = format!("http://127.0.0.1:1,http://{}", cluster.grpc_address(node));
     let output =
         Command::new(CHRONON).args(["-o", "json"]).args(words).args(["--server", &server]).output().unwrap();
     if output.status.success() {
@@ -48,6 +49,16 @@ fn an_event_is_scheduled_at_one_node_and_consumed_at_another_after_a_third_was_k
     assert_eq!((&scheduled[0][0]["id"], &scheduled[0][1]["id"]), (&"a".into(), &"b".into()));
     verb(&cluster, 2, &["schedule", "cancel", "orders", "b"]).unwrap();
 
+    let listed = verb(&cluster, 2, &["event", "list", "orders", "--state", "scheduled"]).unwrap();
+    assert_eq!(listed[0].as_array().unwrap().len(), 1, "{listed:?}");
+    assert_eq!(listed[0][0]["id"], "a");
+    let groupless = verb(&cluster, 2, &["event", "list", "orders", "--state", "dead"]).unwrap_err();
+    assert!(groupless.contains("--group"), "{groupless}");
+    let altered = verb(&cluster, 1, &["topic", "alter", "orders", "--dedup-window", "1h"]).unwrap();
+    assert_eq!((&altered[0]["dedup_window_ms"], &altered[0]["revision"]), (&3_600_000.into(), &2.into()));
+    let nothing = verb(&cluster, 1, &["topic", "alter", "orders"]).unwrap_err();
+    assert!(nothing.contains("--dedup-window"), "{nothing}");
+
     cluster.kill(0);
     let words = ["subscribe", "orders", "--group", "g", "--count", "1", "--wait", "30s"];
     let delivered = verb(&cluster, 1, &words).unwrap();
@@ -55,6 +66,10 @@ fn an_event_is_scheduled_at_one_node_and_consumed_at_another_after_a_third_was_k
     assert!(now_ms() >= due, "it came {} ms early", due - now_ms());
     assert_eq!(verb(&cluster, 2, &["event", "show", "orders", "a"]).unwrap()[0]["state"], "PROCESSED");
     assert_eq!(verb(&cluster, 2, &["event", "show", "orders", "b"]).unwrap()[0]["state"], "CANCELLED");
+    let watched = verb(&cluster, 2, &["event", "watch", "orders", "a"]).unwrap();
+    assert_eq!((&watched[0]["state"], &watched[1]["steps"]), (&"PROCESSED".into(), &1.into()));
+    let lag = verb(&cluster, 2, &["topic", "lag", "orders", "g"]).unwrap();
+    assert_eq!((&lag[0]["lag"], lag[0]["partitions"].as_array().unwrap().len()), (&0.into(), 3));
     let late = verb(&cluster, 2, &["schedule", "cancel", "orders", "a"]).unwrap_err();
     assert!(late.contains("not scheduled any more: it is ready"), "{late}");
 

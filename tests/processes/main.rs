@@ -1,6 +1,7 @@
 //! Real processes on a real disk: they are killed, paused, misused and fed with garbage, and must keep every promise.
 
 mod archive;
+mod client_events;
 mod command_line;
 mod crash_test;
 mod events;

@@ -218,7 +218,7 @@ impl Book {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));
             };
             topic.audit_counts(&partition, compared)?;
-            let kept = |from| ask(EventsQuery::Kept { topic: name.clone(), from });
+            let kept = |from| ask(EventsQuery::Kept { topic: name.clone(), group: String::new(), from });
             topic.audit_kept(kept, &partition, compared)?;
             topic.groups.values_mut().for_each(|group| group.lose(times.woken, compared));
             let of = |event: &EventName| EventsQuery::Event { topic: name.clone(), event: event.clone() };

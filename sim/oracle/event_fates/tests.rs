@@ -223,7 +223,7 @@ impl<'a> Seen<'a> {
 /// An event that became ready long after it was due.
 fn kept(seq: u64, offset: u64) -> KeptView {
     let at = Timestamp::from_nanos((1_000_000 + seq) * MS);
-    KeptView { seq, offset, due_ms: 0, at, stored: stored(0) }
+    KeptView { seq, offset, due_ms: 0, at, stored: stored(0), ended: false, delivery: None }
 }
 
 fn name_of(judged: Result<(), Broken>) -> Option<&'static str> {

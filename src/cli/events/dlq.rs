@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{ServerArgs, answer, block_on, connect, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::dead_letter_service_client::DeadLetterServiceClient;
@@ -35,7 +35,7 @@ enum DlqVerb {
 
 pub(in crate::cli) fn dlq(args: &DlqArgs) -> anyhow::Result<Answer> {
     block_on(async {
-        let mut client = DeadLetterServiceClient::new(connect(&args.server).await?);
+        let events = connect(&args.server).await?;
         let request = |topic: &String, group: &String, letters: &[String]| {
             let letters = letters.iter().map(|letter| letter_name(letter)).collect::<anyhow::Result<_>>()?;
             Ok::<_, anyhow::Error>(ext::ReviveRequest {
@@ -48,7 +48,15 @@ pub(in crate::cli) fn dlq(args: &DlqArgs) -> anyhow::Result<Answer> {
             DlqVerb::List { topic, group } => {
                 let request =
                     ext::ListDeadRequest { topic: topic.clone(), consumer_group: group.clone(), limit: 0 };
-                let letters = answer(&args.server, client.list(request)).await?.letters;
+                let letters = events
+                    .call(request, |channel, request| async move {
+                        DeadLetterServiceClient::new(channel)
+                            .max_decoding_message_size(ANSWER_BYTES_MAX)
+                            .list(request)
+                            .await
+                    })
+                    .await?
+                    .letters;
                 let name = |letter: &ext::DeadLetter| {
                     let event = letter.event.clone().unwrap_or_default();
                     (format!("{}:{}", event.partition_id, letter.ready_seq), event.message_id)
@@ -70,12 +78,26 @@ pub(in crate::cli) fn dlq(args: &DlqArgs) -> anyhow::Result<Answer> {
                 Ok(Answer { text, json: letters.iter().map(row).collect() })
             }
             DlqVerb::Redrive { topic, group, letters } => {
-                let revived = answer(&args.server, client.redrive(request(topic, group, letters)?)).await?;
+                let revived = {
+                    let request = request(topic, group, letters)?;
+                    events
+                        .call(request, |channel, request| async move {
+                            DeadLetterServiceClient::new(channel).redrive(request).await
+                        })
+                        .await?
+                };
                 let text = format!("{} are delivered again", revived.count);
                 Ok(Answer { text, json: json!({ "redriven": revived.count }) })
             }
             DlqVerb::Discard { topic, group, letters } => {
-                let revived = answer(&args.server, client.discard(request(topic, group, letters)?)).await?;
+                let revived = {
+                    let request = request(topic, group, letters)?;
+                    events
+                        .call(request, |channel, request| async move {
+                            DeadLetterServiceClient::new(channel).discard(request).await
+                        })
+                        .await?
+                };
                 let text = format!("{} are forgotten", revived.count);
                 Ok(Answer { text, json: json!({ "discarded": revived.count }) })
             }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{ServerArgs, answer, block_on, connect, span_millis};
+use super::{ServerArgs, block_on, connect, span_millis};
 use crate::cli::Answer;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::effect_service_client::EffectServiceClient;
@@ -62,7 +62,7 @@ enum EndpointVerb {
 
 pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
     block_on(async {
-        let mut client = EffectServiceClient::new(connect(&args.server).await?);
+        let events = connect(&args.server).await?;
         match &args.verb {
             EndpointVerb::Set {
                 topic,
@@ -87,7 +87,11 @@ pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
                     backoff_max_ms: 0,
                 };
                 let request = ext::SetEndpointRequest { endpoint: Some(endpoint), secrets: secrets.clone() };
-                let set = answer(&args.server, client.set_endpoint(request)).await?;
+                let set = events
+                    .call(request, |channel, request| async move {
+                        EffectServiceClient::new(channel).set_endpoint(request).await
+                    })
+                    .await?;
                 Ok(Answer {
                     text: format!("events of {topic} are posted to {} as endpoint {name}", set.target),
                     json: row(&set),
@@ -95,13 +99,22 @@ pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
             }
             EndpointVerb::Remove { topic, name } => {
                 let request = ext::RemoveEndpointRequest { topic: topic.clone(), name: name.clone() };
-                answer(&args.server, client.remove_endpoint(request)).await?;
+                events
+                    .call(request, |channel, request| async move {
+                        EffectServiceClient::new(channel).remove_endpoint(request).await
+                    })
+                    .await?;
                 let text = format!("events of {topic} are posted to endpoint {name} no more");
                 Ok(Answer { text, json: json!({ "topic": topic, "name": name }) })
             }
             EndpointVerb::List { topic } => {
                 let request = ext::ListEndpointsRequest { topic: topic.clone().unwrap_or_default() };
-                let endpoints = answer(&args.server, client.list_endpoints(request)).await?.endpoints;
+                let endpoints = events
+                    .call(request, |channel, request| async move {
+                        EffectServiceClient::new(channel).list_endpoints(request).await
+                    })
+                    .await?
+                    .endpoints;
                 let mut table = Table::new();
                 table.set_header(["topic", "endpoint", "target", "at once", "attempts"]);
                 for endpoint in &endpoints {

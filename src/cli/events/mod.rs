@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
-use tonic::transport::{Channel, Endpoint};
+
+use crate::client::events::Events;
 
 pub(super) use dlq::{DlqArgs, dlq};
 pub(super) use endpoint::{EndpointArgs, endpoint};
@@ -27,9 +28,15 @@ pub(super) use topic::{TopicArgs, topic};
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerArgs {
-    /// Where a node serves gRPC.
-    #[arg(long, global = true, env = "CHRONON_SERVER", default_value = "http://127.0.0.1:9000")]
-    server: String,
+    /// Where nodes serve gRPC, separated by commas: the next one is asked when one does not answer.
+    #[arg(
+        long,
+        global = true,
+        env = "CHRONON_SERVER",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:9000"
+    )]
+    server: Vec<String>,
     /// How long to wait for an answer, as in 10s.
     #[arg(long, global = true, env = "CHRONON_WAIT", default_value = "10s", value_parser = humantime::parse_duration)]
     wait: Duration,
@@ -40,21 +47,8 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-async fn connect(args: &ServerArgs) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(args.server.clone())
-        .with_context(|| format!("--server {:?} is not a URL such as http://127.0.0.1:9000", args.server))?;
-    let endpoint = endpoint.connect_timeout(args.wait);
-    endpoint.connect().await.with_context(|| format!("no node serves gRPC at {}", args.server))
-}
-
-/// An answer that must come in time.
-async fn answer<T>(
-    args: &ServerArgs,
-    asked: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> anyhow::Result<T> {
-    let answered = tokio::time::timeout(args.wait, asked).await;
-    let answered = answered.map_err(|_| anyhow::anyhow!("no answer within {:?}", args.wait))?;
-    answered.map(tonic::Response::into_inner).map_err(|status| anyhow::anyhow!("{}", status.message()))
+async fn connect(args: &ServerArgs) -> anyhow::Result<Events> {
+    Ok(Events::connect(args.server.iter().cloned(), args.wait).await?)
 }
 
 fn time(ms: i64) -> String {
@@ -65,14 +59,11 @@ fn time(ms: i64) -> String {
     }
 }
 
-fn millis(at: SystemTime) -> anyhow::Result<i64> {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).context("a time is after 1970")?;
-    span_millis(since)
-}
-
 fn span_millis(span: Duration) -> anyhow::Result<i64> {
     i64::try_from(span.as_millis()).context("that is further away than an event can be")
 }
 
 /// Beyond it a time has no form.
 const YEAR_10_000_MS: i64 = 253_402_300_800_000;
+/// Of an answer that lists events.
+const ANSWER_BYTES_MAX: usize = 64 << 20;

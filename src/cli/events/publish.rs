@@ -7,10 +7,9 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{ServerArgs, answer, block_on, connect, millis, span_millis, time};
+use super::{ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
-use crate::gateway::proto::cronos_db as pb;
-use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
+use crate::client::events::{Due, NewEvent, draw_name};
 
 /// Publish an event: now, after a while, or at a time.
 #[derive(Args, Debug)]
@@ -49,44 +48,26 @@ pub(in crate::cli) fn publish(args: &PublishArgs) -> anyhow::Result<Answer> {
     } else {
         args.payload.clone().into_bytes()
     };
-    let message_id = match &args.id {
-        Some(id) => id.clone(),
-        None => {
-            let mut drawn = [0; 16];
-            getrandom::fill(&mut drawn).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-            format!("{:032x}", u128::from_be_bytes(drawn))
-        }
+    let message_id = args.id.clone().map_or_else(draw_name, Ok)?;
+    let due = match (args.after, args.at) {
+        (Some(after), _) => Due::In(after),
+        (None, at) => Due::At(at.unwrap_or_else(SystemTime::now)),
     };
-    let schedule_ts = millis(args.at.unwrap_or_else(SystemTime::now))?;
-    let delay_ms = args.after.map(span_millis).transpose()?.unwrap_or_default();
-    let event = pb::Event {
-        message_id: message_id.clone(),
-        schedule_ts,
-        delay_ms,
-        ttl_ms: args.ttl.map(span_millis).transpose()?.unwrap_or_default(),
-        payload: payload.into(),
-        topic: args.topic.clone(),
-        meta: args.meta.iter().cloned().collect(),
-        ordering_key: args.key.clone(),
-        ..pb::Event::default()
-    };
-    let published = block_on(async {
-        let mut client = EventServiceClient::new(connect(&args.server).await?);
-        let request = pb::PublishRequest { event: Some(event), allow_duplicate: false };
-        answer(&args.server, client.publish(request)).await
-    })?;
-    let is_duplicate = published.status() == pb::PublishStatus::Duplicate;
-    anyhow::ensure!(published.success || is_duplicate, "{}", published.error);
-    let (partition, offset) = (published.partition_id, published.offset);
+    let event = NewEvent::new(&args.topic, payload).named(&message_id).due(due).key(&args.key);
+    let event = args.ttl.into_iter().fold(event, NewEvent::ttl);
+    let event = args.meta.iter().fold(event, |event, (key, value)| event.meta(key, value));
+    let published = block_on(async { Ok(connect(&args.server).await?.publish(event).await?) })?;
+    let (partition, offset) = (published.partition, published.offset);
+    let is_duplicate = published.is_duplicate;
     let text = if is_duplicate {
         format!("{message_id} was accepted before: partition {partition}, offset {offset}")
     } else {
-        let due = time(published.schedule_ts);
+        let due = time(published.due_ms.unwrap_or_default());
         format!("{message_id} is accepted: partition {partition}, offset {offset}, due {due}")
     };
     let json = json!({
         "id": message_id, "status": if is_duplicate { "duplicate" } else { "accepted" },
-        "partition": partition, "offset": offset, "due": published.schedule_ts,
+        "partition": partition, "offset": offset, "due": published.due_ms.unwrap_or_default(),
     });
     Ok(Answer { text, json })
 }

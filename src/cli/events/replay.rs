@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use super::{ServerArgs, answer, block_on, connect, millis, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, span_millis, time};
 use crate::cli::{Answer, Format, print};
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
@@ -57,8 +58,15 @@ pub(in crate::cli) fn replay(args: &ReplayArgs, output: Format) -> anyhow::Resul
         ..pb::ReplayRequest::default()
     };
     block_on(async {
-        let mut client = EventServiceClient::new(connect(&args.server).await?);
-        let mut events = answer(&args.server, client.replay(request)).await?;
+        let events = connect(&args.server).await?;
+        let mut events = events
+            .call(request, |channel, request| async move {
+                EventServiceClient::new(channel)
+                    .max_decoding_message_size(ANSWER_BYTES_MAX)
+                    .replay(request)
+                    .await
+            })
+            .await?;
         let mut count = 0;
         while let Some(replayed) = events.next().await {
             let replayed = replayed.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
@@ -67,6 +75,10 @@ pub(in crate::cli) fn replay(args: &ReplayArgs, output: Format) -> anyhow::Resul
         }
         Ok(Answer { text: format!("{count} events"), json: json!({ "events": count }) })
     })
+}
+
+fn millis(at: SystemTime) -> anyhow::Result<i64> {
+    span_millis(at.duration_since(SystemTime::UNIX_EPOCH).context("a time is after 1970")?)
 }
 
 fn shown(replayed: &pb::ReplayEvent) -> Answer {

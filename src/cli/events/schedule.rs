@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{ServerArgs, answer, block_on, connect, millis, span_millis, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
+use crate::client::events::{Changed, Due};
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::schedule_service_client::ScheduleServiceClient;
@@ -41,38 +42,40 @@ enum ScheduleVerb {
 
 pub(in crate::cli) fn schedule(args: &ScheduleArgs) -> anyhow::Result<Answer> {
     block_on(async {
-        let mut client = ScheduleServiceClient::new(connect(&args.server).await?);
-        let (changed, what) = match &args.verb {
+        let events = connect(&args.server).await?;
+        match &args.verb {
             ScheduleVerb::List { topic } => {
                 let request = ext::ListScheduledRequest { topic: topic.clone(), limit: 0 };
-                let events = answer(&args.server, client.list_scheduled(request)).await?.events;
+                let events = events
+                    .call(request, |channel, request| async move {
+                        ScheduleServiceClient::new(channel)
+                            .max_decoding_message_size(ANSWER_BYTES_MAX)
+                            .list_scheduled(request)
+                            .await
+                    })
+                    .await?
+                    .events;
                 let line = |event: &pb::Event| format!("{} {}", time(event.schedule_ts), event.message_id);
                 let text = events.iter().map(line).collect::<Vec<String>>().join("\n");
                 let row = |event: &pb::Event| json!({ "id": event.message_id, "due": event.schedule_ts });
-                return Ok(Answer { text, json: events.iter().map(row).collect() });
+                Ok(Answer { text, json: events.iter().map(row).collect() })
             }
             ScheduleVerb::Cancel { topic, id } => {
-                let request = ext::CancelRequest {
-                    topic: topic.clone(),
-                    message_id: id.clone(),
-                    partition_key: String::new(),
-                };
-                (answer(&args.server, client.cancel(request)).await?, format!("{id} is cancelled"))
+                let changed = events.cancel(topic, id).await?;
+                Ok(answer(format!("{id} is cancelled"), changed))
             }
             ScheduleVerb::Reschedule { topic, id, after, at } => {
-                let request = ext::RescheduleRequest {
-                    topic: topic.clone(),
-                    message_id: id.clone(),
-                    partition_key: String::new(),
-                    schedule_ts: at.map(millis).transpose()?.unwrap_or_default(),
-                    delay_ms: after.map(span_millis).transpose()?.unwrap_or_default(),
+                let due = match at {
+                    Some(at) => Due::At(*at),
+                    None => Due::In(after.unwrap_or_default()),
                 };
-                let changed = answer(&args.server, client.reschedule(request)).await?;
-                let what = format!("{id} is due {}", time(changed.schedule_ts));
-                (changed, what)
+                let changed = events.reschedule(topic, id, due).await?;
+                Ok(answer(format!("{id} is due {}", time(changed.due_ms)), changed))
             }
-        };
-        anyhow::ensure!(changed.success, "{}", changed.error);
-        Ok(Answer { text: what, json: json!({ "offset": changed.offset, "due": changed.schedule_ts }) })
+        }
     })
+}
+
+fn answer(text: String, changed: Changed) -> Answer {
+    Answer { text, json: json!({ "offset": changed.offset, "due": changed.due_ms }) }
 }

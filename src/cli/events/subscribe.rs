@@ -2,15 +2,14 @@
 
 use std::io::IsTerminal as _;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ServerArgs, answer, block_on, connect, time};
+use super::{ServerArgs, block_on, connect, time};
 use crate::cli::{Answer, Format, print};
+use crate::client::events::Subscribe;
 use crate::gateway::proto::cronos_db as pb;
-use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
 
 /// Consume a topic as a member of a consumer group.
 #[derive(Args, Debug)]
@@ -52,47 +51,23 @@ enum Acks {
 
 pub(in crate::cli) fn subscribe(args: &SubscribeArgs, output: Format) -> anyhow::Result<Answer> {
     block_on(async {
-        let channel = connect(&args.server).await?;
-        let (wishes, requests) = tokio::sync::mpsc::channel(1);
-        wishes
-            .send(pb::SubscribeRequest {
-                consumer_group: args.group.clone(),
-                topic: args.topic.clone(),
-                partition_id: -1,
-                start_offset: if args.latest { -1 } else { 0 },
-                max_buffer_size: args.credits,
-                mode: if args.ordered { pb::GroupMode::Ordered } else { pb::GroupMode::Shared }.into(),
-                max_deliver: args.max_deliver,
-                ..pb::SubscribeRequest::default()
-            })
-            .await?;
-        let mut client = EventServiceClient::new(channel.clone());
-        let mut deliveries = answer(&args.server, client.subscribe(ReceiverStream::new(requests))).await?;
-        let (acks, acked) = tokio::sync::mpsc::channel(1024);
-        let mut client = EventServiceClient::new(channel);
-        let mut answers = answer(&args.server, client.ack(ReceiverStream::new(acked))).await?;
+        let wanted = Subscribe::new(&args.topic, &args.group).credits(args.credits);
+        let wanted = if args.ordered { wanted.ordered(true) } else { wanted };
+        let wanted = if args.latest { wanted.latest() } else { wanted };
+        let wanted = if args.max_deliver > 0 { wanted.max_deliver(args.max_deliver) } else { wanted };
+        let mut deliveries = connect(&args.server).await?.subscribe(wanted)?;
         if std::io::stderr().is_terminal() && output == Format::Text {
             eprintln!("waiting for events of {} as a member of {}; Ctrl-C ends it", args.topic, args.group);
         }
         let mut count = 0;
         while args.count.is_none_or(|most| count < most) {
-            let delivered = deliveries.next().await;
-            let Some(delivery) = delivered else { anyhow::bail!("the node has ended the subscription") };
-            let delivery = delivery.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
-            print(output, &shown(&delivery));
+            let delivered = deliveries.next().await.context("the subscription has ended")??;
+            print(output, &shown(delivered.message()));
             count += 1;
-            if args.ack == Acks::Auto {
-                let ack = pb::AckRequest {
-                    delivery_id: delivery.delivery_id,
-                    success: true,
-                    ..pb::AckRequest::default()
-                };
-                acks.send(ack).await?;
-                let settled = answers.next().await;
-                let Some(Ok(settled)) = settled else { anyhow::bail!("the node takes no acknowledgements") };
-                if !settled.success {
-                    eprintln!("not acknowledged: {}", settled.error);
-                }
+            if args.ack == Acks::Auto
+                && let Err(error) = delivered.ack().await
+            {
+                eprintln!("not acknowledged: {error}");
             }
         }
         Ok(Answer { text: format!("{count} deliveries"), json: json!({ "deliveries": count }) })

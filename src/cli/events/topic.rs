@@ -6,14 +6,15 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{ServerArgs, answer, block_on, connect, span_millis};
+use super::{ServerArgs, block_on, connect, span_millis};
 use crate::cli::Answer;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::consumer_group_service_client::ConsumerGroupServiceClient;
 use crate::gateway::proto::ext;
+use crate::gateway::proto::ext::group_service_client::GroupServiceClient;
 use crate::gateway::proto::ext::topic_service_client::TopicServiceClient;
 
-/// Make topics, and look at them.
+/// Make topics, change them, and look at them.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct TopicArgs {
     #[command(subcommand)]
@@ -42,19 +43,74 @@ enum TopicVerb {
         /// Events of a partition that may wait for their time.
         #[arg(long, default_value_t = 0)]
         pending: u64,
+        /// Let go of what has been ready for so long.
+        #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+        retain_age: Option<Duration>,
+        /// Let go of the oldest while the events of a partition have more bytes.
+        #[arg(long, value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
+        retain_bytes: u64,
+        /// What a consumer group has not settled goes by its age and bytes as well.
+        #[arg(long)]
+        expire_unsettled: bool,
     },
     /// The names of all topics.
     List,
     /// A topic, its partitions and its consumer groups.
     Describe { topic: String },
+    /// Have a topic behave otherwise from now on; what is not said stays as it is.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Alter {
+        topic: String,
+        /// Bytes of a payload.
+        #[arg(long, group = "change")]
+        payload_bytes: Option<u32>,
+        /// A message id is remembered for so long.
+        #[arg(long, group = "change", value_parser = humantime::parse_duration)]
+        dedup_window: Option<Duration>,
+        /// Message ids that a partition remembers.
+        #[arg(long, group = "change")]
+        dedup_ids: Option<u64>,
+        /// Whether events are refused when there are too many message ids, instead of forgetting the oldest.
+        #[arg(long, group = "change")]
+        strict: Option<bool>,
+        /// Events of a partition that may wait for their time.
+        #[arg(long, group = "change")]
+        pending: Option<u64>,
+        /// Events that every consumer group has settled and that a partition keeps for groups that come later.
+        #[arg(long, group = "change")]
+        kept: Option<u64>,
+        /// Dead letters that a consumer group keeps in a partition.
+        #[arg(long, group = "change")]
+        dead: Option<u32>,
+        /// Let go of what has been ready for so long; 0s keeps it.
+        #[arg(long, group = "change", value_name = "SPAN", value_parser = humantime::parse_duration)]
+        retain_age: Option<Duration>,
+        /// Let go of the oldest while the events of a partition have more bytes; 0 keeps them.
+        #[arg(long, group = "change", value_name = "BYTES")]
+        retain_bytes: Option<u64>,
+        /// Whether what a consumer group has not settled goes by its age and bytes as well.
+        #[arg(long, group = "change")]
+        expire_unsettled: Option<bool>,
+    },
+    /// A consumer group, and how far behind it is in each partition.
+    Lag { topic: String, group: String },
 }
 
 pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
     block_on(async {
-        let channel = connect(&args.server).await?;
-        let mut client = TopicServiceClient::new(channel.clone());
+        let events = connect(&args.server).await?;
         match &args.verb {
-            TopicVerb::Create { topic, partitions, dedup_window, dedup_ids, strict, pending } => {
+            TopicVerb::Create {
+                topic,
+                partitions,
+                dedup_window,
+                dedup_ids,
+                strict,
+                pending,
+                retain_age,
+                retain_bytes,
+                expire_unsettled,
+            } => {
                 let request = ext::CreateTopicRequest {
                     topic: topic.clone(),
                     partitions: *partitions,
@@ -63,27 +119,137 @@ pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
                     dedup_ids_max: *dedup_ids,
                     strict: *strict,
                     pending_max: *pending,
+                    retain_age_ms: retain_age.map(span_millis).transpose()?.unwrap_or_default(),
+                    retain_bytes: *retain_bytes,
+                    expires_unsettled: *expire_unsettled,
                 };
-                let made = answer(&args.server, client.create_topic(request)).await?;
+                let made = events
+                    .call(request, |channel, request| async move {
+                        TopicServiceClient::new(channel).create_topic(request).await
+                    })
+                    .await?;
                 Ok(Answer {
                     text: format!("topic {} is there", made.topic),
                     json: json!({ "topic": made.topic }),
                 })
             }
             TopicVerb::List => {
-                let listed = answer(&args.server, client.list_topics(ext::ListTopicsRequest {})).await?;
+                let request = ext::ListTopicsRequest {};
+                let listed = events
+                    .call(request, |channel, request| async move {
+                        TopicServiceClient::new(channel).list_topics(request).await
+                    })
+                    .await?;
                 Ok(Answer { text: listed.topics.join("\n"), json: json!(listed.topics) })
             }
             TopicVerb::Describe { topic } => {
                 let request = ext::DescribeTopicRequest { topic: topic.clone() };
-                let info = answer(&args.server, client.describe_topic(request)).await?;
-                let mut client = ConsumerGroupServiceClient::new(channel);
+                let info = events
+                    .call(request, |channel, request| async move {
+                        TopicServiceClient::new(channel).describe_topic(request).await
+                    })
+                    .await?;
                 let request = pb::ListConsumerGroupsRequest { topic: topic.clone() };
-                let groups = answer(&args.server, client.list_consumer_groups(request)).await?.groups;
+                let groups = events
+                    .call(request, |channel, request| async move {
+                        ConsumerGroupServiceClient::new(channel).list_consumer_groups(request).await
+                    })
+                    .await?
+                    .groups;
                 Ok(described(&info, &groups))
+            }
+            TopicVerb::Alter {
+                topic,
+                payload_bytes,
+                dedup_window,
+                dedup_ids,
+                strict,
+                pending,
+                kept,
+                dead,
+                retain_age,
+                retain_bytes,
+                expire_unsettled,
+            } => {
+                let request = ext::AlterTopicRequest {
+                    topic: topic.clone(),
+                    payload_bytes_max: *payload_bytes,
+                    dedup_window_ms: dedup_window.map(span_millis).transpose()?,
+                    dedup_ids_max: *dedup_ids,
+                    strict: *strict,
+                    pending_max: *pending,
+                    kept_max: *kept,
+                    dead_max: *dead,
+                    retain_age_ms: retain_age.map(span_millis).transpose()?,
+                    retain_bytes: *retain_bytes,
+                    expires_unsettled: *expire_unsettled,
+                };
+                let alter = |channel, request| async move {
+                    TopicServiceClient::new(channel).alter_topic(request).await
+                };
+                Ok(altered(&events.call(request, alter).await?))
+            }
+            TopicVerb::Lag { topic, group } => {
+                let request =
+                    ext::DescribeGroupRequest { topic: topic.clone(), consumer_group: group.clone() };
+                let describe = |channel, request| async move {
+                    GroupServiceClient::new(channel).describe_group(request).await
+                };
+                Ok(lag(&events.call(request, describe).await?))
             }
         }
     })
+}
+
+fn altered(info: &ext::TopicInfo) -> Answer {
+    let window = Duration::from_millis(u64::try_from(info.dedup_window_ms).unwrap_or_default());
+    let text = format!(
+        "topic {}, revision {}: payloads of {} bytes, {} message ids for {}{}, {} pending, {} kept, {} dead letters",
+        info.topic,
+        info.revision,
+        info.payload_bytes_max,
+        info.dedup_ids_max,
+        humantime::format_duration(window),
+        if info.strict { ", strictly" } else { "" },
+        info.pending_max,
+        info.kept_max,
+        info.dead_max,
+    );
+    let json = json!({
+        "topic": info.topic, "revision": info.revision, "payload_bytes": info.payload_bytes_max,
+        "dedup_window_ms": info.dedup_window_ms, "dedup_ids": info.dedup_ids_max, "strict": info.strict,
+        "pending": info.pending_max, "kept": info.kept_max, "dead": info.dead_max,
+    });
+    Answer { text, json }
+}
+
+fn lag(info: &ext::GroupInfo) -> Answer {
+    let mut table = Table::new();
+    table.set_header(["partition", "committed", "lag", "open", "resting", "dead", "members"]);
+    for row in &info.partitions {
+        let ext::GroupPartition { committed_offset, lag, open, resting, dead, .. } = *row;
+        table.add_row([
+            i64::from(row.partition_id),
+            committed_offset,
+            lag,
+            open,
+            resting,
+            dead,
+            i64::from(row.members),
+        ]);
+    }
+    let row = |row: &ext::GroupPartition| {
+        json!({
+            "partition": row.partition_id, "committed": row.committed_offset, "lag": row.lag, "open": row.open,
+            "resting": row.resting, "dead": row.dead, "dead_dropped": row.dead_dropped, "members": row.members,
+        })
+    };
+    let total: i64 = info.partitions.iter().map(|row| row.lag).sum();
+    let json = json!({
+        "topic": info.topic, "group": info.consumer_group, "lag": total,
+        "partitions": info.partitions.iter().map(row).collect::<Vec<Value>>(),
+    });
+    Answer { text: format!("{} is {total} events behind\n{table}", info.consumer_group), json }
 }
 
 fn described(info: &ext::TopicInfo, groups: &[pb::ConsumerGroupMetadata]) -> Answer {

@@ -366,6 +366,51 @@ fn an_event_that_is_not_due_can_be_taken_back_or_put_off_and_one_that_is_due_can
     assert_eq!(taken, Err(EventsError::NotScheduled("ready".to_string())));
 }
 
+/// The question of who watches an event.
+fn watch(id: &str, known: Option<EventView>) -> EventsQuery {
+    EventsQuery::Watch { topic: "t".to_string(), event: name(id), known }
+}
+
+#[test]
+fn who_watches_an_event_waits_for_as_long_as_its_fate_is_the_one_that_is_known() {
+    let mut lone = Lone::keeping(10, TopicConfig::default());
+    lone.publish("a", "", Due::In(50));
+    let scheduled = Some(lone.event("a"));
+    assert!(lone.state.has_news(&watch("a", None)));
+    assert!(!lone.state.has_news(&watch("a", scheduled.clone())));
+    lone.publish("b", "", Due::In(50));
+    assert!(!lone.state.has_news(&watch("a", scheduled.clone())));
+    lone.pass(60);
+    assert!(lone.state.has_news(&watch("a", scheduled)));
+    assert!(!lone.state.has_news(&watch("unknown", None)));
+}
+
+#[test]
+fn what_is_ready_is_listed_from_any_place_with_where_it_stands_in_a_group() {
+    let mut lone = Lone::keeping(10, TopicConfig::default());
+    for id in ["a", "b", "c"] {
+        lone.publish(id, "", Due::In(0));
+    }
+    let open = lone.attach("g", 1, 2, options(Mode::Shared));
+    let listed = |lone: &Lone, group: &str, from| {
+        let (topic, group) = ("t".to_string(), group.to_string());
+        match lone.state.view(&EventsQuery::Kept { topic, group, from: KeptFrom::Seq(from) }) {
+            EventsView::Kept { rows, .. } => rows,
+            other => panic!("{other:?}"),
+        }
+    };
+    let rows = listed(&lone, "g", 0);
+    assert_eq!(rows.iter().map(|row| (row.seq, row.offset)).collect::<Vec<_>>(), [(0, 0), (1, 1), (2, 2)]);
+    assert!(matches!(rows[1].delivery, Some(DeliveryState::Processing { .. })), "{rows:?}");
+    assert_eq!(rows[2].delivery, Some(DeliveryState::Buffered));
+    assert_eq!(open.len(), 2);
+    let rest = listed(&lone, "", 2);
+    assert_eq!(rest.iter().map(|row| (row.seq, row.delivery.clone())).collect::<Vec<_>>(), [(2, None)]);
+    let (topic, group) = ("t".to_string(), "other".to_string());
+    let from = KeptFrom::Seq(0);
+    assert_eq!(lone.state.view(&EventsQuery::Kept { topic, group, from }), EventsView::Unknown);
+}
+
 /// One thing that clients do, or time.
 #[derive(Clone, Debug)]
 enum Step {
@@ -512,7 +557,7 @@ fn first(config: &TopicConfig) -> Lone {
 }
 
 fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
-    match lone.state.view(&EventsQuery::Kept { topic: "t".to_string(), from }) {
+    match lone.state.view(&EventsQuery::Kept { topic: "t".to_string(), group: String::new(), from }) {
         EventsView::Kept { rows, is_end: true } => rows.iter().map(|row| row.seq).collect(),
         other => panic!("{other:?}"),
     }

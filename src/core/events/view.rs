@@ -32,11 +32,22 @@ pub enum EventsQuery {
         /// Which.
         event: EventName,
     },
+    /// The fate of an event. As a question that waits, it waits until that is another than the one that is known.
+    Watch {
+        /// The topic.
+        topic: String,
+        /// Which.
+        event: EventName,
+        /// What was answered before.
+        known: Option<EventView>,
+    },
     /// The partition, its counts and its consumer groups.
     Partition {
         /// The topic.
         topic: String,
     },
+    /// All partitions of the group behind this topic, in alphabetical order.
+    PartitionsAfter(String),
     /// The names of all topics of which the group has a partition.
     Topics,
     /// Events that are not due yet, the next one first; of one time, in the order of their offsets.
@@ -50,6 +61,8 @@ pub enum EventsQuery {
     Kept {
         /// The topic.
         topic: String,
+        /// Tells where each stands in this consumer group, unless it is empty.
+        group: String,
         /// The first one.
         from: KeptFrom,
     },
@@ -88,6 +101,13 @@ pub enum EventsView {
     Event(Option<EventView>),
     /// The partition.
     Partition(PartitionView),
+    /// Partitions by topic.
+    Partitions {
+        /// When the group has something to do next.
+        next_alarm: Option<Timestamp>,
+        /// As many as an answer holds.
+        partitions: Vec<(String, PartitionView)>,
+    },
     /// The names of the topics.
     Topics(Vec<String>),
     /// Events that are not due yet; as many as an answer holds.
@@ -231,6 +251,10 @@ pub struct KeptView {
     pub at: Timestamp,
     /// Where the log has it.
     pub stored: Stored,
+    /// Every consumer group has settled it, or it has expired for those that had not.
+    pub ended: bool,
+    /// Where it stands in the consumer group that was asked about.
+    pub delivery: Option<DeliveryState>,
 }
 
 /// A dead letter.

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::EventsState;
 use crate::events::backlog::Ready;
@@ -9,7 +10,7 @@ use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, Member
 use crate::events::group::Group;
 use crate::events::ids::{Fate, NameHash};
 use crate::events::partition::Partition;
-use crate::events::schedule::Slot;
+use crate::events::schedule::{Record, Slot};
 use crate::events::view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
     PartitionView, ScheduledView,
@@ -31,10 +32,12 @@ impl EventsState {
                     None => EventsView::NotAMember,
                 }
             }
-            EventsQuery::Event { topic, event } => match self.partition_of(topic) {
-                Some(partition) => EventsView::Event(partition.event(event)),
-                None => EventsView::Unknown,
-            },
+            EventsQuery::Event { topic, event } | EventsQuery::Watch { topic, event, .. } => {
+                match self.partition_of(topic) {
+                    Some(partition) => EventsView::Event(partition.event(event)),
+                    None => EventsView::Unknown,
+                }
+            }
             EventsQuery::Partition { topic } => match self.partition_of(topic) {
                 Some(partition) => EventsView::Partition(partition.seen()),
                 None => EventsView::Unknown,
@@ -43,8 +46,15 @@ impl EventsState {
                 Some(partition) => EventsView::Scheduled(partition.scheduled(*after)),
                 None => EventsView::Unknown,
             },
-            EventsQuery::Kept { topic, from } => match self.partition_of(topic) {
-                Some(partition) => partition.kept(*from),
+            EventsQuery::PartitionsAfter(topic) => {
+                let rows = self.numbers.range(Bound::Excluded(topic)).take(PARTITIONS_MAX);
+                let seen = rows.filter_map(|(topic, number)| {
+                    self.partitions.get(number).map(|partition| (topic.clone(), partition.seen()))
+                });
+                EventsView::Partitions { next_alarm: self.agenda.next(), partitions: seen.collect() }
+            }
+            EventsQuery::Kept { topic, group, from } => match self.partition_of(topic) {
+                Some(partition) => partition.kept(group, *from),
                 None => EventsView::Unknown,
             },
             EventsQuery::Dead { topic, group, from } => match self.group_of(topic, group) {
@@ -54,8 +64,11 @@ impl EventsState {
         }
     }
 
-    /// Whether a question that waits has something to wait for: a member's next delivery.
+    /// Whether a question that waits has nothing to wait for any more: a member's next delivery is here, or an event's fate another.
     pub(super) fn has_news(&self, query: &EventsQuery) -> bool {
+        if let EventsQuery::Watch { topic, event, known } = query {
+            return self.partition_of(topic).is_none_or(|partition| partition.event(event) != *known);
+        }
         let EventsQuery::Deliveries { topic, group, member, after } = query else { return true };
         let Some((partition, number)) = self.group_of(topic, group) else { return true };
         let Some(group) = partition.groups.get(&number) else { return true };
@@ -159,18 +172,21 @@ impl Partition {
         .collect()
     }
 
-    fn kept(&self, from: KeptFrom) -> EventsView {
+    fn kept(&self, group: &str, from: KeptFrom) -> EventsView {
+        let group = match self.group_named(group) {
+            Ok(number) => self.groups.get(&number),
+            Err(_) if group.is_empty() => None,
+            Err(_) => return EventsView::Unknown,
+        };
         let seq = match from {
             KeptFrom::Seq(seq) => seq,
             KeptFrom::Time(at) => self.backlog.since(at),
         };
         let mut found = self.backlog.from(seq);
-        let row = |(seq, ready): (u64, &Ready)| KeptView {
-            seq,
-            offset: ready.record.offset,
-            due_ms: ready.record.due_ms,
-            at: ready.at,
-            stored: ready.record.stored,
+        let row = |(seq, ready): (u64, &Ready)| {
+            let Record { offset, due_ms, stored, .. } = ready.record;
+            let delivery = group.map(|group| delivery_state(group, seq, ready));
+            KeptView { seq, offset, due_ms, at: ready.at, stored, ended: ready.ended, delivery }
         };
         let rows = found.by_ref().take(ROWS_MAX).map(row).collect();
         EventsView::Kept { rows, is_end: found.next().is_none() }
@@ -211,3 +227,5 @@ fn delivery_state(group: &Group, seq: u64, ready: &Ready) -> DeliveryState {
 
 /// Rows of an answer.
 const ROWS_MAX: usize = 1000;
+/// Partitions of an answer, each with its consumer groups.
+const PARTITIONS_MAX: usize = 50;

@@ -71,6 +71,11 @@ impl Outbox {
         self.intents.len()
     }
 
+    /// The op that emitted the oldest one.
+    pub fn oldest(&self) -> Option<Op> {
+        self.intents.first().map(|(place, _)| place.op)
+    }
+
     /// Bytes of all their targets and bodies.
     pub fn bytes(&self) -> u64 {
         self.bytes

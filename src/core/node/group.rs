@@ -490,6 +490,7 @@ impl<A: ChrApplication> Group<A> {
             halted: self.halted.as_ref().map(|halt| halt.place),
             schema: self.executor.schema(),
             side_effects: u64_of(self.executor.outbox().len()),
+            oldest_side_effect: self.executor.outbox().oldest(),
             dead: u64_of(self.executor.outbox().dead().len()),
             applied_digest: self.executor.digest(),
         }

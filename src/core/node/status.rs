@@ -88,6 +88,8 @@ pub struct GroupStatus {
     pub schema: Schema,
     /// Side effects that have not ended.
     pub side_effects: u64,
+    /// The op that emitted the oldest of them.
+    pub oldest_side_effect: Option<Op>,
     /// Side effects that were given up and wait for an operator.
     pub dead: u64,
     /// Chained hash of (op, outcomes) over all that was applied.

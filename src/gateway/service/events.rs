@@ -213,6 +213,7 @@ impl EventService for Api {
             }
         };
         let share = credits.div_ceil(u32::try_from(partitions.len()).unwrap_or(1)).max(1);
+        let slot = Arc::new(self.0.members.slots(partitions.len()).map_err(refused)?);
         let member = convert::member(&wanted.subscription_id).map_err(refused)?;
         let group = wanted.consumer_group;
         let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
@@ -221,7 +222,11 @@ impl EventService for Api {
             let (group, options) = (group.clone(), options.clone());
             let wanted = Subscription { group, options, insists, member, credits: share };
             let consuming = Arc::clone(&self.0.consuming);
-            tokio::spawn(consuming.consume(partition, wanted, Arc::clone(&gate), sender.clone()));
+            let (gate, sender, slot) = (Arc::clone(&gate), sender.clone(), Arc::clone(&slot));
+            tokio::spawn(async move {
+                consuming.consume(partition, wanted, gate, sender).await;
+                drop(slot);
+            });
         }
         let deliveries = ReceiverStream::new(receiver).map(|delivered| match delivered {
             Ok(delivered) => Ok(convert::delivery(delivered)),

@@ -1,9 +1,11 @@
-//! `ConsumerGroupService`.
+//! `ConsumerGroupService`, as earlier clients know it, and `GroupService`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use chronon_core::events::{EventsAnswer, EventsCommand, EventsQuery, EventsView, GroupView, Mode};
-
+use chronon_core::events::{
+    EventsAnswer, EventsCommand, EventsQuery, EventsView, GroupOptions, GroupView, Mode,
+};
+use chronon_core::types::Nanos;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Wanted, signed};
@@ -11,8 +13,11 @@ use super::{Api, status};
 use crate::gateway::proto::cronos_db::consumer_group_service_server::ConsumerGroupService;
 use crate::gateway::proto::cronos_db::{
     ConsumerGroupMetadata, CreateConsumerGroupRequest, CreateConsumerGroupResponse, GetConsumerGroupRequest,
-    GroupMode, ListConsumerGroupsRequest, ListConsumerGroupsResponse,
+    GroupMode, ListConsumerGroupsRequest, ListConsumerGroupsResponse, RebalanceConsumerGroupRequest,
+    RebalanceConsumerGroupResponse,
 };
+use crate::gateway::proto::ext::group_service_server::GroupService;
+use crate::gateway::proto::ext::{DescribeGroupRequest, GroupInfo, GroupPartition};
 use crate::gateway::topics::Refused;
 
 #[tonic::async_trait]
@@ -21,7 +26,7 @@ impl ConsumerGroupService for Api {
         &self,
         request: Request<CreateConsumerGroupRequest>,
     ) -> Result<Response<CreateConsumerGroupResponse>, Status> {
-        match self.create_group(request.into_inner()).await {
+        match self.make_group(request.into_inner()).await {
             Ok(()) => Ok(Response::new(CreateConsumerGroupResponse { success: true, error: String::new() })),
             Err(Refused::Invalid(error) | Refused::NotFound(error)) => {
                 Ok(Response::new(CreateConsumerGroupResponse { success: false, error }))
@@ -35,11 +40,8 @@ impl ConsumerGroupService for Api {
         request: Request<GetConsumerGroupRequest>,
     ) -> Result<Response<ConsumerGroupMetadata>, Status> {
         let GetConsumerGroupRequest { group_id, topic } = request.into_inner();
-        let found = self.groups_of(&topic).await.map_err(|error| status(&error))?;
-        let group = found.into_iter().find(|group| group.group_id == group_id);
-        group
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found(format!("no such consumer group: {group_id}")))
+        let found = self.group_of(&group_id, &topic).await;
+        found.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn list_consumer_groups(
@@ -49,11 +51,73 @@ impl ConsumerGroupService for Api {
         let groups = self.groups_of(&request.into_inner().topic).await.map_err(|error| status(&error))?;
         Ok(Response::new(ListConsumerGroupsResponse { groups }))
     }
+
+    async fn rebalance_consumer_group(
+        &self,
+        request: Request<RebalanceConsumerGroupRequest>,
+    ) -> Result<Response<RebalanceConsumerGroupResponse>, Status> {
+        let RebalanceConsumerGroupRequest { group_id, member_ids, topic } = request.into_inner();
+        let answer = match self.group_of(&group_id, &topic).await {
+            Ok(_) if member_ids.is_empty() => RebalanceConsumerGroupResponse {
+                error: "member_ids is required".to_owned(),
+                ..RebalanceConsumerGroupResponse::default()
+            },
+            Ok(group) => RebalanceConsumerGroupResponse {
+                success: true,
+                error: String::new(),
+                partition_assignments: assignments(&group.partitions, member_ids),
+            },
+            Err(Refused::NotFound(error)) => {
+                RebalanceConsumerGroupResponse { error, ..RebalanceConsumerGroupResponse::default() }
+            }
+            Err(other) => return Err(status(&other)),
+        };
+        Ok(Response::new(answer))
+    }
+}
+
+#[tonic::async_trait]
+impl GroupService for Api {
+    async fn create_group(
+        &self,
+        request: Request<CreateConsumerGroupRequest>,
+    ) -> Result<Response<GroupInfo>, Status> {
+        let wanted = request.into_inner();
+        let (topic, group) = (wanted.topic.clone(), wanted.group_id.clone());
+        let made = async {
+            self.make_group(wanted).await?;
+            self.describe(&topic, &group).await
+        };
+        made.await.map(Response::new).map_err(|error: Refused| status(&error))
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<DescribeGroupRequest>,
+    ) -> Result<Response<GroupInfo>, Status> {
+        let DescribeGroupRequest { topic, consumer_group } = request.into_inner();
+        let described = self.describe(&topic, &consumer_group).await;
+        described.map(Response::new).map_err(|error| status(&error))
+    }
 }
 
 impl Api {
-    /// A group is made in every partition: by a member that comes and goes at once.
-    async fn create_group(&self, wanted: CreateConsumerGroupRequest) -> Result<(), Refused> {
+    /// A consumer group, partition by partition.
+    async fn describe(&self, topic: &str, group: &str) -> Result<GroupInfo, Refused> {
+        let known = self.0.topics.existing(topic).await?;
+        let mut info = None;
+        for partition in self.0.topics.partitions(&known) {
+            let groups = self.partition_view(&partition).await?.map(|view| view.groups).unwrap_or_default();
+            if let Some(found) = groups.into_iter().find(|known| known.name == group) {
+                let info = info.get_or_insert_with(|| group_info(topic, &found));
+                info.partitions.push(group_partition(partition.id, &found));
+            }
+        }
+        info.ok_or_else(|| Refused::NotFound(format!("topic {topic} has no consumer group {group}")))
+    }
+
+    /// A group is made in every partition.
+    async fn make_group(&self, wanted: CreateConsumerGroupRequest) -> Result<(), Refused> {
         let topic = self.0.topics.get(&wanted.topic).await?;
         let options = convert::options(Wanted {
             mode: wanted.mode(),
@@ -77,6 +141,12 @@ impl Api {
             }
         }
         Ok(())
+    }
+
+    /// A consumer group of a topic, or of the first topic that has one of this name.
+    async fn group_of(&self, group_id: &str, topic: &str) -> Result<ConsumerGroupMetadata, Refused> {
+        let group = self.groups_of(topic).await?.into_iter().find(|group| group.group_id == group_id);
+        group.ok_or_else(|| Refused::NotFound(format!("no such consumer group: {group_id}")))
     }
 
     /// The consumer groups of a topic, or of all of them when it has no name, each over all partitions.
@@ -104,6 +174,52 @@ impl Api {
     }
 }
 
+/// Where each member is to subscribe: one partition each, in turn, or all where there are fewer members than partitions. The same
+/// members get the same answer, in whatever order they are told.
+fn assignments(partitions: &[i32], mut members: Vec<String>) -> HashMap<String, i32> {
+    members.sort();
+    members.dedup();
+    let is_spread = members.len() >= partitions.len();
+    let places = partitions.iter().copied().cycle();
+    let places = places.map(|partition| if is_spread { partition } else { ALL_PARTITIONS });
+    members.into_iter().zip(places).collect()
+}
+
+fn group_info(topic: &str, group: &GroupView) -> GroupInfo {
+    let GroupOptions { mode, ack_timeout, attempts_max, rest, rest_max, .. } = group.options;
+    let ms = |span: Nanos| u32::try_from(span.as_nanos() / 1_000_000).unwrap_or(u32::MAX);
+    GroupInfo {
+        topic: topic.to_owned(),
+        consumer_group: group.name.clone(),
+        mode: group_mode(mode).into(),
+        max_deliver: attempts_max,
+        ack_timeout_ms: ms(ack_timeout),
+        backoff_ms: ms(rest),
+        backoff_max_ms: ms(rest_max),
+        partitions: Vec::new(),
+    }
+}
+
+fn group_partition(partition_id: i32, group: &GroupView) -> GroupPartition {
+    GroupPartition {
+        partition_id,
+        committed_offset: signed(group.floor),
+        lag: signed(group.lag),
+        open: signed(group.open),
+        resting: signed(group.resting),
+        dead: signed(group.dead),
+        dead_dropped: signed(group.dead_dropped),
+        members: i32::try_from(group.members).unwrap_or(i32::MAX),
+    }
+}
+
+fn group_mode(mode: Mode) -> GroupMode {
+    match mode {
+        Mode::Shared => GroupMode::Shared,
+        Mode::Ordered => GroupMode::Ordered,
+    }
+}
+
 fn add(all: &mut ConsumerGroupMetadata, topic: &str, partition: i32, group: &GroupView) {
     all.group_id.clone_from(&group.name);
     all.topic = topic.to_owned();
@@ -114,9 +230,22 @@ fn add(all: &mut ConsumerGroupMetadata, topic: &str, partition: i32, group: &Gro
     all.resting += signed(group.resting);
     all.dead += signed(group.dead);
     all.members = all.members.max(i32::try_from(group.members).unwrap_or(i32::MAX));
-    let mode = match group.options.mode {
-        Mode::Shared => GroupMode::Shared,
-        Mode::Ordered => GroupMode::Ordered,
-    };
-    all.mode = mode.into();
+    all.mode = group_mode(group.options.mode).into();
+}
+
+/// What a member subscribes to that takes from all partitions.
+const ALL_PARTITIONS: i32 = -1;
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL_PARTITIONS, assignments};
+
+    #[test]
+    fn every_partition_has_a_member_however_many_there_are() {
+        let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+        let few = assignments(&[1000, 1001], named(&["a"]));
+        assert_eq!(few["a"], ALL_PARTITIONS);
+        let many = assignments(&[1000, 1001], named(&["c", "a", "b", "a"]));
+        assert_eq!((many.len(), many["a"], many["b"], many["c"]), (3, 1000, 1001, 1000));
+    }
 }

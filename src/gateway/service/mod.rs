@@ -1,13 +1,17 @@
 //! The services, one a file.
 
+mod cluster;
+mod consensus;
 mod convert;
 mod dead_letters;
 mod effects;
 mod events;
 mod groups;
 mod lifecycle;
+mod listing;
 mod partitions;
 mod replay;
+mod replication;
 mod schedule;
 mod streams;
 mod topics;
@@ -21,9 +25,14 @@ use super::Gateway;
 use super::proto::cronos_db::consumer_group_service_server::ConsumerGroupServiceServer;
 use super::proto::cronos_db::event_service_server::EventServiceServer;
 use super::proto::cronos_db::partition_service_server::PartitionServiceServer;
+use super::proto::cronos_db::raft_service_server::RaftServiceServer;
+use super::proto::cronos_db::replication_service_server::ReplicationServiceServer;
+use super::proto::cronos_db::transaction_service_server::TransactionServiceServer;
+use super::proto::ext::cluster_service_server::ClusterServiceServer;
 use super::proto::ext::dead_letter_service_server::DeadLetterServiceServer;
 use super::proto::ext::effect_service_server::EffectServiceServer;
 use super::proto::ext::event_stream_server::EventStreamServer;
+use super::proto::ext::group_service_server::GroupServiceServer;
 use super::proto::ext::lifecycle_service_server::LifecycleServiceServer;
 use super::proto::ext::schedule_service_server::ScheduleServiceServer;
 use super::proto::ext::topic_service_server::TopicServiceServer;
@@ -39,11 +48,16 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Routes {
         .add_service(EventStreamServer::new(api()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(ConsumerGroupServiceServer::new(api()))
         .add_service(PartitionServiceServer::new(api()))
+        .add_service(ReplicationServiceServer::new(api()))
+        .add_service(RaftServiceServer::new(api()))
+        .add_service(TransactionServiceServer::new(api()))
         .add_service(TopicServiceServer::new(api()))
         .add_service(EffectServiceServer::new(api()))
+        .add_service(GroupServiceServer::new(api()))
         .add_service(LifecycleServiceServer::new(api()))
         .add_service(ScheduleServiceServer::new(api()))
         .add_service(DeadLetterServiceServer::new(api()))
+        .add_service(ClusterServiceServer::new(api()))
 }
 
 /// What a client is told that cannot be told in the answer itself.

@@ -94,7 +94,11 @@ impl Api {
         if !reel.rows.is_empty() || reel.is_end {
             return Ok(());
         }
-        let question = EventsQuery::Kept { topic: reel.partition.topic.name.clone(), from: reel.next };
+        let question = EventsQuery::Kept {
+            topic: reel.partition.topic.name.clone(),
+            group: String::new(),
+            from: reel.next,
+        };
         match self.0.topics.view(&reel.partition, question).await? {
             EventsView::Kept { rows, is_end } => {
                 if let Some(last) = rows.last() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::Api;
+use super::{Api, convert};
 use crate::gateway::proto::ext::event_stream_server::EventStream;
 use crate::gateway::proto::ext::{StreamedEvent, StreamedResult};
 use crate::gateway::publishing::WhenFull;
@@ -31,6 +31,13 @@ impl EventStream for Api {
                 let (api, sender) = (api.clone(), sender.clone());
                 tokio::spawn(async move {
                     let published = api.publish_one(event, allow_duplicate, WhenFull::Wait).await;
+                    // What is wrong with one event ends the stream of none other.
+                    let published = published.or_else(|status| match status.code() {
+                        Code::NotFound | Code::InvalidArgument => {
+                            Ok(convert::invalid(status.message().to_owned()))
+                        }
+                        _ => Err(status),
+                    });
                     let answer = published.map(|result| StreamedResult { id, result: Some(result) });
                     let _nobody_listens = sender.send(answer).await;
                     drop(permit);

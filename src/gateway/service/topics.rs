@@ -8,8 +8,8 @@ use super::convert::signed;
 use super::{Api, status};
 use crate::gateway::proto::ext::topic_service_server::TopicService;
 use crate::gateway::proto::ext::{
-    CreateTopicRequest, DescribeTopicRequest, ListTopicsRequest, ListTopicsResponse, PartitionState,
-    TopicInfo,
+    AlterTopicRequest, CreateTopicRequest, DescribeTopicRequest, ListTopicsRequest, ListTopicsResponse,
+    PartitionState, TopicInfo,
 };
 use crate::gateway::topics::{KnownTopic, Refused};
 
@@ -32,6 +32,9 @@ impl TopicService for Api {
             dedup_ids_max: or(wanted.dedup_ids_max, usual.dedup_ids_max),
             pending_max: or(wanted.pending_max, usual.pending_max),
             strict: wanted.strict,
+            retain_age: retain_age(wanted.retain_age_ms).map_err(|error| status(&error))?,
+            retain_bytes: Some(wanted.retain_bytes).filter(|bytes| *bytes > 0),
+            expires_unsettled: wanted.expires_unsettled,
             ..usual
         };
         let made = self.0.topics.create(&wanted.topic, wanted.partitions, config).await;
@@ -54,8 +57,7 @@ impl TopicService for Api {
     ) -> Result<Response<TopicInfo>, Status> {
         let name = request.into_inner().topic;
         let described = async {
-            let unknown = || Refused::NotFound(format!("no such topic: {name}"));
-            let topic = self.0.topics.find(&name).await?.ok_or_else(unknown)?;
+            let topic = self.0.topics.existing(&name).await?;
             let mut partitions = Vec::new();
             for partition in self.0.topics.partitions(&topic) {
                 let question = EventsQuery::Partition { topic: name.clone() };
@@ -74,6 +76,62 @@ impl TopicService for Api {
         };
         described.await.map(Response::new).map_err(|error: Refused| status(&error))
     }
+
+    async fn alter_topic(&self, request: Request<AlterTopicRequest>) -> Result<Response<TopicInfo>, Status> {
+        let wanted = request.into_inner();
+        let altered = async {
+            let topic = self.0.topics.existing(&wanted.topic).await?;
+            let config = altered(&topic.topic.config, &wanted)?;
+            let topic = self.0.topics.alter(&wanted.topic, config).await?;
+            Ok(info(&topic, Vec::new()))
+        };
+        altered.await.map(Response::new).map_err(|error: Refused| status(&error))
+    }
+}
+
+/// How a topic is to behave: as it does, but for what is wanted.
+fn altered(config: &TopicConfig, wanted: &AlterTopicRequest) -> Result<TopicConfig, Refused> {
+    let usual = TopicConfig::default();
+    let mut config = config.clone();
+    if let Some(max) = wanted.payload_bytes_max {
+        if !(1..=usual.payload_bytes_max).contains(&max) {
+            let most = usual.payload_bytes_max;
+            return Err(Refused::Invalid(format!("payload_bytes_max is {max}: it is 1 to {most}")));
+        }
+        config.payload_bytes_max = max;
+    }
+    if let Some(window) = wanted.dedup_window_ms {
+        let window = u64::try_from(window).ok().filter(|window| (1..=DEDUP_WINDOW_MS_MAX).contains(window));
+        let refused = || {
+            let told = wanted.dedup_window_ms.unwrap_or_default();
+            Refused::Invalid(format!("dedup_window_ms is {told}: it is 1 to {DEDUP_WINDOW_MS_MAX}"))
+        };
+        config.dedup_window = Nanos::from_millis(window.ok_or_else(refused)?);
+    }
+    if wanted.dedup_ids_max == Some(0) {
+        return Err(Refused::Invalid("dedup_ids_max is 0: it is 1 or more".to_owned()));
+    }
+    config.dedup_ids_max = wanted.dedup_ids_max.unwrap_or(config.dedup_ids_max);
+    config.strict = wanted.strict.unwrap_or(config.strict);
+    config.pending_max = wanted.pending_max.unwrap_or(config.pending_max);
+    config.kept_max = wanted.kept_max.unwrap_or(config.kept_max);
+    config.dead_max = wanted.dead_max.unwrap_or(config.dead_max);
+    if let Some(age) = wanted.retain_age_ms {
+        config.retain_age = retain_age(age)?;
+    }
+    if let Some(bytes) = wanted.retain_bytes {
+        config.retain_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+    }
+    config.expires_unsettled = wanted.expires_unsettled.unwrap_or(config.expires_unsettled);
+    Ok(config)
+}
+
+fn retain_age(ms: i64) -> Result<Option<Nanos>, Refused> {
+    match u64::try_from(ms) {
+        Ok(0) => Ok(None),
+        Ok(ms) => Ok(Some(Nanos::from_millis(ms))),
+        Err(_) => Err(Refused::Invalid(format!("retain_age_ms is {ms}: it must not be negative"))),
+    }
 }
 
 fn info(KnownTopic { name, topic }: &KnownTopic, partitions: Vec<PartitionState>) -> TopicInfo {
@@ -86,5 +144,14 @@ fn info(KnownTopic { name, topic }: &KnownTopic, partitions: Vec<PartitionState>
         dedup_ids_max: config.dedup_ids_max,
         strict: config.strict,
         pending_max: config.pending_max,
+        kept_max: config.kept_max,
+        dead_max: config.dead_max,
+        revision: config.revision,
+        retain_age_ms: config.retain_age.map_or(0, |age| signed(age.as_nanos() / 1_000_000)),
+        retain_bytes: config.retain_bytes.unwrap_or_default(),
+        expires_unsettled: config.expires_unsettled,
     }
 }
+
+/// A hundred years.
+const DEDUP_WINDOW_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
