@@ -8,6 +8,7 @@ mod book;
 mod broken;
 mod consumers;
 mod fate;
+mod plans;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,7 @@ pub(crate) struct Compared {
     pub bounded: u64,
     pub expiry: u64,
     pub kept: u64,
+    pub planned: u64,
     pub as_of: u64,
     fates: BTreeMap<EventFate, u64>,
 }
@@ -149,6 +151,7 @@ impl Oracle for EventFates {
             "FireBounded",
             "ExpiryHolds",
             "KeptInOrder",
+            "PlannedOnce",
         ]
     }
 
@@ -167,6 +170,7 @@ impl Oracle for EventFates {
         counts.add("FireBounded", compared.bounded);
         counts.add("ExpiryHolds", compared.expiry);
         counts.add("KeptInOrder", compared.kept);
+        counts.add("PlannedOnce", compared.planned);
         counts.add("ReadAsOf", compared.as_of);
     }
 

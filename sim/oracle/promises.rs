@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 75] = [
+const PROMISES: [(&str, &str); 76] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -89,6 +89,10 @@ const PROMISES: [(&str, &str); 75] = [
     (
         "PanicHalts",
         "a panic halts every replica of its group at the event, until the log skips that, and nothing else",
+    ),
+    (
+        "PlannedOnce",
+        "an instant of a recurring schedule is planned once, and the next plan is asked for in time",
     ),
     ("ReadAsOf", "a read beside the log shows the state as of the op that it names, stale or not"),
     (

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsQuery, Expires, GrantPlace,
-    GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Settled, Settlement, Start, TopicConfig,
+    GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Rule, Settled, Settlement, Start,
+    TopicConfig,
 };
-use chronon_core::types::{Blob, GroupId, Nanos, Timestamp};
+use chronon_core::types::{Blob, GroupId, Nanos, Op, Timestamp};
 
 use super::Asking;
 use crate::config::EventsModel;
@@ -22,6 +23,8 @@ pub(super) struct EventClients {
     published: BTreeMap<GroupId, u64>,
     /// By group: the latest time, in milliseconds, at which an event was said to be due without waiting.
     heard_ms: BTreeMap<GroupId, i64>,
+    /// Of the recurring schedule of a topic: its revision, and up to when it is planned.
+    recurring: BTreeMap<(GroupId, String), (Op, i64)>,
     /// By consumer group: what it has given up, by place in the ready sequence.
     dead: BTreeMap<(GroupId, String, String), BTreeSet<u64>>,
 }
@@ -60,6 +63,8 @@ impl EventClients {
             self.attach(member, draw)
         } else if falls_on(model.leave_ppm) {
             EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member }
+        } else if falls_on(RECUR_PPM) {
+            self.recur(group, topic, draw)
         } else if falls_on(RETAIN_PPM) {
             let below = Some(draw.below(200));
             EventsCommand::Retain { topic, age: None, bytes: None, below }
@@ -162,6 +167,24 @@ impl EventClients {
                 }
                 Ok(())
             }
+            (
+                EventsCommand::Recur { topic, .. } | EventsCommand::Pause { topic, .. },
+                EventsAnswer::Recurs { revision, until_ms, .. },
+            ) => {
+                self.recurring.insert((group, topic), (revision, until_ms));
+                Ok(())
+            }
+            (
+                EventsCommand::Occur { topic, revision, events, .. },
+                EventsAnswer::Occurred { until_ms, published },
+            ) if events.len() == published.len() => {
+                self.recurring.insert((group, topic), (revision, until_ms));
+                Ok(())
+            }
+            (EventsCommand::Forget { topic, .. }, EventsAnswer::Forgotten { .. }) => {
+                self.recurring.remove(&(group, topic));
+                Ok(())
+            }
             (EventsCommand::Open { .. }, EventsAnswer::Opened)
             | (EventsCommand::Cancel { .. }, EventsAnswer::Cancelled { .. })
             | (EventsCommand::Reschedule { .. }, EventsAnswer::Rescheduled { .. })
@@ -248,6 +271,38 @@ impl EventClients {
         let published = self.published.get(&group).copied().unwrap_or_default();
         // The latest are those that may still wait.
         name(published.saturating_sub(draw.below(20)))
+    }
+
+    /// A recurring schedule is made, planned on, paused or forgotten.
+    fn recur(&mut self, group: GroupId, topic: String, draw: &mut Draw) -> EventsCommand {
+        let (schedule, known) = (RECURRING.to_owned(), self.recurring.get(&(group, topic.clone())).copied());
+        let Some((revision, after_ms)) = known.filter(|_| draw.below(10) > 0) else {
+            let event = self.new_event(group, draw);
+            return EventsCommand::Recur { topic, schedule, rule: Rule::Every { ms: RECURRING_MS }, event };
+        };
+        match draw.below(10) {
+            0 | 1 => EventsCommand::Pause { topic, schedule, pauses: draw.coin() },
+            2 => EventsCommand::Forget { topic, schedule },
+            _ => {
+                let count = draw.below(6) as i64;
+                let step = RECURRING_MS as i64;
+                let occurrence = |nth: i64| {
+                    let at = after_ms + nth * step;
+                    NewEvent {
+                        name: EventName { partition_key: String::new(), message_id: format!("every@{at}") },
+                        ordering_key: RECURRING.to_owned(),
+                        due: Due::At(at),
+                        expires: None,
+                        payload: Blob::from(b"again".to_vec()),
+                        meta: Vec::new(),
+                        allow_duplicate: false,
+                    }
+                };
+                let (events, until_ms) =
+                    ((1..=count).map(occurrence).collect(), after_ms + count.max(1) * step);
+                EventsCommand::Occur { topic, schedule, revision, after_ms, until_ms, events }
+            }
+        }
     }
 
     /// Dead letters are redriven, or discarded; now and then some that are none.
@@ -383,6 +438,9 @@ const GROUPS: [&str; 2] = ["shared", "ordered"];
 const ATTACH_PPM: u32 = 30_000;
 const REVIVE_PPM: u32 = 30_000;
 const RETAIN_PPM: u32 = 5_000;
+const RECUR_PPM: u32 = 40_000;
+const RECURRING: &str = "every-half-second";
+const RECURRING_MS: u64 = 500;
 /// Dead letters of one order.
 const LETTERS: usize = 4;
 const ATTEMPTS_MAX: u32 = 4;

@@ -13,8 +13,10 @@ mod gate;
 mod link;
 mod operating;
 mod payloads;
+mod planning;
 mod posting;
 mod publishing;
+mod recurrence;
 mod sampling;
 mod service;
 mod settling;
@@ -40,6 +42,7 @@ use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
 use payloads::Payloads;
+use planning::Planning;
 use posting::Posting;
 use publishing::Publishing;
 use settling::Settling;
@@ -115,6 +118,11 @@ pub fn start(
         io::Error::other("a gateway needs a group of kind `catalog` and one of kind `events`")
     })?;
     let gateway = Arc::new(Gateway::new(topics, node));
+    let planning = Arc::new(Planning {
+        topics: Arc::clone(&gateway.topics),
+        payloads: Arc::clone(&gateway.payloads),
+        status: gateway.status.clone(),
+    });
     let posting = Posting {
         consuming: Arc::clone(&gateway.consuming),
         publishing: Arc::clone(&gateway.publishing),
@@ -134,6 +142,9 @@ pub fn start(
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(Arc::new(posting).run());
+        for group in gateway.topics.groups() {
+            tokio::spawn(Arc::clone(&planning).run(group));
+        }
         tokio::spawn(sampling::run(Arc::clone(&gateway.topics), gateway.metrics.clone()));
         let (_reporter, health) = tonic_health::server::health_reporter();
         let routes = service::routes(&gateway)

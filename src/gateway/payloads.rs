@@ -69,7 +69,8 @@ impl Payloads {
         let unreadable = |_| Refused::Unavailable(format!("op {op} of group {group} holds no commands"));
         let commands = commands(entry.payload()).map_err(unreadable)?;
         let events = |body: &[u8]| match codec::decode(body) {
-            Ok(EventsCommand::Publish { events, .. }) => events,
+            Ok(EventsCommand::Publish { events, .. } | EventsCommand::Occur { events, .. }) => events,
+            Ok(EventsCommand::Recur { event, .. }) => vec![event],
             _ => Vec::new(),
         };
         let accepted = Arc::new(Accepted {

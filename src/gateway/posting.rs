@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use chronon_core::catalog::Endpoint;
 use chronon_core::events::{Disposition, MemberId, NewEvent, Published, Settlement};
-use chronon_core::types::{GroupId, Nanos};
+use chronon_core::types::Nanos;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -70,14 +70,10 @@ impl Posting {
     /// The endpoints of the partitions that the own node leads.
     async fn wanted(&self) -> Result<BTreeMap<(i32, String), (Partition, Endpoint)>, Refused> {
         let topics = &self.consuming.topics;
-        let reports = self.status.get().groups;
-        let leads = |group: GroupId| {
-            reports.iter().any(|report| report.group == group.get() && report.role == "primary")
-        };
         let mut wanted = BTreeMap::new();
         for topic in topics.list_as_known().await?.iter().filter(|topic| !topic.topic.endpoints.is_empty()) {
             for partition in topics.partitions(topic) {
-                if !leads(partition.group) {
+                if !self.status.leads(partition.group) {
                     continue;
                 }
                 for endpoint in &topic.topic.endpoints {

@@ -268,14 +268,28 @@ impl Topics {
         seen(self.cluster.query(group, asked, Freshness::Stale).await).map(|(_, view)| view)
     }
 
+    /// The groups that hold partitions.
+    pub(super) fn groups(&self) -> Vec<GroupId> {
+        self.shares.clone()
+    }
+
+    /// Waits for news of a group, and as of which op they are.
+    pub(super) async fn news_of(
+        &self,
+        group: GroupId,
+        question: EventsQuery,
+    ) -> Result<(Op, EventsView), Refused> {
+        let asked = encoded(&BuiltinQuery::Events(question));
+        seen(self.cluster.await_news(group, asked).await)
+    }
+
     /// Waits for news of a partition, and as of which op they are.
     pub(super) async fn news(
         &self,
         partition: &Partition,
         question: EventsQuery,
     ) -> Result<(Op, EventsView), Refused> {
-        let asked = encoded(&BuiltinQuery::Events(question));
-        seen(self.cluster.await_news(partition.group, asked).await)
+        self.news_of(partition.group, question).await
     }
 
     async fn ask(

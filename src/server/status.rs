@@ -340,6 +340,11 @@ fn members<A: ChrApplication, M: Marks>(
 pub struct StatusCell(Arc<Mutex<StatusReport>>);
 
 impl StatusCell {
+    /// Whether the node leads a group.
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.get().groups.iter().any(|report| report.group == group.get() && report.role == "primary")
+    }
+
     /// The latest report.
     pub fn get(&self) -> StatusReport {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -197,6 +197,7 @@ def one_node(binary, scratch):
         replay(client)
         endpoints(client)
         retention(client)
+        recurring(client)
         services.of_one_node(client)
         metrics(http)
         services.of_metrics(http)
@@ -393,6 +394,53 @@ def replay(client):
     member = client.subscribe("after", topic="replayed")
     for _ in range(50):
         assert member.ack(member.take().delivery_id).success
+    member.close()
+
+
+def recurring(client):
+    schedule = ext_rpc.ScheduleServiceStub(client.channel)
+    event = pb.Event(topic="beats", payload=b"tick")
+    made = schedule.SetRecurring(ext.SetRecurringRequest(event=event, name="beat", every_ms=200), timeout=WAIT_S)
+    assert made.every_ms == 200 and len(made.next_ts) == 3, made
+    member = client.subscribe("g", topic="beats")
+    seen = []
+    while len(seen) < 25:
+        # More than one plan has.
+        delivery = member.take()
+        assert delivery.event.payload == b"tick" and now_ms() >= delivery.event.schedule_ts
+        assert member.ack(delivery.delivery_id).success
+        seen.append((delivery.event.schedule_ts, delivery.event.message_id))
+    dues = [due for due, _ in sorted(seen)]
+    assert dues == list(range(dues[0], dues[0] + 200 * 25, 200)), dues
+    assert len({name for _, name in seen}) == 25 and all(name.startswith("beat@20") for _, name in seen)
+    request = ext.RecurringRequest(topic="beats", name="beat")
+    assert schedule.PauseRecurring(request, timeout=WAIT_S).paused
+    time.sleep(0.3)
+    while member.nothing_comes(0.5):
+        pass
+    assert schedule.TriggerRecurring(request, timeout=WAIT_S).success
+    once = member.take()
+    assert member.ack(once.delivery_id).success and member.nothing_comes(0.5) is None
+    again = ext.BackfillRequest(topic="beats", name="beat", from_ts=dues[0], to_ts=dues[4])
+    filled = schedule.BackfillRecurring(again, timeout=WAIT_S)
+    assert (filled.published_count, filled.duplicate_count) == (0, 5), filled
+    before = ext.BackfillRequest(topic="beats", name="beat", from_ts=dues[0] - 86_400_000, to_ts=dues[0] - 86_399_000)
+    assert schedule.BackfillRecurring(before, timeout=WAIT_S).published_count == 6
+    assert not schedule.ResumeRecurring(request, timeout=WAIT_S).paused
+    assert member.take().event.payload == b"tick"
+    schedule.DeleteRecurring(request, timeout=WAIT_S)
+    nightly = ext.SetRecurringRequest(event=event, name="nightly", cron="30 2 * * *", zone="Europe/Berlin")
+    assert len(schedule.SetRecurring(nightly, timeout=WAIT_S).next_ts) == 3
+    listed = schedule.ListRecurring(ext.ListRecurringRequest(topic="beats"), timeout=WAIT_S).schedules
+    assert [(known.name, known.zone) for known in listed] == [("nightly", "Europe/Berlin")], listed
+    planned = lambda: schedule.ListScheduled(ext.ListScheduledRequest(topic="beats"), timeout=WAIT_S).events
+    until("its nights are planned", lambda: len(planned()) == 16)
+    for wanted, word in ((dict(cron="61 * * * *"), "61 * * * *"), (dict(cron="* * * * *", zone="Mars/X"), "Mars/X")):
+        try:
+            bad = ext.SetRecurringRequest(event=event, name="bad", **wanted)
+            raise AssertionError(f"{wanted} was taken: {schedule.SetRecurring(bad, timeout=WAIT_S)}")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and word in error.details(), error
     member.close()
 
 

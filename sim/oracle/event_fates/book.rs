@@ -16,11 +16,13 @@ use super::Compared;
 use super::broken::Broken;
 use super::consumers::{Consumers, Times, is_in_hand, judge_keys};
 use super::fate::EventFate;
+use super::plans::Plans;
 
 /// What is known of all topics.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     topics: BTreeMap<String, Topic>,
+    plans: Plans,
     /// Consensus time, by op.
     times: BTreeMap<Op, u64>,
     now: u64,
@@ -103,6 +105,7 @@ impl Book {
         };
         let Ok(answer) = answer else { return Ok(()) };
         let times = self.at();
+        self.plans.told(&command, &answer, times.now, compared)?;
         match (command, answer) {
             (EventsCommand::Open { topic, config }, _) => {
                 let known = self.topics.entry(topic).or_default();
@@ -111,7 +114,11 @@ impl Book {
                 }
                 Ok(())
             }
-            (EventsCommand::Publish { topic, events }, EventsAnswer::Published(results)) => {
+            (EventsCommand::Publish { topic, events }, EventsAnswer::Published(results))
+            | (
+                EventsCommand::Occur { topic, events, .. },
+                EventsAnswer::Occurred { published: results, .. },
+            ) => {
                 let topic = self.topics.entry(topic).or_default();
                 for (item, (event, result)) in (0..).zip(events.iter().zip(&results)) {
                     if let Published::Accepted { offset, .. } = result {
@@ -145,6 +152,22 @@ impl Book {
                 } else {
                     EventFate::RescheduledToThePast
                 });
+                Ok(())
+            }
+            (
+                EventsCommand::Recur { topic, .. }
+                | EventsCommand::Pause { topic, .. }
+                | EventsCommand::Forget { topic, .. },
+                EventsAnswer::Recurs { withdrawn, .. } | EventsAnswer::Forgotten { withdrawn },
+            ) => {
+                let topic = self.topics.entry(topic).or_default();
+                for offset in withdrawn {
+                    topic.check_waits(offset, "taken back by its schedule")?;
+                    // The schedule may mean the instant again, and name another event by it.
+                    topic.names.retain(|_, known| known.offset != offset);
+                    topic.cancelled.insert(offset);
+                    topic.expires.remove(&offset);
+                }
                 Ok(())
             }
             (EventsCommand::Retain { topic, below, .. }, EventsAnswer::Retained { .. }) => {
@@ -213,6 +236,10 @@ impl Book {
     ) -> Result<(), Broken> {
         let times = self.at();
         self.audited = times.now;
+        let EventsView::Recurring(unplanned) = ask(EventsQuery::Unplanned) else {
+            return Err(Broken::new("PlannedOnce", "nothing is told of what wants a plan".to_owned()));
+        };
+        self.plans.audit(&unplanned, times.woken, compared)?;
         for (name, topic) in &mut self.topics {
             let EventsView::Partition(partition) = ask(EventsQuery::Partition { topic: name.clone() }) else {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));

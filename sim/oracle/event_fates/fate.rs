@@ -39,13 +39,15 @@ pub enum EventFate {
     Left,
     /// It was of no use any more before it was settled.
     Expired,
+    /// The next occurrences of a recurring schedule were taken.
+    Planned,
     /// It was let go although somebody had not settled it.
     LetGo,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 19] = [
+    pub const WORDS: [(Self, &'static str); 20] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -64,6 +66,7 @@ impl EventFate {
         (Self::Lost, "lost"),
         (Self::Left, "left"),
         (Self::Expired, "expired"),
+        (Self::Planned, "planned"),
         (Self::LetGo, "let_go"),
     ];
 

@@ -6,8 +6,8 @@ use chronon_core::codec;
 use chronon_core::events::{
     DeadLetter, Deliveries, Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView,
     EventsAnswer, EventsCommand, EventsQuery, EventsView, Expires, GrantPlace, GroupOptions, GroupView,
-    KeptFrom, KeptView, MemberId, Mode, NewEvent, PartitionView, Published, Settled, Settlement, Start,
-    Stored, TopicConfig,
+    KeptFrom, KeptView, MemberId, Mode, NewEvent, PartitionView, Published, RecurringView, Rule, Settled,
+    Settlement, Start, Stored, TopicConfig,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Blob, Nanos, Op, Timestamp};
@@ -83,15 +83,7 @@ impl Told {
         if let Published::Accepted { offset, .. } = result {
             self.accepted.insert(offset, self.ms + 1);
         }
-        let events = vec![NewEvent {
-            name: name(id),
-            ordering_key: "k".to_owned(),
-            due,
-            expires,
-            payload: Blob::default(),
-            meta: Vec::new(),
-            allow_duplicate: false,
-        }];
+        let events = vec![new_event(id, due, expires)];
         self.does(EventsCommand::Publish { topic: topic(), events }, EventsAnswer::Published(vec![result]))
     }
 
@@ -148,6 +140,7 @@ impl Told {
                     deliveries: delivery.iter().map(|state| (group(), state.clone())).collect(),
                 }))
             }
+            EventsQuery::Unplanned => EventsView::Recurring(seen.unplanned.clone()),
             EventsQuery::Kept { from, .. } => {
                 let mut rows = seen.kept.clone();
                 for row in &mut rows {
@@ -172,6 +165,7 @@ struct Seen<'a> {
     floor: u64,
     members: u32,
     kept: Vec<KeptView>,
+    unplanned: Vec<RecurringView>,
     /// What is kept since a time is told from this one on.
     found_from: Option<Timestamp>,
 }
@@ -189,7 +183,16 @@ impl<'a> Seen<'a> {
         });
         let mut kept: Vec<KeptView> = kept.collect();
         kept.sort_by_key(|row| row.seq);
-        Self { events, next_seq, scheduled, floor: 0, members: 2, kept, found_from: None }
+        Self {
+            events,
+            next_seq,
+            scheduled,
+            floor: 0,
+            members: 2,
+            kept,
+            unplanned: Vec::new(),
+            found_from: None,
+        }
     }
 
     fn partition(&self) -> PartitionView {
@@ -240,6 +243,18 @@ fn group() -> String {
 
 fn name(id: &str) -> EventName {
     EventName { partition_key: String::new(), message_id: id.to_owned() }
+}
+
+fn new_event(id: &str, due: Due, expires: Option<Expires>) -> NewEvent {
+    NewEvent {
+        name: name(id),
+        ordering_key: "k".to_owned(),
+        due,
+        expires,
+        payload: Blob::default(),
+        meta: Vec::new(),
+        allow_duplicate: false,
+    }
 }
 
 fn options(mode: Mode) -> GroupOptions {
@@ -598,6 +613,53 @@ fn what_is_kept_is_told_in_order_and_found_by_its_time() {
     assert_eq!(shown(|seen| seen.kept[0].at = seen.kept[1].at.next()), Some("KeptInOrder"));
     assert_eq!(shown(|seen| seen.kept[0].at = Timestamp::default()), Some("KeptInOrder"));
     assert_eq!(shown(|seen| seen.found_from = Some(Timestamp::default())), Some("KeptInOrder"));
+}
+
+#[test]
+fn a_schedule_is_planned_without_gaps_and_asks_for_more_in_time() {
+    let (schedule, revision) = ("s".to_owned(), Op::new(5));
+    let recurs = |told: &mut Told| {
+        let rule = Rule::Every { ms: 100 };
+        let event = new_event("", Due::In(0), None);
+        let recur = EventsCommand::Recur { topic: topic(), schedule: schedule.clone(), rule, event };
+        told.does(recur, EventsAnswer::Recurs { revision, until_ms: 1000, withdrawn: Vec::new() })
+    };
+    let occurs = |told: &mut Told, after_ms, until_ms| {
+        let occur = EventsCommand::Occur {
+            topic: topic(),
+            schedule: schedule.clone(),
+            revision,
+            after_ms,
+            until_ms,
+            events: Vec::new(),
+        };
+        told.does(occur, EventsAnswer::Occurred { until_ms, published: Vec::new() })
+    };
+    let wants = || RecurringView {
+        topic: topic(),
+        name: schedule.clone(),
+        rule: Rule::Every { ms: 100 },
+        made: stored(0),
+        revision,
+        until_ms: 1000,
+        is_paused: false,
+        planned: Vec::new(),
+    };
+    let mut told = Told::new(Mode::Shared);
+    assert_eq!(recurs(&mut told), None);
+    assert_eq!(occurs(&mut told, 900, 1500), Some("PlannedOnce"), "it was planned up to 1000");
+    assert_eq!(occurs(&mut told, 1000, 1500), None);
+    assert_eq!(occurs(&mut told, 1000, 1500), Some("PlannedOnce"), "the same again");
+    told.entry(1400, true);
+    assert_eq!(told.shows(&Seen::of(Vec::new())), None);
+    told.entry(1600, true);
+    assert_eq!(told.shows(&Seen::of(Vec::new())), Some("PlannedOnce"), "it wants a plan, and is silent");
+    assert_eq!(told.shows(&Seen { unplanned: vec![wants()], ..Seen::of(Vec::new()) }), None);
+    let pause = EventsCommand::Pause { topic: topic(), schedule: schedule.clone(), pauses: true };
+    let paused = EventsAnswer::Recurs { revision: Op::new(9), until_ms: 1600, withdrawn: Vec::new() };
+    assert_eq!(told.does(pause, paused), None);
+    let wants = Seen { unplanned: vec![wants()], ..Seen::of(Vec::new()) };
+    assert_eq!(told.shows(&wants), Some("PlannedOnce"), "it pauses");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod dlq;
 mod endpoint;
 mod event;
 mod publish;
+mod recurring;
 mod replay;
 mod schedule;
 mod subscribe;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{ServerArgs, block_on, connect, time};
+use super::{ServerArgs, block_on, connect, recurring, time};
 use crate::cli::Answer;
 use crate::client::events::{Due, NewEvent, draw_name};
 
@@ -24,10 +24,19 @@ pub(in crate::cli) struct PublishArgs {
     /// It is due at this time, as in 2026-12-24T18:00:00Z.
     #[arg(long, value_name = "RFC3339", value_parser = humantime::parse_rfc3339_weak)]
     at: Option<SystemTime>,
+    /// Publish it again and again, as a cron expression says: minute, hour, day, month, weekday.
+    #[arg(long, value_name = "EXPR", conflicts_with_all = ["after", "at", "every"], requires = "id")]
+    cron: Option<String>,
+    /// The time zone of the cron expression, as in Europe/Berlin.
+    #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "cron")]
+    zone: String,
+    /// Publish it again and again, each time this span is over, as in 15m.
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration, conflicts_with_all = ["after", "at"], requires = "id")]
+    every: Option<Duration>,
     /// It is of use for this span after it is due, as in 5m; then it is delivered no more.
     #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// Its name, by which it is accepted once; drawn when there is none.
+    /// Its name, or that of its schedule, by which it is accepted once; drawn when there is none.
     #[arg(long)]
     id: Option<String>,
     /// What is not to overtake what, for consumer groups that keep order.
@@ -56,6 +65,13 @@ pub(in crate::cli) fn publish(args: &PublishArgs) -> anyhow::Result<Answer> {
     let event = NewEvent::new(&args.topic, payload).named(&message_id).due(due).key(&args.key);
     let event = args.ttl.into_iter().fold(event, NewEvent::ttl);
     let event = args.meta.iter().fold(event, |event, (key, value)| event.meta(key, value));
+    if args.cron.is_some() || args.every.is_some() {
+        let every_ms =
+            u64::try_from(args.every.unwrap_or_default().as_millis()).context("that is too long")?;
+        let cron = args.cron.clone().map(|cron| (cron, args.zone.clone()));
+        let wanted = recurring::Wanted { name: message_id, cron, every_ms };
+        return block_on(async { recurring::set(&connect(&args.server).await?, event, wanted).await });
+    }
     let published = block_on(async { Ok(connect(&args.server).await?.publish(event).await?) })?;
     let (partition, offset) = (published.partition, published.offset);
     let is_duplicate = published.is_duplicate;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::recurring::{self, RecurringVerb};
 use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, time};
 use crate::cli::Answer;
 use crate::client::events::{Changed, Due};
@@ -12,7 +13,7 @@ use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::schedule_service_client::ScheduleServiceClient;
 
-/// See to events that are not due yet.
+/// See to events that are not due yet, and to recurring schedules.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ScheduleArgs {
     #[command(subcommand)]
@@ -38,6 +39,8 @@ enum ScheduleVerb {
         #[arg(long, value_name = "RFC3339", value_parser = humantime::parse_rfc3339_weak)]
         at: Option<SystemTime>,
     },
+    #[command(flatten)]
+    Recurring(RecurringVerb),
 }
 
 pub(in crate::cli) fn schedule(args: &ScheduleArgs) -> anyhow::Result<Answer> {
@@ -72,6 +75,7 @@ pub(in crate::cli) fn schedule(args: &ScheduleArgs) -> anyhow::Result<Answer> {
                 let changed = events.reschedule(topic, id, due).await?;
                 Ok(answer(format!("{id} is due {}", time(changed.due_ms)), changed))
             }
+            ScheduleVerb::Recurring(verb) => recurring::run(&args.server, verb).await,
         }
     })
 }

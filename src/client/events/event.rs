@@ -105,7 +105,7 @@ impl NewEvent {
     }
 
     /// With a name in any case, so that it can be published again when no answer comes.
-    pub(super) fn into_message(mut self) -> Result<pb::Event, EventsError> {
+    pub(crate) fn into_message(mut self) -> Result<pb::Event, EventsError> {
         if self.0.message_id.is_empty() {
             self.0.message_id = draw_name()?;
         }

@@ -5,7 +5,7 @@ use core::ops::Bound;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::collections::PersistentMap;
-use crate::events::retention::Bounds;
+use crate::events::bounds::Bounds;
 use crate::events::schedule::{Due, Record};
 use crate::types::{Timestamp, u64_of};
 
@@ -145,7 +145,7 @@ impl Backlog {
     ) -> Option<(u64, Ready)> {
         loop {
             let (seq, ready) = self.first_ended()?;
-            if !bounds.tell_to_go(seq, ready, u64_of(self.ended.len()), self.bytes) {
+            if !bounds.tell_to_go(seq, ready.at, u64_of(self.ended.len()), self.bytes) {
                 return None;
             }
             let goes = ready.expired || ready.settled_by >= groups_of(seq);

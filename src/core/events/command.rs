@@ -46,6 +46,48 @@ pub enum EventsCommand {
         /// When.
         due: Due,
     },
+    /// There is to be a recurring schedule. One of this name is changed, and takes back what it has planned.
+    Recur {
+        /// The topic.
+        topic: String,
+        /// Its name.
+        schedule: String,
+        /// Which instants it means.
+        rule: Rule,
+        /// What is published at each; its name and its time are those of the occurrence.
+        event: NewEvent,
+    },
+    /// The next occurrences of a schedule that wants a plan.
+    Occur {
+        /// The topic.
+        topic: String,
+        /// The schedule.
+        schedule: String,
+        /// As it is: a plan for another revision is refused.
+        revision: Op,
+        /// The plan goes on behind this time, in milliseconds since the Unix epoch: up to here was planned before.
+        after_ms: i64,
+        /// Up to this; [`i64::MAX`] when there are no more.
+        until_ms: i64,
+        /// An event each, 64 at most.
+        events: Vec<NewEvent>,
+    },
+    /// A schedule is to pause, and takes back what it has planned; or to go on from now.
+    Pause {
+        /// The topic.
+        topic: String,
+        /// The schedule.
+        schedule: String,
+        /// Whether it pauses.
+        pauses: bool,
+    },
+    /// There is to be no such schedule. It takes back what it has planned.
+    Forget {
+        /// The topic.
+        topic: String,
+        /// The schedule.
+        schedule: String,
+    },
     /// Make a consumer group; one that there is already is to have been made with these options.
     MakeGroup {
         /// The topic.
@@ -176,6 +218,24 @@ pub enum Expires {
     After(u64),
 }
 
+/// Which instants a recurring schedule means.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub enum Rule {
+    /// Those of a cron expression, in the local time of a zone. What these mean is worked out by whoever plans.
+    Cron {
+        /// The expression.
+        expression: String,
+        /// The zone's name in the IANA database.
+        zone: String,
+    },
+    /// The multiples of a span since the Unix epoch.
+    Every {
+        /// The span, in milliseconds.
+        ms: u64,
+    },
+}
+
 /// How a consumer group behaves. It is given when the group is made, and stays.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -271,6 +331,27 @@ pub enum EventsAnswer {
         offset: u64,
         /// Milliseconds since the Unix epoch.
         due_ms: i64,
+    },
+    /// There is such a schedule.
+    Recurs {
+        /// The op that made or changed it last.
+        revision: Op,
+        /// Its next plan goes on behind this time, in milliseconds since the Unix epoch.
+        until_ms: i64,
+        /// The offsets of the occurrences that it has taken back.
+        withdrawn: Vec<u64>,
+    },
+    /// The occurrences were published.
+    Occurred {
+        /// The next plan goes on behind this.
+        until_ms: i64,
+        /// One result each, in order.
+        published: Vec<Published>,
+    },
+    /// There is no such schedule any more.
+    Forgotten {
+        /// The offsets of the occurrences that it has taken back.
+        withdrawn: Vec<u64>,
     },
     /// There is such a consumer group.
     GroupMade,
@@ -451,6 +532,12 @@ pub enum EventsError {
     /// There is no such consumer group.
     #[error("no such consumer group: {0}")]
     UnknownGroup(String),
+    /// There is no such recurring schedule.
+    #[error("no such schedule: {0}")]
+    UnknownSchedule(String),
+    /// The plan is not the next one of the schedule as it is.
+    #[error("the schedule wants another plan, or none: {0}")]
+    StalePlan(String),
     /// The consumer group was made with other options.
     #[error("the consumer group was made with other options: {0}")]
     OtherOptions(String),

@@ -143,6 +143,21 @@ impl Ids {
         }
     }
 
+    /// An event that was taken back is no reason any more not to accept another of this name.
+    pub(in crate::events) fn forget_cancelled(&mut self, name: &EventName) {
+        let name = NameHash::of(name);
+        if let Some(known) = self.names.get(&name).filter(|known| matches!(known.fate, Fate::Cancelled)) {
+            let offset = known.offset;
+            self.ended.remove(&offset);
+            self.names.remove(&name);
+        }
+    }
+
+    /// Whether the event of this name is not due yet.
+    pub(in crate::events) fn is_scheduled(&self, name: &EventName) -> bool {
+        self.names.get(&NameHash::of(name)).is_some_and(|named| matches!(named.fate, Fate::Scheduled { .. }))
+    }
+
     /// Forgets names whose window is over, `most` at a time.
     pub(in crate::events) fn forget_old(&mut self, now: Timestamp, window: Nanos, most: usize) {
         for _ in 0..most {

@@ -20,16 +20,23 @@
 
 mod agenda;
 mod backlog;
+mod bounds;
 mod command;
 mod expiry;
 mod group;
 mod ids;
 mod partition;
+mod planning;
+mod recurring;
 mod retention;
 mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_courses;
+#[cfg(test)]
+mod tests_recurring;
 #[cfg(test)]
 mod tests_schedule;
 mod timers;
@@ -47,21 +54,23 @@ use crate::collections::PersistentMap;
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
 use crate::types::{GroupInit, Nanos, Timestamp, u64_of};
 use agenda::{Agenda, Alarm};
+use bounds::Bounds;
 pub use command::{
     Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, Expires,
-    GrantPlace, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Settled, Settlement, Start,
+    GrantPlace, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Rule, Settled, Settlement, Start,
     Stored, check_name,
 };
 pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
 use partition::Partition;
-use retention::Bounds;
+use recurring::Plan;
+pub use recurring::RECURRING_PAYLOAD_BYTES_MAX;
 pub use timers::Timers;
 pub use topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TopicConfig};
 pub use view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
-    PartitionView, ScheduledView,
+    PartitionView, RecurringView, ScheduledView,
 };
 
 /// The application. It holds nothing itself.
@@ -148,6 +157,26 @@ impl EventsState {
                 let (offset, due_ms) = partition.reschedule(&event, due, moment, agenda)?;
                 partition.grant(None, moment, agenda);
                 Ok(EventsAnswer::Rescheduled { offset, due_ms })
+            }
+            EventsCommand::Recur { topic, schedule, rule, event } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                let made = Stored { op: moment.op, index, item: 0 };
+                partition.recur(schedule, rule, (&event, made), moment, agenda)
+            }
+            EventsCommand::Occur { topic, schedule, revision, after_ms, until_ms, events } => {
+                check_range("occurrences", u64_of(events.len()), 0, OCCURRENCES_MAX)?;
+                let (partition, agenda) = self.partition(&topic)?;
+                let stored = |item| Stored { op: moment.op, index, item };
+                let plan = Plan { revision, after_ms, until_ms };
+                partition.occur(&schedule, plan, (&events, stored), moment, agenda)
+            }
+            EventsCommand::Pause { topic, schedule, pauses } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.pause(&schedule, pauses, moment, agenda)
+            }
+            EventsCommand::Forget { topic, schedule } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.forget_schedule(&schedule, agenda)
             }
             EventsCommand::MakeGroup { topic, group, options } => {
                 let (partition, _) = self.partition(&topic)?;
@@ -298,9 +327,10 @@ impl EventsState {
         {
             let mut seen_to = 1;
             let (topic, group) = match alarm {
-                Alarm::Due { topic } | Alarm::Expires { topic, .. } | Alarm::Retain { topic } => {
-                    (topic, None)
-                }
+                Alarm::Due { topic }
+                | Alarm::Expires { topic, .. }
+                | Alarm::Retain { topic }
+                | Alarm::Plan { topic, .. } => (topic, None),
                 Alarm::Rested { topic, group, .. }
                 | Alarm::Unsettled { topic, group, .. }
                 | Alarm::Silent { topic, group, .. }
@@ -312,6 +342,7 @@ impl EventsState {
                 (Alarm::Due { .. }, _) => seen_to = partition.fire(at, left, moment, agenda),
                 (Alarm::Expires { seq, .. }, _) => partition.expire(seq, agenda),
                 (Alarm::Retain { .. }, _) => partition.retain_alarm_was_taken(),
+                (Alarm::Plan { schedule, .. }, _) => partition.wants_plan(schedule, agenda),
                 (_, None) => {}
                 (Alarm::Rested { seq, .. }, Some(group)) => group.rested(seq),
                 (Alarm::Unsettled { topic, group: number, seq }, Some(group)) => {
@@ -361,6 +392,8 @@ fn ms(span: Nanos) -> u64 {
 const TOPICS_MAX: u32 = 10_000;
 /// Events of a publish, settlements of a settle, letters of a redrive.
 pub const BATCH_MAX: u64 = 4096;
+/// Occurrences of one plan.
+pub const OCCURRENCES_MAX: u64 = 64;
 /// Deliveries that may be open with one member.
 pub const CREDITS_MAX: u32 = 10_000;
 /// The shortest lease of a member, in milliseconds.

@@ -14,6 +14,7 @@ use crate::events::command::{
 };
 use crate::events::group::{Candidate, Ended, Group, Moment, Place};
 use crate::events::ids::{Fate, Ids, NameHash, Named};
+use crate::events::recurring::Recurring;
 use crate::events::schedule::{self, Record, Schedule, Slot, at_ms};
 use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
 use crate::types::{Hash, Timestamp, u64_of};
@@ -31,6 +32,8 @@ pub(in crate::events) struct Partition {
     pub(in crate::events) groups: BTreeMap<u32, Group>,
     /// Of events that are not due yet, by offset: from when on they are of no use.
     pub(in crate::events) expiries: PersistentMap<u64, i64>,
+    /// Schedules that publish again and again. They are numbered as they come.
+    pub(in crate::events) recurring: BTreeMap<u32, Recurring>,
     /// When it looks again at what is too old.
     pub(in crate::events) retain_at: Option<Timestamp>,
 }
@@ -47,6 +50,7 @@ impl Partition {
             backlog: Backlog::default(),
             groups: BTreeMap::new(),
             expiries: PersistentMap::default(),
+            recurring: BTreeMap::new(),
             retain_at: None,
         }
     }

@@ -8,55 +8,10 @@ use alloc::collections::BTreeMap;
 use crate::events::BATCH_MAX;
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::backlog::Ready;
+use crate::events::bounds::Bounds;
 use crate::events::group::{Group, Moment};
 use crate::events::partition::Partition;
-use crate::events::topic::TopicConfig;
-use crate::types::{Nanos, Timestamp};
-
-/// What tells an event to go.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(in crate::events) struct Bounds {
-    /// More events that have ended than this.
-    pub kept_max: Option<u64>,
-    /// It is ready since then, or earlier.
-    pub since: Option<Timestamp>,
-    /// There are more bytes than this.
-    pub bytes: Option<u64>,
-    /// Its place in the ready sequence is lower.
-    pub below: Option<u64>,
-}
-
-impl Bounds {
-    fn of(config: &TopicConfig, now: Timestamp) -> Self {
-        Self {
-            kept_max: Some(config.kept_max),
-            since: config.retain_age.and_then(|age| before(now, age)),
-            bytes: config.retain_bytes,
-            below: None,
-        }
-    }
-
-    /// Bounds that an operator names.
-    pub(in crate::events) fn ordered(
-        now: Timestamp,
-        age: Option<Nanos>,
-        bytes: Option<u64>,
-        below: Option<u64>,
-    ) -> Self {
-        Self { kept_max: None, since: age.and_then(|age| before(now, age)), bytes, below }
-    }
-
-    /// Whether this event goes, of so many that have ended, and of all that have so many bytes.
-    pub(in crate::events) fn tell_to_go(&self, seq: u64, ready: &Ready, ended: u64, bytes: u64) -> bool {
-        self.kept_max.is_some_and(|most| ended > most) || self.are_passed_by(seq, ready, bytes)
-    }
-
-    fn are_passed_by(&self, seq: u64, ready: &Ready, bytes: u64) -> bool {
-        self.since.is_some_and(|since| ready.at <= since)
-            || self.bytes.is_some_and(|most| bytes > most)
-            || self.below.is_some_and(|below| seq < below)
-    }
-}
+use crate::types::Timestamp;
 
 impl Partition {
     /// Keeps to what the topic says, as far as one entry may: the rest follows.
@@ -82,7 +37,7 @@ impl Partition {
                 continue;
             }
             let Some((seq, ready)) = self.backlog.first() else { break };
-            let goes = !ready.ended && bounds.are_passed_by(seq, ready, self.backlog.bytes());
+            let goes = !ready.ended && bounds.are_passed_by(seq, ready.at, self.backlog.bytes());
             if !goes || !(self.config.expires_unsettled || self.groups_for(seq) == 0) {
                 break;
             }
@@ -137,10 +92,6 @@ impl Partition {
 fn groups_for(groups: &BTreeMap<u32, Group>, seq: u64) -> u32 {
     let count = groups.values().filter(|group| group.head.start <= seq).count();
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn before(now: Timestamp, age: Nanos) -> Option<Timestamp> {
-    now.as_nanos().checked_sub(age.as_nanos()).map(Timestamp::from_nanos)
 }
 
 /// Events that one entry lets go unasked: more than it can end.

@@ -1,7 +1,7 @@
 //! A state as a snapshot holds it: rows.
 //!
 //! ```text
-//! partition | its names | its scheduled events | their expiries | its ready events | group | its rows | group | ... | partition | ...
+//! partition | its names | its scheduled events | their expiries | its recurring schedules | its ready events | group | its rows | group | ... | partition | ...
 //! ```
 //!
 //! A row belongs to the last partition, and to the last group, before it. The agenda is set again from what the rows say.
@@ -19,6 +19,7 @@ use crate::events::command::EventsError;
 use crate::events::group::{self, Group, GroupRow, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
+use crate::events::recurring::Recurring;
 use crate::events::schedule::{Record, Slot};
 use crate::events::topic::TopicConfig;
 use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
@@ -31,6 +32,7 @@ enum Row {
     Name(NameHash, Named),
     Scheduled(Record),
     Expires(u64, i64),
+    Recurring(u32, Recurring),
     Ready(u64, Ready),
     Group(u32, group::Head),
     Of(GroupRow),
@@ -56,6 +58,7 @@ enum Place {
     Name(NameHash),
     Scheduled(Slot),
     Expires(u64),
+    Recurring(u32),
     Ready(u64),
     Group(u32, RowPlace),
 }
@@ -111,12 +114,19 @@ fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
     let scheduled = in_scheduled.then(|| partition.schedule.saved(last_scheduled)).into_iter().flatten();
     let scheduled =
         scheduled.map(move |record| ((number, Place::Scheduled(record.slot())), Row::Scheduled(record)));
-    let in_expires = after < Place::Ready(0);
+    let in_expires = after < Place::Recurring(0);
     let last_expires = if let Place::Expires(offset) = after { Some(offset) } else { None };
     let from = last_expires.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
     let expires = in_expires.then(|| partition.expiries.range(from)).into_iter().flatten();
     let expires =
         expires.map(move |(offset, at)| ((number, Place::Expires(*offset)), Row::Expires(*offset, *at)));
+    let in_recurring = after < Place::Ready(0);
+    let last_recurring =
+        if let Place::Recurring(number) = after { Bound::Excluded(number) } else { Bound::Unbounded };
+    let recurring = in_recurring.then(|| partition.recurring.range((last_recurring, Bound::Unbounded)));
+    let recurring = recurring.into_iter().flatten().map(move |(schedule, known)| {
+        ((number, Place::Recurring(*schedule)), Row::Recurring(*schedule, known.clone()))
+    });
     let in_ready = after < Place::Group(0, RowPlace::Head);
     let last_ready = if let Place::Ready(seq) = after { Some(seq) } else { None };
     let ready = in_ready.then(|| partition.backlog.saved(last_ready)).into_iter().flatten();
@@ -130,7 +140,7 @@ fn rows_of(partition: &Partition, after: Place) -> Rows<'_> {
         let head = ((number, Place::Group(*group, RowPlace::Head)), Row::Group(*group, known.head.clone()));
         core::iter::once(head).chain(rows_of_group(number, *group, known, RowPlace::Head))
     });
-    Box::new(names.chain(scheduled).chain(expires).chain(ready).chain(begun).chain(later))
+    Box::new(names.chain(scheduled).chain(expires).chain(recurring).chain(ready).chain(begun).chain(later))
 }
 
 fn rows_of_group(
@@ -170,6 +180,7 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
         Row::Expires(offset, at) => {
             partition.expiries.insert(offset, at);
         }
+        Row::Recurring(number, recurring) => partition.restore_recurring(number, recurring, agenda),
         Row::Ready(seq, ready) => {
             if let Some(at) = ready.expires {
                 agenda.set(at, Alarm::Expires { topic: last, seq });

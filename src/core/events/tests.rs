@@ -1,39 +1,35 @@
 //! Handlers of a partition, one after the other; and long courses of commands, whose snapshots must give the same state.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use proptest::prelude::*;
-
 use super::command::EventsCommand as Command;
 use super::{
-    Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView, Events, EventsAnswer,
-    EventsError, EventsQuery, EventsState, EventsView, Expires, GrantPlace, GroupOptions, KeptFrom, MemberId,
-    Mode, Moment, NewEvent, Published, Refusal, Settled, Settlement, Start, TopicConfig,
+    Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView, EventsAnswer, EventsError,
+    EventsQuery, EventsState, EventsView, Expires, GrantPlace, GroupOptions, KeptFrom, MemberId, Mode,
+    Moment, NewEvent, Published, Refusal, Settled, Settlement, Start, TopicConfig,
 };
-use crate::kernel::{ChrApplication, Cursor};
 use crate::types::{Blob, Nanos, Op, Timestamp};
 
 const MS: u64 = 1_000_000;
-const LEASE: Nanos = Nanos::from_millis(10_000);
+pub(super) const LEASE: Nanos = Nanos::from_millis(10_000);
 
 /// A partition of topic `t`, and a log that only it has.
-struct Lone {
-    state: EventsState,
+pub(super) struct Lone {
+    pub(super) state: EventsState,
     op: u64,
     now_ms: u64,
 }
 
 impl Lone {
-    fn new(config: TopicConfig) -> Self {
+    pub(super) fn new(config: TopicConfig) -> Self {
         Self::keeping(0, config)
     }
 
     /// Keeps so many events that have ended.
-    fn keeping(kept_max: u64, config: TopicConfig) -> Self {
+    pub(super) fn keeping(kept_max: u64, config: TopicConfig) -> Self {
         let config = TopicConfig { kept_max, ..config };
         let mut lone = Self { state: EventsState::default(), op: 0, now_ms: 1000 };
         lone.ask(Command::Open { topic: "t".to_string(), config }).expect("a new topic");
@@ -45,13 +41,13 @@ impl Lone {
         Moment { now: Timestamp::from_nanos(self.now_ms * MS + self.op), op: Op::new(self.op) }
     }
 
-    fn ask(&mut self, command: Command) -> Result<EventsAnswer, EventsError> {
+    pub(super) fn ask(&mut self, command: Command) -> Result<EventsAnswer, EventsError> {
         let moment = self.moment();
         self.state.execute(command, 0, moment)
     }
 
     /// Time passes, and everything that is due happens.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some(at) = self.state.agenda.next().filter(|at| at.as_nanos() <= end * MS) {
             self.now_ms = self.now_ms.max(at.as_nanos() / MS);
@@ -120,17 +116,17 @@ impl Lone {
     }
 }
 
-fn name(id: &str) -> EventName {
+pub(super) fn name(id: &str) -> EventName {
     EventName { partition_key: String::new(), message_id: id.to_string() }
 }
 
-fn event(id: &str, key: &str, due: Due) -> NewEvent {
+pub(super) fn event(id: &str, key: &str, due: Due) -> NewEvent {
     let (ordering_key, payload) = (key.to_string(), Blob::from(b"x".to_vec()));
     let (meta, expires) = (Vec::new(), None);
     NewEvent { name: name(id), ordering_key, due, expires, payload, meta, allow_duplicate: false }
 }
 
-fn options(mode: Mode) -> GroupOptions {
+pub(super) fn options(mode: Mode) -> GroupOptions {
     GroupOptions {
         mode,
         start: Start::Earliest,
@@ -141,11 +137,11 @@ fn options(mode: Mode) -> GroupOptions {
     }
 }
 
-fn settlement(seq: u64, attempt: u32, disposition: Disposition) -> Settlement {
+pub(super) fn settlement(seq: u64, attempt: u32, disposition: Disposition) -> Settlement {
     Settlement { seq, attempt, granted: Op::GENESIS, disposition }
 }
 
-fn nack() -> Disposition {
+pub(super) fn nack() -> Disposition {
     Disposition::Nack { rest: None, why: "no".to_string() }
 }
 
@@ -411,142 +407,6 @@ fn what_is_ready_is_listed_from_any_place_with_where_it_stands_in_a_group() {
     assert_eq!(lone.state.view(&EventsQuery::Kept { topic, group, from }), EventsView::Unknown);
 }
 
-/// One thing that clients do, or time.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish { id: u8, key: u8, delay_ms: u64, count: u8, useful_ms: Option<u64> },
-    Attach { group: u8, member: u8 },
-    Settle { group: u8, member: u8, which: u8, how: u8 },
-    Detach { group: u8, member: u8 },
-    Cancel { id: u8 },
-    Reschedule { id: u8, delay_ms: u64 },
-    Redrive { group: u8, seq: u64 },
-    Discard { group: u8, seq: u64 },
-    Retain { below: u64 },
-    Pass { ms: u64 },
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    let (group, member, id) = (0..2_u8, 0..3_u8, any::<u8>());
-    prop_oneof![
-        6 => (id, 0..3_u8, 0..600_u64, 1..4_u8, prop::option::of(0..900_u64)).prop_map(
-            |(id, key, delay_ms, count, useful_ms)| Step::Publish { id, key, delay_ms, count, useful_ms },
-        ),
-        2 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Attach { group, member }),
-        8 => (group.clone(), member.clone(), any::<u8>(), 0..8_u8)
-            .prop_map(|(group, member, which, how)| Step::Settle { group, member, which, how }),
-        1 => (group.clone(), member).prop_map(|(group, member)| Step::Detach { group, member }),
-        1 => any::<u8>().prop_map(|id| Step::Cancel { id }),
-        1 => (any::<u8>(), 0..600_u64).prop_map(|(id, delay_ms)| Step::Reschedule { id, delay_ms }),
-        1 => (group.clone(), 0..40_u64).prop_map(|(group, seq)| Step::Redrive { group, seq }),
-        1 => (group, 0..40_u64).prop_map(|(group, seq)| Step::Discard { group, seq }),
-        1 => (0..40_u64).prop_map(|below| Step::Retain { below }),
-        4 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
-    ]
-}
-
-impl Lone {
-    fn take(&mut self, step: Step) {
-        let topic = "t".to_string();
-        let group_name = |group: u8| ["shared", "ordered"][usize::from(group)].to_string();
-        let command = match step {
-            Step::Publish { id, key, delay_ms, count, useful_ms } => {
-                let expires = useful_ms.map(Expires::After);
-                let new = |n: u8| NewEvent {
-                    expires,
-                    ..event(&format!("{}", id.wrapping_add(n)), &format!("k{key}"), Due::In(delay_ms))
-                };
-                Command::Publish { topic, events: (0..count).map(new).collect() }
-            }
-            Step::Attach { group, member } => {
-                let mode = if group == 0 { Mode::Shared } else { Mode::Ordered };
-                let credits = u32::from(member) + 2;
-                let (options, member) = (options(mode), MemberId(u128::from(member)));
-                let (group, insists) = (group_name(group), false);
-                Command::Attach { topic, group, options, insists, member, credits, lease: LEASE }
-            }
-            Step::Settle { group, member, which, how } => {
-                let (group, member) = (group_name(group), u128::from(member));
-                let open = self.deliveries(&group, member);
-                let chosen = open.get(usize::from(which) % open.len().max(1));
-                let disposition = match how {
-                    0..=4 => Disposition::Ack,
-                    5 => nack(),
-                    6 => Disposition::Term { why: "never".to_string() },
-                    _ => Disposition::InProgress,
-                };
-                let of = |open: &Delivery| Settlement {
-                    granted: open.grant.op,
-                    ..settlement(open.grant.seq, open.attempt, disposition.clone())
-                };
-                let (settlements, after) =
-                    (chosen.map(of).into_iter().collect(), Some(GrantPlace::default()));
-                Command::Settle { topic, group, member: MemberId(member), settlements, after }
-            }
-            Step::Detach { group, member } => {
-                Command::Detach { topic, group: group_name(group), member: MemberId(u128::from(member)) }
-            }
-            Step::Cancel { id } => Command::Cancel { topic, event: name(&format!("{id}")) },
-            Step::Reschedule { id, delay_ms } => {
-                Command::Reschedule { topic, event: name(&format!("{id}")), due: Due::In(delay_ms) }
-            }
-            Step::Redrive { group, seq } => {
-                Command::Redrive { topic, group: group_name(group), letters: vec![seq] }
-            }
-            Step::Discard { group, seq } => {
-                Command::Discard { topic, group: group_name(group), letters: vec![seq] }
-            }
-            Step::Retain { below } => Command::Retain { topic, age: None, bytes: None, below: Some(below) },
-            Step::Pass { ms } => return self.pass(ms),
-        };
-        let before = self.state.clone();
-        if self.ask(command).is_err() {
-            assert_eq!(self.state, before, "a refusal leaves the state as it was");
-        }
-    }
-
-    fn deliveries(&self, group: &str, member: u128) -> Vec<Delivery> {
-        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
-        let after = GrantPlace::default();
-        match self.state.view(&EventsQuery::Deliveries { topic, group, member, after }) {
-            EventsView::Deliveries(open) => open.deliveries,
-            _ => Vec::new(),
-        }
-    }
-
-    /// What a snapshot in slices gives.
-    fn restored(&self) -> EventsState {
-        let mut restored = EventsState::default();
-        let mut cursor = Some(Cursor::START);
-        while let Some(from) = cursor {
-            let mut slice = Vec::new();
-            cursor = Events.snapshot(&self.state, from, &mut slice);
-            Events.restore(&mut restored, Events::SCHEMA, &slice).expect("its own slice");
-        }
-        restored
-    }
-
-    /// Of an ordered group no key is open twice; nobody has more than its credits; the floor passes nothing that is in hand.
-    fn check(&self) {
-        let Some((_, partition)) = self.state.partitions.last() else { return };
-        for group in partition.groups.values() {
-            let mut keys = BTreeSet::new();
-            let mut by_member: BTreeMap<MemberId, u32> = BTreeMap::new();
-            for seq in 0..partition.backlog.next_seq() {
-                let Some(open) = group.open(seq) else { continue };
-                *by_member.entry(open.member).or_default() += 1;
-                let ready = partition.backlog.get(seq).expect("what is open is kept");
-                assert!(!ready.expired, "{ready:?} is open");
-                let key = ready.record.key;
-                assert!(keys.insert(key) || group.head.options.mode == Mode::Shared, "{key} is open twice");
-            }
-            for (member, count) in by_member {
-                assert!(group.member(member).is_some_and(|member| count <= member.credits), "{member:?}");
-            }
-        }
-    }
-}
-
 fn first(config: &TopicConfig) -> Lone {
     let mut lone = Lone::keeping(100, config.clone());
     for id in ["a", "b", "c"] {
@@ -667,62 +527,4 @@ fn an_operator_lets_go_of_what_is_below_a_place() {
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [2]);
     let options = GroupOptions { start: Start::At(1), ..options(Mode::Shared) };
     assert_eq!(lone.attach("g", 1, 5, options).len(), 1, "a group begins with the oldest that is kept");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn a_restored_state_is_the_same_with_its_agenda(
-        course in prop::collection::vec(steps(), 1..120),
-        age_ms in prop::option::of(50..2000_u64),
-        retain_bytes in prop::option::of(0..20_u64),
-        expires_unsettled in any::<bool>(),
-    ) {
-        let retain_age = age_ms.map(Nanos::from_millis);
-        let config = TopicConfig {
-            dead_max: 3,
-            dedup_ids_max: 100,
-            retain_age,
-            retain_bytes,
-            expires_unsettled,
-            ..TopicConfig::default()
-        };
-        let mut lone = Lone::keeping(3, config);
-        for step in course {
-            lone.take(step);
-            lone.check();
-        }
-        prop_assert_eq!(lone.restored(), lone.state);
-    }
-
-    #[test]
-    fn everything_ends_once_consumers_are_live(course in prop::collection::vec(steps(), 1..120)) {
-        let mut lone = Lone::new(TopicConfig::default());
-        for step in course {
-            lone.take(step);
-        }
-        for round in 0..400 {
-            for group in 0..2 {
-                if round % 5 == 0 {
-                    lone.take(Step::Attach { group, member: 1 });
-                }
-                for which in 0..4 {
-                    lone.take(Step::Settle { group, member: 1, which, how: 0 });
-                }
-            }
-            lone.pass(300);
-        }
-        let (_, partition) = lone.state.partitions.last().expect("one topic");
-        prop_assert_eq!(partition.schedule.len(), 0);
-        for group in partition.groups.values() {
-            prop_assert_eq!(group.head.floor, partition.backlog.next_seq(), "{}", group.head.name.clone());
-            let counts = group.counts();
-            prop_assert_eq!((counts.open, counts.resting, counts.again), (0, 0, 0));
-        }
-        let dead: BTreeSet<u64> =
-            partition.groups.values().flat_map(|group| group.dead_letters(0).map(|(seq, _)| seq)).collect();
-        let kept: BTreeSet<u64> = partition.backlog.saved(None).map(|(seq, _)| seq).collect();
-        prop_assert_eq!(kept, dead, "what is kept is a dead letter of some group");
-    }
 }

@@ -4,11 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::events::command::{Deliveries, EventName, GrantPlace, GroupOptions, MemberId, Stored};
+use crate::events::command::{Deliveries, EventName, GrantPlace, GroupOptions, MemberId, Rule, Stored};
 use crate::events::group::DeadLetter;
 use crate::events::ids::EventState;
 use crate::events::topic::TopicConfig;
-use crate::types::Timestamp;
+use crate::types::{Op, Timestamp};
 
 /// A question to a group of kind `events`.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
@@ -66,6 +66,13 @@ pub enum EventsQuery {
         /// The first one.
         from: KeptFrom,
     },
+    /// Recurring schedules of a topic.
+    Recurring {
+        /// The topic.
+        topic: String,
+    },
+    /// Recurring schedules that want a plan, of all topics. As a question that waits, it waits until there is one.
+    Unplanned,
     /// Dead letters of a consumer group.
     Dead {
         /// The topic.
@@ -119,6 +126,8 @@ pub enum EventsView {
         /// There are none behind these yet.
         is_end: bool,
     },
+    /// Recurring schedules; as many as an answer holds.
+    Recurring(Vec<RecurringView>),
     /// Dead letters; as many as an answer holds.
     Dead(Vec<DeadView>),
 }
@@ -235,6 +244,28 @@ pub struct ScheduledView {
     pub due_ms: i64,
     /// Where the log has it.
     pub stored: Stored,
+}
+
+/// A recurring schedule.
+#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct RecurringView {
+    /// Its topic.
+    pub topic: String,
+    /// Its name.
+    pub name: String,
+    /// Which instants it means.
+    pub rule: Rule,
+    /// Where the log has the command that made it, with the event.
+    pub made: Stored,
+    /// The op that made or changed it last.
+    pub revision: Op,
+    /// All instants up to this have been planned, in milliseconds since the Unix epoch; [`i64::MAX`] when there are no more.
+    pub until_ms: i64,
+    /// Whether it pauses.
+    pub is_paused: bool,
+    /// The occurrences of its last plan.
+    pub planned: Vec<EventName>,
 }
 
 /// An event that is ready.

@@ -10,10 +10,11 @@ use crate::events::command::{Deliveries, Delivery, EventName, GrantPlace, Member
 use crate::events::group::Group;
 use crate::events::ids::{Fate, NameHash};
 use crate::events::partition::Partition;
+use crate::events::recurring::Recurring;
 use crate::events::schedule::{Record, Slot};
 use crate::events::view::{
     DeadView, DeliveryState, EventView, EventsQuery, EventsView, GroupView, KeptFrom, KeptView,
-    PartitionView, ScheduledView,
+    PartitionView, RecurringView, ScheduledView,
 };
 use crate::types::u64_of;
 
@@ -57,6 +58,20 @@ impl EventsState {
                 Some(partition) => partition.kept(group, *from),
                 None => EventsView::Unknown,
             },
+            EventsQuery::Recurring { topic } => match self.partition_of(topic) {
+                Some(partition) => {
+                    let rows = partition.recurring.values().take(ROWS_MAX);
+                    EventsView::Recurring(rows.map(|known| partition.recurring_seen(known)).collect())
+                }
+                None => EventsView::Unknown,
+            },
+            EventsQuery::Unplanned => {
+                let row = |(topic, schedule)| {
+                    let partition = self.partitions.get(&topic)?;
+                    Some(partition.recurring_seen(partition.recurring.get(&schedule)?))
+                };
+                EventsView::Recurring(self.agenda.unplanned().filter_map(row).take(PARTITIONS_MAX).collect())
+            }
             EventsQuery::Dead { topic, group, from } => match self.group_of(topic, group) {
                 Some((partition, number)) => EventsView::Dead(partition.dead(number, *from)),
                 None => EventsView::Unknown,
@@ -68,6 +83,9 @@ impl EventsState {
     pub(super) fn has_news(&self, query: &EventsQuery) -> bool {
         if let EventsQuery::Watch { topic, event, known } = query {
             return self.partition_of(topic).is_none_or(|partition| partition.event(event) != *known);
+        }
+        if *query == EventsQuery::Unplanned {
+            return self.agenda.unplanned().next().is_some();
         }
         let EventsQuery::Deliveries { topic, group, member, after } = query else { return true };
         let Some((partition, number)) = self.group_of(topic, group) else { return true };
@@ -190,6 +208,19 @@ impl Partition {
         };
         let rows = found.by_ref().take(ROWS_MAX).map(row).collect();
         EventsView::Kept { rows, is_end: found.next().is_none() }
+    }
+
+    fn recurring_seen(&self, known: &Recurring) -> RecurringView {
+        RecurringView {
+            topic: self.name.clone(),
+            name: known.name.clone(),
+            rule: known.rule.clone(),
+            made: known.made,
+            revision: known.revision,
+            until_ms: known.until_ms,
+            is_paused: known.is_paused,
+            planned: known.planned.clone(),
+        }
     }
 
     fn dead(&self, number: u32, from: u64) -> Vec<DeadView> {

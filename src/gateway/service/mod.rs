@@ -10,6 +10,7 @@ mod groups;
 mod lifecycle;
 mod listing;
 mod partitions;
+mod recurring;
 mod replay;
 mod replication;
 mod schedule;

@@ -5,9 +5,12 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, signed};
 use super::{Api, status};
+use crate::gateway::proto::cronos_db::PublishResponse;
 use crate::gateway::proto::ext::schedule_service_server::ScheduleService;
 use crate::gateway::proto::ext::{
-    CancelRequest, ChangeResponse, ListScheduledRequest, ListScheduledResponse, RescheduleRequest,
+    BackfillRequest, BackfillResponse, CancelRequest, ChangeResponse, DeleteRecurringResponse,
+    ListRecurringRequest, ListRecurringResponse, ListScheduledRequest, ListScheduledResponse, Recurring,
+    RecurringRequest, RescheduleRequest, SetRecurringRequest,
 };
 use crate::gateway::topics::Refused;
 
@@ -38,6 +41,66 @@ impl ScheduleService for Api {
             Ok(ListScheduledResponse { events })
         };
         listed.await.map(Response::new).map_err(|error: Refused| status(&error))
+    }
+
+    async fn set_recurring(
+        &self,
+        request: Request<SetRecurringRequest>,
+    ) -> Result<Response<Recurring>, Status> {
+        let set = self.set_schedule(request.into_inner()).await;
+        set.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn list_recurring(
+        &self,
+        request: Request<ListRecurringRequest>,
+    ) -> Result<Response<ListRecurringResponse>, Status> {
+        let schedules = self.list_schedules(&request.into_inner().topic).await;
+        schedules
+            .map(|schedules| Response::new(ListRecurringResponse { schedules }))
+            .map_err(|error| status(&error))
+    }
+
+    async fn pause_recurring(
+        &self,
+        request: Request<RecurringRequest>,
+    ) -> Result<Response<Recurring>, Status> {
+        let RecurringRequest { topic, name } = request.into_inner();
+        let paused = self.pause_schedule(&topic, &name, true).await;
+        paused.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn resume_recurring(
+        &self,
+        request: Request<RecurringRequest>,
+    ) -> Result<Response<Recurring>, Status> {
+        let RecurringRequest { topic, name } = request.into_inner();
+        let resumed = self.pause_schedule(&topic, &name, false).await;
+        resumed.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn trigger_recurring(
+        &self,
+        request: Request<RecurringRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        let RecurringRequest { topic, name } = request.into_inner();
+        self.trigger(&topic, &name).await.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn backfill_recurring(
+        &self,
+        request: Request<BackfillRequest>,
+    ) -> Result<Response<BackfillResponse>, Status> {
+        self.backfill(request.into_inner()).await.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn delete_recurring(
+        &self,
+        request: Request<RecurringRequest>,
+    ) -> Result<Response<DeleteRecurringResponse>, Status> {
+        let RecurringRequest { topic, name } = request.into_inner();
+        let deleted = self.delete_schedule(&topic, &name).await;
+        deleted.map(|()| Response::new(DeleteRecurringResponse {})).map_err(|error| status(&error))
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<ChangeResponse>, Status> {
