@@ -92,7 +92,7 @@ const PROMISES: [(&str, &str); 76] = [
     ),
     (
         "PlannedOnce",
-        "an instant of a recurring schedule is planned once, and the next plan is asked for in time",
+        "an instant of a recurring schedule is planned once and taken back with it, and the next plan is asked for in time",
     ),
     ("ReadAsOf", "a read beside the log shows the state as of the op that it names, stale or not"),
     (

@@ -236,10 +236,6 @@ impl Book {
     ) -> Result<(), Broken> {
         let times = self.at();
         self.audited = times.now;
-        let EventsView::Recurring(unplanned) = ask(EventsQuery::Unplanned) else {
-            return Err(Broken::new("PlannedOnce", "nothing is told of what wants a plan".to_owned()));
-        };
-        self.plans.audit(&unplanned, times.woken, compared)?;
         for (name, topic) in &mut self.topics {
             let EventsView::Partition(partition) = ask(EventsQuery::Partition { topic: name.clone() }) else {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));
@@ -272,7 +268,10 @@ impl Book {
             topic.judge_groups(&names, &partition, compared)?;
             topic.names = names;
         }
-        Ok(())
+        let EventsView::Recurring(unplanned) = ask(EventsQuery::Unplanned) else {
+            return Err(Broken::new("PlannedOnce", "nothing is told of what wants a plan".to_owned()));
+        };
+        self.plans.audit(&unplanned, times.woken, compared)
     }
 }
 

@@ -13,13 +13,15 @@ use super::fate::EventFate;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plans(BTreeMap<(String, String), Schedule>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Schedule {
     revision: Op,
     until_ms: i64,
     is_paused: bool,
     /// It wants a plan from then on, in nanoseconds.
     wants_from: u64,
+    /// When which occurrence is due, in nanoseconds, by offset.
+    planned: BTreeMap<u64, u64>,
 }
 
 impl Plans {
@@ -34,7 +36,7 @@ impl Plans {
         match (command, answer) {
             (
                 EventsCommand::Recur { topic, schedule, .. } | EventsCommand::Pause { topic, schedule, .. },
-                EventsAnswer::Recurs { revision, until_ms, .. },
+                EventsAnswer::Recurs { revision, until_ms, withdrawn },
             ) => {
                 let is_paused = matches!(command, EventsCommand::Pause { pauses: true, .. });
                 let known = self.0.entry((topic.clone(), schedule.clone()));
@@ -43,12 +45,20 @@ impl Plans {
                     until_ms: 0,
                     is_paused: false,
                     wants_from: 0,
+                    planned: BTreeMap::new(),
                 });
                 // Whoever orders what is so already changes nothing.
-                if known.revision != *revision {
-                    *known =
-                        Schedule { revision: *revision, until_ms: *until_ms, is_paused, wants_from: now };
+                if known.revision == *revision {
+                    return Ok(());
                 }
+                known.check_withdrawn(schedule, withdrawn, now)?;
+                *known = Schedule {
+                    revision: *revision,
+                    until_ms: *until_ms,
+                    is_paused,
+                    wants_from: now,
+                    planned: BTreeMap::new(),
+                };
                 Ok(())
             }
             (
@@ -64,6 +74,10 @@ impl Plans {
                 match known {
                     Some(known) if is_next(known) => {
                         known.until_ms = *until_ms;
+                        known.planned.extend(published.iter().filter_map(|result| match result {
+                            Published::Accepted { offset, due_ms } => Some((*offset, nanos(*due_ms))),
+                            Published::Duplicate { .. } | Published::Refused(_) => None,
+                        }));
                         // What is over already is asked for by the next wake-up.
                         known.wants_from = half_of(events, published, *until_ms).max(now + 1);
                         Ok(())
@@ -76,9 +90,9 @@ impl Plans {
                     )),
                 }
             }
-            (EventsCommand::Forget { topic, schedule }, _) => {
-                self.0.remove(&(topic.clone(), schedule.clone()));
-                Ok(())
+            (EventsCommand::Forget { topic, schedule }, EventsAnswer::Forgotten { withdrawn }) => {
+                let known = self.0.remove(&(topic.clone(), schedule.clone()));
+                known.map_or(Ok(()), |known| known.check_withdrawn(schedule, withdrawn, now))
             }
             _ => Ok(()),
         }
@@ -105,6 +119,22 @@ impl Plans {
     }
 }
 
+impl Schedule {
+    /// Whoever changes a schedule takes back everything of it that is still to come.
+    fn check_withdrawn(&self, name: &str, withdrawn: &[u64], now: u64) -> Result<(), Broken> {
+        let stays = |(offset, due): &(&u64, &u64)| **due > now && !withdrawn.contains(offset);
+        match self.planned.iter().find(stays) {
+            Some((offset, due)) => {
+                let what = format!(
+                    "{name} is changed at {now}, and occurrence {offset}, which is due at {due}, is not taken back"
+                );
+                Err(Broken::new("PlannedOnce", what))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// When half of a plan's occurrences are over.
 fn half_of(events: &[NewEvent], published: &[Published], until_ms: i64) -> u64 {
     let mut dues: Vec<i64> = events
@@ -117,5 +147,9 @@ fn half_of(events: &[NewEvent], published: &[Published], until_ms: i64) -> u64 {
         .collect();
     dues.sort_unstable();
     let half = dues.get(dues.len() / 2).copied().unwrap_or(until_ms);
-    u64::try_from(half).unwrap_or_default().saturating_mul(1_000_000)
+    nanos(half)
+}
+
+fn nanos(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default().saturating_mul(1_000_000)
 }

@@ -647,6 +647,22 @@ fn a_schedule_is_planned_without_gaps_and_asks_for_more_in_time() {
     };
     let mut told = Told::new(Mode::Shared);
     assert_eq!(recurs(&mut told), None);
+    let occur = EventsCommand::Occur {
+        topic: topic(),
+        schedule: schedule.clone(),
+        revision,
+        after_ms: 1000,
+        until_ms: 5000,
+        events: vec![new_event("o", Due::At(5000), None)],
+    };
+    let published = vec![Published::Accepted { offset: 0, due_ms: 5000 }];
+    assert_eq!(told.does(occur, EventsAnswer::Occurred { until_ms: 5000, published }), None);
+    let forget = EventsCommand::Forget { topic: topic(), schedule: schedule.clone() };
+    let forgotten = EventsAnswer::Forgotten { withdrawn: Vec::new() };
+    assert_eq!(told.does(forget, forgotten), Some("PlannedOnce"), "what it has planned stays");
+
+    let mut told = Told::new(Mode::Shared);
+    assert_eq!(recurs(&mut told), None);
     assert_eq!(occurs(&mut told, 900, 1500), Some("PlannedOnce"), "it was planned up to 1000");
     assert_eq!(occurs(&mut told, 1000, 1500), None);
     assert_eq!(occurs(&mut told, 1000, 1500), Some("PlannedOnce"), "the same again");
