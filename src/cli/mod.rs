@@ -228,9 +228,19 @@ pub fn serve_own<A: ChrApplication>(
 }
 
 fn print(format: Format, answer: &Answer) {
-    match format {
-        Format::Text => println!("{}", answer.text),
-        Format::Json => println!("{}", answer.json),
+    let mut out = std::io::stdout().lock();
+    let written = match format {
+        Format::Text => writeln!(out, "{}", answer.text),
+        Format::Json => writeln!(out, "{}", answer.json),
+    };
+    match written {
+        Ok(()) => {}
+        // Whoever reads has seen enough, as `head` has.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: nothing can be written to standard output: {error}");
+            std::process::exit(1);
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chronon_core::catalog::Endpoint;
-use chronon_core::events::{Disposition, MemberId, NewEvent, Published, Settlement};
+use chronon_core::events::{
+    Disposition, Due, MESSAGE_ID_BYTES_MAX, MemberId, NewEvent, Published, Settlement,
+};
 use chronon_core::types::Nanos;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -159,7 +161,11 @@ impl Posting {
             let topics = &self.consuming.topics;
             let target = topics.get(topic).await?;
             let mut event = NewEvent { allow_duplicate: false, ..event };
-            event.name.message_id = format!("{}:{}:{}", partition.id, delivery.offset, event.name.message_id);
+            let place = format!("{}:{}", partition.id, delivery.offset);
+            let named = format!("{place}:{}", event.name.message_id);
+            // Where it stands is enough to tell it from all others.
+            let fits = named.len() <= MESSAGE_ID_BYTES_MAX as usize;
+            event.name.message_id = if fits { named } else { place };
             let hops = event.meta.iter().position(|(key, _)| key == HOPS);
             let hop = hops.and_then(|place| event.meta[place].1.parse::<u32>().ok()).unwrap_or_default() + 1;
             if hop > HOPS_MAX {
@@ -169,7 +175,7 @@ impl Posting {
                 Some(place) => event.meta[place].1 = hop.to_string(),
                 None => event.meta.push((HOPS.to_owned(), hop.to_string())),
             }
-            event.due = chronon_core::events::Due::In(0);
+            event.due = Due::In(0);
             let partition = topics.partition_of(&target, routing_key(&event));
             self.publishing.publish(&partition, event, WhenFull::Wait).await
         };

@@ -203,8 +203,9 @@ pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
 
 fn altered(info: &ext::TopicInfo) -> Answer {
     let window = Duration::from_millis(u64::try_from(info.dedup_window_ms).unwrap_or_default());
+    let age = Duration::from_millis(u64::try_from(info.retain_age_ms).unwrap_or_default());
     let text = format!(
-        "topic {}, revision {}: payloads of {} bytes, {} message ids for {}{}, {} pending, {} kept, {} dead letters",
+        "topic {}, revision {}: payloads of {} bytes, {} message ids for {}{}, {} pending, {} kept{}{}{}, {} dead letters",
         info.topic,
         info.revision,
         info.payload_bytes_max,
@@ -213,12 +214,17 @@ fn altered(info: &ext::TopicInfo) -> Answer {
         if info.strict { ", strictly" } else { "" },
         info.pending_max,
         info.kept_max,
+        if age.is_zero() { String::new() } else { format!(" for {}", humantime::format_duration(age)) },
+        if info.retain_bytes == 0 { String::new() } else { format!(" of {} bytes", info.retain_bytes) },
+        if info.expires_unsettled { ", settled or not" } else { "" },
         info.dead_max,
     );
     let json = json!({
         "topic": info.topic, "revision": info.revision, "payload_bytes": info.payload_bytes_max,
         "dedup_window_ms": info.dedup_window_ms, "dedup_ids": info.dedup_ids_max, "strict": info.strict,
         "pending": info.pending_max, "kept": info.kept_max, "dead": info.dead_max,
+        "retain_age_ms": info.retain_age_ms, "retain_bytes": info.retain_bytes,
+        "expires_unsettled": info.expires_unsettled,
     });
     Answer { text, json }
 }

@@ -201,3 +201,14 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
     }
     Some(())
 }
+
+/// Whether a snapshot that goes on behind any of its rows gives those behind it.
+#[cfg(test)]
+pub(super) fn goes_on_anywhere(state: &EventsState) -> bool {
+    let places: Vec<(u32, Place)> = rows(state, None).map(|(place, _)| place).collect();
+    let ascends = places.is_sorted_by(|before, after| before < after);
+    let goes_on = |(at, place): (usize, &(u32, Place))| {
+        rows(state, Some(*place)).map(|(next, _)| next).eq(places.iter().copied().skip(at + 1))
+    };
+    ascends && places.iter().enumerate().all(goes_on)
+}

@@ -12,7 +12,7 @@ use super::command::EventsCommand as Command;
 use super::tests::{LEASE, Lone, event, nack, name, options, settlement};
 use super::{
     Delivery, Disposition, Due, Events, EventsQuery, EventsState, EventsView, Expires, GrantPlace, MemberId,
-    Mode, NewEvent, Rule, Settlement, TopicConfig,
+    Mode, NewEvent, Rule, Settlement, TopicConfig, snapshot,
 };
 use crate::kernel::{ChrApplication, Cursor};
 use crate::types::Nanos;
@@ -205,6 +205,7 @@ proptest! {
             lone.take(step);
             lone.check();
         }
+        prop_assert!(snapshot::goes_on_anywhere(&lone.state));
         prop_assert_eq!(lone.restored(), lone.state);
     }
 
