@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -18,7 +17,7 @@ use tonic::transport::Channel;
 use super::super::READY_WAIT;
 use super::super::closed_loop::Figure;
 use super::TimersArgs;
-use super::publisher::{BESIDE, Publisher};
+use super::publisher::{BESIDE, Publisher, event};
 use crate::cli::local_cluster::LocalCluster;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
@@ -216,16 +215,6 @@ async fn ready(topics: &mut TopicServiceClient<Channel>) -> anyhow::Result<u64> 
     Ok(u64::try_from(partitions.iter().map(|partition| partition.ready).sum::<i64>())?)
 }
 
-pub(super) fn event(topic: &str, message_id: &str, due_ms: u64) -> pb::Event {
-    pb::Event {
-        message_id: message_id.to_owned(),
-        topic: topic.to_owned(),
-        schedule_ts: i64::try_from(due_ms).unwrap_or(i64::MAX),
-        payload: Bytes::from_static(&[7; PAYLOAD_BYTES]),
-        ..pb::Event::default()
-    }
-}
-
 /// So far ahead events are due that are to be accepted before the first of them is.
 fn lead_ms(count: u64, accepted_a_second: f64) -> u64 {
     LEAD_MS + (1500.0 * count as f64 / accepted_a_second) as u64
@@ -253,7 +242,6 @@ const WARM_UP: &str = "warm-up";
 const WARM_UP_EVENTS: u64 = 50_000;
 const FIRES: &str = "fires";
 const BURST: &str = "burst";
-const PAYLOAD_BYTES: usize = 64;
 const BATCH: u64 = 1000;
 /// Batches in flight.
 const LANES: usize = 6;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::super::closed_loop::Figure;
-use super::nodes;
+use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::event_stream_client::EventStreamClient;
 
@@ -68,7 +69,7 @@ async fn publish(channel: Channel, a_second: u32, seen: Arc<Mutex<Seen>>) -> any
     let sending = async move {
         for id in 0.. {
             tokio::time::sleep_until(sent_at(id).into()).await;
-            let event = Some(nodes::event(BESIDE, &format!("beside-{id}"), 1));
+            let event = Some(event(BESIDE, &format!("beside-{id}"), 1));
             if events.send(ext::StreamedEvent { id, event, allow_duplicate: false }).await.is_err() {
                 return;
             }
@@ -93,7 +94,20 @@ async fn publish(channel: Channel, a_second: u32, seen: Arc<Mutex<Seen>>) -> any
     }
 }
 
+/// An event that is due then.
+pub(super) fn event(topic: &str, message_id: &str, due_ms: u64) -> pb::Event {
+    pb::Event {
+        message_id: message_id.to_owned(),
+        topic: topic.to_owned(),
+        schedule_ts: i64::try_from(due_ms).unwrap_or(i64::MAX),
+        payload: Bytes::from_static(&[7; PAYLOAD_BYTES]),
+        ..pb::Event::default()
+    }
+}
+
 /// The topic that it publishes to.
 pub(super) const BESIDE: &str = "beside";
 /// Events on their way; with more it waits, and its latencies tell.
 const IN_FLIGHT_MAX: usize = 4096;
+
+const PAYLOAD_BYTES: usize = 64;
