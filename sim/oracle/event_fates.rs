@@ -75,6 +75,9 @@ struct Ledger {
     states: VecDeque<(Op, EventsState)>,
     /// The last outcome of each client.
     outcomes: BTreeMap<ClientId, (RequestNumber, Outcome)>,
+    /// What each client was registered as. Whose session was evicted is registered anew by a copy of its request, and may hear of the
+    /// first time after that.
+    registered: BTreeMap<ClientId, Vec<Outcome>>,
     rests: u32,
 }
 
@@ -92,10 +95,10 @@ impl Oracle for EventFates {
             }
             Observed::Return { group, command, answer: Answer::Committed { outcome, .. }, .. } => {
                 let Some(ledger) = self.groups.get(group) else { return };
-                let known = ledger.outcomes.get(&command.client);
-                if let Some((_, executed)) = known.filter(|(number, _)| *number == command.number) {
+                let executed = ledger.outcomes_of(command.client, command.number);
+                if !executed.is_empty() {
                     self.compared.as_of += 1;
-                    if executed != outcome {
+                    if !executed.contains(outcome) {
                         let what = format!("a client heard {outcome:?}, and the log gives {executed:?}");
                         found.push(Violation::new("ReplyOnlyCommitted", what).of(*group));
                     }
@@ -188,8 +191,17 @@ impl Oracle for EventFates {
 impl Ledger {
     fn new(init: &GroupInit) -> Self {
         let executor = Executor::new(Builtin, init.clone());
-        let (states, outcomes) = (VecDeque::new(), BTreeMap::new());
-        Self { executor, book: Book::default(), states, outcomes, rests: 0 }
+        let (states, outcomes, registered) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Self { executor, book: Book::default(), states, outcomes, registered, rests: 0 }
+    }
+
+    /// What a client may hear of its request; nothing when a later one was executed.
+    fn outcomes_of(&self, client: ClientId, number: RequestNumber) -> &[Outcome] {
+        if number == RequestNumber::default() {
+            return self.registered.get(&client).map_or(&[], Vec::as_slice);
+        }
+        let last = self.outcomes.get(&client).filter(|(last, _)| *last == number);
+        last.map_or(&[], |(_, outcome)| std::slice::from_ref(outcome))
     }
 
     fn apply(&mut self, entry: &Entry, compared: &mut Compared) -> Result<(), Broken> {
@@ -210,7 +222,11 @@ impl Ledger {
                 if done.op == entry.op() {
                     self.book.command(index, command.body.as_slice(), &done.outcome, compared)?;
                 }
-                self.outcomes.insert(done.client, (done.number, done.outcome));
+                if done.number == RequestNumber::default() {
+                    self.registered.entry(done.client).or_default().push(done.outcome);
+                } else {
+                    self.outcomes.insert(done.client, (done.number, done.outcome));
+                }
             }
         }
         if let BuiltinState::Events(state) = self.executor.state() {
