@@ -54,14 +54,16 @@ impl WorldConfig {
             init.voters.retain(|voter| *voter != node);
         }
         smaller.changes.retain(|change| !change.what.concerns(node));
+        smaller.keep_ends(|end| end != Endpoint::Node(node));
+        let empty: Vec<GroupId> =
+            smaller.groups.iter().filter(|init| init.voters.is_empty()).map(|init| init.group).collect();
+        let mut smaller =
+            empty.into_iter().try_fold(smaller, |smaller, group| smaller.without_group(group))?;
         if smaller.check_changes().is_err() {
             // What is left does not follow from what was taken out.
             smaller.changes.clear();
         }
-        smaller.keep_ends(|end| end != Endpoint::Node(node));
-        let empty: Vec<GroupId> =
-            smaller.groups.iter().filter(|init| init.voters.is_empty()).map(|init| init.group).collect();
-        empty.into_iter().try_fold(smaller, |smaller, group| smaller.without_group(group))
+        Some(smaller)
     }
 
     /// Takes every endpoint that `keeps` refuses out of the plan.

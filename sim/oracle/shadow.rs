@@ -436,7 +436,8 @@ impl DiskShadow {
                         );
                     }
                 }
-                RecordKind::Truncation(above) => log.cut_above(*above),
+                // Nor does it cut what a snapshot in force covers: it was on its way when the snapshot of a peer took that place.
+                RecordKind::Truncation(above) => log.cut_above((*above).max(log.saved)),
                 RecordKind::Promise { promise, commit } => {
                     self.compared.durable_monotone += 1;
                     self.compared.no_gap += 1;

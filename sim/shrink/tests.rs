@@ -1,6 +1,9 @@
 use std::sync::atomic::AtomicBool;
 
+use chronon_core::types::GroupId;
+
 use super::{Effort, Shrunk, Size, shrink};
+use crate::config::WorldConfig;
 use crate::forgetful::failing;
 use crate::plan::FaultKind;
 use crate::run::Cause;
@@ -36,6 +39,19 @@ fn what_does_not_matter_is_left_out_and_the_failure_stays_what_it_was() {
     assert_eq!((again.cause, again.simulated), (Some(shrunk.cause.clone()), shrunk.at));
     let text = text_of("shrunk", config);
     assert!(text.lines().count() < 35, "a person can read this:\n{text}");
+}
+
+#[test]
+fn a_group_goes_with_its_only_voter() {
+    let (_, mut config) = failing();
+    let [first, last] = [config.nodes[0], config.nodes[config.nodes.len() - 1]];
+    let mut lonely = config.groups[0].clone();
+    lonely.group = GroupId::new(77);
+    lonely.voters = vec![last];
+    config.groups.push(lonely);
+    let holds = |config: &WorldConfig| config.groups.iter().any(|init| init.group == GroupId::new(77));
+    assert!(holds(&config.without_node(first).expect("others serve")));
+    assert!(!holds(&config.without_node(last).expect("others serve")));
 }
 
 #[test]
