@@ -9,7 +9,7 @@
 use std::fmt::{Display, Write};
 use std::ops::Range;
 
-use chronon_core::engine::{At, DiskOp, DiskOutcome, Found};
+use chronon_core::engine::{At, DiskOp, DiskOutcome, Found, Sought};
 use chronon_core::kernel::{Attempt, AttemptDone, AttemptResult};
 use chronon_core::node::{
     About, Answer, Deed, Effect, Input, Message, Order, QueryAnswer, Wish, Work, WorkAnswer,
@@ -204,12 +204,12 @@ impl Part {
                 };
                 self.words([23 | kind << TAG_BITS, route.0, u64::from(group.get()), of[0], of[1], of[2]]);
             }
-            Input::LookUp { route, group, at } => {
+            Input::LookUp { route, group, sought: Sought { at, room } } => {
                 let (kind, at) = match at {
                     At::Op(op) => (0, op.get()),
                     At::Time(time) => (1, time.as_nanos()),
                 };
-                self.words([14 | kind << TAG_BITS, route.0, u64::from(group.get()), at]);
+                self.words([14 | kind << TAG_BITS, route.0, u64::from(group.get()), at, u64::from(*room)]);
             }
         }
     }
@@ -257,14 +257,17 @@ impl Part {
                 self.words([24 | kind << TAG_BITS, route.0, of[0], of[1]]);
             }
             Effect::Found { route, found } => {
-                let (kind, op) = match found {
-                    Found::Entry(entry) => (0, entry.op().get()),
-                    Found::Later => (1, 0),
-                    Found::Gone => (2, 0),
-                    Found::Unreadable => (3, 0),
-                    Found::Refused => (4, 0),
+                let (kind, [first, count]) = match found {
+                    Found::Entries(entries) => {
+                        let first = entries.first().map_or(0, |entry| entry.op().get());
+                        (0, [first, entries.len() as u64])
+                    }
+                    Found::Later => (1, [0; 2]),
+                    Found::Gone => (2, [0; 2]),
+                    Found::Unreadable => (3, [0; 2]),
+                    Found::Refused => (4, [0; 2]),
                 };
-                self.words([15 | kind << TAG_BITS, route.0, op]);
+                self.words([15 | kind << TAG_BITS, route.0, first, count]);
             }
             Effect::Meet { node, address } => {
                 self.words([22, node.get(), bytes_word(address.as_bytes())]);

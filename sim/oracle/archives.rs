@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use chronon_core::engine::{At, DiskOp, FileId, Found};
+use chronon_core::engine::{At, DiskOp, FileId, Found, Sought, archived_bytes};
 use chronon_core::node::{Effect, Input, Route};
-use chronon_core::types::{Archiving, Blob, CommitIndex, GroupId, Hash, NodeId, Op};
+use chronon_core::types::{Archiving, Blob, CommitIndex, Entry, GroupId, Hash, NodeId, Op};
 
 use super::{Counts, Observed, Oracle, Violation};
 use crate::archive::{self, Archived, Chunk};
@@ -45,7 +45,7 @@ struct Log {
 #[derive(Clone, Copy, Debug)]
 struct Look {
     group: GroupId,
-    at: At,
+    sought: Sought,
     applied: u64,
 }
 
@@ -124,31 +124,12 @@ impl Archives {
     }
 
     fn found(&mut self, node: NodeId, route: Route, found: &Found) -> Result<(), (GroupId, String)> {
-        let Some(Look { group, at, applied }) = self.looks.remove(&(node, route)) else { return Ok(()) };
+        let Some(Look { group, sought, applied }) = self.looks.remove(&(node, route)) else { return Ok(()) };
+        let at = sought.at;
         let log = self.logs.entry(group).or_default();
         self.found += 1;
         let judged = match found {
-            Found::Entry(entry) => {
-                let op = entry.op().get();
-                let (hash, time) = (entry.hash(), entry.header().timestamp().as_nanos());
-                let is_the_one = match at {
-                    At::Op(op) => op == entry.op(),
-                    At::Time(at) => {
-                        let below = log.entries.get(&(op - 1));
-                        time >= at.as_nanos() && below.is_none_or(|(_, time)| *time < at.as_nanos())
-                    }
-                };
-                let is_whole = Hash::of(entry.payload()) == entry.header().payload_hash();
-                if !is_whole {
-                    Err(format!(
-                        "{at} was looked up, and what was found under op {op} is not what was committed"
-                    ))
-                } else if !is_the_one || entry.header().group() != group || op > log.commit {
-                    Err(format!("{at} was looked up, and op {op} of time {time} was found"))
-                } else {
-                    log.note(Archived { op, hash, time, bytes: 0 })
-                }
-            }
+            Found::Entries(entries) => log.given_out(group, sought, entries),
             Found::Later => match log.op_at(at) {
                 Some(op) if op <= applied => Err(format!(
                     "{at} was looked up, it is op {op}, {applied} were applied, and it is said to come later"
@@ -189,6 +170,43 @@ impl Log {
         if known == (hash, time) { Ok(()) } else { Err(format!("two entries are given out for op {op}")) }
     }
 
+    /// What is given out begins with the entry that was sought, and goes on as the log does and as far as there was room.
+    fn given_out(&mut self, group: GroupId, sought: Sought, entries: &[Entry]) -> Result<(), String> {
+        let Sought { at, room } = sought;
+        let Some(first) = entries.first() else {
+            return Err(format!("{at} was looked up, and nothing was found"));
+        };
+        let (op, time) = (first.op().get(), first.header().timestamp().as_nanos());
+        let is_the_one = match at {
+            At::Op(op) => op == first.op(),
+            At::Time(at) => {
+                let below = self.entries.get(&(op - 1));
+                time >= at.as_nanos() && below.is_none_or(|(_, time)| *time < at.as_nanos())
+            }
+        };
+        if !is_the_one {
+            return Err(format!("{at} was looked up, and op {op} of time {time} was found"));
+        }
+        let behind: u64 = entries.iter().skip(1).map(|entry| archived_bytes(entry.header())).sum();
+        if behind > u64::from(room) {
+            return Err(format!("{at} was looked up with room for {room} bytes, and {behind} came along"));
+        }
+        for (entry, op) in entries.iter().zip(op..) {
+            let header = entry.header();
+            if Hash::of(entry.payload()) != header.payload_hash() {
+                return Err(format!(
+                    "{at} was looked up, and what was found under op {op} is not what was committed"
+                ));
+            }
+            if header.group() != group || header.op().get() != op || op > self.commit {
+                return Err(format!("{at} was looked up, and {} came along as op {op}", header.op()));
+            }
+            let (hash, time) = (entry.hash(), header.timestamp().as_nanos());
+            self.note(Archived { op, hash, time, bytes: 0 })?;
+        }
+        Ok(())
+    }
+
     /// The op that `at` asks for, as far as that is known.
     fn op_at(&self, at: At) -> Option<u64> {
         match at {
@@ -212,9 +230,9 @@ impl Oracle for Archives {
                 self.looks.retain(|(other, _), _| other != node);
                 self.applied.retain(|(other, _), _| other != node);
             }
-            Observed::Input { node, input: Input::LookUp { route, group, at }, .. } => {
+            Observed::Input { node, input: Input::LookUp { route, group, sought }, .. } => {
                 let applied = self.applied.get(&(*node, *group)).copied().unwrap_or_default();
-                self.looks.insert((*node, *route), Look { group: *group, at: *at, applied });
+                self.looks.insert((*node, *route), Look { group: *group, sought: *sought, applied });
             }
             Observed::Step { node, effects, changed, .. } => {
                 for status in *changed {

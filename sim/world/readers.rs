@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chronon_core::codec;
-use chronon_core::engine::{At, Found};
+use chronon_core::engine::{At, Found, Sought};
 use chronon_core::kernel::{ChrApplication, DeadQuery};
 use chronon_core::node::{About, Freshness, Input, Phase, Query, QueryAnswer, Route};
 use chronon_core::types::{Blob, GroupId, Nanos, NodeId, Op, Timestamp};
@@ -70,7 +70,8 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
             let applied = self.applied(node, group);
             let mut draw = key.draw(&[]);
             let at = self.place(index, applied.get() + 2, &mut draw);
-            self.step_node(index, Input::LookUp { route, group, at });
+            let room = if draw.coin() { 0 } else { draw.below(ROOM) as u32 };
+            self.step_node(index, Input::LookUp { route, group, sought: Sought { at, room } });
             let questions = draw.below(QUESTIONS);
             for _ in 0..questions {
                 let route = self.readers.route(node);
@@ -201,7 +202,9 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
                 continue;
             }
             match reading {
-                Reading::Entry(at) => self.step_node(index, Input::LookUp { route, group, at }),
+                Reading::Entry(at) => {
+                    self.step_node(index, Input::LookUp { route, group, sought: at.into() });
+                }
                 Reading::State(_) | Reading::Dead if self.readers.open.contains_key(&(node, route)) => {}
                 Reading::Dead => self.ask_for_the_dead((node, Some(route)), group, Freshness::Linearizable),
                 Reading::State(question) => {
@@ -221,7 +224,7 @@ impl<A: ChrApplication, W: Workload<A>> World<A, W> {
         let is_over = match found {
             Found::Unreadable => self.config.beyond_budget,
             Found::Refused => false,
-            Found::Entry(_) | Found::Later | Found::Gone => true,
+            Found::Entries(_) | Found::Later | Found::Gone => true,
         };
         if is_over {
             self.readers.last.remove(&(node, route));
@@ -237,6 +240,8 @@ fn read_of(node: NodeId, route: Route) -> u64 {
 /// A reader waits so long for news.
 const PATIENCE: Nanos = Nanos::from_millis(300);
 const READERS: u64 = 1 << 63;
+/// Bytes that may come along with an entry: fewer than so many.
+const ROOM: u64 = 64 << 10;
 /// For the state, each time that a reader looks: fewer than so many.
 const QUESTIONS: u64 = 3;
 /// Between two looks while faults go on.

@@ -43,9 +43,12 @@ pub(super) fn run(args: &EntryArgs) -> anyhow::Result<Answer> {
     };
     let mut why = String::from("no node was named");
     for address in &args.nodes.nodes {
-        let look_up = LookUp { group: args.group, at };
+        let look_up = LookUp { group: args.group, sought: at.into() };
         why = match client::look_up(*address, args.nodes.timeout(), look_up) {
-            Ok(Found::Entry(entry)) => return Ok(show(&entry)),
+            Ok(Found::Entries(entries)) => match entries.first() {
+                Some(entry) => return Ok(show(entry)),
+                None => format!("{address} has answered with no entry"),
+            },
             Ok(Found::Later) => format!("{address} has not applied any such entry yet"),
             Ok(Found::Gone) => format!("{address} does not keep it any more"),
             Ok(Found::Unreadable) => format!("{address} fetches it from its peers; ask again"),

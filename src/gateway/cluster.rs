@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chronon_core::codec;
-use chronon_core::engine::{At, Found};
+use chronon_core::engine::{At, Found, Sought};
 use chronon_core::kernel::{Command, Outcome};
 use chronon_core::node::{About, Answer, Freshness, Query, QueryAnswer, Reply, Request};
 use chronon_core::types::{
@@ -259,8 +259,8 @@ impl Cluster {
         self.query(group, body, Freshness::Awaited { patience }).await
     }
 
-    /// Reads an entry of a group's log, here or at other nodes.
-    pub(super) async fn look_up(&self, group: GroupId, op: Op) -> Result<Entry, Failure> {
+    /// Reads an entry of a group's log, and with it what follows and has no more than `room` bytes, here or at other nodes.
+    pub(super) async fn look_up(&self, group: GroupId, op: Op, room: u32) -> Result<Vec<Entry>, Failure> {
         let _turn = self.looking_up.lock().await;
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut nodes: Vec<NodeId> = self.map.nodes.keys().copied().collect();
@@ -268,10 +268,10 @@ impl Cluster {
         let mut why = String::new();
         while Instant::now() < deadline {
             for node in &nodes {
-                let look_up = LookUp { group, at: At::Op(op) };
+                let look_up = LookUp { group, sought: Sought { at: At::Op(op), room } };
                 let asked = async { self.link(*node, Use::LookUps).await?.look_up(look_up).await };
                 why = match timeout(ATTEMPT_TIMEOUT, asked).await {
-                    Ok(Ok(Found::Entry(entry))) => return Ok(entry),
+                    Ok(Ok(Found::Entries(entries))) => return Ok(entries),
                     Ok(Ok(found)) => format!("node {node} says {found:?}"),
                     Ok(Err(error)) => format!("node {node}: {error}"),
                     Err(_) => {

@@ -100,7 +100,7 @@ impl Consuming {
         loop {
             for delivery in open {
                 after = after.max(delivery.grant);
-                let (accepted, event) = self.payloads.accepted(partition.group, delivery.stored).await?;
+                let (accepted, event) = self.payloads.next(partition.group, delivery.stored).await?;
                 gate.enter((partition.id, delivery.grant.seq)).await;
                 self.metrics.delivered(delivery.attempt, late(accepted, delivery.due_ms));
                 let (partition, membership) = (partition.clone(), membership.clone());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chronon_core::codec;
 use chronon_core::events::{EventsCommand, NewEvent, Stored};
 use chronon_core::kernel::commands;
-use chronon_core::types::{GroupId, Op, Timestamp};
+use chronon_core::types::{Entry, GroupId, Op, Timestamp};
 
 use super::topics::{Refused, Topics, refused};
 
@@ -39,18 +39,27 @@ impl Payloads {
 
     /// The event as it was published.
     pub(super) async fn get(&self, group: GroupId, stored: Stored) -> Result<NewEvent, Refused> {
-        self.accepted(group, stored).await.map(|(_, event)| event)
+        self.read(group, stored, 0).await.map(|(_, event)| event)
     }
 
-    /// When it was accepted, and the event.
-    pub(super) async fn accepted(
+    /// When it was accepted, and the event, for a reader who goes on from there: what follows it in the log is read with it.
+    pub(super) async fn next(
         &self,
         group: GroupId,
         stored: Stored,
     ) -> Result<(Timestamp, NewEvent), Refused> {
+        self.read(group, stored, READ_AHEAD).await
+    }
+
+    async fn read(
+        &self,
+        group: GroupId,
+        stored: Stored,
+        room: u32,
+    ) -> Result<(Timestamp, NewEvent), Refused> {
         let entry = match self.cached(group, stored.op) {
             Some(entry) => entry,
-            None => self.read(group, stored.op).await?,
+            None => self.look_up(group, stored.op, room).await?,
         };
         let events = entry.events.get(stored.index as usize);
         let event = events.and_then(|events| events.get(stored.item as usize));
@@ -64,22 +73,38 @@ impl Payloads {
         cache.entries.get(&(group, op)).map(|(entry, _)| Arc::clone(entry))
     }
 
-    async fn read(&self, group: GroupId, op: Op) -> Result<Arc<Accepted>, Refused> {
-        let entry = self.topics.cluster.look_up(group, op).await.map_err(|failure| refused(&failure))?;
-        let unreadable = |_| Refused::Unavailable(format!("op {op} of group {group} holds no commands"));
-        let commands = commands(entry.payload()).map_err(unreadable)?;
+    async fn look_up(&self, group: GroupId, op: Op, room: u32) -> Result<Arc<Accepted>, Refused> {
+        let entries =
+            self.topics.cluster.look_up(group, op, room).await.map_err(|failure| refused(&failure))?;
+        let mut wanted = None;
+        for entry in entries {
+            let accepted = match Accepted::of(&entry) {
+                Some(accepted) => Arc::new(accepted),
+                None => continue,
+            };
+            if entry.op() == op {
+                wanted = Some(Arc::clone(&accepted));
+            }
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.put((group, entry.op()), accepted, entry.payload().len());
+        }
+        wanted.ok_or_else(|| Refused::Unavailable(format!("op {op} of group {group} holds no commands")))
+    }
+}
+
+impl Accepted {
+    /// None of an entry that holds no commands.
+    fn of(entry: &Entry) -> Option<Self> {
         let events = |body: &[u8]| match codec::decode(body) {
             Ok(EventsCommand::Publish { events, .. } | EventsCommand::Occur { events, .. }) => events,
             Ok(EventsCommand::Recur { event, .. }) => vec![event],
             _ => Vec::new(),
         };
-        let accepted = Arc::new(Accepted {
+        let commands = commands(entry.payload()).ok()?;
+        Some(Self {
             at: entry.header().timestamp(),
             events: commands.iter().map(|command| events(command.body.as_slice())).collect(),
-        });
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.put((group, op), Arc::clone(&accepted), entry.payload().len());
-        Ok(accepted)
+        })
     }
 }
 
@@ -97,5 +122,7 @@ impl Cache {
     }
 }
 
+/// Bytes that are read along with an entry for who goes on from there.
+const READ_AHEAD: u32 = 256 << 10;
 /// Bytes of the entries that are kept, as the log has them.
 const CACHE_BYTES: usize = 64 << 20;

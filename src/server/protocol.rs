@@ -27,7 +27,7 @@
 use chronon_core::codec::frame::write_frame;
 use chronon_core::codec::wire::{DecodeDerive, Encode, EncodeDerive};
 use chronon_core::codec::{self, BODY_BYTES_MAX};
-use chronon_core::engine::At;
+use chronon_core::engine::Sought;
 use chronon_core::node::{QueryAnswer, WorkAnswer};
 use chronon_core::types::{ClusterId, GroupId, NodeId};
 
@@ -84,14 +84,14 @@ pub struct Answered {
     pub answer: QueryAnswer,
 }
 
-/// A question for an entry of a group's log.
+/// A question for entries of a group's log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, EncodeDerive, DecodeDerive)]
 #[bincode(crate = "chronon_core::codec::wire")]
 pub struct LookUp {
     /// Whose log.
     pub group: GroupId,
-    /// Which entry.
-    pub at: At,
+    /// Which entry, and how many more.
+    pub sought: Sought,
 }
 
 /// Who is at this end of a peer link, and whom it believes to talk to.

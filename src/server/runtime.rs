@@ -300,8 +300,8 @@ impl<A: ChrApplication> Runtime<A> {
             match question {
                 Question::Request { route, request } => self.step(Input::Client { route, request })?,
                 Question::Query { route, query } => self.step(Input::Query { route, query })?,
-                Question::LookUp { route, look_up: LookUp { group, at } } => {
-                    self.step(Input::LookUp { route, group, at })?;
+                Question::LookUp { route, look_up: LookUp { group, sought } } => {
+                    self.step(Input::LookUp { route, group, sought })?;
                 }
                 Question::Order { route, order } => self.step(Input::Order { route, order })?,
                 Question::Work { route, work } => self.step(Input::Work { route, work })?,

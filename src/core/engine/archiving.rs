@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::archive::{At, ChunkHead, Sealed};
+use super::archive::{At, ChunkHead, Sealed, Sought};
 use super::{DiskOut, Engine, EnginePhase, next_id};
 use crate::types::{GroupId, Marks, NodeId, Op};
 
@@ -99,10 +99,16 @@ impl Engine {
         self.running().is_some_and(|running| running.archive_reaches(group, at))
     }
 
-    /// Looks up an entry that the archive of `group` reaches; whether that is begun. It comes as
+    /// Looks up an entry that the archive of `group` reaches, and what follows it there; whether that is begun. It comes as
     /// [`super::EngineEvent::Found`].
-    pub fn look_up(&mut self, token: u64, group: GroupId, at: At, out: &mut DiskOut<'_, impl Marks>) -> bool {
+    pub fn look_up(
+        &mut self,
+        token: u64,
+        group: GroupId,
+        sought: Sought,
+        out: &mut DiskOut<'_, impl Marks>,
+    ) -> bool {
         let EnginePhase::Running(running) = &mut self.phase else { return false };
-        running.look_up(token, group, at, next_id(&mut self.ids), out)
+        running.look_up(token, group, sought, next_id(&mut self.ids), out)
     }
 }

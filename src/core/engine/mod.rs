@@ -54,7 +54,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use archive::{At, ChunkName, ChunkPiece, Found, InspectedChunk, InspectedRun, Sealed, archived_bytes};
+pub use archive::{
+    At, ChunkName, ChunkPiece, Found, InspectedChunk, InspectedRun, Sealed, Sought, archived_bytes,
+};
 pub use boots::{Amnesia, Witnessed};
 pub use disk::{BLOCK_BYTES, DiskDone, DiskOp, DiskOpId, DiskOut, DiskOutcome, FileId, VirtualDisk};
 pub use findings::{Damage, Finding, InspectedFlush, InspectedRecord, ReadFile, RecordName};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::chunk_fetch::{ChunkFetch, ChunkGone, RequestChunk};
 use super::{Effects, Group, Life, Message, Node};
-use crate::engine::{At, BLOCK_BYTES, ChunkPiece, DiskOut, Engine, Found};
+use crate::engine::{At, BLOCK_BYTES, ChunkPiece, DiskOut, Engine, Found, Sought};
 use crate::kernel::ChrApplication;
 use crate::node::door::{Effect, Route};
 use crate::types::{GroupId, Mark, Marks, NodeId, Op, u64_of};
@@ -185,14 +185,16 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         }
     }
 
-    /// Looks up an entry of the log that was committed and applied, in memory or in the archive.
-    pub(super) fn look_up(&mut self, route: Route, id: GroupId, at: At, effects: &mut Effects) {
+    /// Looks up entries of the log that were committed and applied, in memory or in the archive.
+    pub(super) fn look_up(&mut self, route: Route, id: GroupId, sought: Sought, effects: &mut Effects) {
+        let sought = Sought { room: sought.room.min(LOOK_UP_ROOM_MAX), ..sought };
+        let at = sought.at;
         let is_archived = self.engine.archive_reaches(id, at);
         let found = match self.group(id) {
             None => Found::Refused,
             Some(_) if is_archived && at != At::Op(Op::GENESIS) => {
                 let out = &mut DiskOut { ops: &mut self.disk_ops, marks: &mut self.marks };
-                let is_begun = self.engine.look_up(route.0, id, at, out);
+                let is_begun = self.engine.look_up(route.0, id, sought, out);
                 self.emit_disk_ops(effects);
                 if is_begun {
                     return;
@@ -201,7 +203,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
             }
             Some(group) => {
                 let archives = group.replica.init().archive.is_some();
-                match group.replica.find(at, self.engine.sealed(id)) {
+                match group.replica.find(sought, self.engine.sealed(id)) {
                     // What is between archive and log comes from peers.
                     Found::Gone if archives && at != At::Op(Op::GENESIS) => Found::Unreadable,
                     // It rotted, and nobody needs it but who asks.
@@ -213,3 +215,6 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
         effects.push(Effect::Found { route, found });
     }
 }
+
+/// Nobody gets more bytes along with the entry that is sought.
+const LOOK_UP_ROOM_MAX: u32 = 1 << 20;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::consensus::VsrMessage;
-use crate::engine::{At, ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk};
+use crate::engine::{ChunkPiece, DiskDone, DiskOp, Found, SnapshotChunk, Sought};
 use crate::kernel::{
     Attempt, AttemptDone, AttemptResult, Command, EventPlace, Halt, Held, Outcome, Schema, SideEffectId,
 };
@@ -55,8 +55,8 @@ pub enum Input {
         route: Route,
         /// Of which group.
         group: GroupId,
-        /// Which entry.
-        at: At,
+        /// Which entry, and how many more.
+        sought: Sought,
     },
     /// A worker wants something of a group's queues.
     Work {
@@ -81,7 +81,7 @@ notation_enum!(Input {
     "client" => Client { route, request },
     "query" => Query { route, query },
     "side-effect-done" => SideEffectDone { group, done },
-    "look-up" => LookUp { route, group, at },
+    "look-up" => LookUp { route, group, sought },
     "work" => Work { route, work },
     "order" => Order { route, order },
 });

@@ -208,7 +208,7 @@ impl<A: ChrApplication, M: Marks> Node<A, M> {
                     group.side_effects.ended(done, pace, turn.marks);
                 });
             }
-            Input::LookUp { route, group, at } => self.look_up(route, group, at, effects),
+            Input::LookUp { route, group, sought } => self.look_up(route, group, sought, effects),
             Input::Order { route, order } => self.on_order(route, order, effects),
             Input::Work { route, work } => self.on_work(route, work, effects),
         }

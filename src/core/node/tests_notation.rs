@@ -19,7 +19,7 @@ use crate::codec::{CodecError, decode, encode, wire};
 use crate::consensus::{DoViewChange, SuffixEntry, VsrMessage};
 use crate::engine::{
     At, ChunkPiece, DiskDone, DiskOp, DiskOpId, DiskOutcome, FileId, Found, SnapshotChunk, SnapshotName,
-    Witnessed,
+    Sought, Witnessed,
 };
 use crate::kernel::{
     Attempt, AttemptDone, AttemptResult, Batch, Command, EventPlace, FencingToken, Halt, Held, Outcome,
@@ -302,10 +302,10 @@ fn inputs() -> impl Strategy<Value = Input> {
             .prop_map(|(route, request)| Input::Client { route: Route(route), request }),
         (any::<u64>(), queries()).prop_map(|(route, query)| Input::Query { route: Route(route), query }),
         (groups(), ends_of_attempts()).prop_map(|(group, done)| Input::SideEffectDone { group, done }),
-        (any::<u64>(), groups(), places()).prop_map(|(route, group, at)| Input::LookUp {
+        (any::<u64>(), groups(), places(), any::<u32>()).prop_map(|(route, group, at, room)| Input::LookUp {
             route: Route(route),
             group,
-            at
+            sought: Sought { at, room }
         }),
         (any::<u64>(), groups(), deeds()).prop_map(|(route, group, deed)| Input::Order {
             route: Route(route),
@@ -433,7 +433,10 @@ fn ends_of_attempts() -> impl Strategy<Value = AttemptDone> {
 
 fn finds() -> impl Strategy<Value = Found> {
     let words = [Found::Later, Found::Gone, Found::Unreadable, Found::Refused];
-    prop_oneof![entries().prop_map(Found::Entry), prop::sample::select(words.to_vec())]
+    prop_oneof![
+        prop::collection::vec(entries(), 0..3).prop_map(Found::Entries),
+        prop::sample::select(words.to_vec())
+    ]
 }
 
 fn effects() -> impl Strategy<Value = Effect> {

@@ -79,7 +79,7 @@ impl Api {
                     .await;
             }
             last = Some(row.at);
-            let event = self.0.payloads.get(reel.partition.group, row.stored).await?;
+            let (_, event) = self.0.payloads.next(reel.partition.group, row.stored).await?;
             let event = convert::event(&reel.partition, row.offset, row.due_ms, event);
             let replayed = ReplayEvent { event: Some(event), replay_offset: signed(row.seq) };
             if out.send(Ok(replayed)).await.is_err() {

@@ -71,7 +71,7 @@ impl Api {
             let (mut events, mut bytes) = (Vec::new(), 0);
             let mut has_more = false;
             for row in &rows {
-                let event = self.0.payloads.get(partition.group, row.stored).await?;
+                let (_, event) = self.0.payloads.next(partition.group, row.stored).await?;
                 let next = bytes + event.payload.as_slice().len();
                 if !events.is_empty() && next > PAGE_BYTES.min(room) {
                     has_more = true;

@@ -61,7 +61,7 @@ pub use reads::ReadTicket;
 use reads::{Asking, Confirming};
 
 use crate::consensus::{Discard, DoViewChange, Turn, VsrMessage};
-use crate::engine::{At, Found, Record};
+use crate::engine::{At, Found, Record, Sought, archived_bytes};
 use crate::types::{
     CommitIndex, Entry, EntryHeader, EntryKind, GroupId, GroupInit, Hash, Mark, Marks, Monotonic, NodeId, Op,
     Ordinal, Timestamp, View, u64_of,
@@ -446,8 +446,8 @@ impl VsrNode {
     }
 
     /// Looks in memory for an entry that was applied, and is none of those up to `archived`: it is gone when the log begins
-    /// behind it.
-    pub fn find(&self, at: At, archived: Op) -> Found {
+    /// behind it. What follows it and was applied comes along, as far as there is room.
+    pub fn find(&self, Sought { at, room }: Sought, archived: Op) -> Found {
         let base = self.log.base_op();
         let slots = base.next().get()..=self.applied.get();
         let op = match at {
@@ -466,7 +466,16 @@ impl VsrNode {
                 }
             }
         };
-        self.log.entry(op).map_or(Found::Unreadable, Found::Entry)
+        let Some(first) = self.log.entry(op) else { return Found::Unreadable };
+        let mut entries = Vec::from([first]);
+        let mut room = u64::from(room);
+        let behind = (op.next().get()..=self.applied.get()).map_while(|op| self.log.entry(Op::new(op)));
+        for entry in behind {
+            let Some(rest) = room.checked_sub(archived_bytes(entry.header())) else { break };
+            room = rest;
+            entries.push(entry);
+        }
+        Found::Entries(entries)
     }
 
     /// The entry below the log is no later than this, as far as that is known.

@@ -26,6 +26,7 @@
 //! 1994): any earlier chunk is found by reading as many heads as its number has bits, and nothing else keeps a list of them.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use bytes::Bytes;
 
@@ -77,6 +78,26 @@ pub enum At {
 }
 
 notation_enum!(At { "op" => Op(op), "time" => Time(time) });
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct Sought {
+    /// Which entry.
+    pub at: At,
+    /// Entries that follow it in the log come along while they have no more bytes than this together: readers go on from where
+    /// they are.
+    pub room: u32,
+}
+
+notation_struct!("sought" => Sought { at, room });
+
+impl From<At> for Sought {
+    /// One entry alone.
+    fn from(at: At) -> Self {
+        Self { at, room: 0 }
+    }
+}
 
 /// What the head of a chunk says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -249,18 +270,24 @@ impl ChunkHead {
         HEAD_BYTES + usize_of(u64::from(self.entries)) * INDEX_LINE_BYTES
     }
 
-    /// Where the entry lies that `at` asks for, when `file` begins with head and index; `None` when the index is not as it
-    /// was sealed.
-    pub(in crate::engine) fn find(&self, at: At, file: &[u8]) -> Option<(Op, core::ops::Range<u64>)> {
+    /// Where the entry lies that is sought, and those behind it for which there is room, when `file` begins with head and index;
+    /// the op of the first. `None` when the index is not as it was sealed.
+    pub(in crate::engine) fn find(&self, sought: Sought, file: &[u8]) -> Option<(Op, Vec<Range<u64>>)> {
+        let Sought { at, room } = sought;
         let lines = self.lines(file)?;
         let index = match at {
             At::Op(op) => usize_of(op.get().checked_sub(self.first_op.get())?),
             At::Time(time) => lines.partition_point(|(earlier, _)| *earlier < time),
         };
-        let (_, from) = *lines.get(index)?;
-        let to = lines.get(index + 1).map_or(self.name.bytes, |(_, from)| *from);
+        let ends = lines.iter().skip(1).map(|(_, from)| *from).chain([self.name.bytes]);
+        let mut places = lines.iter().map(|(_, from)| *from).zip(ends).map(|(from, to)| from..to).skip(index);
+        let first = places.next()?;
+        let end = first.end.saturating_add(u64::from(room));
+        let mut found = Vec::from([first]);
+        found.extend(places.take_while(|place| place.end <= end));
         let op = Op::new(self.first_op.get() + u64_of(index));
-        (from < to && to <= self.name.bytes).then_some((op, from..to))
+        let are_sound = found.iter().all(|place| place.start < place.end && place.end <= self.name.bytes);
+        are_sound.then_some((op, found))
     }
 
     fn lines(&self, file: &[u8]) -> Option<Vec<(Timestamp, u64)>> {
@@ -278,7 +305,7 @@ impl ChunkHead {
 pub(in crate::engine) fn entry_in(
     read: &Bytes,
     from: u64,
-    place: &core::ops::Range<u64>,
+    place: &Range<u64>,
     group: GroupId,
     op: Op,
 ) -> Option<Entry> {

@@ -1,10 +1,11 @@
-//! Looking an entry up: heads down to its chunk, the index of that, and the blocks in which it lies.
+//! Looking entries up: heads down to the chunk of the first, the index of that, and the blocks in which they lie.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
 
-use super::chunk::{At, ChunkHead, ChunkName, HEAD_BYTES, entry_in};
+use super::chunk::{ChunkHead, ChunkName, HEAD_BYTES, Sought, entry_in};
 use super::{ArchiveMeta, GroupId, archive_file};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::engine::disk::{BLOCK_BYTES, DiskOp, DiskOpId, DiskOut};
@@ -14,8 +15,8 @@ use crate::types::{Entry, Marks, Op, u64_of, usize_of};
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub enum Found {
-    /// This is it.
-    Entry(Entry),
+    /// The one that was sought, and those behind it that came along.
+    Entries(Vec<Entry>),
     /// It was committed later than anything that is known here.
     Later,
     /// It is older than what the archive keeps.
@@ -27,7 +28,7 @@ pub enum Found {
 }
 
 notation_enum!(Found {
-    "entry" => Entry(entry),
+    "entries" => Entries(entries),
     "later" => Later,
     "gone" => Gone,
     "unreadable" => Unreadable,
@@ -38,7 +39,7 @@ notation_enum!(Found {
 pub(super) struct Lookup {
     pub token: u64,
     pub group: GroupId,
-    at: At,
+    sought: Sought,
     chunk: ChunkName,
     step: Step,
     /// What is being read was read before, and was not as it was sealed.
@@ -54,20 +55,21 @@ enum Step {
     Head,
     /// Head and index.
     Index,
-    /// The entry of this op, at this place of the file.
-    Entry(Op, Range<u64>),
+    /// The entries from this op on, at these places of the file.
+    Entries(Op, Vec<Range<u64>>),
 }
 
 impl Lookup {
     pub(super) fn begin(
         token: u64,
         meta: &ArchiveMeta,
-        at: At,
+        sought: Sought,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> Self {
         let (group, chunk) = (meta.group, meta.newest);
-        let lookup = Self { token, group, at, chunk, step: Step::Head, again: false, id, wanted: HEAD_BYTES };
+        let lookup =
+            Self { token, group, sought, chunk, step: Step::Head, again: false, id, wanted: HEAD_BYTES };
         lookup.read(out);
         lookup
     }
@@ -102,7 +104,7 @@ impl Lookup {
         };
         self.again = false;
         match next {
-            Next::Entry(entry) => return Some(Found::Entry(entry)),
+            Next::Entries(entries) => return Some(Found::Entries(entries)),
             Next::Read(..) if self.chunk.number < first => return Some(Found::Gone),
             Next::Read(step, bytes) => {
                 (self.step, self.wanted, self.id) = (step, bytes, ids());
@@ -114,27 +116,31 @@ impl Lookup {
 
     /// What follows from what was read; `None` when it is not as it was sealed.
     fn take(&mut self, bytes: &Bytes) -> Option<Next> {
-        if let Step::Entry(op, place) = &self.step {
-            let from = block_below(place.start);
-            return entry_in(bytes, from, place, self.group, *op).map(Next::Entry);
+        if let Step::Entries(first, places) = &self.step {
+            let from = block_below(places.first()?.start);
+            let ops = (first.get()..).map(Op::new);
+            let entry = |(op, place)| entry_in(bytes, from, place, self.group, op);
+            // What rotted behind the first is found by who asks for it.
+            let entries: Vec<Entry> = ops.zip(places).map_while(entry).collect();
+            return (!entries.is_empty()).then_some(Next::Entries(entries));
         }
         let head = ChunkHead::read(bytes).filter(|head| head.is_of(self.group, &self.chunk))?;
         if let Step::Head = self.step {
-            if let Some(earlier) = head.earlier_with(self.at) {
+            if let Some(earlier) = head.earlier_with(self.sought.at) {
                 self.chunk = earlier;
                 return Some(Next::Read(Step::Head, HEAD_BYTES));
             }
             return Some(Next::Read(Step::Index, head.index_end()));
         }
-        let (op, place) = head.find(self.at, bytes)?;
-        let length = place.end - block_below(place.start);
-        Some(Next::Read(Step::Entry(op, place), usize_of(length)))
+        let (op, places) = head.find(self.sought, bytes)?;
+        let length = places.last()?.end - block_below(places.first()?.start);
+        Some(Next::Read(Step::Entries(op, places), usize_of(length)))
     }
 
     fn read(&self, out: &mut DiskOut<'_, impl Marks>) {
         let offset = match &self.step {
             Step::Head | Step::Index => 0,
-            Step::Entry(_, place) => block_below(place.start),
+            Step::Entries(_, places) => places.first().map_or(0, |place| block_below(place.start)),
         };
         let bytes = u32::try_from(self.wanted.next_multiple_of(BLOCK_BYTES)).unwrap_or(u32::MAX);
         let file = archive_file(self.group, self.chunk.number);
@@ -143,7 +149,7 @@ impl Lookup {
 }
 
 enum Next {
-    Entry(Entry),
+    Entries(Vec<Entry>),
     Read(Step, usize),
 }
 

@@ -19,7 +19,7 @@ use core::ops::Bound;
 
 use bytes::Bytes;
 use chunk::names_after;
-pub use chunk::{At, ChunkName, Sealed, archived_bytes};
+pub use chunk::{At, ChunkName, Sealed, Sought, archived_bytes};
 pub(in crate::engine) use chunk::{ChunkHead, HEAD_BYTES, open};
 pub(in crate::engine) use inspection::inspect_archive;
 pub use inspection::{InspectedChunk, InspectedRun};
@@ -263,18 +263,18 @@ impl ArchiveStore {
         self.pieces.push(PieceRead { id, to, group, number, offset });
     }
 
-    /// Looks an entry up that is no newer than the newest chunk; whether it is begun.
+    /// Looks up an entry that is no newer than the newest chunk, and what follows it there; whether it is begun.
     pub(in crate::engine) fn look_up(
         &mut self,
         token: u64,
         meta: &ArchiveMeta,
-        at: At,
+        sought: Sought,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> bool {
         let is_begun = self.lookups.len() < READS_MAX;
         if is_begun {
-            self.lookups.push(Lookup::begin(token, meta, at, id, out));
+            self.lookups.push(Lookup::begin(token, meta, sought, id, out));
         }
         is_begun
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Running;
 use super::changes::Changes;
-use crate::engine::archive::{ArchiveMeta, At, Sealed, archive_file, meta_of, reaches};
+use crate::engine::archive::{ArchiveMeta, At, Sealed, Sought, archive_file, meta_of, reaches};
 use crate::engine::disk::{DiskOpId, DiskOut};
 use crate::engine::manifest_store::ManifestStore;
 use crate::types::{Archiving, GroupId, Mark, Marks, NodeId, Op};
@@ -131,12 +131,12 @@ impl Running {
         &mut self,
         token: u64,
         group: GroupId,
-        at: At,
+        sought: Sought,
         id: DiskOpId,
         out: &mut DiskOut<'_, impl Marks>,
     ) -> bool {
         let Some(meta) = self.archive_meta(group).copied() else { return false };
-        self.archive.look_up(token, &meta, at, id, out)
+        self.archive.look_up(token, &meta, sought, id, out)
     }
 
     /// Whether the archive of `group` reaches the entry that `at` asks for.

@@ -69,7 +69,7 @@ impl Bench {
 
     fn look_up(&mut self, at: At) -> Found {
         assert!(self.engine.archive_reaches(GROUP, at), "{at} is archived");
-        assert!(self.act(|engine, out| engine.look_up(1, GROUP, at, out)));
+        assert!(self.act(|engine, out| engine.look_up(1, GROUP, at.into(), out)));
         self.found.pop().expect("a perfect disk answers at once")
     }
 
@@ -116,10 +116,10 @@ fn every_entry_is_found_by_op_and_by_time_also_after_a_start() {
     assert_eq!(Some(archived), chunks.last().and_then(|chunk| chunk.last()).map(|(header, _)| header.op()));
     for entry in log.iter().take_while(|entry| entry.op() <= archived) {
         let op = entry.op();
-        assert_eq!(bench.look_up(At::Op(op)), Found::Entry(entry.clone()), "op {op}");
+        assert_eq!(bench.look_up(At::Op(op)), Found::Entries(vec![entry.clone()]), "op {op}");
         for earlier in [0, 1, 9] {
             let at = At::Time(Timestamp::from_nanos(op.get() * 10 - earlier));
-            assert_eq!(bench.look_up(at), Found::Entry(entry.clone()), "{at}");
+            assert_eq!(bench.look_up(at), Found::Entries(vec![entry.clone()]), "{at}");
         }
     }
     assert!(!bench.engine.archive_reaches(GROUP, At::Op(archived.next())));
@@ -160,7 +160,7 @@ fn only_so_many_chunks_are_kept() {
     assert_eq!(bench.look_up(At::Op(Op::new(1))), Found::Gone);
     let first_kept = chunks[chunks.len() - 3][0].0.op();
     let kept = &log[usize_of(first_kept.get()) - 1];
-    assert_eq!(bench.look_up(At::Op(first_kept)), Found::Entry(kept.clone()));
+    assert_eq!(bench.look_up(At::Op(first_kept)), Found::Entries(vec![kept.clone()]));
     let below = first_kept.previous().expect("there are older ones");
     assert_eq!(bench.look_up(At::Op(below)), Found::Gone);
 }
@@ -192,7 +192,7 @@ fn what_rotted_is_told_and_taken_from_a_peer() {
         assert!(!bench.take_file(&Bytes::from(damaged), false));
         assert!(bench.take_file(&other, false));
         assert_eq!(bench.rotten(), None);
-        assert_eq!(bench.look_up(At::Op(op)), Found::Entry(log[usize_of(op.get()) - 1].clone()));
+        assert_eq!(bench.look_up(At::Op(op)), Found::Entries(vec![log[usize_of(op.get()) - 1].clone()]));
     }
 }
 
@@ -239,7 +239,7 @@ fn a_lost_payload_leaves_a_hole_under_the_right_name() {
     assert_eq!(bench.rotten(), Some((GROUP, 2)));
     let file = peer.file(2);
     assert!(bench.take_file(&file, false));
-    assert_eq!(bench.look_up(At::Op(op)), Found::Entry(log[usize_of(op.get()) - 1].clone()));
+    assert_eq!(bench.look_up(At::Op(op)), Found::Entries(vec![log[usize_of(op.get()) - 1].clone()]));
 }
 
 #[test]
