@@ -2,6 +2,7 @@
 
 use core::ops::Bound;
 
+use super::members::Member;
 use super::{Group, Moment, Open, Place};
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::command::{GrantPlace, MemberId, Mode};
@@ -21,8 +22,9 @@ pub(in crate::events) enum Candidate {
 }
 
 impl Group {
-    /// Grants what is buffered to members with room, one in turn, and no more than one entry may: the rest follows at once. The
-    /// ready sequence ends at `end`; `candidate` tells what is in it.
+    /// Grants what is buffered to members with room, and no more than one entry may: the rest follows at once. Members take turns,
+    /// and each gets its share in one run, for what lies together in the log is read together. The ready sequence ends at `end`;
+    /// `candidate` tells what is in it.
     pub(in crate::events) fn grant(
         &mut self,
         place: Place,
@@ -31,11 +33,10 @@ impl Group {
         moment: Moment,
         agenda: &mut Agenda,
     ) {
-        let mut room: u64 = self
-            .members
-            .values()
-            .map(|member| u64::from(member.credits).saturating_sub(u64_of(member.open.len())))
-            .sum();
+        let rooms = self.members.values().map(Member::room).filter(|room| *room > 0);
+        let (with_room, mut room) = rooms.fold((0, 0), |(members, all), room| (members + 1, all + room));
+        let share = self.buffered(end).min(room).div_ceil(u64::max(with_room, 1));
+        let mut run: Option<(MemberId, u64)> = None;
         let mut steps = 0;
         while room > 0 && self.has_buffered(end) {
             if steps == STEPS_MAX {
@@ -62,7 +63,10 @@ impl Group {
             if self.head.options.mode == Mode::Ordered && self.is_held_up(seq, attempts, key) {
                 continue;
             }
-            let Some(member) = self.next_member() else { panic!("there is room for {room} more") };
+            let goes_on = run.filter(|(member, left)| *left > 0 && self.has_room(*member));
+            let next = goes_on.or_else(|| self.next_member().map(|member| (member, share)));
+            let Some((member, left)) = next else { panic!("there is room for {room} more") };
+            run = Some((member, left.saturating_sub(1)));
             self.open_delivery(place, (seq, attempts, key), member, moment, agenda);
             room -= 1;
         }
@@ -83,7 +87,15 @@ impl Group {
     }
 
     fn has_buffered(&self, end: u64) -> bool {
-        !self.again.is_empty() || self.head.next < end
+        self.buffered(end) > 0
+    }
+
+    fn buffered(&self, end: u64) -> u64 {
+        u64_of(self.again.len()) + end.saturating_sub(self.head.next)
+    }
+
+    fn has_room(&self, member: MemberId) -> bool {
+        self.members.get(&member).is_some_and(|member| member.room() > 0)
     }
 
     /// What is to be granted next, with the attempts that were made.
@@ -133,7 +145,7 @@ impl Group {
     fn next_member(&mut self) -> Option<MemberId> {
         let behind = self.head.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let later = self.members.range((behind, Bound::Unbounded));
-        let next = later.chain(&self.members).find(|(_, member)| member.has_room()).map(|(id, _)| *id);
+        let next = later.chain(&self.members).find(|(_, member)| member.room() > 0).map(|(id, _)| *id);
         self.head.turn = next.or(self.head.turn);
         next
     }

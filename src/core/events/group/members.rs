@@ -22,8 +22,9 @@ pub(in crate::events) struct Member {
 }
 
 impl Member {
-    pub(in crate::events) fn has_room(&self) -> bool {
-        u64_of(self.open.len()) < u64::from(self.credits)
+    /// How many deliveries more it takes.
+    pub(super) fn room(&self) -> u64 {
+        u64::from(self.credits).saturating_sub(u64_of(self.open.len()))
     }
 
     pub(super) fn granted_after(&self, after: GrantPlace) -> impl Iterator<Item = u64> {
