@@ -15,6 +15,7 @@ use serde::Serialize;
 pub(super) struct FlushRate {
     per_second: f64,
     p50_ms: f64,
+    p99_ms: f64,
 }
 
 impl FlushRate {
@@ -32,6 +33,11 @@ impl FlushRate {
         self.per_second
     }
 
+    /// Of a hundred flushes, 99 take no longer.
+    pub(super) fn p99_ms(self) -> f64 {
+        self.p99_ms
+    }
+
     /// Whether figures measured beside this one mean nothing.
     pub(super) fn is_spoiled(self) -> bool {
         self.p50_ms > SPOILED_MS
@@ -40,7 +46,7 @@ impl FlushRate {
 
 impl fmt::Display for FlushRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}/s, p50 {:.2} ms", self.per_second, self.p50_ms)
+        write!(f, "{:.0}/s, p50 {:.2} ms, p99 {:.2} ms", self.per_second, self.p50_ms, self.p99_ms)
     }
 }
 
@@ -63,7 +69,8 @@ fn measure(path: &Path) -> anyhow::Result<FlushRate> {
         offset = (offset + 4096) % (FILE_MIB << 20);
     }
     let per_second = histogram.len() as f64 / start.elapsed().as_secs_f64();
-    Ok(FlushRate { per_second, p50_ms: histogram.value_at_quantile(0.5) as f64 / 1e6 })
+    let ms_at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    Ok(FlushRate { per_second, p50_ms: ms_at(0.5), p99_ms: ms_at(0.99) })
 }
 
 /// Above this, something else keeps the machine busy.

@@ -5,6 +5,8 @@ mod failover;
 mod flush_rate;
 mod journal;
 mod load;
+mod member;
+mod paced;
 mod publish;
 mod reads;
 mod snapshot;

@@ -1,5 +1,6 @@
 //! `chronon bench publish`: events a second into and out of three processes on this machine, on the disks of a quorum before each answer.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,9 @@ use tonic::transport::Channel;
 
 use super::closed_loop::Figure;
 use super::flush_rate::FlushRate;
-use super::{Folder, READY_WAIT};
+use super::member::Member;
+use super::paced::Publisher;
+use super::{Folder, READY_WAIT, yardstick};
 use crate::cli::Answer;
 use crate::cli::local_cluster::LocalCluster;
 use crate::gateway::proto::cronos_db as pb;
@@ -46,12 +49,21 @@ pub(in crate::cli) struct PublishArgs {
     /// A folder on the disk to be measured; a new one in it is used, and removed afterwards.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
+    /// A program to compare with, as `chronon bench cluster` runs one: with as many writes in flight as events.
+    #[arg(long)]
+    yardstick: Option<PathBuf>,
 }
 
 /// A line of the table.
 struct Row {
     what: String,
     figure: Figure,
+}
+
+struct Measured {
+    rows: Vec<Row>,
+    /// Published at a tenth of the pace that is the highest.
+    tenth: Figure,
 }
 
 pub(in crate::cli) fn run(args: &PublishArgs) -> anyhow::Result<Answer> {
@@ -62,18 +74,26 @@ pub(in crate::cli) fn run(args: &PublishArgs) -> anyhow::Result<Answer> {
     cluster.format_all()?;
     cluster.start_all()?;
     cluster.wait_ready(READY_WAIT)?;
+    let yardstick = match &args.yardstick {
+        Some(path) => {
+            let what = format!("yardstick, {} in flight", args.window);
+            Some(Row { what, figure: yardstick::measure(path, &folder.0, args.window, args.seconds)? })
+        }
+        None => None,
+    };
     let servers: Vec<String> =
         (0..cluster.size()).map(|index| format!("http://{}", cluster.grpc_address(index))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let rows = runtime
+    let Measured { rows, tenth } = runtime
         .block_on(measure(args, &servers))
         .with_context(|| format!("the nodes' logs were in {}", folder.0.display()))?;
     drop(cluster);
     let after = FlushRate::measure(&folder.0)?;
-    Ok(shown(&rows, before, after))
+    let rows: Vec<Row> = yardstick.into_iter().chain(rows).collect();
+    Ok(shown(&rows, tenth, before, after))
 }
 
-async fn measure(args: &PublishArgs, servers: &[String]) -> anyhow::Result<Vec<Row>> {
+async fn measure(args: &PublishArgs, servers: &[String]) -> anyhow::Result<Measured> {
     let mut channels = Vec::new();
     for server in servers {
         channels.push(Channel::from_shared(server.clone())?.connect().await?);
@@ -84,18 +104,35 @@ async fn measure(args: &PublishArgs, servers: &[String]) -> anyhow::Result<Vec<R
     let (span, names) = (Duration::from_secs(args.seconds), Arc::new(AtomicU64::new(0)));
     eprintln!("one by one ...");
     let one_by_one = one_by_one(&channels, args.window, span, &names).await?;
+    eprintln!("at a tenth of that ...");
+    let tenth = at_a_tenth(&channels[0], one_by_one.per_second / 10.0, span).await?;
     eprintln!("in batches ...");
     let in_batches = in_batches(&channels, args, span, &names).await?;
     eprintln!("deliveries ...");
     let delivered = deliveries(&channels, names.load(Ordering::Relaxed), span).await?;
-    Ok(vec![
+    let rows = vec![
         Row { what: format!("published one by one, {} in flight", args.window), figure: one_by_one },
+        Row { what: "published one by one, at a tenth of that".to_owned(), figure: tenth },
         Row {
             what: format!("published in batches of {}, {} in flight", args.batch, args.batches),
             figure: in_batches,
         },
         Row { what: "delivered and acknowledged, one group".to_owned(), figure: delivered },
-    ])
+    ];
+    Ok(Measured { rows, tenth })
+}
+
+/// Events at a steady pace over one stream, to another topic: what is to be delivered stays what it is.
+async fn at_a_tenth(channel: &Channel, a_second: f64, span: Duration) -> anyhow::Result<Figure> {
+    let mut topics = TopicServiceClient::new(channel.clone());
+    let request = ext::CreateTopicRequest { topic: PACED.to_owned(), ..ext::CreateTopicRequest::default() };
+    topics.create_topic(request).await?;
+    let event = |number| pb::Event { topic: PACED.to_owned(), ..event(number) };
+    let publisher = Publisher::start(channel.clone(), a_second.max(1.0) as u32, event)?;
+    tokio::time::sleep(span).await;
+    let figure = publisher.taken()?;
+    publisher.stop().await?;
+    Ok(figure)
 }
 
 /// As many events in flight as the window is wide, over one stream a node.
@@ -181,42 +218,28 @@ async fn deliveries(channels: &[Channel], published: u64, span: Duration) -> any
         let (channel, count) = (channel.clone(), Arc::clone(&count));
         tokio::spawn(async move {
             let mut latencies = Histogram::<u64>::new(3)?;
-            let (wishes, requests) = mpsc::channel(1);
-            let wish = pb::SubscribeRequest {
-                consumer_group: "bench".to_owned(),
-                topic: TOPIC.to_owned(),
-                partition_id: -1,
-                max_buffer_size: CREDITS,
-                ..pb::SubscribeRequest::default()
-            };
-            wishes.send(wish).await?;
-            let mut client = EventServiceClient::new(channel.clone());
-            let mut delivered = client.subscribe(ReceiverStream::new(requests)).await?.into_inner();
-            let (acks, acked) = mpsc::channel(CREDITS as usize);
-            let mut answers = EventServiceClient::new(channel).ack(ReceiverStream::new(acked)).await?.into_inner();
-            let mut asked = std::collections::VecDeque::new();
-            loop {
-                tokio::select! {
-                    delivery = delivered.next() => {
-                        let Some(delivery) = delivery else { anyhow::bail!("a subscription has ended") };
-                        let delivery_id = delivery?.delivery_id;
+            let mut member = Member::subscribe(channel, TOPIC).await?;
+            let mut asked = VecDeque::new();
+            while count.load(Ordering::Relaxed) < published && began.elapsed() < span {
+                let heard = match tokio::time::timeout(PAUSE, member.hear()).await {
+                    Ok(heard) => heard?,
+                    // Others may have had the last one.
+                    Err(_) => continue,
+                };
+                match heard {
+                    Some(delivery) => {
                         asked.push_back(Instant::now());
-                        acks.send(pb::AckRequest { delivery_id, success: true, ..pb::AckRequest::default() }).await?;
+                        member.acknowledge(delivery.delivery_id).await?;
                     }
-                    answer = answers.next() => {
-                        let Some(answer) = answer else { anyhow::bail!("acknowledgements have ended") };
-                        anyhow::ensure!(answer?.success, "an acknowledgement was refused");
+                    None => {
                         if let Some(asked_at) = asked.pop_front() {
                             latencies.record(u64::try_from(asked_at.elapsed().as_nanos())?)?;
                         }
                         count.fetch_add(1, Ordering::Relaxed);
                     }
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
-                if count.load(Ordering::Relaxed) >= published || began.elapsed() >= span {
-                    return anyhow::Ok(latencies);
                 }
             }
+            anyhow::Ok(latencies)
         })
     });
     gather(members.collect(), began).await
@@ -249,7 +272,7 @@ fn event(number: u64) -> pb::Event {
     }
 }
 
-fn shown(rows: &[Row], before: FlushRate, after: FlushRate) -> Answer {
+fn shown(rows: &[Row], tenth: Figure, before: FlushRate, after: FlushRate) -> Answer {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(["", "events/s", "p50 ms", "p99 ms", "max ms"]);
@@ -261,21 +284,21 @@ fn shown(rows: &[Row], before: FlushRate, after: FlushRate) -> Answer {
     let is_spoiled = before.is_spoiled() || after.is_spoiled();
     let spoiled =
         if is_spoiled { "\nThe disk is busy or slow (p50 above 0.3 ms): this run is spoiled." } else { "" };
+    let to_flush = tenth.p99_ms / before.p99_ms();
     let text = format!(
         "Three processes, events of {PAYLOAD_BYTES} bytes, on the disks of a quorum before each answer.\n{table}\n\
-         4 KiB write and fdatasync alone: before {before}; after {after}{spoiled}"
+         p99 at a tenth of the peak is {to_flush:.1} times that of a flush alone.\n4 KiB write and fdatasync alone: before {before}; after {after}{spoiled}"
     );
     let rows: Vec<serde_json::Value> =
         rows.iter().map(|Row { what, figure }| json!({ "what": what, "figure": figure })).collect();
     Answer {
         text,
-        json: json!({ "rows": rows, "flush_before": before, "flush_after": after, "spoiled": is_spoiled }),
+        json: json!({ "rows": rows, "p99_at_a_tenth_to_flush": to_flush, "flush_before": before, "flush_after": after, "spoiled": is_spoiled }),
     }
 }
 
 const TOPIC: &str = "bench";
+const PACED: &str = "bench-paced";
 const PAYLOAD_BYTES: usize = 256;
-/// Of each member.
-const CREDITS: i32 = 3000;
 /// Whoever has nothing to take looks so often whether all is there.
 const PAUSE: Duration = Duration::from_millis(50);

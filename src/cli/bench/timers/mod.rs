@@ -5,7 +5,6 @@ mod applied;
 mod drawn;
 mod memory;
 mod nodes;
-mod publisher;
 
 use std::path::PathBuf;
 

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::super::READY_WAIT;
 use super::super::closed_loop::Figure;
+use super::super::member::Member;
+use super::super::paced::Publisher;
 use super::TimersArgs;
-use super::publisher::{BESIDE, Publisher, event};
 use crate::cli::local_cluster::LocalCluster;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
@@ -69,7 +68,9 @@ async fn fire(args: &TimersArgs, servers: &[String]) -> anyhow::Result<Fired> {
     let next_year = now_ms() + 365 * 24 * 3_600_000;
     schedule(&channels, WARM_UP, WARM_UP_EVENTS, move |_| next_year).await?;
     let accepted = WARM_UP_EVENTS as f64 / began.elapsed().as_secs_f64();
-    let publisher = Publisher::start(channels[0].clone(), args.publishes)?;
+    let publisher = Publisher::start(channels[0].clone(), args.publishes, |id| {
+        event(BESIDE, &format!("beside-{id}"), 1)
+    })?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     publisher.taken()?;
     tokio::time::sleep(Duration::from_secs(args.seconds.min(5))).await;
@@ -171,39 +172,21 @@ impl Members {
 /// Takes events until all are there; how late each was, in nanoseconds.
 async fn consume(channel: Channel, count: Arc<AtomicU64>, all: u64) -> anyhow::Result<Histogram<u64>> {
     let mut lateness = Histogram::<u64>::new(3)?;
-    let (wishes, requests) = mpsc::channel(1);
-    let wish = pb::SubscribeRequest {
-        consumer_group: "bench".to_owned(),
-        topic: FIRES.to_owned(),
-        partition_id: -1,
-        max_buffer_size: CREDITS,
-        ..pb::SubscribeRequest::default()
-    };
-    wishes.send(wish).await?;
-    let mut client = EventServiceClient::new(channel.clone());
-    let mut delivered = client.subscribe(ReceiverStream::new(requests)).await?.into_inner();
-    let (acks, acked) = mpsc::channel(usize::try_from(CREDITS)?);
-    let mut answers = EventServiceClient::new(channel).ack(ReceiverStream::new(acked)).await?.into_inner();
+    let mut member = Member::subscribe(channel, FIRES).await?;
     while count.load(Ordering::Relaxed) < all {
-        tokio::select! {
-            delivery = delivered.next() => {
-                let delivery = delivery.context("a subscription has ended")??;
-                let event = delivery.event.context("a delivery without an event")?;
-                let due = Duration::from_millis(u64::try_from(event.schedule_ts)?);
-                let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-                let late = since.checked_sub(due);
-                let late = late.with_context(|| format!("{} was delivered before it was due", event.message_id))?;
-                lateness.record(u64::try_from(late.as_nanos())?)?;
-                count.fetch_add(1, Ordering::Relaxed);
-                let delivery_id = delivery.delivery_id;
-                acks.send(pb::AckRequest { delivery_id, success: true, ..pb::AckRequest::default() }).await?;
-            }
-            answer = answers.next() => {
-                let answer = answer.context("acknowledgements have ended")??;
-                anyhow::ensure!(answer.success, "an acknowledgement was refused: {}", answer.error);
-            }
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+        let heard = match tokio::time::timeout(PAUSE, member.hear()).await {
+            Ok(heard) => heard?,
+            // Others may have had the last one.
+            Err(_) => continue,
+        };
+        let Some(delivery) = heard else { continue };
+        let event = delivery.event.context("a delivery without an event")?;
+        let due = Duration::from_millis(u64::try_from(event.schedule_ts)?);
+        let late = SystemTime::now().duration_since(UNIX_EPOCH)?.checked_sub(due);
+        let late = late.with_context(|| format!("{} was delivered before it was due", event.message_id))?;
+        lateness.record(u64::try_from(late.as_nanos())?)?;
+        count.fetch_add(1, Ordering::Relaxed);
+        member.acknowledge(delivery.delivery_id).await?;
     }
     Ok(lateness)
 }
@@ -232,12 +215,26 @@ async fn until(ms: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An event that is due then.
+fn event(topic: &str, message_id: &str, due_ms: u64) -> pb::Event {
+    pb::Event {
+        message_id: message_id.to_owned(),
+        topic: topic.to_owned(),
+        schedule_ts: i64::try_from(due_ms).unwrap_or(i64::MAX),
+        payload: Bytes::from_static(&[7; PAYLOAD_BYTES]),
+        ..pb::Event::default()
+    }
+}
+
 /// Since the Unix epoch.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The topic of the publisher that keeps its pace.
+const BESIDE: &str = "beside";
+const PAYLOAD_BYTES: usize = 64;
 const WARM_UP: &str = "warm-up";
 const WARM_UP_EVENTS: u64 = 50_000;
 const FIRES: &str = "fires";
@@ -245,8 +242,6 @@ const BURST: &str = "burst";
 const BATCH: u64 = 1000;
 /// Batches in flight.
 const LANES: usize = 6;
-/// Of each member.
-const CREDITS: i32 = 3000;
 const LEAD_MS: u64 = 3000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How late the last delivery may be.

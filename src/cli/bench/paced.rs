@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,8 +11,8 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::super::closed_loop::Figure;
-use crate::gateway::proto::cronos_db as pb;
+use super::closed_loop::Figure;
+use crate::gateway::proto::cronos_db::Event;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::event_stream_client::EventStreamClient;
 
@@ -29,10 +28,15 @@ struct Seen {
 }
 
 impl Publisher {
-    pub(super) fn start(channel: Channel, a_second: u32) -> anyhow::Result<Self> {
+    /// `event` makes the one of this number.
+    pub(super) fn start(
+        channel: Channel,
+        a_second: u32,
+        event: impl Fn(u64) -> Event + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let seen = Seen { latencies: Histogram::new(3)?, since: Instant::now() };
         let seen = Arc::new(Mutex::new(seen));
-        let task = tokio::spawn(publish(channel, a_second, Arc::clone(&seen)));
+        let task = tokio::spawn(publish(channel, a_second, event, Arc::clone(&seen)));
         Ok(Self { seen, task })
     }
 
@@ -62,15 +66,20 @@ impl Publisher {
     }
 }
 
-async fn publish(channel: Channel, a_second: u32, seen: Arc<Mutex<Seen>>) -> anyhow::Result<()> {
+async fn publish(
+    channel: Channel,
+    a_second: u32,
+    event: impl Fn(u64) -> Event,
+    seen: Arc<Mutex<Seen>>,
+) -> anyhow::Result<()> {
     let (events, requests) = mpsc::channel(IN_FLIGHT_MAX);
     let began = Instant::now();
     let sent_at = move |id: u64| began + Duration::from_nanos(id * 1_000_000_000 / u64::from(a_second));
     let sending = async move {
         for id in 0.. {
             tokio::time::sleep_until(sent_at(id).into()).await;
-            let event = Some(event(BESIDE, &format!("beside-{id}"), 1));
-            if events.send(ext::StreamedEvent { id, event, allow_duplicate: false }).await.is_err() {
+            let event = ext::StreamedEvent { id, event: Some(event(id)), allow_duplicate: false };
+            if events.send(event).await.is_err() {
                 return;
             }
         }
@@ -94,20 +103,5 @@ async fn publish(channel: Channel, a_second: u32, seen: Arc<Mutex<Seen>>) -> any
     }
 }
 
-/// An event that is due then.
-pub(super) fn event(topic: &str, message_id: &str, due_ms: u64) -> pb::Event {
-    pb::Event {
-        message_id: message_id.to_owned(),
-        topic: topic.to_owned(),
-        schedule_ts: i64::try_from(due_ms).unwrap_or(i64::MAX),
-        payload: Bytes::from_static(&[7; PAYLOAD_BYTES]),
-        ..pb::Event::default()
-    }
-}
-
-/// The topic that it publishes to.
-pub(super) const BESIDE: &str = "beside";
 /// Events on their way; with more it waits, and its latencies tell.
 const IN_FLIGHT_MAX: usize = 4096;
-
-const PAYLOAD_BYTES: usize = 64;
