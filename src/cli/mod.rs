@@ -244,7 +244,8 @@ fn print(format: Format, answer: &Answer) {
     }
 }
 
-/// Logs go to standard error, from the level that `CHRONON_LOG` names upwards.
+/// Logs go to standard error, from the level that `CHRONON_LOG` names upwards: lines for people, or JSON objects if
+/// `CHRONON_LOG_FORMAT` says so.
 fn start_logs(default: LevelFilter) -> anyhow::Result<()> {
     let level = match std::env::var("CHRONON_LOG") {
         Ok(text) => text.parse().ok().with_context(|| {
@@ -252,9 +253,20 @@ fn start_logs(default: LevelFilter) -> anyhow::Result<()> {
         })?,
         Err(_) => default,
     };
+    let is_json = match std::env::var("CHRONON_LOG_FORMAT").as_deref() {
+        Ok("json") => true,
+        Ok("text") | Err(_) => false,
+        Ok(other) => {
+            anyhow::bail!("variable CHRONON_LOG_FORMAT: {other:?} is not allowed; it takes text or json")
+        }
+    };
     // A second run in one process, as in tests, keeps the first one's logs.
-    let logs = tracing_subscriber::fmt().with_max_level(level).with_ansi(std::io::stderr().is_terminal());
-    let _ = logs.with_writer(std::io::stderr).try_init();
+    let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let _ = if is_json {
+        logs.json().flatten_event(true).try_init()
+    } else {
+        logs.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use super::gate::Gate;
 use super::payloads::Payloads;
 use super::settling::{Membership, Settling};
 use super::topics::{Partition, Refused, Topics};
+use super::trace_context::Traced;
 use crate::server::metrics::GatewayMetrics;
 
 /// What a subscriber wants.
@@ -103,6 +104,9 @@ impl Consuming {
                 let (accepted, event) = self.payloads.next(partition.group, delivery.stored).await?;
                 gate.enter((partition.id, delivery.grant.seq)).await;
                 self.metrics.delivered(delivery.attempt, late(accepted, delivery.due_ms));
+                if let Some(traced) = Traced::of(&event) {
+                    traced.delivered(partition, &wanted.group, &delivery);
+                }
                 let (partition, membership) = (partition.clone(), membership.clone());
                 let delivered = Delivered { partition, membership, delivery, ack_timeout, event };
                 if out.send(Ok(delivered)).await.is_err() {

@@ -23,6 +23,7 @@ mod settling;
 mod signature;
 mod slots;
 mod topics;
+mod trace_context;
 
 use std::io;
 use std::net::TcpListener;

@@ -20,6 +20,7 @@ use super::consuming::{Consuming, Delivered, Subscription};
 use super::publishing::{Publishing, WhenFull, routing_key};
 use super::signature;
 use super::topics::{Partition, Refused};
+use super::trace_context;
 use crate::server::poster::{Post, Posted, Poster};
 use crate::server::status::StatusCell;
 
@@ -139,6 +140,7 @@ impl Posting {
             headers.push(("Chronon-Message-Id", header(&event.name.message_id)));
             headers.push(("Chronon-Due", delivery.due_ms.to_string()));
             headers.push(("Chronon-Attempt", delivery.attempt.to_string()));
+            headers.extend(trace_context::headers(&event).map(|(name, value)| (name, header(value))));
             let timeout = Duration::from_nanos(endpoint.timeout.as_nanos());
             let (key, token, headers) = (key.as_str(), token.as_str(), headers.as_slice());
             poster.post(&Post { target: &endpoint.target, key, token, headers, body, timeout })

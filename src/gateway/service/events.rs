@@ -19,6 +19,7 @@ use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_server::EventService;
 use crate::gateway::publishing::{WhenFull, routing_key};
 use crate::gateway::topics::Refused;
+use crate::gateway::trace_context::Traced;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -51,7 +52,11 @@ impl Api {
         let event = convert::new_event(event, allow_duplicate)?;
         let topic = self.0.topics.get(&topic).await?;
         let partition = self.0.topics.partition_of(&topic, routing_key(&event));
+        let traced = Traced::of(&event);
         let published = self.0.publishing.publish(&partition, event, when_full).await?;
+        if let Some(traced) = traced {
+            traced.published(&partition, &published);
+        }
         Ok(convert::response(&partition, &published))
     }
 
@@ -80,9 +85,13 @@ impl Api {
             }
         }
         for (partition, places, events) in by_partition.into_values() {
+            let traced: Vec<Option<Traced>> = events.iter().map(Traced::of).collect();
             match self.0.publishing.publish_all(&partition, events).await {
                 Ok(published) => {
-                    for (place, published) in places.into_iter().zip(published) {
+                    for ((place, published), traced) in places.into_iter().zip(published).zip(traced) {
+                        if let Some(traced) = traced {
+                            traced.published(&partition, &published);
+                        }
                         results[place] = convert::response(&partition, &published);
                     }
                 }
