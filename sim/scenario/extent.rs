@@ -26,13 +26,7 @@ impl Extent {
     /// What a file says once may happen again and again.
     pub(super) fn faults(&self, shape: &Spanned<FaultShape>) -> Result<Vec<Fault>, Located> {
         let first = self.fault(shape)?;
-        let every = match shape.get_ref() {
-            FaultShape::Pause(span) | FaultShape::DiskStall(span) | FaultShape::ClockFreeze(span) => {
-                span.every.as_ref()
-            }
-            _ => None,
-        };
-        let Some(every) = every else { return Ok(vec![first]) };
+        let Some(every) = shape.get_ref().every() else { return Ok(vec![first]) };
         let (from, apart) = (first.at.as_nanos(), every.get_ref().0);
         if apart == 0 || (self.length_ns - from) / apart >= REPETITIONS_MAX {
             let what = format!("so short a span repeats it more than {REPETITIONS_MAX} times until the end");

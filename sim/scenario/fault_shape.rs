@@ -35,12 +35,38 @@ pub(super) enum FaultShape {
     ClockFreeze(SpanOfNode),
 }
 
+impl FaultShape {
+    /// How far apart it happens again and again.
+    pub(super) fn every(&self) -> Option<&Spanned<Ns>> {
+        match self {
+            Self::Crash(crash) | Self::Wipe(crash) => crash.every.as_ref(),
+            Self::PowerLoss(loss) => loss.every.as_ref(),
+            Self::Pause(span) | Self::DiskStall(span) | Self::ClockFreeze(span) => span.every.as_ref(),
+            Self::Cut(cut) | Self::Clog(cut) | Self::Echo(cut) => cut.every.as_ref(),
+            Self::Lossy(lossy) => lossy.every.as_ref(),
+            Self::ClockJump(jump) => jump.every.as_ref(),
+            Self::CrashAtDiskOp(_)
+            | Self::Drop(_)
+            | Self::DiskError(_)
+            | Self::Rot(_)
+            | Self::DiskFull(_)
+            | Self::Misread(_)
+            | Self::RotManifest(_)
+            | Self::RotSnapshot(_)
+            | Self::RotArchive(_)
+            | Self::PutBack(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CrashShape {
     pub(super) at: Spanned<Ns>,
     pub(super) node: Spanned<i64>,
     pub(super) down: Ns,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -110,6 +136,8 @@ pub(super) struct PowerLossShape {
     pub(super) at: Spanned<Ns>,
     pub(super) down: Ns,
     pub(super) apart: Option<Ns>,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -134,6 +162,8 @@ pub(super) struct CutShape {
     links: Option<Vec<Spanned<LinkShape>>>,
     #[serde(default)]
     one_way: bool,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -148,6 +178,8 @@ pub(super) struct LossyShape {
     links: Option<Vec<Spanned<LinkShape>>>,
     #[serde(default)]
     one_way: bool,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -170,6 +202,8 @@ pub(super) struct ClockJumpShape {
     pub(super) at: Spanned<Ns>,
     pub(super) node: Spanned<i64>,
     by: Spanned<String>,
+    /// Again and again, so far apart, until the end.
+    pub(super) every: Option<Spanned<Ns>>,
 }
 
 /// Which links: from one side to the other, or one by one.
