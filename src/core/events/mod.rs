@@ -18,10 +18,12 @@
 //! * The agenda follows from the rest of the state.
 //! * A consumer group's floor never passes what is not settled or dead.
 
+mod administration;
 mod agenda;
 mod backlog;
 mod bounds;
 mod command;
+mod error;
 mod expiry;
 mod group;
 mod ids;
@@ -33,6 +35,8 @@ mod schedule;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_administration;
 #[cfg(test)]
 mod tests_courses;
 #[cfg(test)]
@@ -56,10 +60,11 @@ use crate::types::{GroupInit, Nanos, Timestamp, u64_of};
 use agenda::{Agenda, Alarm};
 use bounds::Bounds;
 pub use command::{
-    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, Expires,
-    GrantPlace, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Rule, Settled, Settlement, Start,
-    Stored, check_name,
+    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, Expires, GrantPlace,
+    GroupChange, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Rule, Settled, Settlement,
+    Start, Stored,
 };
+pub use error::{EventsError, check_name};
 pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
@@ -180,13 +185,13 @@ impl EventsState {
             }
             EventsCommand::MakeGroup { topic, group, options } => {
                 let (partition, _) = self.partition(&topic)?;
-                partition.group_or_new(&group, &options, true).map(|_| EventsAnswer::GroupMade)
+                partition.group_or_new(&group, &options, true, moment).map(|_| EventsAnswer::GroupMade)
             }
             EventsCommand::Attach { topic, group, options, insists, member, credits, lease } => {
                 check_range("credits", u64::from(credits), 1, u64::from(CREDITS_MAX))?;
                 check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
-                let number = partition.group_or_new(&group, &options, insists)?;
+                let number = partition.group_or_new(&group, &options, insists, moment)?;
                 let place = partition.place(number);
                 let mut options = options;
                 if let Some(group) = partition.groups.get_mut(&number) {
@@ -224,6 +229,22 @@ impl EventsState {
                 let (events, bytes) = partition.let_go(&bounds, BATCH_MAX, agenda);
                 partition.keep_to_bounds(moment, agenda);
                 Ok(EventsAnswer::Retained { events, bytes })
+            }
+            EventsCommand::PauseGroup { topic, group, pauses } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.pause_group(&group, pauses, moment, agenda)
+            }
+            EventsCommand::Seek { topic, group, to } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.seek(&group, to, moment, agenda)
+            }
+            EventsCommand::AlterGroup { topic, group, change } => {
+                let (partition, _) = self.partition(&topic)?;
+                partition.alter_group(&group, &change)
+            }
+            EventsCommand::DeleteGroup { topic, group, force } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.delete_group(&group, force, moment, agenda)
             }
             EventsCommand::Discard { topic, group, letters } => {
                 check_range("letters", u64_of(letters.len()), 1, BATCH_MAX)?;

@@ -5,9 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::events::agenda::{Agenda, Alarm};
-use crate::events::command::{
-    EventName, EventsAnswer, EventsError, NewEvent, Published, Rule, Stored, check_name,
-};
+use crate::events::command::{EventName, EventsAnswer, NewEvent, Published, Rule, Stored};
+use crate::events::error::{EventsError, check_name};
 use crate::events::group::Moment;
 use crate::events::partition::Partition;
 use crate::events::recurring::{

@@ -15,7 +15,7 @@ use super::EventsState;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::events::agenda::Alarm;
 use crate::events::backlog::Ready;
-use crate::events::command::EventsError;
+use crate::events::error::EventsError;
 use crate::events::group::{self, Group, GroupRow, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;

@@ -58,7 +58,7 @@ impl Lone {
         self.now_ms = end;
     }
 
-    fn publish(&mut self, id: &str, key: &str, due: Due) -> Published {
+    pub(super) fn publish(&mut self, id: &str, key: &str, due: Due) -> Published {
         let events = vec![event(id, key, due)];
         match self.ask(Command::Publish { topic: "t".to_string(), events }) {
             Ok(EventsAnswer::Published(mut results)) => results.remove(0),
@@ -66,7 +66,13 @@ impl Lone {
         }
     }
 
-    fn attach(&mut self, group: &str, member: u128, credits: u32, options: GroupOptions) -> Vec<Delivery> {
+    pub(super) fn attach(
+        &mut self,
+        group: &str,
+        member: u128,
+        credits: u32,
+        options: GroupOptions,
+    ) -> Vec<Delivery> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
         let insists = true;
         match self.ask(Command::Attach { topic, group, options, insists, member, credits, lease: LEASE }) {
@@ -75,7 +81,7 @@ impl Lone {
         }
     }
 
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         group: &str,
         member: u128,
@@ -95,7 +101,7 @@ impl Lone {
         }
     }
 
-    fn open(&self, group: &str, member: u128) -> Vec<(u64, u32)> {
+    pub(super) fn open(&self, group: &str, member: u128) -> Vec<(u64, u32)> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
         let after = GrantPlace::default();
         match self.state.view(&EventsQuery::Deliveries { topic, group, member, after }) {
@@ -107,7 +113,7 @@ impl Lone {
         }
     }
 
-    fn event(&self, id: &str) -> EventView {
+    pub(super) fn event(&self, id: &str) -> EventView {
         let event = name(id);
         match self.state.view(&EventsQuery::Event { topic: "t".to_string(), event }) {
             EventsView::Event(Some(event)) => event,
@@ -416,7 +422,7 @@ fn first(config: &TopicConfig) -> Lone {
     lone
 }
 
-fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
+pub(super) fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
     match lone.state.view(&EventsQuery::Kept { topic: "t".to_string(), group: String::new(), from }) {
         EventsView::Kept { rows, is_end: true } => rows.iter().map(|row| row.seq).collect(),
         other => panic!("{other:?}"),

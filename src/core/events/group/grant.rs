@@ -31,6 +31,9 @@ impl Group {
         moment: Moment,
         agenda: &mut Agenda,
     ) {
+        if self.head.is_paused {
+            return;
+        }
         let mut room: u64 = self
             .members
             .values()
@@ -43,7 +46,11 @@ impl Group {
                 return;
             }
             steps += 1;
+            let is_new = self.again.is_empty();
             let Some((seq, attempts)) = self.next_buffered(end) else { return };
+            if is_new && self.is_passed_over(seq) {
+                continue;
+            }
             let key = match candidate(seq) {
                 Candidate::Key(key) => key,
                 Candidate::Gone => {
@@ -68,8 +75,13 @@ impl Group {
         }
     }
 
-    /// The rest is to be granted by the next entry. The alarm of it has been taken, or there was none.
-    fn owe(&mut self, Place { topic, group }: Place, moment: Moment, agenda: &mut Agenda) {
+    /// The rest is to be granted, or let go of, by the next entry. The alarm of it has been taken, or there was none.
+    pub(in crate::events) fn owe(
+        &mut self,
+        Place { topic, group }: Place,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) {
         if self.head.owes.is_none() {
             let at = moment.now.next();
             self.head.owes = Some(at);
