@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsQuery, Expires, GrantPlace,
-    GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Rule, Settled, Settlement, Start,
-    TopicConfig,
+    GroupChange, GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Rule, Settled, Settlement,
+    Start, TopicConfig,
 };
 use chronon_core::types::{Blob, GroupId, Nanos, Op, Timestamp};
 
@@ -25,6 +25,8 @@ pub(super) struct EventClients {
     heard_ms: BTreeMap<GroupId, i64>,
     /// Of the recurring schedule of a topic: its revision, and up to when it is planned.
     recurring: BTreeMap<(GroupId, String), (Op, i64)>,
+    /// Consumer groups that pause, as far as is known.
+    paused: BTreeSet<(GroupId, String, String)>,
     /// By consumer group: what it has given up, by place in the ready sequence.
     dead: BTreeMap<(GroupId, String, String), BTreeSet<u64>>,
 }
@@ -61,6 +63,8 @@ impl EventClients {
             self.publish(group, topic, draw)
         } else if !is_attached || falls_on(ATTACH_PPM) {
             self.attach(member, draw)
+        } else if falls_on(model.administer_ppm) {
+            self.administer(group, draw)
         } else if falls_on(model.leave_ppm) {
             EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member }
         } else if falls_on(RECUR_PPM) {
@@ -185,7 +189,28 @@ impl EventClients {
                 self.recurring.remove(&(group, topic));
                 Ok(())
             }
-            (EventsCommand::Open { .. }, EventsAnswer::Opened)
+            (
+                EventsCommand::PauseGroup { topic, group: consumers, .. },
+                EventsAnswer::GroupChanged { is_paused, .. },
+            ) => {
+                let paused = (group, topic, consumers);
+                if is_paused {
+                    self.paused.insert(paused)
+                } else {
+                    self.paused.remove(&paused)
+                };
+                Ok(())
+            }
+            (
+                EventsCommand::DeleteGroup { topic, group: consumers, .. },
+                EventsAnswer::GroupDeleted { .. },
+            ) => {
+                self.paused.remove(&(group, topic, consumers));
+                Ok(())
+            }
+            (EventsCommand::AlterGroup { .. }, EventsAnswer::GroupChanged { .. })
+            | (EventsCommand::Seek { .. }, EventsAnswer::Sought { .. })
+            | (EventsCommand::Open { .. }, EventsAnswer::Opened)
             | (EventsCommand::Cancel { .. }, EventsAnswer::Cancelled { .. })
             | (EventsCommand::Reschedule { .. }, EventsAnswer::Rescheduled { .. })
             | (EventsCommand::Redrive { .. } | EventsCommand::Discard { .. }, EventsAnswer::Revived(_))
@@ -302,6 +327,38 @@ impl EventClients {
                     ((1..=count).map(occurrence).collect(), after_ms + count.max(1) * step);
                 EventsCommand::Occur { topic, schedule, revision, after_ms, until_ms, events }
             }
+        }
+    }
+
+    /// A consumer group pauses, goes on, begins anew, behaves otherwise or is deleted. What pauses does not for long.
+    fn administer(&self, group: GroupId, draw: &mut Draw) -> EventsCommand {
+        let paused = self.paused.iter().find(|(of, ..)| *of == group).filter(|_| draw.below(3) > 0);
+        if let Some((_, topic, consumers)) = paused {
+            return EventsCommand::PauseGroup {
+                topic: topic.clone(),
+                group: consumers.clone(),
+                pauses: false,
+            };
+        }
+        let (topic, consumers) = ((*draw.pick(&TOPICS)).to_owned(), (*draw.pick(&GROUPS)).to_owned());
+        match draw.below(10) {
+            0 | 1 => EventsCommand::PauseGroup { topic, group: consumers, pauses: draw.below(4) > 0 },
+            2..=6 => {
+                let to = match draw.below(5) {
+                    0 => Start::Earliest,
+                    1 => Start::Latest,
+                    2 => Start::Since(self.some_time(group, draw)),
+                    _ => Start::At(draw.below(400)),
+                };
+                EventsCommand::Seek { topic, group: consumers, to }
+            }
+            7 => {
+                let attempts_max = Some(draw.between(2, u64::from(ATTEMPTS_MAX) + 1) as u32);
+                let rest = Some(Nanos::from_millis(draw.between(50, 300)));
+                let change = GroupChange { attempts_max, rest, ..GroupChange::default() };
+                EventsCommand::AlterGroup { topic, group: consumers, change }
+            }
+            _ => EventsCommand::DeleteGroup { topic, group: consumers, force: draw.below(4) > 0 },
         }
     }
 

@@ -43,11 +43,17 @@ pub enum EventFate {
     Planned,
     /// It was let go although somebody had not settled it.
     LetGo,
+    /// A consumer group paused.
+    Paused,
+    /// A consumer group was set to another place.
+    Sought,
+    /// A consumer group was deleted.
+    GroupDeleted,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 20] = [
+    pub const WORDS: [(Self, &'static str); 23] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -68,6 +74,9 @@ impl EventFate {
         (Self::Expired, "expired"),
         (Self::Planned, "planned"),
         (Self::LetGo, "let_go"),
+        (Self::Paused, "paused"),
+        (Self::Sought, "sought"),
+        (Self::GroupDeleted, "group_deleted"),
     ];
 
     /// For people, and for what a scenario expects.
