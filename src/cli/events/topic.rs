@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
+use super::consumers::{Of, describe};
 use super::{ServerArgs, block_on, connect, span_millis};
 use crate::cli::Answer;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::consumer_group_service_client::ConsumerGroupServiceClient;
 use crate::gateway::proto::ext;
-use crate::gateway::proto::ext::group_service_client::GroupServiceClient;
 use crate::gateway::proto::ext::topic_service_client::TopicServiceClient;
 
 /// Make topics, change them, and look at them.
@@ -93,7 +93,7 @@ enum TopicVerb {
         expire_unsettled: Option<bool>,
     },
     /// A consumer group, and how far behind it is in each partition.
-    Lag { topic: String, group: String },
+    Lag(Of),
 }
 
 pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
@@ -189,14 +189,7 @@ pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
                 };
                 Ok(altered(&events.call(request, alter).await?))
             }
-            TopicVerb::Lag { topic, group } => {
-                let request =
-                    ext::DescribeGroupRequest { topic: topic.clone(), consumer_group: group.clone() };
-                let describe = |channel, request| async move {
-                    GroupServiceClient::new(channel).describe_group(request).await
-                };
-                Ok(lag(&events.call(request, describe).await?))
-            }
+            TopicVerb::Lag(of) => describe(&events, of.clone()).await,
         }
     })
 }
@@ -227,35 +220,6 @@ fn altered(info: &ext::TopicInfo) -> Answer {
         "expires_unsettled": info.expires_unsettled,
     });
     Answer { text, json }
-}
-
-fn lag(info: &ext::GroupInfo) -> Answer {
-    let mut table = Table::new();
-    table.set_header(["partition", "committed", "lag", "open", "resting", "dead", "members"]);
-    for row in &info.partitions {
-        let ext::GroupPartition { committed_offset, lag, open, resting, dead, .. } = *row;
-        table.add_row([
-            i64::from(row.partition_id),
-            committed_offset,
-            lag,
-            open,
-            resting,
-            dead,
-            i64::from(row.members),
-        ]);
-    }
-    let row = |row: &ext::GroupPartition| {
-        json!({
-            "partition": row.partition_id, "committed": row.committed_offset, "lag": row.lag, "open": row.open,
-            "resting": row.resting, "dead": row.dead, "dead_dropped": row.dead_dropped, "members": row.members,
-        })
-    };
-    let total: i64 = info.partitions.iter().map(|row| row.lag).sum();
-    let json = json!({
-        "topic": info.topic, "group": info.consumer_group, "lag": total,
-        "partitions": info.partitions.iter().map(row).collect::<Vec<Value>>(),
-    });
-    Answer { text: format!("{} is {total} events behind\n{table}", info.consumer_group), json }
 }
 
 fn described(info: &ext::TopicInfo, groups: &[pb::ConsumerGroupMetadata]) -> Answer {
