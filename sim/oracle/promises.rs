@@ -58,7 +58,7 @@ const PROMISES: [(&str, &str); 78] = [
     ("HandedOverWhole", "who is handed a group holds all of the log of whoever led it"),
     (
         "GenerationHolds",
-        "once a consumer group is set to another place or deleted, what it was granted before never counts, and it begins there",
+        "once a consumer group is set to another place or deleted, what it was granted before never counts, and it begins there; a topic that was deleted never comes back",
     ),
     (
         "Heals",
@@ -94,7 +94,7 @@ const PROMISES: [(&str, &str); 78] = [
         "PanicHalts",
         "a panic halts every replica of its group at the event, until the log skips that, and nothing else",
     ),
-    ("PauseHolds", "while a consumer group pauses, nothing is granted to it"),
+    ("PauseHolds", "while a consumer group pauses, or its topic, nothing is granted to it"),
     (
         "PlannedOnce",
         "an instant of a recurring schedule is planned once and taken back with it, and the next plan is asked for in time",

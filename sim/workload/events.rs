@@ -25,6 +25,8 @@ pub(super) struct EventClients {
     heard_ms: BTreeMap<GroupId, i64>,
     /// Of the recurring schedule of a topic: its revision, and up to when it is planned.
     recurring: BTreeMap<(GroupId, String), (Op, i64)>,
+    /// Of topics, as far as is known: the number, the revision, and whether it pauses. One that was closed has no revision.
+    topics: BTreeMap<(GroupId, String), (u32, u64, bool)>,
     /// Consumer groups that pause, as far as is known.
     paused: BTreeSet<(GroupId, String, String)>,
     /// By consumer group: what it has given up, by place in the ready sequence.
@@ -44,11 +46,14 @@ impl EventClients {
         let topic = (*draw.pick(&TOPICS)).to_owned();
         if asking.number <= 2 {
             let topic = TOPICS[(asking.number % 2) as usize].to_owned();
-            return EventsCommand::Open { config: config(&topic), topic };
+            return EventsCommand::Open { config: config(&topic), topic, id: 1 };
         }
         let member = member_of(asking);
         let is_attached = self.members.get(&(group, member)).is_some_and(|known| known.is_attached);
         let model = self.model;
+        if let Some(topic) = self.wants_opening(group, draw) {
+            return self.open(group, topic, false);
+        }
         let mut choice = draw.below(1_000_000) as u32;
         let mut falls_on = |share: u32| {
             let falls = choice < share;
@@ -208,9 +213,20 @@ impl EventClients {
                 self.paused.remove(&(group, topic, consumers));
                 Ok(())
             }
+            (EventsCommand::Open { topic, config, id }, EventsAnswer::Opened) => {
+                let known = self.topics.entry((group, topic)).or_default();
+                *known = (*known).max((id, config.revision, config.is_paused));
+                Ok(())
+            }
+            (EventsCommand::Close { topic, id }, EventsAnswer::Closed { .. }) => {
+                let known = self.topics.entry((group, topic.clone())).or_default();
+                *known = (*known).max((id + 1, 0, false));
+                self.members.retain(|(of, member), _| *of != group || topic_of(*member) != topic);
+                self.recurring.remove(&(group, topic));
+                Ok(())
+            }
             (EventsCommand::AlterGroup { .. }, EventsAnswer::GroupChanged { .. })
             | (EventsCommand::Seek { .. }, EventsAnswer::Sought { .. })
-            | (EventsCommand::Open { .. }, EventsAnswer::Opened)
             | (EventsCommand::Cancel { .. }, EventsAnswer::Cancelled { .. })
             | (EventsCommand::Reschedule { .. }, EventsAnswer::Rescheduled { .. })
             | (EventsCommand::Redrive { .. } | EventsCommand::Discard { .. }, EventsAnswer::Revived(_))
@@ -330,6 +346,21 @@ impl EventClients {
         }
     }
 
+    /// A topic is opened that was closed; another one is to pause, or to go on.
+    fn open(&self, group: GroupId, topic: String, is_paused: bool) -> EventsCommand {
+        let known = self.topics.get(&(group, topic.clone())).copied();
+        let (id, revision, _) = known.unwrap_or((1, 0, false));
+        let config = TopicConfig { revision: revision + 1, is_paused, ..config(&topic) };
+        EventsCommand::Open { topic, config, id }
+    }
+
+    /// A topic that is not there, or pauses for long enough.
+    fn wants_opening(&self, group: GroupId, draw: &mut Draw) -> Option<String> {
+        let mut known = self.topics.iter().filter(|((of, _), _)| *of == group);
+        let ((_, topic), _) = known.find(|(_, (_, revision, pauses))| *revision == 0 || *pauses)?;
+        (draw.below(4) == 0).then(|| topic.clone())
+    }
+
     /// A consumer group pauses, goes on, begins anew, behaves otherwise or is deleted. What pauses does not for long.
     fn administer(&self, group: GroupId, draw: &mut Draw) -> EventsCommand {
         let paused = self.paused.iter().find(|(of, ..)| *of == group).filter(|_| draw.below(3) > 0);
@@ -341,7 +372,12 @@ impl EventClients {
             };
         }
         let (topic, consumers) = ((*draw.pick(&TOPICS)).to_owned(), (*draw.pick(&GROUPS)).to_owned());
-        match draw.below(10) {
+        match draw.below(12) {
+            10 => self.open(group, topic, draw.below(4) > 0),
+            11 if draw.below(3) == 0 => {
+                let id = self.topics.get(&(group, topic.clone())).map_or(1, |(id, ..)| *id);
+                EventsCommand::Close { topic, id }
+            }
             0 | 1 => EventsCommand::PauseGroup { topic, group: consumers, pauses: draw.below(4) > 0 },
             2..=6 => {
                 let to = match draw.below(5) {

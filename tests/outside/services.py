@@ -36,6 +36,7 @@ def of_one_node(client):
     altered_topic(client)
     consumer_groups(client)
     administered_groups(client)
+    paused_and_deleted_topics(client)
     listed_by_state(client)
     watched(client)
 
@@ -209,6 +210,9 @@ def administered_groups(client):
     assert (info.max_deliver, info.ack_timeout_ms, info.backoff_ms) == (7, 20_000, 1000), info
     alter = ext.AlterGroupRequest(topic="ordered-about", consumer_group="g", ack_timeout_ms=1)
     refused_with(grpc.StatusCode.INVALID_ARGUMENT, lambda: groups.AlterGroup(alter, timeout=WAIT_S))
+    picky = client.subscribe("picky", topic="ordered-about", filter={"region": "eu"})
+    assert "filter must be empty" in refused_with(grpc.StatusCode.INVALID_ARGUMENT, picky.take)
+    picky.close()
     # A group with members is deleted by force alone; their subscriptions end, and it is not made again by them.
     delete = ext.DeleteGroupRequest(topic="ordered-about", consumer_group="g")
     assert "members" in refused_with(
@@ -222,6 +226,51 @@ def administered_groups(client):
     assert not groups.ListGroups(ext.ListGroupsRequest(topic="ordered-about"), timeout=WAIT_S).groups
     again = client.subscribe("g", topic="ordered-about")
     assert {again.take().event.message_id for _ in ids} == set(ids)
+    member.close()
+    again.close()
+
+
+def paused_and_deleted_topics(client):
+    topics = ext_rpc.TopicServiceStub(client.channel)
+    fates = ext_rpc.LifecycleServiceStub(client.channel)
+    topics.CreateTopic(ext.CreateTopicRequest(topic="short-lived", partitions=2), timeout=WAIT_S)
+    member = client.subscribe("g", topic="short-lived")
+    of = ext.PauseTopicRequest(topic="short-lived")
+    assert topics.PauseTopic(of, timeout=WAIT_S).paused
+    # Publishing goes on, and what becomes ready waits.
+    assert client.publish("waits", topic="short-lived").success
+    assert client.publish("later", topic="short-lived", due_ms=now_ms() + HOUR_MS).success
+    assert member.nothing_comes(1) is None
+    asked = ext.DescribeTopicRequest(topic="short-lived")
+    assert topics.DescribeTopic(asked, timeout=WAIT_S).paused
+    assert not topics.ResumeTopic(of, timeout=WAIT_S).paused
+    late = member.take()
+    assert late.event.message_id == "waits", late
+    # It is deleted by who says its name twice; what belongs to it ends.
+    delete = ext.DeleteTopicRequest(topic="short-lived", confirm="another")
+    assert "once more" in refused_with(
+        grpc.StatusCode.INVALID_ARGUMENT, lambda: topics.DeleteTopic(delete, timeout=WAIT_S)
+    )
+    delete.confirm = "short-lived"
+    gone = topics.DeleteTopic(delete, timeout=WAIT_S)
+    assert (gone.scheduled, gone.ready, gone.dead) == (1, 1, 0), gone
+    assert "was deleted" in refused_with(grpc.StatusCode.NOT_FOUND, member.take)
+    assert not member.ack(late.delivery_id).success
+    asked_fate = ext.GetEventRequest(topic="short-lived", message_id="later")
+    assert "no such topic" in refused_with(
+        grpc.StatusCode.NOT_FOUND, lambda: fates.GetEvent(asked_fate, timeout=WAIT_S)
+    )
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DescribeTopic(asked, timeout=WAIT_S))
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DeleteTopic(delete, timeout=WAIT_S))
+    assert "short-lived" not in topics.ListTopics(ext.ListTopicsRequest(), timeout=WAIT_S).topics
+    # Its name is free for another one, which knows nothing of it.
+    topics.CreateTopic(ext.CreateTopicRequest(topic="short-lived", partitions=1), timeout=WAIT_S)
+    answer = client.publish("later", topic="short-lived")
+    assert answer.success and answer.offset == 0, answer
+    again = client.subscribe("g", topic="short-lived")
+    delivery = again.take()
+    assert delivery.event.message_id == "later" and again.ack(delivery.delivery_id).success, delivery
+    assert again.nothing_comes(0.5) is None
     member.close()
     again.close()
 

@@ -22,6 +22,8 @@ use super::topic::{Topic, check_due, nanos};
 pub(super) struct Book {
     topics: BTreeMap<String, Topic>,
     plans: Plans,
+    /// The latest topic of a name that was closed, and whether there is another one by now.
+    closed: BTreeMap<String, (u32, bool)>,
     /// Consensus time, by op.
     times: BTreeMap<Op, u64>,
     now: u64,
@@ -73,10 +75,33 @@ impl Book {
         let times = self.at();
         self.plans.told(&command, &answer, times.now, compared)?;
         match (command, answer) {
-            (EventsCommand::Open { topic, config }, _) => {
+            (EventsCommand::Open { topic, config, id }, _) => {
+                compared.generation += 1;
+                if let Some((closed, is_open)) = self.closed.get_mut(&topic) {
+                    if *closed >= id {
+                        let what =
+                            format!("topic {topic}, number {id}, is opened; number {closed} was closed");
+                        return Err(Broken::new("GenerationHolds", what));
+                    }
+                    *is_open = true;
+                }
                 let known = self.topics.entry(topic).or_default();
-                if known.config.revision <= config.revision {
+                if known.config.revision < config.revision {
+                    if known.pauses.is_to_pause(self.op, config.is_paused) {
+                        compared.fate(EventFate::Paused);
+                    }
                     known.config = config;
+                }
+                Ok(())
+            }
+            (EventsCommand::Close { topic, id }, _) => {
+                let (closed, is_open) = self.closed.entry(topic.clone()).or_insert((0, false));
+                // A copy of the order may come when another topic has the name.
+                if *closed < id {
+                    (*closed, *is_open) = (id, false);
+                    self.topics.remove(&topic);
+                    self.plans.forget(&topic);
+                    compared.fate(EventFate::TopicDeleted);
                 }
                 Ok(())
             }
@@ -225,6 +250,14 @@ impl Book {
     ) -> Result<(), Broken> {
         let times = self.at();
         self.audited = times.now;
+        for (name, (id, is_open)) in &self.closed {
+            compared.generation += 1;
+            let view = ask(EventsQuery::Partition { topic: name.clone() });
+            if !is_open && view != EventsView::Unknown {
+                let what = format!("topic {name}, number {id}, was closed, and is {view:?}");
+                return Err(Broken::new("GenerationHolds", what));
+            }
+        }
         for (name, topic) in &mut self.topics {
             let EventsView::Partition(partition) = ask(EventsQuery::Partition { topic: name.clone() }) else {
                 return Err(Broken::new("NeverSilent", format!("topic {name} is gone")));

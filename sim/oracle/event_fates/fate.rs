@@ -43,17 +43,19 @@ pub enum EventFate {
     Planned,
     /// It was let go although somebody had not settled it.
     LetGo,
-    /// A consumer group paused.
+    /// A consumer group paused, or a topic.
     Paused,
     /// A consumer group was set to another place.
     Sought,
     /// A consumer group was deleted.
     GroupDeleted,
+    /// A topic was deleted.
+    TopicDeleted,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 23] = [
+    pub const WORDS: [(Self, &'static str); 24] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -77,6 +79,7 @@ impl EventFate {
         (Self::Paused, "paused"),
         (Self::Sought, "sought"),
         (Self::GroupDeleted, "group_deleted"),
+        (Self::TopicDeleted, "topic_deleted"),
     ];
 
     /// For people, and for what a scenario expects.

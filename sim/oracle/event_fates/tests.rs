@@ -35,7 +35,10 @@ impl Told {
             accepted: BTreeMap::new(),
         };
         let config = TopicConfig { revision: 1, dedup_window: Nanos::from_secs(1), ..TopicConfig::default() };
-        assert_eq!(told.does(EventsCommand::Open { topic: topic(), config }, EventsAnswer::Opened), None);
+        assert_eq!(
+            told.does(EventsCommand::Open { topic: topic(), config, id: 1 }, EventsAnswer::Opened),
+            None
+        );
         for member in [ANNE, BERT] {
             let attach = EventsCommand::Attach {
                 topic: topic(),

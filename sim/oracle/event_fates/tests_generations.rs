@@ -1,6 +1,6 @@
 //! What is ordered about consumer groups: to pause, to begin at another place, to be gone.
 
-use chronon_core::events::{Disposition, EventsAnswer, EventsCommand, Mode, Settlement, Start};
+use chronon_core::events::{Disposition, EventsAnswer, EventsCommand, Mode, Settlement, Start, TopicConfig};
 use chronon_core::types::Op;
 
 use super::tests::{ANNE, BERT, Seen, Told, group, options, processing, ready, topic};
@@ -70,4 +70,33 @@ fn a_group_that_was_deleted_is_gone_and_what_it_was_granted_never_counts() {
     assert_eq!(deletes(&mut told), None);
     assert_eq!(told.shows(&Seen::of(vec![("a", 0, ready(0), None)])), Some("GenerationHolds"));
     assert_eq!(acks_of(&mut told, granted), Some("GenerationHolds"));
+}
+
+#[test]
+fn nothing_is_granted_while_a_topic_pauses() {
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    let opens = |revision, is_paused| EventsCommand::Open {
+        topic: topic(),
+        config: TopicConfig { revision, is_paused, ..TopicConfig::default() },
+        id: 1,
+    };
+    assert_eq!(told.does(opens(2, true), EventsAnswer::Opened), None);
+    assert_eq!(told.does(opens(1, false), EventsAnswer::Opened), None, "an earlier revision changes nothing");
+    assert_eq!(told.grants(ANNE, (0, 0), 1), Some("PauseHolds"));
+    assert_eq!(told.does(opens(3, false), EventsAnswer::Opened), None);
+    assert_eq!(told.grants(ANNE, (0, 0), 1), None);
+}
+
+#[test]
+fn a_topic_that_was_closed_is_gone_and_is_never_opened_again() {
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    let closes = EventsCommand::Close { topic: topic(), id: 1 };
+    assert_eq!(told.does(closes, EventsAnswer::Closed { scheduled: 0, ready: 1, dead: 0 }), None);
+    assert_eq!(told.shows(&Seen::of(vec![("a", 0, ready(0), None)])), Some("GenerationHolds"), "it is there");
+    let opens = |id| EventsCommand::Open { topic: topic(), config: TopicConfig::default(), id };
+    assert_eq!(told.does(opens(1), EventsAnswer::Opened), Some("GenerationHolds"));
+    assert_eq!(told.does(opens(2), EventsAnswer::Opened), None);
+    told.accepts("b", 0);
 }

@@ -12,6 +12,7 @@ use super::Compared;
 use super::broken::Broken;
 use super::consumers::{Consumers, Times, is_in_hand, judge_keys};
 use super::fate::EventFate;
+use super::pauses::Pauses;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Topic {
@@ -34,6 +35,7 @@ pub(super) struct Topic {
     /// What is below this place of the ready sequence was ordered to go.
     pub(super) let_go: u64,
     pub(super) groups: BTreeMap<String, Consumers>,
+    pub(super) pauses: Pauses,
 }
 
 /// What is known of an event that has a name.
@@ -138,6 +140,14 @@ impl Topic {
                 let what =
                     format!("event {offset} is of no use since {expires}, and was granted at {granted}");
                 return Err(Broken::new("ExpiryHolds", what));
+            }
+            compared.paused += 1;
+            if self.pauses.hold(delivery.grant.op) {
+                let what = format!(
+                    "event {offset} was granted at op {}, and the topic paused then: {:?}",
+                    delivery.grant.op, self.pauses
+                );
+                return Err(Broken::new("PauseHolds", what));
             }
             self.check_not_cancelled(offset, compared)?;
             self.note_ready(seq, offset, compared)?;

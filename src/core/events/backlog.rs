@@ -175,6 +175,14 @@ impl Backlog {
         }
     }
 
+    /// Takes out the oldest event of a topic that is no more.
+    pub(in crate::events) fn forget_oldest(&mut self) -> Option<(u64, Ready)> {
+        let (seq, ready) = self.events.pop_first()?;
+        self.ended.remove(&seq);
+        self.bytes -= u64::from(ready.record.bytes);
+        Some((seq, ready))
+    }
+
     /// The events from `seq` on, in order.
     pub(in crate::events) fn from(&self, seq: u64) -> impl Iterator<Item = (u64, &Ready)> {
         self.events.range(Bound::Included(&seq)).map(|(seq, ready)| (*seq, ready))

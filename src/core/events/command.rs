@@ -22,6 +22,8 @@ pub enum EventsCommand {
         topic: String,
         /// How it is to behave.
         config: TopicConfig,
+        /// Which topic of this name: a later one has a higher number.
+        id: u32,
     },
     /// Accept events. Each has its own result.
     Publish {
@@ -203,6 +205,13 @@ pub enum EventsCommand {
         group: String,
         /// Although it has members.
         force: bool,
+    },
+    /// The topic is no more: its events, timers, recurring schedules and consumer groups end. The same topic is never opened again.
+    Close {
+        /// The topic.
+        topic: String,
+        /// Which topic of this name.
+        id: u32,
     },
 }
 
@@ -455,6 +464,15 @@ pub enum EventsAnswer {
         /// So many deliveries were open, and are over.
         closed: u64,
         /// So many dead letters are gone.
+        dead: u64,
+    },
+    /// The group has no partition of the topic any more.
+    Closed {
+        /// So many events were not due yet.
+        scheduled: u64,
+        /// So many were ready, and not settled by all consumer groups.
+        ready: u64,
+        /// So many dead letters there were.
         dead: u64,
     },
 }

@@ -16,6 +16,17 @@ pub enum EventsError {
     /// The group has no partition of this topic.
     #[error("no such topic here: {0}")]
     UnknownTopic(String),
+    /// The topic was deleted.
+    #[error("topic {0} was deleted")]
+    TopicDeleted(String),
+    /// Another topic of this name is there.
+    #[error("there is another topic {topic} here, number {id}")]
+    OtherTopic {
+        /// Its name.
+        topic: String,
+        /// Its number.
+        id: u32,
+    },
     /// A name is empty or too long.
     #[error("{what} must have 1 to {max} bytes")]
     BadName {

@@ -24,6 +24,10 @@ use crate::types::{Hash, Timestamp, u64_of};
 pub(in crate::events) struct Partition {
     pub(in crate::events) number: u32,
     pub(in crate::events) name: String,
+    /// Which topic of this name.
+    pub(in crate::events) id: u32,
+    /// Its topic was deleted: it lets go of what it has, more of it then.
+    pub(in crate::events) closes: Option<Timestamp>,
     pub(in crate::events) config: TopicConfig,
     pub(in crate::events) next_offset: u64,
     pub(in crate::events) ids: Ids,
@@ -39,10 +43,12 @@ pub(in crate::events) struct Partition {
 }
 
 impl Partition {
-    pub(in crate::events) fn new(number: u32, name: String, config: TopicConfig) -> Self {
+    pub(in crate::events) fn new(number: u32, (name, id): (String, u32), config: TopicConfig) -> Self {
         Self {
             number,
             name,
+            id,
+            closes: None,
             config,
             next_offset: 0,
             ids: Ids::default(),
@@ -228,6 +234,9 @@ impl Partition {
 
     /// Gives what is buffered to those who have room, in one group or in all, and lets go of what is too much or too old.
     pub(in crate::events) fn grant(&mut self, group: Option<u32>, moment: Moment, agenda: &mut Agenda) {
+        if self.closes.is_some() {
+            return;
+        }
         let numbers: Vec<u32> = match group {
             Some(number) => alloc::vec![number],
             None => self.present().map(|(number, _)| number).collect(),
@@ -248,7 +257,9 @@ impl Partition {
                 }
                 Some(ready) => Candidate::Key(ready.record.key),
             };
-            group.grant(place, end, candidate, moment, agenda);
+            if !self.config.is_paused {
+                group.grant(place, end, candidate, moment, agenda);
+            }
             while let Some(ended) =
                 self.groups.get_mut(&number).and_then(|group| group.drop_oldest_letter(self.config.dead_max))
             {
@@ -286,7 +297,7 @@ impl Partition {
     /// The schedule has changed: the alarm follows, which is set for `before`.
     pub(in crate::events) fn follow(&self, before: Option<Timestamp>, agenda: &mut Agenda) {
         let (next, alarm) = (self.schedule.next(), Alarm::Due { topic: self.number });
-        if before == next {
+        if before == next || self.closes.is_some() {
             return;
         }
         if let Some(at) = before {

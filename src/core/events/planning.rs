@@ -162,6 +162,16 @@ impl Partition {
         Ok(EventsAnswer::Forgotten { withdrawn })
     }
 
+    /// Forgets all schedules: the topic is no more, and neither is what they have planned.
+    pub(in crate::events) fn forget_schedules(&mut self, agenda: &mut Agenda) {
+        for (number, known) in core::mem::take(&mut self.recurring) {
+            if let Some(at) = known.wants_at {
+                agenda.clear(at, Alarm::Plan { topic: self.number, schedule: number });
+            }
+            agenda.want_no_plan(self.number, number);
+        }
+    }
+
     /// What a snapshot holds.
     pub(in crate::events) fn restore_recurring(
         &mut self,

@@ -32,7 +32,7 @@ impl Lone {
     pub(super) fn keeping(kept_max: u64, config: TopicConfig) -> Self {
         let config = TopicConfig { kept_max, ..config };
         let mut lone = Self { state: EventsState::default(), op: 0, now_ms: 1000 };
-        lone.ask(Command::Open { topic: "t".to_string(), config }).expect("a new topic");
+        lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("a new topic");
         lone
     }
 
@@ -516,7 +516,7 @@ fn what_is_too_old_or_too_much_goes_and_what_a_group_has_not_settled_stays() {
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [2]);
     assert_eq!(lone.event("b").state, EventState::Settled);
     let config = TopicConfig { revision: 1, expires_unsettled: true, ..age };
-    lone.ask(Command::Open { topic: "t".to_string(), config }).expect("another configuration");
+    lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("another configuration");
     assert_eq!((kept(&lone, KeptFrom::Seq(0)), lone.open("g", 1)), (vec![], vec![]));
     assert!(matches!(lone.event("c").state, EventState::Expired { .. }));
 

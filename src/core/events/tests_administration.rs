@@ -120,7 +120,7 @@ fn a_seek_goes_to_a_time_and_to_the_end() {
     // Nobody has settled b and c, and nobody is to any more: they are kept like what is settled.
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [0, 1, 2, 3]);
     let config = TopicConfig { revision: 1, kept_max: 0, ..TopicConfig::default() };
-    lone.ask(Command::Open { topic: "t".to_string(), config }).expect("another configuration");
+    lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("another configuration");
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [3]);
 }
 
@@ -185,7 +185,7 @@ fn what_a_deleted_group_held_up_goes_with_what_the_others_have_settled() {
     }
     ack(&mut lone, 0);
     let config = TopicConfig { revision: 1, kept_max: 0, ..TopicConfig::default() };
-    lone.ask(Command::Open { topic: "t".to_string(), config }).expect("another configuration");
+    lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("another configuration");
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [1, 2, 3]);
     delete(&mut lone, true).expect("forced");
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), []);
@@ -222,4 +222,65 @@ fn a_long_way_is_let_go_of_by_several_entries() {
     lone.pass(10);
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [12_288]);
     assert_eq!(lone.restored(), lone.state);
+}
+
+#[test]
+fn a_topic_that_pauses_accepts_and_fires_and_delivers_nothing() {
+    let mut lone = four();
+    let open = |revision, is_paused| {
+        let config = TopicConfig { revision, is_paused, kept_max: 100, ..TopicConfig::default() };
+        Command::Open { topic: "t".to_string(), config, id: 1 }
+    };
+    lone.ask(open(1, true)).expect("another configuration");
+    assert_eq!(ack(&mut lone, 0), [Settled::Done]);
+    lone.publish("e", "", Due::In(100));
+    lone.pass(200);
+    assert_eq!(lone.open("g", 1), [(1, 1)]);
+    assert_eq!(groups(&lone)[0].lag, 4, "e is ready, and waits");
+    lone.ask(open(2, false)).expect("another configuration");
+    assert_eq!(lone.open("g", 1), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_topic_that_is_closed_ends_with_all_it_has_and_another_one_may_have_its_name() {
+    let mut lone = four();
+    lone.publish("later", "", Due::In(500));
+    let term = Disposition::Term { why: "never".to_string() };
+    lone.settle("g", 1, vec![settlement(0, 1, term)]).expect("a member");
+    let close = Command::Close { topic: "t".to_string(), id: 1 };
+    assert_eq!(lone.ask(close.clone()), Ok(EventsAnswer::Closed { scheduled: 1, ready: 4, dead: 1 }));
+    assert_eq!(lone.state.view(&EventsQuery::Partition { topic: "t".to_string() }), EventsView::Unknown);
+    assert_eq!(lone.restored(), lone.state);
+    let open = |id| Command::Open { topic: "t".to_string(), config: TopicConfig::default(), id };
+    assert_eq!(lone.ask(open(1)), Err(EventsError::TopicDeleted("t".to_string())));
+    assert_eq!(lone.ask(close), Ok(EventsAnswer::Closed { scheduled: 0, ready: 0, dead: 0 }));
+    assert_eq!(lone.ask(open(2)), Ok(EventsAnswer::Opened));
+    assert_eq!(lone.restored(), lone.state);
+    lone.pass(1);
+    assert_eq!(lone.state.partitions.len(), 1, "nothing is left of the first");
+    assert_eq!(lone.ask(open(3)), Err(EventsError::OtherTopic { topic: "t".to_string(), id: 2 }));
+    lone.attach("g", 1, 9, patient());
+    lone.pass(1000);
+    assert_eq!(lone.open("g", 1), [], "what was due is not any more");
+    assert_eq!(lone.restored(), lone.state);
+}
+
+#[test]
+fn a_large_topic_is_let_go_of_by_several_entries() {
+    let mut lone = Lone::keeping(0, TopicConfig::default());
+    for batch in 0..3 {
+        let new = |number: u64| event(&(batch * 4096 + number).to_string(), "", Due::In(number % 2 * 60_000));
+        let events = (0..4096).map(new).collect();
+        lone.ask(Command::Publish { topic: "t".to_string(), events }).expect("a topic");
+    }
+    lone.attach("g", 1, 10_000, patient());
+    lone.ask(Command::Close { topic: "t".to_string(), id: 1 }).expect("always");
+    let mut entries = 0;
+    while !lone.state.partitions.is_empty() {
+        assert_eq!(lone.restored(), lone.state);
+        lone.pass(1);
+        entries += 1;
+        assert!(entries < 100, "it never ends");
+    }
+    assert_eq!(lone.state.agenda.next(), None);
 }

@@ -38,6 +38,8 @@ enum Step {
     Seek { group: u8, to: Start },
     AlterGroup { group: u8, attempts_max: u32 },
     DeleteGroup { group: u8, force: bool },
+    Close,
+    Open { is_paused: bool },
     Pass { ms: u64 },
 }
 
@@ -66,6 +68,10 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (0..5_u8, any::<bool>()).prop_map(|(count, lies)| Step::Occur { count, lies }),
         1 => any::<bool>().prop_map(|pauses| Step::Pause { pauses }),
         1 => Just(Step::Forget),
+        1 => prop_oneof![
+            1 => Just(Step::Close),
+            9 => prop::bool::weighted(0.2).prop_map(|is_paused| Step::Open { is_paused }),
+        ],
         4 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
     ]
 }
@@ -162,6 +168,18 @@ impl Lone {
             Step::DeleteGroup { group, force } => {
                 Command::DeleteGroup { topic, group: group_name(group), force }
             }
+            Step::Close => {
+                let id = self.id();
+                Command::Close { topic, id }
+            }
+            Step::Open { is_paused } => {
+                let anew = TopicConfig { kept_max: 0, ..TopicConfig::default() };
+                let known = self.state.partitions.values().find(|known| known.closes.is_none());
+                let (id, config) = known.map_or((self.id() + 1, anew), |known| {
+                    (known.id, TopicConfig { revision: known.config.revision + 1, ..known.config.clone() })
+                });
+                Command::Open { topic, config: TopicConfig { is_paused, ..config }, id }
+            }
             Step::Pass { ms } => return self.pass(ms),
         };
         let before = self.state.clone();
@@ -189,6 +207,12 @@ impl Lone {
             Events.restore(&mut restored, Events::SCHEMA, &slice).expect("its own slice");
         }
         restored
+    }
+
+    /// The topic's number, or that of the last one.
+    fn id(&self) -> u32 {
+        let open = self.state.partitions.values().find(|known| known.closes.is_none()).map(|known| known.id);
+        open.or_else(|| self.state.closed.last_key_value().map(|(id, _)| *id)).unwrap_or(1)
     }
 
     /// Of an ordered group no key is open twice; nobody has more than its credits; the floor passes nothing that is in hand.
@@ -251,6 +275,7 @@ proptest! {
         for step in course {
             lone.take(step);
         }
+        lone.take(Step::Open { is_paused: false });
         for round in 0..400 {
             for group in 0..2 {
                 lone.take(Step::PauseGroup { group, pauses: false });

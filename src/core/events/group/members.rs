@@ -140,7 +140,7 @@ impl Group {
     }
 
     /// Nobody is a member any more.
-    pub(super) fn forget_members(&mut self, place: Place, agenda: &mut Agenda) {
+    pub(in crate::events) fn forget_members(&mut self, place: Place, agenda: &mut Agenda) {
         for (member, known) in core::mem::take(&mut self.members) {
             agenda.clear(known.until, alarm(place, member));
         }
