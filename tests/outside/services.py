@@ -233,41 +233,41 @@ def administered_groups(client):
 def paused_and_deleted_topics(client):
     topics = ext_rpc.TopicServiceStub(client.channel)
     fates = ext_rpc.LifecycleServiceStub(client.channel)
-    topics.CreateTopic(ext.CreateTopicRequest(topic="short-lived", partitions=2), timeout=WAIT_S)
-    member = client.subscribe("g", topic="short-lived")
-    of = ext.PauseTopicRequest(topic="short-lived")
+    topics.CreateTopic(ext.CreateTopicRequest(topic="paused-then-gone", partitions=2), timeout=WAIT_S)
+    member = client.subscribe("g", topic="paused-then-gone")
+    of = ext.PauseTopicRequest(topic="paused-then-gone")
     assert topics.PauseTopic(of, timeout=WAIT_S).paused
     # Publishing goes on, and what becomes ready waits.
-    assert client.publish("waits", topic="short-lived").success
-    assert client.publish("later", topic="short-lived", due_ms=now_ms() + HOUR_MS).success
+    assert client.publish("waits", topic="paused-then-gone").success
+    assert client.publish("later", topic="paused-then-gone", due_ms=now_ms() + HOUR_MS).success
     assert member.nothing_comes(1) is None
-    asked = ext.DescribeTopicRequest(topic="short-lived")
+    asked = ext.DescribeTopicRequest(topic="paused-then-gone")
     assert topics.DescribeTopic(asked, timeout=WAIT_S).paused
     assert not topics.ResumeTopic(of, timeout=WAIT_S).paused
     late = member.take()
     assert late.event.message_id == "waits", late
     # It is deleted by who says its name twice; what belongs to it ends.
-    delete = ext.DeleteTopicRequest(topic="short-lived", confirm="another")
+    delete = ext.DeleteTopicRequest(topic="paused-then-gone", confirm="another")
     assert "once more" in refused_with(
         grpc.StatusCode.INVALID_ARGUMENT, lambda: topics.DeleteTopic(delete, timeout=WAIT_S)
     )
-    delete.confirm = "short-lived"
+    delete.confirm = "paused-then-gone"
     gone = topics.DeleteTopic(delete, timeout=WAIT_S)
     assert (gone.scheduled, gone.ready, gone.dead) == (1, 1, 0), gone
     assert "was deleted" in refused_with(grpc.StatusCode.NOT_FOUND, member.take)
     assert not member.ack(late.delivery_id).success
-    asked_fate = ext.GetEventRequest(topic="short-lived", message_id="later")
+    asked_fate = ext.GetEventRequest(topic="paused-then-gone", message_id="later")
     assert "no such topic" in refused_with(
         grpc.StatusCode.NOT_FOUND, lambda: fates.GetEvent(asked_fate, timeout=WAIT_S)
     )
     refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DescribeTopic(asked, timeout=WAIT_S))
     refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DeleteTopic(delete, timeout=WAIT_S))
-    assert "short-lived" not in topics.ListTopics(ext.ListTopicsRequest(), timeout=WAIT_S).topics
+    assert "paused-then-gone" not in topics.ListTopics(ext.ListTopicsRequest(), timeout=WAIT_S).topics
     # Its name is free for another one, which knows nothing of it.
-    topics.CreateTopic(ext.CreateTopicRequest(topic="short-lived", partitions=1), timeout=WAIT_S)
-    answer = client.publish("later", topic="short-lived")
+    topics.CreateTopic(ext.CreateTopicRequest(topic="paused-then-gone", partitions=1), timeout=WAIT_S)
+    answer = client.publish("later", topic="paused-then-gone")
     assert answer.success and answer.offset == 0, answer
-    again = client.subscribe("g", topic="short-lived")
+    again = client.subscribe("g", topic="paused-then-gone")
     delivery = again.take()
     assert delivery.event.message_id == "later" and again.ack(delivery.delivery_id).success, delivery
     assert again.nothing_comes(0.5) is None
