@@ -111,6 +111,8 @@ pub struct EventsModel {
     pub past_ppm: u32,
     /// The share of requests by which a consumer goes, in parts per million.
     pub leave_ppm: u32,
+    /// The share of requests that pause a consumer group, set it to another place, alter or delete it, in parts per million.
+    pub administer_ppm: u32,
     /// A session makes so many requests before it consumes.
     pub attach_after: u64,
     /// A delivery has failed if it is not settled for so long.
@@ -129,6 +131,7 @@ impl Default for EventsModel {
             change_ppm: 80_000,
             past_ppm: 100_000,
             leave_ppm: 20_000,
+            administer_ppm: 0,
             attach_after: 0,
             ack_timeout_ns: 900 * MILLISECOND,
         }
@@ -442,6 +445,7 @@ fn draw_events(draw: &mut Draw) -> EventsModel {
         leave_ppm: draw.between(0, 60_000) as u32,
         attach_after: if draw.below(4) == 0 { draw.below(60) } else { 0 },
         ack_timeout_ns: *draw.pick(&[200 * MILLISECOND, 900 * MILLISECOND, 4 * SECOND]),
+        administer_ppm: if draw.coin() { draw.between(5_000, 60_000) as u32 } else { 0 },
     }
 }
 

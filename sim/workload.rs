@@ -300,7 +300,10 @@ fn no_letter_is_under_way(state: &BuiltinState) -> Result<(), String> {
 fn catalog_command(draw: &mut Draw) -> CatalogCommand {
     let (name, partitions) = (topic(draw), draw.between(1, 2) as u32);
     let config = TopicConfig { pending_max: draw.below(1000), ..TopicConfig::default() };
-    match draw.below(6) {
+    match draw.below(9) {
+        6 => CatalogCommand::Pause { name, pauses: draw.coin() },
+        7 => CatalogCommand::Delete { name },
+        8 => CatalogCommand::Remove { name, number: draw.between(1, 2 * TOPICS) as u32 },
         0 | 1 => CatalogCommand::Alter { name, config },
         2 => CatalogCommand::SetEndpoint { topic: name, endpoint: endpoint(draw) },
         3 => CatalogCommand::RemoveEndpoint { topic: name, endpoint: endpoint(draw).name },
@@ -331,7 +334,10 @@ fn judge_catalog(body: &[u8], answer: &[u8]) -> Result<(), String> {
     let command = codec::decode(body).map_err(|error| format!("own command: {error}"))?;
     let topic: Topic = codec::decode(answer).map_err(|error| format!("a catalog's answer: {error}"))?;
     let is_as_asked = match &command {
-        CatalogCommand::Create { partitions, .. } => topic.partitions == *partitions,
+        CatalogCommand::Create { partitions, .. } => topic.partitions == *partitions && !topic.is_going,
+        CatalogCommand::Pause { pauses, .. } => topic.config.is_paused == *pauses,
+        CatalogCommand::Delete { .. } => topic.is_going && topic.endpoints.is_empty(),
+        CatalogCommand::Remove { number, .. } => topic.is_going && topic.number == *number,
         CatalogCommand::Alter { config, .. } => topic.config.pending_max == config.pending_max,
         CatalogCommand::SetEndpoint { endpoint, .. } => topic.endpoints.contains(endpoint),
         CatalogCommand::RemoveEndpoint { endpoint, .. } => {

@@ -8,9 +8,13 @@ mod book;
 mod broken;
 mod consumers;
 mod fate;
+mod pauses;
 mod plans;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_generations;
+mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -56,6 +60,8 @@ pub(crate) struct Compared {
     pub expiry: u64,
     pub kept: u64,
     pub planned: u64,
+    pub paused: u64,
+    pub generation: u64,
     pub as_of: u64,
     fates: BTreeMap<EventFate, u64>,
 }
@@ -155,6 +161,8 @@ impl Oracle for EventFates {
             "ExpiryHolds",
             "KeptInOrder",
             "PlannedOnce",
+            "PauseHolds",
+            "GenerationHolds",
         ]
     }
 
@@ -174,6 +182,8 @@ impl Oracle for EventFates {
         counts.add("ExpiryHolds", compared.expiry);
         counts.add("KeptInOrder", compared.kept);
         counts.add("PlannedOnce", compared.planned);
+        counts.add("PauseHolds", compared.paused);
+        counts.add("GenerationHolds", compared.generation);
         counts.add("ReadAsOf", compared.as_of);
     }
 

@@ -5,7 +5,7 @@ pub fn promise_of(invariant: &str) -> Option<&'static str> {
     PROMISES.iter().find(|(name, _)| *name == invariant).map(|(_, promise)| *promise)
 }
 
-const PROMISES: [(&str, &str); 76] = [
+const PROMISES: [(&str, &str); 78] = [
     ("AckedSurvives", "what a client was told is committed is in every replica once the world has healed"),
     ("Addressed", "messages and answers go to somebody who exists"),
     ("AmnesiacMute", "a disk that was wiped or put back says nothing under its old name, and is told so"),
@@ -57,6 +57,10 @@ const PROMISES: [(&str, &str); 76] = [
     ("GrantedOnce", "under one token an attempt is granted to one worker, once"),
     ("HandedOverWhole", "who is handed a group holds all of the log of whoever led it"),
     (
+        "GenerationHolds",
+        "once a consumer group is set to another place or deleted, what it was granted before never counts, and it begins there; a topic that was deleted never comes back",
+    ),
+    (
         "Heals",
         "once faults stop, one primary leads, the replicas become equal and a fresh request is answered",
     ),
@@ -90,6 +94,7 @@ const PROMISES: [(&str, &str); 76] = [
         "PanicHalts",
         "a panic halts every replica of its group at the event, until the log skips that, and nothing else",
     ),
+    ("PauseHolds", "while a consumer group pauses, or its topic, nothing is granted to it"),
     (
         "PlannedOnce",
         "an instant of a recurring schedule is planned once and taken back with it, and the next plan is asked for in time",

@@ -199,6 +199,7 @@ fn write_events(f: &mut fmt::Formatter<'_>, events: EventsModel, u: EventsModel)
     put(f, "change", events.change_ppm, u.change_ppm, share)?;
     put(f, "past", events.past_ppm, u.past_ppm, share)?;
     put(f, "leave", events.leave_ppm, u.leave_ppm, share)?;
+    put(f, "administer", events.administer_ppm, u.administer_ppm, share)?;
     put(f, "attach_after", events.attach_after, u.attach_after, plain)?;
     put(f, "ack_timeout", events.ack_timeout_ns, u.ack_timeout_ns, span)
 }

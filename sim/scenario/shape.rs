@@ -154,6 +154,7 @@ pub(super) struct EventsShape {
     change: Option<Share>,
     past: Option<Share>,
     leave: Option<Share>,
+    administer: Option<Share>,
     attach_after: Option<u64>,
     ack_timeout: Option<Ns>,
 }
@@ -279,6 +280,7 @@ impl EventsShape {
         put(&mut events.change_ppm, self.change.map(Share::ppm));
         put(&mut events.past_ppm, self.past.map(Share::ppm));
         put(&mut events.leave_ppm, self.leave.map(Share::ppm));
+        put(&mut events.administer_ppm, self.administer.map(Share::ppm));
         put(&mut events.attach_after, self.attach_after);
         put(&mut events.ack_timeout_ns, self.ack_timeout.map(|ns| ns.0));
     }

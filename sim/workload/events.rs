@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronon_core::codec;
 use chronon_core::events::{
     Deliveries, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsQuery, Expires, GrantPlace,
-    GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Rule, Settled, Settlement, Start,
-    TopicConfig,
+    GroupChange, GroupOptions, KeptFrom, MemberId, Mode, NewEvent, Published, Rule, Settled, Settlement,
+    Start, TopicConfig,
 };
 use chronon_core::types::{Blob, GroupId, Nanos, Op, Timestamp};
 
@@ -25,6 +25,10 @@ pub(super) struct EventClients {
     heard_ms: BTreeMap<GroupId, i64>,
     /// Of the recurring schedule of a topic: its revision, and up to when it is planned.
     recurring: BTreeMap<(GroupId, String), (Op, i64)>,
+    /// Of topics, as far as is known: the number, the revision, and whether it pauses. One that was closed has no revision.
+    topics: BTreeMap<(GroupId, String), (u32, u64, bool)>,
+    /// Consumer groups that pause, as far as is known.
+    paused: BTreeSet<(GroupId, String, String)>,
     /// By consumer group: what it has given up, by place in the ready sequence.
     dead: BTreeMap<(GroupId, String, String), BTreeSet<u64>>,
 }
@@ -42,11 +46,14 @@ impl EventClients {
         let topic = (*draw.pick(&TOPICS)).to_owned();
         if asking.number <= 2 {
             let topic = TOPICS[(asking.number % 2) as usize].to_owned();
-            return EventsCommand::Open { config: config(&topic), topic };
+            return EventsCommand::Open { config: config(&topic), topic, id: 1 };
         }
         let member = member_of(asking);
         let is_attached = self.members.get(&(group, member)).is_some_and(|known| known.is_attached);
         let model = self.model;
+        if let Some(topic) = self.wants_opening(group, draw) {
+            return self.open(group, topic, false);
+        }
         let mut choice = draw.below(1_000_000) as u32;
         let mut falls_on = |share: u32| {
             let falls = choice < share;
@@ -61,6 +68,8 @@ impl EventClients {
             self.publish(group, topic, draw)
         } else if !is_attached || falls_on(ATTACH_PPM) {
             self.attach(member, draw)
+        } else if falls_on(model.administer_ppm) {
+            self.administer(group, draw)
         } else if falls_on(model.leave_ppm) {
             EventsCommand::Detach { topic: topic_of(member), group: group_of(member), member }
         } else if falls_on(RECUR_PPM) {
@@ -185,7 +194,39 @@ impl EventClients {
                 self.recurring.remove(&(group, topic));
                 Ok(())
             }
-            (EventsCommand::Open { .. }, EventsAnswer::Opened)
+            (
+                EventsCommand::PauseGroup { topic, group: consumers, .. },
+                EventsAnswer::GroupChanged { is_paused, .. },
+            ) => {
+                let paused = (group, topic, consumers);
+                if is_paused {
+                    self.paused.insert(paused)
+                } else {
+                    self.paused.remove(&paused)
+                };
+                Ok(())
+            }
+            (
+                EventsCommand::DeleteGroup { topic, group: consumers, .. },
+                EventsAnswer::GroupDeleted { .. },
+            ) => {
+                self.paused.remove(&(group, topic, consumers));
+                Ok(())
+            }
+            (EventsCommand::Open { topic, config, id }, EventsAnswer::Opened) => {
+                let known = self.topics.entry((group, topic)).or_default();
+                *known = (*known).max((id, config.revision, config.is_paused));
+                Ok(())
+            }
+            (EventsCommand::Close { topic, id }, EventsAnswer::Closed { .. }) => {
+                let known = self.topics.entry((group, topic.clone())).or_default();
+                *known = (*known).max((id + 1, 0, false));
+                self.members.retain(|(of, member), _| *of != group || topic_of(*member) != topic);
+                self.recurring.remove(&(group, topic));
+                Ok(())
+            }
+            (EventsCommand::AlterGroup { .. }, EventsAnswer::GroupChanged { .. })
+            | (EventsCommand::Seek { .. }, EventsAnswer::Sought { .. })
             | (EventsCommand::Cancel { .. }, EventsAnswer::Cancelled { .. })
             | (EventsCommand::Reschedule { .. }, EventsAnswer::Rescheduled { .. })
             | (EventsCommand::Redrive { .. } | EventsCommand::Discard { .. }, EventsAnswer::Revived(_))
@@ -302,6 +343,58 @@ impl EventClients {
                     ((1..=count).map(occurrence).collect(), after_ms + count.max(1) * step);
                 EventsCommand::Occur { topic, schedule, revision, after_ms, until_ms, events }
             }
+        }
+    }
+
+    /// A topic is opened that was closed; another one is to pause, or to go on.
+    fn open(&self, group: GroupId, topic: String, is_paused: bool) -> EventsCommand {
+        let known = self.topics.get(&(group, topic.clone())).copied();
+        let (id, revision, _) = known.unwrap_or((1, 0, false));
+        let config = TopicConfig { revision: revision + 1, is_paused, ..config(&topic) };
+        EventsCommand::Open { topic, config, id }
+    }
+
+    /// A topic that is not there, or pauses for long enough.
+    fn wants_opening(&self, group: GroupId, draw: &mut Draw) -> Option<String> {
+        let mut known = self.topics.iter().filter(|((of, _), _)| *of == group);
+        let ((_, topic), _) = known.find(|(_, (_, revision, pauses))| *revision == 0 || *pauses)?;
+        (draw.below(4) == 0).then(|| topic.clone())
+    }
+
+    /// A consumer group pauses, goes on, begins anew, behaves otherwise or is deleted. What pauses does not for long.
+    fn administer(&self, group: GroupId, draw: &mut Draw) -> EventsCommand {
+        let paused = self.paused.iter().find(|(of, ..)| *of == group).filter(|_| draw.below(3) > 0);
+        if let Some((_, topic, consumers)) = paused {
+            return EventsCommand::PauseGroup {
+                topic: topic.clone(),
+                group: consumers.clone(),
+                pauses: false,
+            };
+        }
+        let (topic, consumers) = ((*draw.pick(&TOPICS)).to_owned(), (*draw.pick(&GROUPS)).to_owned());
+        match draw.below(12) {
+            10 => self.open(group, topic, draw.below(4) > 0),
+            11 if draw.below(3) == 0 => {
+                let id = self.topics.get(&(group, topic.clone())).map_or(1, |(id, ..)| *id);
+                EventsCommand::Close { topic, id }
+            }
+            0 | 1 => EventsCommand::PauseGroup { topic, group: consumers, pauses: draw.below(4) > 0 },
+            2..=6 => {
+                let to = match draw.below(5) {
+                    0 => Start::Earliest,
+                    1 => Start::Latest,
+                    2 => Start::Since(self.some_time(group, draw)),
+                    _ => Start::At(draw.below(400)),
+                };
+                EventsCommand::Seek { topic, group: consumers, to }
+            }
+            7 => {
+                let attempts_max = Some(draw.between(2, u64::from(ATTEMPTS_MAX) + 1) as u32);
+                let rest = Some(Nanos::from_millis(draw.between(50, 300)));
+                let change = GroupChange { attempts_max, rest, ..GroupChange::default() };
+                EventsCommand::AlterGroup { topic, group: consumers, change }
+            }
+            _ => EventsCommand::DeleteGroup { topic, group: consumers, force: draw.below(4) > 0 },
         }
     }
 

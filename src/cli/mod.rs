@@ -67,6 +67,8 @@ enum Verb {
     Replay(events::ReplayArgs),
     /// Make topics, change them, and look at them.
     Topic(events::TopicArgs),
+    /// See to consumer groups: pause them, set them to another place, change or delete them.
+    Consumers(events::ConsumersArgs),
     /// Ask for the fate of events.
     Event(events::EventArgs),
     /// See to events that are not due yet.
@@ -174,6 +176,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
         Verb::Subscribe(args) => events::subscribe(&args, cli.output)?,
         Verb::Replay(args) => events::replay(&args, cli.output)?,
         Verb::Topic(args) => events::topic(&args)?,
+        Verb::Consumers(args) => events::consumers(&args)?,
         Verb::Event(args) => events::event(&args, cli.output)?,
         Verb::Schedule(args) => events::schedule(&args)?,
         Verb::Endpoint(args) => events::endpoint(&args)?,

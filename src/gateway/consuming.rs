@@ -122,6 +122,12 @@ impl Consuming {
                     sleep(PAUSE).await;
                     Vec::new()
                 }
+                Ok((_, EventsView::Unknown)) => {
+                    return Err(Refused::NotFound(format!(
+                        "consumer group {} of topic {} was deleted",
+                        wanted.group, partition.topic.name
+                    )));
+                }
                 Ok(_) => {
                     let again = self.attach(partition, wanted).await?;
                     attached = again.op;

@@ -9,6 +9,7 @@
 
 mod cluster;
 mod consuming;
+mod farewell;
 mod gate;
 mod link;
 mod operating;
@@ -146,6 +147,7 @@ pub fn start(
         for group in gateway.topics.groups() {
             tokio::spawn(Arc::clone(&planning).run(group));
         }
+        tokio::spawn(farewell::run(Arc::clone(&gateway.topics), gateway.status.clone()));
         tokio::spawn(sampling::run(Arc::clone(&gateway.topics), gateway.metrics.clone()));
         let (_reporter, health) = tonic_health::server::health_reporter();
         let routes = service::routes(&gateway)

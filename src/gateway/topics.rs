@@ -41,6 +41,14 @@ pub(super) struct Partition {
     pub group: GroupId,
 }
 
+/// What a topic had that was deleted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gone {
+    pub scheduled: u64,
+    pub ready: u64,
+    pub dead: u64,
+}
+
 /// Why nothing came of what a client wants.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -107,12 +115,20 @@ impl Topics {
 
     /// Has a topic behave otherwise, in each of its partitions.
     pub(super) async fn alter(&self, name: &str, config: TopicConfig) -> Result<Arc<KnownTopic>, Refused> {
-        let alter = CatalogCommand::Alter { name: name.to_owned(), config };
-        let altered = self.cluster.command(self.catalog, encoded(&alter)).await;
-        let (_, answer) = altered.map_err(|failure| refused(&failure))?;
-        let topic =
-            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
-        let topic = self.note(name, topic);
+        self.change_everywhere(name, &CatalogCommand::Alter { name: name.to_owned(), config }).await
+    }
+
+    /// Has a topic deliver nothing, or go on, in each of its partitions.
+    pub(super) async fn pause(&self, name: &str, pauses: bool) -> Result<Arc<KnownTopic>, Refused> {
+        self.change_everywhere(name, &CatalogCommand::Pause { name: name.to_owned(), pauses }).await
+    }
+
+    async fn change_everywhere(
+        &self,
+        name: &str,
+        command: &CatalogCommand,
+    ) -> Result<Arc<KnownTopic>, Refused> {
+        let topic = self.change(name, command).await?;
         for partition in self.partitions(&topic) {
             self.tell(&partition).await?;
         }
@@ -142,8 +158,59 @@ impl Topics {
             let page = self.ask(CatalogQuery::TopicsAfter(after), freshness).await?;
             let Some((last, _)) = page.last() else { return Ok(topics) };
             after = last.clone();
-            topics.extend(page.into_iter().map(|(name, topic)| self.note(&name, topic)));
+            let there = page.into_iter().filter(|(_, topic)| !topic.is_going);
+            topics.extend(there.map(|(name, topic)| self.note(&name, topic)));
         }
+    }
+
+    /// Topics that were deleted and have not gone yet, as far as the own replica has heard.
+    pub(super) async fn going(&self) -> Result<Vec<Arc<KnownTopic>>, Refused> {
+        let mut going = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.ask(CatalogQuery::TopicsAfter(after), Freshness::Stale).await?;
+            let Some((last, _)) = page.last() else { return Ok(going) };
+            after = last.clone();
+            let page = page.into_iter().filter(|(_, topic)| topic.is_going);
+            going.extend(page.map(|(name, topic)| Arc::new(KnownTopic { name, topic })));
+        }
+    }
+
+    /// Deletes a topic: from then on nobody finds it.
+    pub(super) async fn delete(&self, name: &str) -> Result<Gone, Refused> {
+        let delete = CatalogCommand::Delete { name: name.to_owned() };
+        let topic = self.order(&delete).await?;
+        self.known().remove(name);
+        self.see_off(&Arc::new(KnownTopic { name: name.to_owned(), topic })).await
+    }
+
+    /// Has the partitions of a topic go that was deleted, and then frees its name. It may be tried again and again.
+    pub(super) async fn see_off(&self, topic: &Arc<KnownTopic>) -> Result<Gone, Refused> {
+        let (name, id) = (topic.name.clone(), topic.topic.number);
+        let mut gone = Gone::default();
+        for partition in self.partitions(topic) {
+            let close = encoded(&EventsCommand::Close { topic: name.clone(), id });
+            let closed = self.cluster.command(partition.group, close).await;
+            let (_, answer) = closed.map_err(|failure| refused(&failure))?;
+            match codec::decode(answer.as_slice()) {
+                Ok(EventsAnswer::Closed { scheduled, ready, dead }) => {
+                    gone.scheduled += scheduled;
+                    gone.ready += ready;
+                    gone.dead += dead;
+                }
+                other => return Err(Refused::Unavailable(format!("a deletion was answered with {other:?}"))),
+            }
+        }
+        match self.order(&CatalogCommand::Remove { name, number: id }).await {
+            // Somebody else was quicker.
+            Ok(_) | Err(Refused::NotFound(_)) => Ok(gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The group that holds the catalog.
+    pub(super) fn catalog(&self) -> GroupId {
+        self.catalog
     }
 
     /// Changes a topic that is there.
@@ -152,17 +219,24 @@ impl Topics {
         name: &str,
         command: &CatalogCommand,
     ) -> Result<Arc<KnownTopic>, Refused> {
-        let made = self.cluster.command(self.catalog, encoded(command)).await;
-        let (_, answer) = made.map_err(|failure| refused(&failure))?;
-        let topic =
-            codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let topic = self.order(command).await?;
         Ok(self.note(name, topic))
+    }
+
+    async fn order(&self, command: &CatalogCommand) -> Result<Topic, Refused> {
+        let done = self.cluster.command(self.catalog, encoded(command)).await;
+        let (_, answer) = done.map_err(|failure| refused(&failure))?;
+        codec::decode(answer.as_slice()).map_err(|error| Refused::Unavailable(error.to_string()))
     }
 
     /// A topic that is there.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Arc<KnownTopic>>, Refused> {
         let found = self.ask(CatalogQuery::Topic(name.to_owned()), Freshness::Linearizable).await?;
-        Ok(found.into_iter().next().map(|(name, topic)| self.note(&name, topic)))
+        let found = found.into_iter().find(|(_, topic)| !topic.is_going);
+        if found.is_none() {
+            self.known().remove(name);
+        }
+        Ok(found.map(|(name, topic)| self.note(&name, topic)))
     }
 
     /// The partition of this id.
@@ -236,6 +310,14 @@ impl Topics {
                 }
                 Err(Failure::Refused(error)) if !told && is_unknown_topic(error.as_slice()) => {
                     told = true;
+                    // It may have been deleted, and even made again, since this gateway heard of it.
+                    let topic = self.existing(&partition.topic.name).await?;
+                    if topic.topic.number != partition.topic.topic.number {
+                        let name = &topic.name;
+                        return Err(Refused::Unavailable(format!(
+                            "topic {name} is another one by now; try again"
+                        )));
+                    }
                     self.tell(partition).await?;
                 }
                 Err(failure) => return Err(refused(&failure)),
@@ -246,7 +328,8 @@ impl Topics {
     /// Tells a partition of its topic, and how that behaves.
     async fn tell(&self, partition: &Partition) -> Result<(), Refused> {
         let KnownTopic { name, topic } = &*partition.topic;
-        let open = EventsCommand::Open { topic: name.clone(), config: topic.config.clone() };
+        let open =
+            EventsCommand::Open { topic: name.clone(), config: topic.config.clone(), id: topic.number };
         let opened = self.cluster.command(partition.group, encoded(&open)).await;
         opened.map(|_| ()).map_err(|failure| refused(&failure))
     }
@@ -347,6 +430,7 @@ pub(super) fn refused(failure: &Failure) -> Refused {
             Ok(
                 error @ BuiltinError::Events(
                     EventsError::UnknownTopic(_)
+                    | EventsError::TopicDeleted(_)
                     | EventsError::UnknownGroup(_)
                     | EventsError::UnknownEvent(_),
                 ),

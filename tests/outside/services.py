@@ -35,6 +35,8 @@ def of_one_node(client):
     replication(client)
     altered_topic(client)
     consumer_groups(client)
+    administered_groups(client)
+    paused_and_deleted_topics(client)
     listed_by_state(client)
     watched(client)
 
@@ -161,6 +163,116 @@ def consumer_groups(client):
     assert [each.event.message_id for each in taken if each is not None] == ["lags"], taken
     member.close()
     other.close()
+
+
+def administered_groups(client):
+    groups = ext_rpc.GroupServiceStub(client.channel)
+    topics = ext_rpc.TopicServiceStub(client.channel)
+    topics.CreateTopic(ext.CreateTopicRequest(topic="ordered-about", partitions=2), timeout=WAIT_S)
+    of = ext.GroupRequest(topic="ordered-about", consumer_group="g")
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: groups.PauseGroup(of, timeout=WAIT_S))
+    ids = [f"n{number}" for number in range(8)]
+    for message_id in ids:
+        assert client.publish(message_id, topic="ordered-about").success
+    # A group that pauses is delivered nothing, and settles what it has.
+    member = client.subscribe("g", topic="ordered-about", max_buffer_size=2)
+    open_before = [member.take(), member.take()]
+    info = groups.PauseGroup(of, timeout=WAIT_S)
+    assert info.paused and len(info.partitions) == 2, info
+    answers = [member.ack(each.delivery_id) for each in open_before]
+    assert all(answer.success for answer in answers), answers
+    assert member.nothing_comes(1) is None
+    info = groups.ResumeGroup(of, timeout=WAIT_S)
+    assert not info.paused, info
+    late = member.take()
+    # What is open when a group is set to another place is over; everything comes once more.
+    seek = ext.SeekGroupRequest(topic="ordered-about", consumer_group="g", beginning=True)
+    sought = groups.SeekGroup(seek, timeout=WAIT_S).partitions
+    assert [place.ready_seq for place in sought] == [0, 0] and sum(place.closed for place in sought) > 0, sought
+    answer = member.ack(late.delivery_id)
+    assert not answer.success and "set to another place" in answer.error, answer
+    # The rest of what was open before is refused as well.
+    seen = set()
+    while len(seen) < len(ids):
+        delivery = member.take()
+        if member.ack(delivery.delivery_id).success:
+            seen.add(delivery.event.message_id)
+    assert seen == set(ids), seen
+    listed = groups.ListGroups(ext.ListGroupsRequest(topic="ordered-about"), timeout=WAIT_S).groups
+    assert [(info.consumer_group, sum(row.lag for row in info.partitions)) for info in listed] == [("g", 0)], listed
+    assert "g" in [info.consumer_group for info in groups.ListGroups(ext.ListGroupsRequest(), timeout=WAIT_S).groups]
+    nowhere = ext.SeekGroupRequest(topic="ordered-about", consumer_group="g")
+    assert "beginning" in refused_with(
+        grpc.StatusCode.INVALID_ARGUMENT, lambda: groups.SeekGroup(nowhere, timeout=WAIT_S)
+    )
+    alter = ext.AlterGroupRequest(topic="ordered-about", consumer_group="g", max_deliver=7, ack_timeout_ms=20_000)
+    info = groups.AlterGroup(alter, timeout=WAIT_S)
+    assert (info.max_deliver, info.ack_timeout_ms, info.backoff_ms) == (7, 20_000, 1000), info
+    alter = ext.AlterGroupRequest(topic="ordered-about", consumer_group="g", ack_timeout_ms=1)
+    refused_with(grpc.StatusCode.INVALID_ARGUMENT, lambda: groups.AlterGroup(alter, timeout=WAIT_S))
+    picky = client.subscribe("picky", topic="ordered-about", filter={"region": "eu"})
+    assert "filter must be empty" in refused_with(grpc.StatusCode.INVALID_ARGUMENT, picky.take)
+    picky.close()
+    # A group with members is deleted by force alone; their subscriptions end, and it is not made again by them.
+    delete = ext.DeleteGroupRequest(topic="ordered-about", consumer_group="g")
+    assert "members" in refused_with(
+        grpc.StatusCode.INVALID_ARGUMENT, lambda: groups.DeleteGroup(delete, timeout=WAIT_S)
+    )
+    delete.force = True
+    gone = groups.DeleteGroup(delete, timeout=WAIT_S)
+    assert (gone.closed, gone.dead) == (0, 0), gone
+    assert "was deleted" in refused_with(grpc.StatusCode.NOT_FOUND, member.take)
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: groups.DeleteGroup(delete, timeout=WAIT_S))
+    assert not groups.ListGroups(ext.ListGroupsRequest(topic="ordered-about"), timeout=WAIT_S).groups
+    again = client.subscribe("g", topic="ordered-about")
+    assert {again.take().event.message_id for _ in ids} == set(ids)
+    member.close()
+    again.close()
+
+
+def paused_and_deleted_topics(client):
+    topics = ext_rpc.TopicServiceStub(client.channel)
+    fates = ext_rpc.LifecycleServiceStub(client.channel)
+    topics.CreateTopic(ext.CreateTopicRequest(topic="paused-then-gone", partitions=2), timeout=WAIT_S)
+    member = client.subscribe("g", topic="paused-then-gone")
+    of = ext.PauseTopicRequest(topic="paused-then-gone")
+    assert topics.PauseTopic(of, timeout=WAIT_S).paused
+    # Publishing goes on, and what becomes ready waits.
+    assert client.publish("waits", topic="paused-then-gone").success
+    assert client.publish("later", topic="paused-then-gone", due_ms=now_ms() + HOUR_MS).success
+    assert member.nothing_comes(1) is None
+    asked = ext.DescribeTopicRequest(topic="paused-then-gone")
+    assert topics.DescribeTopic(asked, timeout=WAIT_S).paused
+    assert not topics.ResumeTopic(of, timeout=WAIT_S).paused
+    late = member.take()
+    assert late.event.message_id == "waits", late
+    # It is deleted by who says its name twice; what belongs to it ends.
+    delete = ext.DeleteTopicRequest(topic="paused-then-gone", confirm="another")
+    assert "once more" in refused_with(
+        grpc.StatusCode.INVALID_ARGUMENT, lambda: topics.DeleteTopic(delete, timeout=WAIT_S)
+    )
+    delete.confirm = "paused-then-gone"
+    gone = topics.DeleteTopic(delete, timeout=WAIT_S)
+    assert (gone.scheduled, gone.ready, gone.dead) == (1, 1, 0), gone
+    assert "was deleted" in refused_with(grpc.StatusCode.NOT_FOUND, member.take)
+    assert not member.ack(late.delivery_id).success
+    asked_fate = ext.GetEventRequest(topic="paused-then-gone", message_id="later")
+    assert "no such topic" in refused_with(
+        grpc.StatusCode.NOT_FOUND, lambda: fates.GetEvent(asked_fate, timeout=WAIT_S)
+    )
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DescribeTopic(asked, timeout=WAIT_S))
+    refused_with(grpc.StatusCode.NOT_FOUND, lambda: topics.DeleteTopic(delete, timeout=WAIT_S))
+    assert "paused-then-gone" not in topics.ListTopics(ext.ListTopicsRequest(), timeout=WAIT_S).topics
+    # Its name is free for another one, which knows nothing of it.
+    topics.CreateTopic(ext.CreateTopicRequest(topic="paused-then-gone", partitions=1), timeout=WAIT_S)
+    answer = client.publish("later", topic="paused-then-gone")
+    assert answer.success and answer.offset == 0, answer
+    again = client.subscribe("g", topic="paused-then-gone")
+    delivery = again.take()
+    assert delivery.event.message_id == "later" and again.ack(delivery.delivery_id).success, delivery
+    assert again.nothing_comes(0.5) is None
+    member.close()
+    again.close()
 
 
 def listed_by_state(client):

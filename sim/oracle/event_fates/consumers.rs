@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronon_core::events::{
     DeliveryState, Disposition, GrantPlace, GroupOptions, GroupView, MemberId, Mode, Settled, Settlement,
 };
-use chronon_core::types::Nanos;
+use chronon_core::types::{Nanos, Op};
 
 use super::Compared;
 use super::broken::Broken;
 use super::fate::EventFate;
+use super::pauses::Pauses;
 
 /// The group.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,14 @@ pub(super) struct Consumers {
     revived: BTreeSet<u64>,
     /// What is done with for this group, and nobody has said so: dead letters of which there were too many.
     dropped: BTreeSet<u64>,
+    /// Such of earlier generations.
+    dropped_before: u64,
+    pauses: Pauses,
+    /// The op by which it was set to another place, or deleted: what was granted before never counts.
+    since: Op,
+    /// And its place in the ready sequence. What is delivered of before it was redriven.
+    start: u64,
+    is_deleted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +66,7 @@ impl Consumers {
         compared: &mut Compared,
     ) {
         self.is_ordered = options.mode == Mode::Ordered;
-        self.attempts_max = options.attempts_max;
+        (self.attempts_max, self.is_deleted) = (self.attempts_of(options), false);
         self.lose(times.woken, compared);
         let lease = lease.as_nanos();
         let known =
@@ -65,6 +74,39 @@ impl Consumers {
         // What was granted to it while it had more credits stays with it.
         (known.credits, known.lease) = (known.credits.max(credits), lease);
         known.until = times.now.saturating_add(lease);
+    }
+
+    /// What was granted before it had other options stays what it is.
+    fn attempts_of(&self, options: &GroupOptions) -> u32 {
+        match (self.granted.is_empty(), self.attempts_max, options.attempts_max) {
+            (true, _, most) | (false, _, most @ 0) => most,
+            (false, 0, _) => 0,
+            (false, before, most) => before.max(most),
+        }
+    }
+
+    /// It pauses or not, and has these options.
+    pub(super) fn changed(&mut self, op: Op, options: &GroupOptions, pauses: bool, compared: &mut Compared) {
+        self.attempts_max = self.attempts_of(options);
+        if self.pauses.is_to_pause(op, pauses) {
+            compared.fate(EventFate::Paused);
+        }
+    }
+
+    /// It begins anew with this place. Who is a member stays one.
+    pub(super) fn sought(&mut self, op: Op, start: u64) {
+        self.dropped_before += self.dropped.len() as u64;
+        (self.since, self.start) = (op, start);
+        self.granted.clear();
+        self.ended.clear();
+        self.acked.clear();
+        self.revived.clear();
+        self.dropped.clear();
+    }
+
+    /// There is none any more, and what was granted never counts for another one of its name.
+    pub(super) fn deleted(op: Op) -> Self {
+        Self { since: op, is_deleted: true, ..Self::default() }
     }
 
     pub(super) fn detached(&mut self, member: MemberId, compared: &mut Compared) {
@@ -104,6 +146,22 @@ impl Consumers {
     ) -> Result<(), Broken> {
         compared.terminal_stays += 1;
         let seq = grant.seq;
+        compared.paused += 1;
+        if self.pauses.hold(grant.op) {
+            let what = format!(
+                "event {seq} was granted at op {}, and the group paused then: {:?}",
+                grant.op, self.pauses
+            );
+            return Err(Broken::new("PauseHolds", what));
+        }
+        compared.generation += 1;
+        if grant.op > self.since && seq < self.start && !self.is_revived(seq) {
+            let what = format!(
+                "event {seq} is granted at op {}, and the group was set to {} at op {}",
+                grant.op, self.start, self.since
+            );
+            return Err(Broken::new("GenerationHolds", what));
+        }
         if self.attempts_max > 0 && attempt > self.attempts_max {
             let what = format!("event {seq} is delivered, attempt {attempt} of {}", self.attempts_max);
             return Err(Broken::new("TerminalStays", what));
@@ -155,6 +213,14 @@ impl Consumers {
         compared: &mut Compared,
     ) -> Result<(), Broken> {
         let Settlement { seq, attempt, granted, .. } = *settlement;
+        compared.generation += 1;
+        if granted < self.since {
+            let what = format!(
+                "attempt {attempt} of event {seq} was granted at op {granted} and is settled; the group is another one since op {}",
+                self.since
+            );
+            return Err(Broken::new("GenerationHolds", what));
+        }
         compared.owner_only += 1;
         if let Some((grant, ..)) = self.granted.get(&seq).filter(|(grant, ..)| grant.op > granted) {
             let what = format!(
@@ -227,10 +293,30 @@ impl Consumers {
         }
     }
 
+    /// What a group is shown to be is what it was told.
+    pub(super) fn judge_view(&self, view: &GroupView, compared: &mut Compared) -> Result<(), Broken> {
+        (compared.paused, compared.generation) = (compared.paused + 1, compared.generation + 1);
+        if self.is_deleted {
+            let what = format!("group {} was deleted at op {}, and is there", view.name, self.since);
+            return Err(Broken::new("GenerationHolds", what));
+        }
+        if view.is_paused != self.pauses.pauses() {
+            let what =
+                format!("group {} is paused: {}; it was told {:?}", view.name, view.is_paused, self.pauses);
+            return Err(Broken::new("PauseHolds", what));
+        }
+        if view.floor < self.start {
+            let what =
+                format!("group {} has its floor at {}, and was set to {}", view.name, view.floor, self.start);
+            return Err(Broken::new("GenerationHolds", what));
+        }
+        Ok(())
+    }
+
     /// Holds the group's counts against what is known.
     pub(super) fn judge_counts(&self, view: &GroupView, compared: &mut Compared) -> Result<(), Broken> {
         compared.never_silent += 1;
-        if self.dropped.len() as u64 > view.dead_dropped {
+        if self.dropped_before + self.dropped.len() as u64 > view.dead_dropped {
             let what = format!(
                 "group {} is done with {:?}, which nobody has acknowledged; it has dropped {} dead letters",
                 view.name, self.dropped, view.dead_dropped

@@ -43,11 +43,19 @@ pub enum EventFate {
     Planned,
     /// It was let go although somebody had not settled it.
     LetGo,
+    /// A consumer group paused, or a topic.
+    Paused,
+    /// A consumer group was set to another place.
+    Sought,
+    /// A consumer group was deleted.
+    GroupDeleted,
+    /// A topic was deleted.
+    TopicDeleted,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 20] = [
+    pub const WORDS: [(Self, &'static str); 24] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -68,6 +76,10 @@ impl EventFate {
         (Self::Expired, "expired"),
         (Self::Planned, "planned"),
         (Self::LetGo, "let_go"),
+        (Self::Paused, "paused"),
+        (Self::Sought, "sought"),
+        (Self::GroupDeleted, "group_deleted"),
+        (Self::TopicDeleted, "topic_deleted"),
     ];
 
     /// For people, and for what a scenario expects.

@@ -98,6 +98,11 @@ impl Plans {
         }
     }
 
+    /// The topic is no more.
+    pub(super) fn forget(&mut self, topic: &str) {
+        self.0.retain(|(of, _), _| of != topic);
+    }
+
     /// Every schedule whose plan is half over wants the next one.
     pub(super) fn audit(
         &self,

@@ -17,17 +17,17 @@ use super::book::Book;
 use super::broken::Broken;
 
 /// What is told of a topic of one group, by hand: an entry each millisecond.
-struct Told {
+pub(super) struct Told {
     book: Book,
     compared: Compared,
-    ms: u64,
+    pub(super) ms: u64,
     /// When which event was accepted.
     accepted: BTreeMap<u64, u64>,
 }
 
 impl Told {
     /// A topic whose names are remembered for a second, and a consumer group with two members of two credits, for ten seconds.
-    fn new(mode: Mode) -> Self {
+    pub(super) fn new(mode: Mode) -> Self {
         let mut told = Self {
             book: Book::default(),
             compared: Compared::default(),
@@ -35,7 +35,10 @@ impl Told {
             accepted: BTreeMap::new(),
         };
         let config = TopicConfig { revision: 1, dedup_window: Nanos::from_secs(1), ..TopicConfig::default() };
-        assert_eq!(told.does(EventsCommand::Open { topic: topic(), config }, EventsAnswer::Opened), None);
+        assert_eq!(
+            told.does(EventsCommand::Open { topic: topic(), config, id: 1 }, EventsAnswer::Opened),
+            None
+        );
         for member in [ANNE, BERT] {
             let attach = EventsCommand::Attach {
                 topic: topic(),
@@ -53,23 +56,23 @@ impl Told {
     }
 
     /// The op at which it is.
-    fn op(&self) -> Op {
+    pub(super) fn op(&self) -> Op {
         Op::new(self.ms)
     }
 
-    fn entry(&mut self, at_ms: u64, wakes: bool) {
+    pub(super) fn entry(&mut self, at_ms: u64, wakes: bool) {
         self.ms = at_ms;
         let now = Timestamp::from_nanos(at_ms * MS);
         self.book.entry(self.op(), now, wakes, &mut self.compared);
     }
 
-    fn does(&mut self, command: EventsCommand, answer: EventsAnswer) -> Option<&'static str> {
+    pub(super) fn does(&mut self, command: EventsCommand, answer: EventsAnswer) -> Option<&'static str> {
         self.entry(self.ms + 1, false);
         let outcome = Outcome::Done(Blob::from(codec::encode(&answer)));
         name_of(self.book.command(0, &codec::encode(&command), &outcome, &mut self.compared))
     }
 
-    fn publishes(&mut self, id: &str, due: Due, result: Published) -> Option<&'static str> {
+    pub(super) fn publishes(&mut self, id: &str, due: Due, result: Published) -> Option<&'static str> {
         self.publishes_for(id, due, None, result)
     }
 
@@ -88,17 +91,17 @@ impl Told {
     }
 
     /// An event is accepted that is due at once.
-    fn accepts(&mut self, id: &str, offset: u64) {
+    pub(super) fn accepts(&mut self, id: &str, offset: u64) {
         let due_ms = (self.ms + 1) as i64;
         assert_eq!(self.publishes(id, Due::In(0), Published::Accepted { offset, due_ms }), None);
     }
 
     /// An event is accepted that is due at a time to come.
-    fn schedules(&mut self, id: &str, offset: u64, due_ms: i64) {
+    pub(super) fn schedules(&mut self, id: &str, offset: u64, due_ms: i64) {
         assert_eq!(self.publishes(id, Due::At(due_ms), Published::Accepted { offset, due_ms }), None);
     }
 
-    fn settles(
+    pub(super) fn settles(
         &mut self,
         member: MemberId,
         settlements: Vec<Settlement>,
@@ -113,20 +116,25 @@ impl Told {
     }
 
     /// A member hears of a delivery that is granted now.
-    fn grants(&mut self, member: MemberId, (seq, offset): (u64, u64), attempt: u32) -> Option<&'static str> {
+    pub(super) fn grants(
+        &mut self,
+        member: MemberId,
+        (seq, offset): (u64, u64),
+        attempt: u32,
+    ) -> Option<&'static str> {
         let grant = GrantPlace { op: Op::new(self.ms + 1), seq };
         let until = Timestamp::from_nanos((self.ms + 500) * MS);
         let delivery = Delivery { grant, attempt, until, offset, due_ms: 0, stored: stored(0) };
         self.settles(member, Vec::new(), vec![delivery])
     }
 
-    fn acks(&mut self, member: MemberId, seq: u64, attempt: u32) -> Option<&'static str> {
+    pub(super) fn acks(&mut self, member: MemberId, seq: u64, attempt: u32) -> Option<&'static str> {
         let (granted, disposition) = (Op::new(self.ms + 1), Disposition::Ack);
         self.settles(member, vec![Settlement { seq, attempt, granted, disposition }], Vec::new())
     }
 
     /// The states are looked at.
-    fn shows(&mut self, seen: &Seen<'_>) -> Option<&'static str> {
+    pub(super) fn shows(&mut self, seen: &Seen<'_>) -> Option<&'static str> {
         let accepted = &self.accepted;
         let ask = |question| match question {
             EventsQuery::Partition { .. } => EventsView::Partition(seen.partition()),
@@ -158,12 +166,13 @@ impl Told {
 }
 
 /// A partition as it is shown.
-struct Seen<'a> {
+pub(super) struct Seen<'a> {
     events: Vec<(&'a str, u64, EventState, Option<DeliveryState>)>,
     next_seq: u64,
     scheduled: u64,
     floor: u64,
     members: u32,
+    is_paused: bool,
     kept: Vec<KeptView>,
     unplanned: Vec<RecurringView>,
     /// What is kept since a time is told from this one on.
@@ -171,7 +180,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn of(events: Vec<(&'a str, u64, EventState, Option<DeliveryState>)>) -> Self {
+    pub(super) fn of(events: Vec<(&'a str, u64, EventState, Option<DeliveryState>)>) -> Self {
         let is_scheduled = |state: &EventState| *state == EventState::Scheduled;
         let scheduled = events.iter().filter(|(_, _, state, _)| is_scheduled(state)).count() as u64;
         let is_cancelled = |state: &EventState| *state == EventState::Cancelled;
@@ -189,16 +198,23 @@ impl<'a> Seen<'a> {
             scheduled,
             floor: 0,
             members: 2,
+            is_paused: false,
             kept,
             unplanned: Vec::new(),
             found_from: None,
         }
     }
 
+    /// The same, and the group pauses.
+    pub(super) fn of_paused(self) -> Self {
+        Self { is_paused: true, ..self }
+    }
+
     fn partition(&self) -> PartitionView {
         let group = GroupView {
             name: group(),
             options: options(Mode::Shared),
+            is_paused: self.is_paused,
             floor: self.floor,
             lag: 0,
             open: 0,
@@ -233,11 +249,11 @@ fn name_of(judged: Result<(), Broken>) -> Option<&'static str> {
     judged.err().map(|broken| broken.invariant)
 }
 
-fn topic() -> String {
+pub(super) fn topic() -> String {
     "t".to_owned()
 }
 
-fn group() -> String {
+pub(super) fn group() -> String {
     "g".to_owned()
 }
 
@@ -257,7 +273,7 @@ fn new_event(id: &str, due: Due, expires: Option<Expires>) -> NewEvent {
     }
 }
 
-fn options(mode: Mode) -> GroupOptions {
+pub(super) fn options(mode: Mode) -> GroupOptions {
     GroupOptions {
         mode,
         start: Start::Earliest,
@@ -268,7 +284,7 @@ fn options(mode: Mode) -> GroupOptions {
     }
 }
 
-fn processing(member: MemberId, attempt: u32, until_ms: u64) -> Option<DeliveryState> {
+pub(super) fn processing(member: MemberId, attempt: u32, until_ms: u64) -> Option<DeliveryState> {
     Some(DeliveryState::Processing { member, attempt, until: Timestamp::from_nanos(until_ms * MS) })
 }
 
@@ -282,13 +298,13 @@ fn dead() -> Option<DeliveryState> {
     Some(DeliveryState::FailedTerminal(letter))
 }
 
-fn ready(seq: u64) -> EventState {
+pub(super) fn ready(seq: u64) -> EventState {
     EventState::Ready { seq }
 }
 
 const MS: u64 = 1_000_000;
-const ANNE: MemberId = MemberId(1);
-const BERT: MemberId = MemberId(2);
+pub(super) const ANNE: MemberId = MemberId(1);
+pub(super) const BERT: MemberId = MemberId(2);
 /// Where the log has an event that was accepted in the entry of this millisecond.
 const fn stored(ms: u64) -> Stored {
     Stored { op: Op::new(ms), index: 0, item: 0 }

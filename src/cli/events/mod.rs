@@ -1,5 +1,6 @@
 //! The verbs of the event database: clients of the gRPC interface.
 
+mod consumers;
 mod dlq;
 mod endpoint;
 mod event;
@@ -17,6 +18,7 @@ use clap::Args;
 
 use crate::client::events::Events;
 
+pub(super) use consumers::{ConsumersArgs, consumers};
 pub(super) use dlq::{DlqArgs, dlq};
 pub(super) use endpoint::{EndpointArgs, endpoint};
 pub(super) use event::{EventArgs, event};
@@ -58,6 +60,11 @@ fn time(ms: i64) -> String {
         Some(at) if ms < YEAR_10_000_MS => humantime::format_rfc3339_millis(at).to_string(),
         _ => format!("{ms} ms"),
     }
+}
+
+/// A time in milliseconds since the Unix epoch.
+fn millis_of(at: SystemTime) -> anyhow::Result<i64> {
+    span_millis(at.duration_since(SystemTime::UNIX_EPOCH).context("a time is after 1970")?)
 }
 
 fn span_millis(span: Duration) -> anyhow::Result<i64> {

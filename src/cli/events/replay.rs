@@ -2,12 +2,11 @@
 
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, span_millis, time};
+use super::{ANSWER_BYTES_MAX, ServerArgs, block_on, connect, millis_of, time};
 use crate::cli::{Answer, Format, print};
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::event_service_client::EventServiceClient;
@@ -44,14 +43,14 @@ enum From {
 
 pub(in crate::cli) fn replay(args: &ReplayArgs, output: Format) -> anyhow::Result<Answer> {
     let (start_ts, start_offset) = match args.from {
-        From::Time(at) => (millis(at)?, 0),
+        From::Time(at) => (millis_of(at)?, 0),
         From::Offset(offset) => (0, i64::from(offset)),
     };
     let request = pb::ReplayRequest {
         topic: args.topic.clone(),
         partition_id: args.partition.unwrap_or(-1),
         start_ts,
-        end_ts: args.to.map(millis).transpose()?.unwrap_or_default(),
+        end_ts: args.to.map(millis_of).transpose()?.unwrap_or_default(),
         start_offset,
         count: args.count.map(i64::from).unwrap_or_default(),
         speed: args.speed.unwrap_or_default(),
@@ -75,10 +74,6 @@ pub(in crate::cli) fn replay(args: &ReplayArgs, output: Format) -> anyhow::Resul
         }
         Ok(Answer { text: format!("{count} events"), json: json!({ "events": count }) })
     })
-}
-
-fn millis(at: SystemTime) -> anyhow::Result<i64> {
-    span_millis(at.duration_since(SystemTime::UNIX_EPOCH).context("a time is after 1970")?)
 }
 
 fn shown(replayed: &pb::ReplayEvent) -> Answer {

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use comfy_table::Table;
 use serde_json::{Value, json};
 
+use super::consumers::{Of, describe};
 use super::{ServerArgs, block_on, connect, span_millis};
 use crate::cli::Answer;
 use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::cronos_db::consumer_group_service_client::ConsumerGroupServiceClient;
 use crate::gateway::proto::ext;
-use crate::gateway::proto::ext::group_service_client::GroupServiceClient;
 use crate::gateway::proto::ext::topic_service_client::TopicServiceClient;
 
 /// Make topics, change them, and look at them.
@@ -93,7 +93,18 @@ enum TopicVerb {
         expire_unsettled: Option<bool>,
     },
     /// A consumer group, and how far behind it is in each partition.
-    Lag { topic: String, group: String },
+    Lag(Of),
+    /// Deliver nothing of a topic until it is resumed; what is published is accepted, and waits.
+    Pause { topic: String },
+    /// Have a topic that pauses go on.
+    Resume { topic: String },
+    /// Delete a topic with its timers, recurring schedules, consumer groups and endpoints.
+    Delete {
+        topic: String,
+        /// The topic's name once more.
+        #[arg(long, value_name = "TOPIC")]
+        confirm: String,
+    },
 }
 
 pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
@@ -189,13 +200,35 @@ pub(in crate::cli) fn topic(args: &TopicArgs) -> anyhow::Result<Answer> {
                 };
                 Ok(altered(&events.call(request, alter).await?))
             }
-            TopicVerb::Lag { topic, group } => {
-                let request =
-                    ext::DescribeGroupRequest { topic: topic.clone(), consumer_group: group.clone() };
-                let describe = |channel, request| async move {
-                    GroupServiceClient::new(channel).describe_group(request).await
+            TopicVerb::Lag(of) => describe(&events, of.clone()).await,
+            TopicVerb::Pause { topic } => {
+                let request = ext::PauseTopicRequest { topic: topic.clone() };
+                let pause = |channel, request| async move {
+                    TopicServiceClient::new(channel).pause_topic(request).await
                 };
-                Ok(lag(&events.call(request, describe).await?))
+                Ok(altered(&events.call(request, pause).await?))
+            }
+            TopicVerb::Resume { topic } => {
+                let request = ext::PauseTopicRequest { topic: topic.clone() };
+                let resume = |channel, request| async move {
+                    TopicServiceClient::new(channel).resume_topic(request).await
+                };
+                Ok(altered(&events.call(request, resume).await?))
+            }
+            TopicVerb::Delete { topic, confirm } => {
+                let request = ext::DeleteTopicRequest { topic: topic.clone(), confirm: confirm.clone() };
+                let delete = |channel, request| async move {
+                    TopicServiceClient::new(channel).delete_topic(request).await
+                };
+                let gone = events.call(request, delete).await?;
+                let text = format!(
+                    "topic {topic} is deleted, with {} events that were not due, {} that were ready and {} dead letters",
+                    gone.scheduled, gone.ready, gone.dead
+                );
+                let json = json!({
+                    "topic": topic, "scheduled": gone.scheduled, "ready": gone.ready, "dead": gone.dead,
+                });
+                Ok(Answer { text, json })
             }
         }
     })
@@ -205,9 +238,10 @@ fn altered(info: &ext::TopicInfo) -> Answer {
     let window = Duration::from_millis(u64::try_from(info.dedup_window_ms).unwrap_or_default());
     let age = Duration::from_millis(u64::try_from(info.retain_age_ms).unwrap_or_default());
     let text = format!(
-        "topic {}, revision {}: payloads of {} bytes, {} message ids for {}{}, {} pending, {} kept{}{}{}, {} dead letters",
+        "topic {}, revision {}{}: payloads of {} bytes, {} message ids for {}{}, {} pending, {} kept{}{}{}, {} dead letters",
         info.topic,
         info.revision,
+        if info.paused { ", which pauses" } else { "" },
         info.payload_bytes_max,
         info.dedup_ids_max,
         humantime::format_duration(window),
@@ -224,38 +258,9 @@ fn altered(info: &ext::TopicInfo) -> Answer {
         "dedup_window_ms": info.dedup_window_ms, "dedup_ids": info.dedup_ids_max, "strict": info.strict,
         "pending": info.pending_max, "kept": info.kept_max, "dead": info.dead_max,
         "retain_age_ms": info.retain_age_ms, "retain_bytes": info.retain_bytes,
-        "expires_unsettled": info.expires_unsettled,
+        "expires_unsettled": info.expires_unsettled, "paused": info.paused,
     });
     Answer { text, json }
-}
-
-fn lag(info: &ext::GroupInfo) -> Answer {
-    let mut table = Table::new();
-    table.set_header(["partition", "committed", "lag", "open", "resting", "dead", "members"]);
-    for row in &info.partitions {
-        let ext::GroupPartition { committed_offset, lag, open, resting, dead, .. } = *row;
-        table.add_row([
-            i64::from(row.partition_id),
-            committed_offset,
-            lag,
-            open,
-            resting,
-            dead,
-            i64::from(row.members),
-        ]);
-    }
-    let row = |row: &ext::GroupPartition| {
-        json!({
-            "partition": row.partition_id, "committed": row.committed_offset, "lag": row.lag, "open": row.open,
-            "resting": row.resting, "dead": row.dead, "dead_dropped": row.dead_dropped, "members": row.members,
-        })
-    };
-    let total: i64 = info.partitions.iter().map(|row| row.lag).sum();
-    let json = json!({
-        "topic": info.topic, "group": info.consumer_group, "lag": total,
-        "partitions": info.partitions.iter().map(row).collect::<Vec<Value>>(),
-    });
-    Answer { text: format!("{} is {total} events behind\n{table}", info.consumer_group), json }
 }
 
 fn described(info: &ext::TopicInfo, groups: &[pb::ConsumerGroupMetadata]) -> Answer {
@@ -292,7 +297,7 @@ fn described(info: &ext::TopicInfo, groups: &[pb::ConsumerGroupMetadata]) -> Ans
         })
     };
     let json = json!({
-        "topic": info.topic,
+        "topic": info.topic, "paused": info.paused,
         "partitions": info.partitions.iter().map(row).collect::<Vec<Value>>(),
         "groups": groups.iter().map(group).collect::<Vec<Value>>(),
     });

@@ -56,13 +56,32 @@ pub enum CatalogCommand {
         /// The endpoint's name.
         endpoint: String,
     },
+    /// Nothing of a topic is to be delivered, or it is again.
+    Pause {
+        /// Its name.
+        name: String,
+        /// Whether it pauses.
+        pauses: bool,
+    },
+    /// A topic is to go. It is nobody's any more, and stays here until its partitions have gone.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// The partitions of a topic that goes have gone: its name is free.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Its number.
+        number: u32,
+    },
 }
 
 /// A topic.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct Topic {
-    /// Numbers topics from 1 in the order in which they were made.
+    /// Numbers topics from 1 in the order in which they were made. No two ever have the same.
     pub number: u32,
     /// How many partitions it has.
     pub partitions: u32,
@@ -70,6 +89,8 @@ pub struct Topic {
     pub config: TopicConfig,
     /// Where its events are posted, by name.
     pub endpoints: Vec<Endpoint>,
+    /// It was deleted, and its partitions are to go.
+    pub is_going: bool,
 }
 
 /// Why nothing was done.
@@ -96,6 +117,9 @@ pub enum CatalogError {
     /// There is no such topic.
     #[error("no such topic: {0}")]
     UnknownTopic(String),
+    /// The topic was deleted, and is not gone yet.
+    #[error("topic {0} is being deleted; its name is free once all its partitions have gone")]
+    Going(String),
     /// There may be no such endpoint.
     #[error("no such endpoint may be: {0}")]
     BadEndpoint(String),
@@ -116,6 +140,9 @@ pub enum CatalogError {
     /// There are as many topics as there may be.
     #[error("there are {TOPICS_MAX} topics already, as many as there may be")]
     TooMany,
+    /// As many topics were made as there are numbers.
+    #[error("{NUMBERS_MAX} topics were made by now, as many as there are numbers for")]
+    NoNumbers,
 }
 
 /// A question to the catalog.
@@ -134,7 +161,19 @@ pub struct Catalog;
 
 /// All topics, by name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct CatalogState(PersistentMap<String, Topic>);
+pub struct CatalogState {
+    topics: PersistentMap<String, Topic>,
+    /// Of the topic that was made last.
+    last_number: u32,
+}
+
+/// A row of a snapshot. The first is the last number.
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+enum Row {
+    LastNumber(u32),
+    Topic(String, Topic),
+}
 
 impl ChrApplication for Catalog {
     const SCHEMA: Schema = Schema(1);
@@ -149,36 +188,18 @@ impl ChrApplication for Catalog {
 
     fn apply(
         &self,
-        CatalogState(topics): &mut CatalogState,
+        state: &mut CatalogState,
         event: Event<'_>,
         _ctx: &mut ApplyContext<'_>,
     ) -> Result<Bytes, CatalogError> {
         let Event::Command(body) = event else { return Err(CatalogError::Malformed) };
-        let topic = match codec::decode(body).map_err(|_| CatalogError::Malformed)? {
-            CatalogCommand::Create { name, partitions, config } => create(topics, name, partitions, config)?,
-            CatalogCommand::Alter { name, config } => {
-                let topic = topics.get_mut(&name).ok_or(CatalogError::UnknownTopic(name))?;
-                topic.config = TopicConfig { revision: topic.config.revision + 1, ..config };
-                topic.clone()
-            }
-            CatalogCommand::SetEndpoint { topic, endpoint } => {
-                let topic = topics.get_mut(&topic).ok_or(CatalogError::UnknownTopic(topic))?;
-                set_endpoint(&mut topic.endpoints, endpoint)?;
-                topic.clone()
-            }
-            CatalogCommand::RemoveEndpoint { topic, endpoint } => {
-                let topic = topics.get_mut(&topic).ok_or(CatalogError::UnknownTopic(topic))?;
-                let place = topic.endpoints.iter().position(|known| known.name == endpoint);
-                topic.endpoints.remove(place.ok_or(CatalogError::UnknownEndpoint(endpoint))?);
-                topic.clone()
-            }
-        };
-        Ok(Bytes::from(codec::encode(&topic)))
+        let command = codec::decode(body).map_err(|_| CatalogError::Malformed)?;
+        Ok(Bytes::from(codec::encode(&state.execute(command)?)))
     }
 
     fn query(
         &self,
-        CatalogState(topics): &CatalogState,
+        CatalogState { topics, .. }: &CatalogState,
         request: CatalogQuery,
         _ctx: &mut QueryContext,
     ) -> Vec<(String, Topic)> {
@@ -193,51 +214,108 @@ impl ChrApplication for Catalog {
         }
     }
 
-    fn snapshot(&self, CatalogState(topics): &CatalogState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
+    fn snapshot(&self, state: &CatalogState, from: Cursor, out: &mut Chunk) -> Option<Cursor> {
         let after = from.get::<String>();
-        let rest = topics.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
-        write_rows(rest.map(|(name, topic)| (name, (name.clone(), topic.clone()))), out)
+        // No topic has the empty name.
+        let first = after.is_none().then(|| (String::new(), Row::LastNumber(state.last_number)));
+        let rest = state.topics.range(after.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
+        let rest = rest.map(|(name, topic)| (name.clone(), Row::Topic(name.clone(), topic.clone())));
+        write_rows(first.into_iter().chain(rest), out)
     }
 
-    fn restore(
-        &self,
-        CatalogState(topics): &mut CatalogState,
-        _from: Schema,
-        chunk: &[u8],
-    ) -> Result<(), CatalogError> {
-        let rows: Vec<(String, Topic)> = read_rows(chunk).map_err(|NoRows| CatalogError::Malformed)?;
-        for (name, topic) in rows {
-            topics.insert(name, topic);
+    fn restore(&self, state: &mut CatalogState, _from: Schema, chunk: &[u8]) -> Result<(), CatalogError> {
+        let rows: Vec<Row> = read_rows(chunk).map_err(|NoRows| CatalogError::Malformed)?;
+        for row in rows {
+            match row {
+                Row::LastNumber(number) => state.last_number = number,
+                Row::Topic(name, topic) => {
+                    state.topics.insert(name, topic);
+                }
+            }
         }
         Ok(())
     }
 }
 
-fn create(
-    topics: &mut PersistentMap<String, Topic>,
-    name: String,
-    partitions: u32,
-    config: TopicConfig,
-) -> Result<Topic, CatalogError> {
-    check_name("a topic's name", &name).map_err(|_| CatalogError::BadName)?;
-    if !(1..=PARTITIONS_MAX).contains(&partitions) {
-        return Err(CatalogError::BadPartitions);
-    }
-    match topics.get(&name) {
-        Some(topic) if topic.partitions == partitions => return Ok(topic.clone()),
-        Some(topic) => {
-            return Err(CatalogError::Exists { name: name.to_string(), partitions: topic.partitions });
+impl CatalogState {
+    fn execute(&mut self, command: CatalogCommand) -> Result<Topic, CatalogError> {
+        match command {
+            CatalogCommand::Create { name, partitions, config } => self.create(name, partitions, config),
+            CatalogCommand::Alter { name, config } => {
+                let topic = self.topic(name)?;
+                let (revision, is_paused) = (topic.config.revision + 1, topic.config.is_paused);
+                topic.config = TopicConfig { revision, is_paused, ..config };
+                Ok(topic.clone())
+            }
+            CatalogCommand::Pause { name, pauses } => {
+                let topic = self.topic(name)?;
+                if topic.config.is_paused != pauses {
+                    topic.config.revision += 1;
+                }
+                topic.config.is_paused = pauses;
+                Ok(topic.clone())
+            }
+            CatalogCommand::Delete { name } => {
+                let topic = self.topics.get_mut(&name).ok_or(CatalogError::UnknownTopic(name))?;
+                topic.is_going = true;
+                topic.endpoints.clear();
+                Ok(topic.clone())
+            }
+            CatalogCommand::Remove { name, number } => {
+                let is_it = |topic: &&Topic| topic.is_going && topic.number == number;
+                if self.topics.get(&name).filter(is_it).is_none() {
+                    return Err(CatalogError::UnknownTopic(name));
+                }
+                self.topics.remove(&name).ok_or(CatalogError::UnknownTopic(name))
+            }
+            CatalogCommand::SetEndpoint { topic, endpoint } => {
+                let topic = self.topic(topic)?;
+                set_endpoint(&mut topic.endpoints, endpoint)?;
+                Ok(topic.clone())
+            }
+            CatalogCommand::RemoveEndpoint { topic, endpoint } => {
+                let topic = self.topic(topic)?;
+                let place = topic.endpoints.iter().position(|known| known.name == endpoint);
+                topic.endpoints.remove(place.ok_or(CatalogError::UnknownEndpoint(endpoint))?);
+                Ok(topic.clone())
+            }
         }
-        None => {}
     }
-    let number = u32::try_from(topics.len()).unwrap_or(u32::MAX);
-    if number >= TOPICS_MAX {
-        return Err(CatalogError::TooMany);
+
+    fn create(&mut self, name: String, partitions: u32, config: TopicConfig) -> Result<Topic, CatalogError> {
+        check_name("a topic's name", &name).map_err(|_| CatalogError::BadName)?;
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(CatalogError::BadPartitions);
+        }
+        match self.topics.get(&name) {
+            Some(topic) if topic.is_going => return Err(CatalogError::Going(name)),
+            Some(topic) if topic.partitions == partitions => return Ok(topic.clone()),
+            Some(topic) => {
+                return Err(CatalogError::Exists { name: name.to_string(), partitions: topic.partitions });
+            }
+            None => {}
+        }
+        if u64_of(self.topics.len()) >= u64::from(TOPICS_MAX) {
+            return Err(CatalogError::TooMany);
+        }
+        if self.last_number >= NUMBERS_MAX {
+            return Err(CatalogError::NoNumbers);
+        }
+        self.last_number += 1;
+        let (config, endpoints) = (TopicConfig { revision: 1, ..config }, Vec::new());
+        let topic = Topic { number: self.last_number, partitions, config, endpoints, is_going: false };
+        self.topics.insert(name, topic.clone());
+        Ok(topic)
     }
-    let (config, endpoints) = (TopicConfig { revision: 1, ..config }, Vec::new());
-    let topic = Topic { number: number + 1, partitions, config, endpoints };
-    topics.insert(name, topic.clone());
-    Ok(topic)
+
+    /// A topic that is there to stay.
+    fn topic(&mut self, name: String) -> Result<&mut Topic, CatalogError> {
+        match self.topics.get_mut(&name) {
+            Some(topic) if topic.is_going => Err(CatalogError::Going(name)),
+            Some(topic) => Ok(topic),
+            None => Err(CatalogError::UnknownTopic(name)),
+        }
+    }
 }
 
 fn set_endpoint(endpoints: &mut Vec<Endpoint>, endpoint: Endpoint) -> Result<(), CatalogError> {
@@ -260,6 +338,8 @@ fn set_endpoint(endpoints: &mut Vec<Endpoint>, endpoint: Endpoint) -> Result<(),
 pub const PARTITIONS_MAX: u32 = 1000;
 /// Topics of a cluster: each group of kind `events` holds a partition of each.
 const TOPICS_MAX: u32 = 10_000;
+/// Topics that are ever made: a partition's id on the wire, which holds the topic's number, is signed and of 32 bits.
+const NUMBERS_MAX: u32 = 2_000_000;
 /// Topics that one answer holds.
 const ROWS_MAX: usize = 1000;
 
@@ -269,24 +349,23 @@ mod tests {
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
 
-    use super::{Catalog, CatalogError, CatalogState, Endpoint, create, set_endpoint};
+    use super::{Catalog, CatalogCommand, CatalogError, CatalogState, Endpoint, Topic, set_endpoint};
     use crate::events::TopicConfig;
     use crate::kernel::{ChrApplication, Cursor};
     use crate::types::Nanos;
 
     #[test]
     fn a_topic_is_made_once_and_keeps_its_partitions() {
-        let CatalogState(mut topics) = CatalogState::default();
-        let made = create(&mut topics, "a".to_string(), 4, TopicConfig::default()).expect("a new topic");
+        let mut state = CatalogState::default();
+        let made = state.create("a".to_string(), 4, TopicConfig::default()).expect("a new topic");
         assert_eq!((made.number, made.config.revision), (1, 1));
-        let again =
-            create(&mut topics, "a".to_string(), 4, TopicConfig { strict: true, ..made.config.clone() });
+        let again = state.create("a".to_string(), 4, TopicConfig { strict: true, ..made.config.clone() });
         assert_eq!(again, Ok(made));
-        let other = create(&mut topics, "a".to_string(), 5, TopicConfig::default());
+        let other = state.create("a".to_string(), 5, TopicConfig::default());
         assert_eq!(other, Err(CatalogError::Exists { name: "a".to_string(), partitions: 4 }));
-        let none = create(&mut topics, "b".to_string(), 0, TopicConfig::default());
+        let none = state.create("b".to_string(), 0, TopicConfig::default());
         assert_eq!(none, Err(CatalogError::BadPartitions));
-        assert_eq!(create(&mut topics, String::new(), 1, TopicConfig::default()), Err(CatalogError::BadName));
+        assert_eq!(state.create(String::new(), 1, TopicConfig::default()), Err(CatalogError::BadName));
     }
 
     #[test]
@@ -331,10 +410,38 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_was_deleted_goes_with_its_partitions_and_its_number_is_never_anothers() {
+        let mut state = CatalogState::default();
+        let (name, config) = ("a".to_string(), TopicConfig::default());
+        let made = state.create(name.clone(), 1, config.clone()).expect("a new topic");
+        let remove = |number| CatalogCommand::Remove { name: "a".to_string(), number };
+        let unknown = Err(CatalogError::UnknownTopic(name.clone()));
+        assert_eq!(state.execute(remove(1)), unknown, "it is there to stay");
+        let going = Topic { is_going: true, ..made };
+        for _ in 0..2 {
+            assert_eq!(state.execute(CatalogCommand::Delete { name: name.clone() }), Ok(going.clone()));
+        }
+        let refused = Err(CatalogError::Going(name.clone()));
+        assert_eq!(state.create(name.clone(), 1, config.clone()), refused);
+        let pause = CatalogCommand::Pause { name: name.clone(), pauses: true };
+        assert_eq!(state.execute(pause.clone()), refused);
+        assert_eq!(state.execute(remove(2)), unknown, "another one");
+        assert_eq!(state.execute(remove(1)), Ok(going));
+        let mut again = state.create(name.clone(), 2, config.clone()).expect("its name is free");
+        assert_eq!(again.number, 2);
+        (again.config.is_paused, again.config.revision) = (true, 2);
+        for _ in 0..2 {
+            assert_eq!(state.execute(pause.clone()), Ok(again.clone()), "once");
+        }
+        let altered = state.execute(CatalogCommand::Alter { name, config }).expect("there");
+        assert!(altered.config.is_paused, "an order of its own has it go on");
+    }
+
+    #[test]
     fn a_snapshot_in_slices_gives_the_same_state() {
         let mut state = CatalogState::default();
         for number in 0..2000 {
-            create(&mut state.0, format!("topic-{number}"), 1, TopicConfig::default()).expect("a new topic");
+            state.create(format!("topic-{number}"), 1, TopicConfig::default()).expect("a new topic");
         }
         let (mut restored, mut cursor, mut slices) = (CatalogState::default(), Some(Cursor::START), 0);
         while let Some(from) = cursor {

@@ -28,6 +28,8 @@ pub(in crate::events) enum Alarm {
     Retain { topic: u32 },
     /// Half of what a recurring schedule has planned is over.
     Plan { topic: u32, schedule: u32 },
+    /// A topic that was deleted has more to let go of than one entry may.
+    Close { topic: u32 },
 }
 
 /// All alarms, the next one first; and what waits for somebody outside.

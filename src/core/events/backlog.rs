@@ -136,6 +136,22 @@ impl Backlog {
         }
     }
 
+    /// A group is no more that had settled the event, or not. It has ended when so many have settled it; when that is nobody, it has
+    /// if `alone` says so.
+    pub(in crate::events) fn release(&mut self, seq: u64, had_settled: bool, groups: u32, alone: bool) {
+        let Some(ready) = self.events.get_mut(&seq) else { return };
+        if had_settled && !ready.expired {
+            ready.settled_by -= 1;
+        }
+        let has_ended = ready.settled_by >= groups && (groups > 0 || alone || ready.ended || ready.expired);
+        if has_ended && !ready.ended {
+            self.ended.insert(seq, ());
+        } else if !has_ended && ready.ended {
+            self.ended.remove(&seq);
+        }
+        ready.ended = has_ended;
+    }
+
     /// Lets go of the oldest event that has ended, if it is beyond the bounds; of one that is for more groups by now, as `groups_of`
     /// tells, when these have settled it too.
     pub(in crate::events) fn drop_oldest(
@@ -157,6 +173,14 @@ impl Backlog {
             }
             self.events.get_mut(&seq)?.ended = false;
         }
+    }
+
+    /// Takes out the oldest event of a topic that is no more.
+    pub(in crate::events) fn forget_oldest(&mut self) -> Option<(u64, Ready)> {
+        let (seq, ready) = self.events.pop_first()?;
+        self.ended.remove(&seq);
+        self.bytes -= u64::from(ready.record.bytes);
+        Some((seq, ready))
     }
 
     /// The events from `seq` on, in order.

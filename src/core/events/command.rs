@@ -1,11 +1,11 @@
 //! What clients ask of a partition, and what they are answered.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::events::topic::{NAME_BYTES_MAX, TopicConfig};
-use crate::types::{Blob, Nanos, Op, Timestamp, u64_of};
+use crate::events::topic::TopicConfig;
+use crate::types::{Blob, Nanos, Op, Timestamp};
 
 /// A consumer, under the name that it gave itself: a new one for each life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Encode, Decode)]
@@ -22,6 +22,8 @@ pub enum EventsCommand {
         topic: String,
         /// How it is to behave.
         config: TopicConfig,
+        /// Which topic of this name: a later one has a higher number.
+        id: u32,
     },
     /// Accept events. Each has its own result.
     Publish {
@@ -166,6 +168,51 @@ pub enum EventsCommand {
         /// By ready sequence, 4,096 at most.
         letters: Vec<u64>,
     },
+    /// A consumer group is to pause: nothing is granted, and what is open may still be settled. Or it is to go on.
+    PauseGroup {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// Whether it pauses.
+        pauses: bool,
+    },
+    /// A consumer group is to begin anew. What is open is over, and its late answers are refused; what lies behind the place is
+    /// delivered, once more if need be, with all its attempts before it. Dead letters stay what they are.
+    Seek {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// Where it begins.
+        to: Start,
+    },
+    /// A consumer group is to behave otherwise. What is open keeps its time.
+    AlterGroup {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// How.
+        change: GroupChange,
+    },
+    /// There is to be no such consumer group: its deliveries are over, and its dead letters go. What nobody else has settled waits
+    /// for a group that comes later, as what becomes ready without one does.
+    DeleteGroup {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// Although it has members.
+        force: bool,
+    },
+    /// The topic is no more: its events, timers, recurring schedules and consumer groups end. The same topic is never opened again.
+    Close {
+        /// The topic.
+        topic: String,
+        /// Which topic of this name.
+        id: u32,
+    },
 }
 
 /// An event as its publisher tells it.
@@ -236,7 +283,7 @@ pub enum Rule {
     },
 }
 
-/// How a consumer group behaves. It is given when the group is made, and stays.
+/// How a consumer group behaves. It is given when the group is made; mode and start stay.
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub struct GroupOptions {
@@ -252,6 +299,20 @@ pub struct GroupOptions {
     pub rest: Nanos,
     /// It rests no longer than this.
     pub rest_max: Nanos,
+}
+
+/// How a consumer group is to behave otherwise; what is not said stays as it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Encode, Decode)]
+#[bincode(crate = "crate::codec::wire")]
+pub struct GroupChange {
+    /// As in [`GroupOptions`].
+    pub ack_timeout: Option<Nanos>,
+    /// As in [`GroupOptions`].
+    pub attempts_max: Option<u32>,
+    /// As in [`GroupOptions`].
+    pub rest: Option<Nanos>,
+    /// As in [`GroupOptions`].
+    pub rest_max: Option<Nanos>,
 }
 
 /// What may overtake what.
@@ -274,6 +335,8 @@ pub enum Start {
     Latest,
     /// This place of the ready sequence, or the oldest event that is still kept, if that is later.
     At(u64),
+    /// What is ready since this time, or first after it.
+    Since(Timestamp),
 }
 
 /// How one delivery ended.
@@ -381,6 +444,36 @@ pub enum EventsAnswer {
         events: u64,
         /// Their bytes.
         bytes: u64,
+    },
+    /// The consumer group behaves so.
+    GroupChanged {
+        /// How.
+        options: GroupOptions,
+        /// Whether it pauses.
+        is_paused: bool,
+    },
+    /// The consumer group begins anew.
+    Sought {
+        /// With this place of the ready sequence.
+        seq: u64,
+        /// So many deliveries were open, and are over.
+        closed: u64,
+    },
+    /// There is no such consumer group any more.
+    GroupDeleted {
+        /// So many deliveries were open, and are over.
+        closed: u64,
+        /// So many dead letters are gone.
+        dead: u64,
+    },
+    /// The group has no partition of the topic any more.
+    Closed {
+        /// So many events were not due yet.
+        scheduled: u64,
+        /// So many were ready, and not settled by all consumer groups.
+        ready: u64,
+        /// So many dead letters there were.
+        dead: u64,
     },
 }
 
@@ -509,75 +602,4 @@ pub struct Stored {
     pub index: u32,
     /// The event's place in the command.
     pub item: u32,
-}
-
-/// Why nothing was done.
-#[derive(Clone, Debug, Eq, PartialEq, Encode, Decode, thiserror::Error)]
-#[bincode(crate = "crate::codec::wire")]
-pub enum EventsError {
-    /// The body is not a command of a partition.
-    #[error("not a command of an event partition")]
-    Malformed,
-    /// The group has no partition of this topic.
-    #[error("no such topic here: {0}")]
-    UnknownTopic(String),
-    /// A name is empty or too long.
-    #[error("{what} must have 1 to {max} bytes")]
-    BadName {
-        /// Which.
-        what: String,
-        /// Bytes allowed.
-        max: u32,
-    },
-    /// There is no such consumer group.
-    #[error("no such consumer group: {0}")]
-    UnknownGroup(String),
-    /// There is no such recurring schedule.
-    #[error("no such schedule: {0}")]
-    UnknownSchedule(String),
-    /// The plan is not the next one of the schedule as it is.
-    #[error("the schedule wants another plan, or none: {0}")]
-    StalePlan(String),
-    /// The consumer group was made with other options.
-    #[error("the consumer group was made with other options: {0}")]
-    OtherOptions(String),
-    /// It is no member of the group, or no more.
-    #[error("not a member of the consumer group any more: attach again")]
-    NotAMember,
-    /// A number is out of its range.
-    #[error("{what} must be {allowed}")]
-    OutOfRange {
-        /// Which.
-        what: String,
-        /// In words.
-        allowed: String,
-    },
-    /// As many as there may be are there already.
-    #[error("there are {max} {what} already, as many as there may be")]
-    TooMany {
-        /// Of what.
-        what: String,
-        /// How many.
-        max: u32,
-    },
-    /// No event of this name is remembered.
-    #[error("no such event is remembered: {0}")]
-    UnknownEvent(String),
-    /// The event would be due when it is of no use any more.
-    #[error("schedule_ts must be earlier than expires_ts, which is {0}")]
-    ExpiresEarlier(i64),
-    /// The event waits no more.
-    #[error("the event is not scheduled any more: it is {0}")]
-    NotScheduled(String),
-}
-
-/// Whether `name` may name a topic or a consumer group.
-///
-/// # Errors
-/// [`EventsError::BadName`].
-pub fn check_name(what: &str, name: &str) -> Result<(), EventsError> {
-    if name.is_empty() || u64_of(name.len()) > u64::from(NAME_BYTES_MAX) {
-        return Err(EventsError::BadName { what: what.to_string(), max: NAME_BYTES_MAX });
-    }
-    Ok(())
 }

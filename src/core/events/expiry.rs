@@ -19,7 +19,9 @@ impl Partition {
         };
         let (topic, key) = (self.number, ready.record.key);
         let mut ended = 0;
-        for (number, group) in self.groups.iter_mut().filter(|(_, group)| group.head.start <= seq) {
+        for (number, group) in
+            self.groups.iter_mut().filter(|(_, group)| group.is_for(seq) && !group.leaves())
+        {
             let dropped = if letters_too { group.drop_letter(seq) } else { None };
             let expires = dropped.is_none() && !ready.expired;
             let expired =
@@ -42,7 +44,7 @@ impl Partition {
     pub(in crate::events) fn groups_that_hold(&self, seq: u64) -> u32 {
         match self.backlog.get(seq) {
             Some(ready) if ready.expired => {
-                let held = self.groups.values().filter(|group| group.dead_letter(seq).is_some()).count();
+                let held = self.present().filter(|(_, group)| group.dead_letter(seq).is_some()).count();
                 ready.settled_by.saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
             }
             _ => self.groups_for(seq),

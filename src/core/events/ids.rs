@@ -172,6 +172,12 @@ impl Ids {
         }
     }
 
+    /// Forgets a name, of a topic that is no more; whether there was one.
+    pub(in crate::events) fn forget_any(&mut self) -> bool {
+        let ended = self.ended.pop_first();
+        self.names.pop_first().is_some() || ended.is_some()
+    }
+
     /// Makes room for one more name; whether there is some.
     pub(in crate::events) fn make_room(&mut self, config: &TopicConfig) -> bool {
         if self.len() < config.dedup_ids_max {

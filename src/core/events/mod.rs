@@ -18,10 +18,13 @@
 //! * The agenda follows from the rest of the state.
 //! * A consumer group's floor never passes what is not settled or dead.
 
+mod administration;
 mod agenda;
 mod backlog;
 mod bounds;
+mod closing;
 mod command;
+mod error;
 mod expiry;
 mod group;
 mod ids;
@@ -34,6 +37,8 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_administration;
+#[cfg(test)]
 mod tests_courses;
 #[cfg(test)]
 mod tests_recurring;
@@ -44,6 +49,7 @@ mod topic;
 mod view;
 mod views;
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -52,14 +58,15 @@ use bytes::Bytes;
 use crate::codec;
 use crate::collections::PersistentMap;
 use crate::kernel::{ApplyContext, ChrApplication, Chunk, Cursor, Event, QueryContext, Schema};
-use crate::types::{GroupInit, Nanos, Timestamp, u64_of};
+use crate::types::{GroupInit, Nanos, Op, Timestamp, u64_of};
 use agenda::{Agenda, Alarm};
 use bounds::Bounds;
 pub use command::{
-    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, EventsError, Expires,
-    GrantPlace, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Rule, Settled, Settlement, Start,
-    Stored, check_name,
+    Deliveries, Delivery, Disposition, Due, EventName, EventsAnswer, EventsCommand, Expires, GrantPlace,
+    GroupChange, GroupOptions, MemberId, Mode, NewEvent, Published, Refusal, Rule, Settled, Settlement,
+    Start, Stored,
 };
+pub use error::{EventsError, check_name};
 pub use group::DeadLetter;
 use group::Moment;
 pub use ids::EventState;
@@ -82,6 +89,8 @@ pub struct Events;
 pub struct EventsState {
     numbers: PersistentMap<String, u32>,
     partitions: PersistentMap<u32, Partition>,
+    /// Topics that were closed, by number, and when. The latest of them: whoever has not heard of it by then opens none again.
+    closed: BTreeMap<u32, Op>,
     agenda: Agenda,
 }
 
@@ -146,7 +155,8 @@ impl EventsState {
         moment: Moment,
     ) -> Result<EventsAnswer, EventsError> {
         match command {
-            EventsCommand::Open { topic, config } => self.open(topic, config, moment),
+            EventsCommand::Open { topic, config, id } => self.open((topic, id), config, moment),
+            EventsCommand::Close { topic, id } => Ok(self.close(&topic, id, moment)),
             EventsCommand::Publish { topic, events } => self.publish(&topic, &events, index, moment),
             EventsCommand::Cancel { topic, event } => {
                 let (partition, agenda) = self.partition(&topic)?;
@@ -180,13 +190,13 @@ impl EventsState {
             }
             EventsCommand::MakeGroup { topic, group, options } => {
                 let (partition, _) = self.partition(&topic)?;
-                partition.group_or_new(&group, &options, true).map(|_| EventsAnswer::GroupMade)
+                partition.group_or_new(&group, &options, true, moment).map(|_| EventsAnswer::GroupMade)
             }
             EventsCommand::Attach { topic, group, options, insists, member, credits, lease } => {
                 check_range("credits", u64::from(credits), 1, u64::from(CREDITS_MAX))?;
                 check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
-                let number = partition.group_or_new(&group, &options, insists)?;
+                let number = partition.group_or_new(&group, &options, insists, moment)?;
                 let place = partition.place(number);
                 let mut options = options;
                 if let Some(group) = partition.groups.get_mut(&number) {
@@ -225,6 +235,22 @@ impl EventsState {
                 partition.keep_to_bounds(moment, agenda);
                 Ok(EventsAnswer::Retained { events, bytes })
             }
+            EventsCommand::PauseGroup { topic, group, pauses } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.pause_group(&group, pauses, moment, agenda)
+            }
+            EventsCommand::Seek { topic, group, to } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.seek(&group, to, moment, agenda)
+            }
+            EventsCommand::AlterGroup { topic, group, change } => {
+                let (partition, _) = self.partition(&topic)?;
+                partition.alter_group(&group, &change)
+            }
+            EventsCommand::DeleteGroup { topic, group, force } => {
+                let (partition, agenda) = self.partition(&topic)?;
+                partition.delete_group(&group, force, moment, agenda)
+            }
             EventsCommand::Discard { topic, group, letters } => {
                 check_range("letters", u64_of(letters.len()), 1, BATCH_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
@@ -245,17 +271,23 @@ impl EventsState {
 
     fn open(
         &mut self,
-        topic: String,
+        (topic, id): (String, u32),
         config: TopicConfig,
         moment: Moment,
     ) -> Result<EventsAnswer, EventsError> {
         check_name("a topic's name", &topic)?;
+        if self.closed.contains_key(&id) {
+            return Err(EventsError::TopicDeleted(topic));
+        }
         if let Some(number) = self.numbers.get(&topic) {
             let partition = self.partitions.get_mut(number);
+            if let Some(other) = partition.as_ref().filter(|known| known.id != id) {
+                return Err(EventsError::OtherTopic { topic, id: other.id });
+            }
             if let Some(partition) = partition.filter(|known| known.config.revision < config.revision) {
                 partition.config = config;
                 partition.clear_retain_alarm(&mut self.agenda);
-                partition.keep_to_bounds(moment, &mut self.agenda);
+                partition.grant(None, moment, &mut self.agenda);
             }
             return Ok(EventsAnswer::Opened);
         }
@@ -264,8 +296,25 @@ impl EventsState {
         }
         let number = self.partitions.last().map_or(1, |(last, _)| last + 1);
         self.numbers.insert(topic.clone(), number);
-        self.partitions.insert(number, Partition::new(number, topic, config));
+        self.partitions.insert(number, Partition::new(number, (topic, id), config));
         Ok(EventsAnswer::Opened)
+    }
+
+    /// The topic is no more, whether it was ever opened here or not.
+    fn close(&mut self, topic: &str, id: u32, moment: Moment) -> EventsAnswer {
+        self.closed.insert(id, moment.op);
+        if u64_of(self.closed.len()) > u64::from(TOPICS_MAX)
+            && let Some(oldest) = self.closed.iter().min_by_key(|(_, op)| **op).map(|(id, _)| *id)
+        {
+            self.closed.remove(&oldest);
+        }
+        let number = self.number_of(topic);
+        let partition = number.and_then(|number| self.partitions.get_mut(&number));
+        let Some(partition) = partition.filter(|known| known.id == id) else {
+            return EventsAnswer::Closed { scheduled: 0, ready: 0, dead: 0 };
+        };
+        self.numbers.remove(&String::from(topic));
+        partition.close(moment, &mut self.agenda)
     }
 
     fn publish(
@@ -330,6 +379,7 @@ impl EventsState {
                 Alarm::Due { topic }
                 | Alarm::Expires { topic, .. }
                 | Alarm::Retain { topic }
+                | Alarm::Close { topic }
                 | Alarm::Plan { topic, .. } => (topic, None),
                 Alarm::Rested { topic, group, .. }
                 | Alarm::Unsettled { topic, group, .. }
@@ -341,6 +391,12 @@ impl EventsState {
             match (alarm, group.and_then(|number| partition.groups.get_mut(&number))) {
                 (Alarm::Due { .. }, _) => seen_to = partition.fire(at, left, moment, agenda),
                 (Alarm::Expires { seq, .. }, _) => partition.expire(seq, agenda),
+                (Alarm::Close { .. }, _) => {
+                    partition.close_further(moment, agenda);
+                    if partition.closes.is_none() {
+                        self.partitions.remove(&topic);
+                    }
+                }
                 (Alarm::Retain { .. }, _) => partition.retain_alarm_was_taken(),
                 (Alarm::Plan { schedule, .. }, _) => partition.wants_plan(schedule, agenda),
                 (_, None) => {}

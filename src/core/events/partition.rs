@@ -9,9 +9,9 @@ use crate::collections::PersistentMap;
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::backlog::Backlog;
 use crate::events::command::{
-    Due, EventName, EventsError, Expires, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
-    check_name,
+    Due, EventName, Expires, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
 };
+use crate::events::error::{EventsError, check_name};
 use crate::events::group::{Candidate, Ended, Group, Moment, Place};
 use crate::events::ids::{Fate, Ids, NameHash, Named};
 use crate::events::recurring::Recurring;
@@ -24,6 +24,10 @@ use crate::types::{Hash, Timestamp, u64_of};
 pub(in crate::events) struct Partition {
     pub(in crate::events) number: u32,
     pub(in crate::events) name: String,
+    /// Which topic of this name.
+    pub(in crate::events) id: u32,
+    /// Its topic was deleted: it lets go of what it has, more of it then.
+    pub(in crate::events) closes: Option<Timestamp>,
     pub(in crate::events) config: TopicConfig,
     pub(in crate::events) next_offset: u64,
     pub(in crate::events) ids: Ids,
@@ -39,10 +43,12 @@ pub(in crate::events) struct Partition {
 }
 
 impl Partition {
-    pub(in crate::events) fn new(number: u32, name: String, config: TopicConfig) -> Self {
+    pub(in crate::events) fn new(number: u32, (name, id): (String, u32), config: TopicConfig) -> Self {
         Self {
             number,
             name,
+            id,
+            closes: None,
             config,
             next_offset: 0,
             ids: Ids::default(),
@@ -167,26 +173,44 @@ impl Partition {
         name: &str,
         options: &GroupOptions,
         insists: bool,
+        moment: Moment,
     ) -> Result<u32, EventsError> {
-        if let Some((number, group)) = self.groups.iter().find(|(_, group)| group.head.name == name) {
-            return if insists { group.check_options(options).map(|()| *number) } else { Ok(*number) };
+        if let Some((number, group)) = self.present().find(|(_, group)| group.head.name == name) {
+            return if insists { group.check_options(options).map(|()| number) } else { Ok(number) };
         }
         check_name("a consumer group's name", name)?;
         check_options(options)?;
-        if u64_of(self.groups.len()) >= u64::from(GROUPS_MAX) {
+        if u64_of(self.present().count()) >= u64::from(GROUPS_MAX) {
             return Err(EventsError::TooMany {
                 what: "consumer groups of the topic".into(),
                 max: GROUPS_MAX,
             });
         }
-        let number = self.groups.last_key_value().map_or(1, |(last, _)| last + 1);
-        let start = match options.start {
+        let number = self.next_group();
+        let start = self.place_of(options.start);
+        self.groups.insert(number, Group::new(name.to_string(), options.clone(), start, moment.op));
+        Ok(number)
+    }
+
+    /// The number of the next group: higher than that of any other, those that leave among them.
+    pub(in crate::events) fn next_group(&self) -> u32 {
+        self.groups.last_key_value().map_or(1, |(last, _)| last + 1)
+    }
+
+    /// The place in the ready sequence with which a group begins.
+    pub(in crate::events) fn place_of(&self, start: Start) -> u64 {
+        match start {
             Start::Earliest => self.backlog.first_seq(),
             Start::Latest => self.backlog.next_seq(),
             Start::At(seq) => seq.clamp(self.backlog.first_seq(), self.backlog.next_seq()),
-        };
-        self.groups.insert(number, Group::new(name.to_string(), options.clone(), start));
-        Ok(number)
+            Start::Since(at) => self.backlog.since(at),
+        }
+    }
+
+    /// The consumer groups, but for those that leave.
+    pub(in crate::events) fn present(&self) -> impl Iterator<Item = (u32, &Group)> {
+        let groups = self.groups.iter().filter(|(_, group)| !group.leaves());
+        groups.map(|(number, group)| (*number, group))
     }
 
     /// The consumer group of this name.
@@ -194,8 +218,8 @@ impl Partition {
     /// # Errors
     /// [`EventsError::UnknownGroup`].
     pub(in crate::events) fn group_named(&self, name: &str) -> Result<u32, EventsError> {
-        let found = self.groups.iter().find(|(_, group)| group.head.name == name);
-        found.map(|(number, _)| *number).ok_or_else(|| EventsError::UnknownGroup(name.to_string()))
+        let found = self.present().find(|(_, group)| group.head.name == name);
+        found.map(|(number, _)| number).ok_or_else(|| EventsError::UnknownGroup(name.to_string()))
     }
 
     /// Where the alarms of a group belong.
@@ -210,11 +234,18 @@ impl Partition {
 
     /// Gives what is buffered to those who have room, in one group or in all, and lets go of what is too much or too old.
     pub(in crate::events) fn grant(&mut self, group: Option<u32>, moment: Moment, agenda: &mut Agenda) {
+        if self.closes.is_some() {
+            return;
+        }
         let numbers: Vec<u32> = match group {
             Some(number) => alloc::vec![number],
-            None => self.groups.keys().copied().collect(),
+            None => self.present().map(|(number, _)| number).collect(),
         };
         for number in numbers {
+            if self.groups.get(&number).is_some_and(Group::leaves) {
+                self.take_leave(number, moment, agenda);
+                continue;
+            }
             let (place, end) = (self.place(number), self.backlog.next_seq());
             let Some(group) = self.groups.get_mut(&number) else { continue };
             let backlog = &self.backlog;
@@ -226,7 +257,9 @@ impl Partition {
                 }
                 Some(ready) => Candidate::Key(ready.record.key),
             };
-            group.grant(place, end, candidate, moment, agenda);
+            if !self.config.is_paused {
+                group.grant(place, end, candidate, moment, agenda);
+            }
             while let Some(ended) =
                 self.groups.get_mut(&number).and_then(|group| group.drop_oldest_letter(self.config.dead_max))
             {
@@ -264,7 +297,7 @@ impl Partition {
     /// The schedule has changed: the alarm follows, which is set for `before`.
     pub(in crate::events) fn follow(&self, before: Option<Timestamp>, agenda: &mut Agenda) {
         let (next, alarm) = (self.schedule.next(), Alarm::Due { topic: self.number });
-        if before == next {
+        if before == next || self.closes.is_some() {
             return;
         }
         if let Some(at) = before {
@@ -358,7 +391,7 @@ fn key_of(event: &NewEvent) -> u64 {
     first.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn check_options(options: &GroupOptions) -> Result<(), EventsError> {
+pub(in crate::events) fn check_options(options: &GroupOptions) -> Result<(), EventsError> {
     let is_allowed = ACK_TIMEOUT_MS.contains(&(options.ack_timeout.as_nanos() / NANOS_PER_MS));
     if !is_allowed {
         let (least, most) = (ACK_TIMEOUT_MS.start(), ACK_TIMEOUT_MS.end());
@@ -371,7 +404,7 @@ fn check_options(options: &GroupOptions) -> Result<(), EventsError> {
 }
 
 /// Consumer groups of a partition.
-const GROUPS_MAX: u32 = 256;
+pub(in crate::events) const GROUPS_MAX: u32 = 256;
 /// A delivery may be open for so long, in milliseconds.
 const ACK_TIMEOUT_MS: core::ops::RangeInclusive<u64> = 10..=12 * 3600 * 1000;
 /// Old names that each event pushes out, at most: so that they go faster than they come.

@@ -5,9 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::events::agenda::{Agenda, Alarm};
-use crate::events::command::{
-    EventName, EventsAnswer, EventsError, NewEvent, Published, Rule, Stored, check_name,
-};
+use crate::events::command::{EventName, EventsAnswer, NewEvent, Published, Rule, Stored};
+use crate::events::error::{EventsError, check_name};
 use crate::events::group::Moment;
 use crate::events::partition::Partition;
 use crate::events::recurring::{
@@ -161,6 +160,16 @@ impl Partition {
         let withdrawn = self.withdraw(number, agenda);
         self.recurring.remove(&number);
         Ok(EventsAnswer::Forgotten { withdrawn })
+    }
+
+    /// Forgets all schedules: the topic is no more, and neither is what they have planned.
+    pub(in crate::events) fn forget_schedules(&mut self, agenda: &mut Agenda) {
+        for (number, known) in core::mem::take(&mut self.recurring) {
+            if let Some(at) = known.wants_at {
+                agenda.clear(at, Alarm::Plan { topic: self.number, schedule: number });
+            }
+            agenda.want_no_plan(self.number, number);
+        }
     }
 
     /// What a snapshot holds.

@@ -13,7 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
-use crate::events::command::{EventName, EventsAnswer, EventsError, Rule, Stored, check_name};
+use crate::events::command::{EventName, EventsAnswer, Rule, Stored};
+use crate::events::error::{EventsError, check_name};
 use crate::types::{Op, Timestamp};
 
 /// A recurring schedule.

@@ -73,7 +73,7 @@ impl Partition {
         if let Some(at) = ready.expires {
             agenda.clear(at, Alarm::Expires { topic: self.number, seq });
         }
-        self.groups.values_mut().for_each(|group| group.forget_expired(seq));
+        self.groups.values_mut().for_each(|group| group.forget(seq));
         self.ids.kept_no_more(ready.record.name, ready.record.offset);
     }
 
@@ -90,7 +90,7 @@ impl Partition {
 }
 
 fn groups_for(groups: &BTreeMap<u32, Group>, seq: u64) -> u32 {
-    let count = groups.values().filter(|group| group.head.start <= seq).count();
+    let count = groups.values().filter(|group| group.is_for(seq)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -118,6 +118,11 @@ impl Schedule {
         self.0.pop_first().map(|(slot, waiting)| Due(waiting.at(slot)))
     }
 
+    /// Takes out the next event of a topic that is no more; whether there was one.
+    pub(in crate::events) fn forget_next(&mut self) -> bool {
+        self.0.pop_first().is_some()
+    }
+
     /// What a snapshot holds: it waited then.
     pub(in crate::events) fn restore(&mut self, record: Record) {
         let Record { stored: Stored { op, index, item }, name, key, bytes, .. } = record;

@@ -1,7 +1,7 @@
 //! A state as a snapshot holds it: rows.
 //!
 //! ```text
-//! partition | its names | its scheduled events | their expiries | its recurring schedules | its ready events | group | its rows | group | ... | partition | ...
+//! closed topics | partition | its names | its scheduled events | their expiries | its recurring schedules | its ready events | group | its rows | group | ... | partition | ...
 //! ```
 //!
 //! A row belongs to the last partition, and to the last group, before it. The agenda is set again from what the rows say.
@@ -15,7 +15,7 @@ use super::EventsState;
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::events::agenda::Alarm;
 use crate::events::backlog::Ready;
-use crate::events::command::EventsError;
+use crate::events::error::EventsError;
 use crate::events::group::{self, Group, GroupRow, RowPlace};
 use crate::events::ids::{NameHash, Named};
 use crate::events::partition::Partition;
@@ -23,7 +23,7 @@ use crate::events::recurring::Recurring;
 use crate::events::schedule::{Record, Slot};
 use crate::events::topic::TopicConfig;
 use crate::kernel::{Chunk, Cursor, NoRows, read_rows, write_rows};
-use crate::types::Timestamp;
+use crate::types::{Op, Timestamp};
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
@@ -36,6 +36,7 @@ enum Row {
     Ready(u64, Ready),
     Group(u32, group::Head),
     Of(GroupRow),
+    Closed(u32, Op),
 }
 
 /// A partition without what it has many of.
@@ -48,6 +49,8 @@ struct Head {
     next_offset: u64,
     next_seq: u64,
     retain_at: Option<Timestamp>,
+    id: u32,
+    closes: Option<Timestamp>,
 }
 
 /// Where a row stands in its partition. Rows are written in this order.
@@ -61,6 +64,8 @@ enum Place {
     Recurring(u32),
     Ready(u64),
     Group(u32, RowPlace),
+    /// Of no partition: of number 0, before the first.
+    Closed(u32),
 }
 
 /// Writes rows behind `from` until there are enough; where to go on.
@@ -80,9 +85,17 @@ pub(super) fn read(state: &mut EventsState, slice: &[u8]) -> Result<(), EventsEr
 type Rows<'a> = Box<dyn Iterator<Item = ((u32, Place), Row)> + 'a>;
 
 fn rows(state: &EventsState, after: Option<(u32, Place)>) -> Rows<'_> {
-    let Some((number, place)) = after else {
-        return Box::new(state.partitions.values().flat_map(whole));
+    let closed = match after {
+        None => Some(Bound::Unbounded),
+        Some((NO_PARTITION, Place::Closed(id))) => Some(Bound::Excluded(id)),
+        Some(_) => None,
     };
+    if let Some(from) = closed {
+        let closed = state.closed.range((from, Bound::Unbounded));
+        let closed = closed.map(|(id, op)| ((NO_PARTITION, Place::Closed(*id)), Row::Closed(*id, *op)));
+        return Box::new(closed.chain(state.partitions.values().flat_map(whole)));
+    }
+    let Some((number, place)) = after else { return Box::new(core::iter::empty()) };
     let begun = state.partitions.get(&number).into_iter();
     let begun = begun.flat_map(move |partition| rows_of(partition, place));
     let later = state.partitions.range(Bound::Excluded(&number));
@@ -90,7 +103,7 @@ fn rows(state: &EventsState, after: Option<(u32, Place)>) -> Rows<'_> {
 }
 
 fn whole(partition: &Partition) -> Rows<'_> {
-    let Partition { number, name, config, next_offset, backlog, retain_at, .. } = partition;
+    let Partition { number, name, id, closes, config, next_offset, backlog, retain_at, .. } = partition;
     let head = Row::Partition(Head {
         number: *number,
         name: name.clone(),
@@ -98,6 +111,8 @@ fn whole(partition: &Partition) -> Rows<'_> {
         next_offset: *next_offset,
         next_seq: backlog.next_seq(),
         retain_at: *retain_at,
+        id: *id,
+        closes: *closes,
     });
     Box::new(core::iter::once(((*number, Place::Head), head)).chain(rows_of(partition, Place::Head)))
 }
@@ -154,9 +169,19 @@ fn rows_of_group(
 
 /// Takes a row; none when it belongs nowhere.
 fn take(state: &mut EventsState, row: Row) -> Option<()> {
-    if let Row::Partition(Head { number, name, config, next_offset, next_seq, retain_at }) = row {
-        state.numbers.insert(name.clone(), number);
-        let mut partition = Partition::new(number, name, config);
+    if let Row::Closed(id, op) = row {
+        state.closed.insert(id, op);
+        return Some(());
+    }
+    if let Row::Partition(Head { number, name, config, next_offset, next_seq, retain_at, id, closes }) = row {
+        match closes {
+            None => {
+                state.numbers.insert(name.clone(), number);
+            }
+            Some(at) => state.agenda.set(at, Alarm::Close { topic: number }),
+        }
+        let mut partition = Partition::new(number, (name, id), config);
+        partition.closes = closes;
         partition.next_offset = next_offset;
         partition.backlog.restore_next(next_seq);
         partition.retain_at = retain_at;
@@ -170,7 +195,7 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
     let last = *last;
     let (partition, agenda) = (state.partitions.get_mut(&last)?, &mut state.agenda);
     match row {
-        Row::Partition(_) => {}
+        Row::Partition(_) | Row::Closed(..) => {}
         Row::Name(name, named) => partition.ids.put(name, named),
         Row::Scheduled(record) => {
             let before = partition.schedule.next();
@@ -201,6 +226,9 @@ fn take(state: &mut EventsState, row: Row) -> Option<()> {
     }
     Some(())
 }
+
+/// Of rows that belong to none: partitions count from 1.
+const NO_PARTITION: u32 = 0;
 
 /// Whether a snapshot that goes on behind any of its rows gives those behind it.
 #[cfg(test)]

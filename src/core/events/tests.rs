@@ -32,7 +32,7 @@ impl Lone {
     pub(super) fn keeping(kept_max: u64, config: TopicConfig) -> Self {
         let config = TopicConfig { kept_max, ..config };
         let mut lone = Self { state: EventsState::default(), op: 0, now_ms: 1000 };
-        lone.ask(Command::Open { topic: "t".to_string(), config }).expect("a new topic");
+        lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("a new topic");
         lone
     }
 
@@ -58,7 +58,7 @@ impl Lone {
         self.now_ms = end;
     }
 
-    fn publish(&mut self, id: &str, key: &str, due: Due) -> Published {
+    pub(super) fn publish(&mut self, id: &str, key: &str, due: Due) -> Published {
         let events = vec![event(id, key, due)];
         match self.ask(Command::Publish { topic: "t".to_string(), events }) {
             Ok(EventsAnswer::Published(mut results)) => results.remove(0),
@@ -66,7 +66,13 @@ impl Lone {
         }
     }
 
-    fn attach(&mut self, group: &str, member: u128, credits: u32, options: GroupOptions) -> Vec<Delivery> {
+    pub(super) fn attach(
+        &mut self,
+        group: &str,
+        member: u128,
+        credits: u32,
+        options: GroupOptions,
+    ) -> Vec<Delivery> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
         let insists = true;
         match self.ask(Command::Attach { topic, group, options, insists, member, credits, lease: LEASE }) {
@@ -75,7 +81,7 @@ impl Lone {
         }
     }
 
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         group: &str,
         member: u128,
@@ -95,7 +101,7 @@ impl Lone {
         }
     }
 
-    fn open(&self, group: &str, member: u128) -> Vec<(u64, u32)> {
+    pub(super) fn open(&self, group: &str, member: u128) -> Vec<(u64, u32)> {
         let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
         let after = GrantPlace::default();
         match self.state.view(&EventsQuery::Deliveries { topic, group, member, after }) {
@@ -107,7 +113,7 @@ impl Lone {
         }
     }
 
-    fn event(&self, id: &str) -> EventView {
+    pub(super) fn event(&self, id: &str) -> EventView {
         let event = name(id);
         match self.state.view(&EventsQuery::Event { topic: "t".to_string(), event }) {
             EventsView::Event(Some(event)) => event,
@@ -416,7 +422,7 @@ fn first(config: &TopicConfig) -> Lone {
     lone
 }
 
-fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
+pub(super) fn kept(lone: &Lone, from: KeptFrom) -> Vec<u64> {
     match lone.state.view(&EventsQuery::Kept { topic: "t".to_string(), group: String::new(), from }) {
         EventsView::Kept { rows, is_end: true } => rows.iter().map(|row| row.seq).collect(),
         other => panic!("{other:?}"),
@@ -510,7 +516,7 @@ fn what_is_too_old_or_too_much_goes_and_what_a_group_has_not_settled_stays() {
     assert_eq!(kept(&lone, KeptFrom::Seq(0)), [2]);
     assert_eq!(lone.event("b").state, EventState::Settled);
     let config = TopicConfig { revision: 1, expires_unsettled: true, ..age };
-    lone.ask(Command::Open { topic: "t".to_string(), config }).expect("another configuration");
+    lone.ask(Command::Open { topic: "t".to_string(), config, id: 1 }).expect("another configuration");
     assert_eq!((kept(&lone, KeptFrom::Seq(0)), lone.open("g", 1)), (vec![], vec![]));
     assert!(matches!(lone.event("c").state, EventState::Expired { .. }));
 

@@ -9,13 +9,14 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::command::EventsCommand as Command;
+use super::group::Group;
 use super::tests::{LEASE, Lone, event, nack, name, options, settlement};
 use super::{
-    Delivery, Disposition, Due, Events, EventsQuery, EventsState, EventsView, Expires, GrantPlace, MemberId,
-    Mode, NewEvent, Rule, Settlement, TopicConfig, snapshot,
+    Delivery, Disposition, Due, Events, EventsQuery, EventsState, EventsView, Expires, GrantPlace,
+    GroupChange, MemberId, Mode, NewEvent, Rule, Settlement, Start, TopicConfig, snapshot,
 };
 use crate::kernel::{ChrApplication, Cursor};
-use crate::types::Nanos;
+use crate::types::{Nanos, Timestamp};
 
 /// One thing that clients do, or time.
 #[derive(Clone, Debug)]
@@ -33,6 +34,12 @@ enum Step {
     Occur { count: u8, lies: bool },
     Pause { pauses: bool },
     Forget,
+    PauseGroup { group: u8, pauses: bool },
+    Seek { group: u8, to: Start },
+    AlterGroup { group: u8, attempts_max: u32 },
+    DeleteGroup { group: u8, force: bool },
+    Close,
+    Open { is_paused: bool },
     Pass { ms: u64 },
 }
 
@@ -49,13 +56,32 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|id| Step::Cancel { id }),
         1 => (any::<u8>(), 0..600_u64).prop_map(|(id, delay_ms)| Step::Reschedule { id, delay_ms }),
         1 => (group.clone(), 0..40_u64).prop_map(|(group, seq)| Step::Redrive { group, seq }),
-        1 => (group, 0..40_u64).prop_map(|(group, seq)| Step::Discard { group, seq }),
+        1 => (group.clone(), 0..40_u64).prop_map(|(group, seq)| Step::Discard { group, seq }),
+        1 => (group.clone(), any::<bool>())
+            .prop_map(|(group, pauses)| Step::PauseGroup { group, pauses }),
+        2 => (group.clone(), starts()).prop_map(|(group, to)| Step::Seek { group, to }),
+        1 => (group.clone(), 0..4_u32)
+            .prop_map(|(group, attempts_max)| Step::AlterGroup { group, attempts_max }),
+        1 => (group, any::<bool>()).prop_map(|(group, force)| Step::DeleteGroup { group, force }),
         1 => (0..40_u64).prop_map(|below| Step::Retain { below }),
         1 => Just(Step::Recur),
         3 => (0..5_u8, any::<bool>()).prop_map(|(count, lies)| Step::Occur { count, lies }),
         1 => any::<bool>().prop_map(|pauses| Step::Pause { pauses }),
         1 => Just(Step::Forget),
+        1 => prop_oneof![
+            1 => Just(Step::Close),
+            9 => prop::bool::weighted(0.2).prop_map(|is_paused| Step::Open { is_paused }),
+        ],
         4 => (0..400_u64).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+fn starts() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        Just(Start::Earliest),
+        Just(Start::Latest),
+        (0..60_u64).prop_map(Start::At),
+        (1000..9000_u64).prop_map(|ms| Start::Since(Timestamp::from_nanos(ms * 1_000_000))),
     ]
 }
 
@@ -131,6 +157,29 @@ impl Lone {
             }
             Step::Pause { pauses } => Command::Pause { topic, schedule: "s".to_string(), pauses },
             Step::Forget => Command::Forget { topic, schedule: "s".to_string() },
+            Step::PauseGroup { group, pauses } => {
+                Command::PauseGroup { topic, group: group_name(group), pauses }
+            }
+            Step::Seek { group, to } => Command::Seek { topic, group: group_name(group), to },
+            Step::AlterGroup { group, attempts_max } => {
+                let change = GroupChange { attempts_max: Some(attempts_max), ..GroupChange::default() };
+                Command::AlterGroup { topic, group: group_name(group), change }
+            }
+            Step::DeleteGroup { group, force } => {
+                Command::DeleteGroup { topic, group: group_name(group), force }
+            }
+            Step::Close => {
+                let id = self.id();
+                Command::Close { topic, id }
+            }
+            Step::Open { is_paused } => {
+                let anew = TopicConfig { kept_max: 0, ..TopicConfig::default() };
+                let known = self.state.partitions.values().find(|known| known.closes.is_none());
+                let (id, config) = known.map_or((self.id() + 1, anew), |known| {
+                    (known.id, TopicConfig { revision: known.config.revision + 1, ..known.config.clone() })
+                });
+                Command::Open { topic, config: TopicConfig { is_paused, ..config }, id }
+            }
             Step::Pass { ms } => return self.pass(ms),
         };
         let before = self.state.clone();
@@ -160,6 +209,12 @@ impl Lone {
         restored
     }
 
+    /// The topic's number, or that of the last one.
+    fn id(&self) -> u32 {
+        let open = self.state.partitions.values().find(|known| known.closes.is_none()).map(|known| known.id);
+        open.or_else(|| self.state.closed.last_key_value().map(|(id, _)| *id)).unwrap_or(1)
+    }
+
     /// Of an ordered group no key is open twice; nobody has more than its credits; the floor passes nothing that is in hand.
     fn check(&self) {
         let Some((_, partition)) = self.state.partitions.last() else { return };
@@ -178,11 +233,16 @@ impl Lone {
                 assert!(group.member(member).is_some_and(|member| count <= member.credits), "{member:?}");
             }
         }
+        for (seq, ready) in partition.backlog.saved(None).filter(|(_, ready)| !ready.expired) {
+            let settled = |group: &&Group| group.is_for(seq) && group.had_settled(seq, ready.record.key);
+            let count = partition.groups.values().filter(settled).count();
+            assert_eq!(usize::try_from(ready.settled_by), Ok(count), "groups have settled {seq}");
+        }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn a_restored_state_is_the_same_with_its_agenda(
@@ -215,8 +275,10 @@ proptest! {
         for step in course {
             lone.take(step);
         }
+        lone.take(Step::Open { is_paused: false });
         for round in 0..400 {
             for group in 0..2 {
+                lone.take(Step::PauseGroup { group, pauses: false });
                 if round % 5 == 0 {
                     lone.take(Step::Attach { group, member: 1 });
                 }

@@ -29,6 +29,8 @@ pub struct TopicConfig {
     pub retain_bytes: Option<u64>,
     /// What goes by its age or by its bytes goes although a consumer group has not settled it: it has expired for that group.
     pub expires_unsettled: bool,
+    /// Nothing is delivered, to no consumer group. Events are accepted, become ready at their time, and wait.
+    pub is_paused: bool,
 }
 
 impl Default for TopicConfig {
@@ -45,6 +47,7 @@ impl Default for TopicConfig {
             retain_age: None,
             retain_bytes: None,
             expires_unsettled: false,
+            is_paused: false,
         }
     }
 }

@@ -152,7 +152,7 @@ pub struct EventView {
 #[derive(Clone, Debug, Eq, PartialEq, Encode, Decode)]
 #[bincode(crate = "crate::codec::wire")]
 pub enum DeliveryState {
-    /// The group began later than the event became ready.
+    /// The group began later than the event became ready, or behind it.
     Skipped,
     /// It waits for a member with room.
     Buffered,
@@ -214,8 +214,10 @@ pub struct PartitionView {
 pub struct GroupView {
     /// Its name.
     pub name: String,
-    /// What it was made with.
+    /// How it behaves.
     pub options: GroupOptions,
+    /// Nothing is granted.
+    pub is_paused: bool,
     /// Everything below is settled or dead.
     pub floor: u64,
     /// Events that became ready and are not settled: its lag.

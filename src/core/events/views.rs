@@ -139,7 +139,7 @@ impl Partition {
                     |group: &Group, ready| (group.head.name.clone(), delivery_state(group, seq, ready));
                 let states = ready
                     .into_iter()
-                    .flat_map(|ready| self.groups.values().map(move |group| state(group, ready)));
+                    .flat_map(|ready| self.present().map(move |(_, group)| state(group, ready)));
                 (ready.map(|ready| ready.record), states.collect())
             }
             Fate::Settled | Fate::Cancelled => (None, Vec::new()),
@@ -159,7 +159,7 @@ impl Partition {
             kept_bytes: self.backlog.bytes(),
             first_seq: self.backlog.first_seq(),
             ids: self.ids.len(),
-            groups: self.groups.values().map(|group| self.group_seen(group)).collect(),
+            groups: self.present().map(|(_, group)| self.group_seen(group)).collect(),
         }
     }
 
@@ -168,8 +168,9 @@ impl Partition {
         GroupView {
             name: head.name.clone(),
             options: head.options.clone(),
+            is_paused: head.is_paused,
             floor: head.floor,
-            lag: self.backlog.next_seq() - head.next + u64_of(counts.open + counts.resting + counts.again),
+            lag: group.lag(self.backlog.next_seq()),
             open: u64_of(counts.open),
             resting: u64_of(counts.resting),
             dead: u64_of(counts.dead),
@@ -234,7 +235,7 @@ impl Partition {
 }
 
 fn delivery_state(group: &Group, seq: u64, ready: &Ready) -> DeliveryState {
-    if seq < group.head.start {
+    if !group.is_for(seq) {
         return DeliveryState::Skipped;
     }
     if let Some(open) = group.open(seq) {

@@ -29,7 +29,7 @@ impl Asked {
         cluster.run(100);
         let session = cluster.register(1);
         let mut asked = Self { cluster, session, requests: 0 };
-        asked.does(&EventsCommand::Open { topic: "t".to_string(), config: TopicConfig::default() });
+        asked.does(&EventsCommand::Open { topic: "t".to_string(), config: TopicConfig::default(), id: 1 });
         let options = GroupOptions {
             mode: Mode::Shared,
             start: Start::Earliest,

@@ -197,6 +197,11 @@ impl EventService for Api {
         if wanted.consumer_group.is_empty() {
             return Err(Status::invalid_argument("consumer_group is required"));
         }
+        if !wanted.filter.is_empty() {
+            return Err(Status::invalid_argument(
+                "filter must be empty: every event is delivered to each consumer group; acknowledge what is not wanted",
+            ));
+        }
         let refused = |error: Refused| status(&error);
         let topic = self.0.topics.get(&wanted.topic).await.map_err(refused)?;
         let partitions = self.0.topics.some_partitions(&topic, wanted.partition_id).map_err(refused)?;

@@ -1,11 +1,8 @@
-//! `ConsumerGroupService`, as earlier clients know it, and `GroupService`.
+//! `ConsumerGroupService`, as earlier clients know it.
 
 use std::collections::{BTreeMap, HashMap};
 
-use chronon_core::events::{
-    EventsAnswer, EventsCommand, EventsQuery, EventsView, GroupOptions, GroupView, Mode,
-};
-use chronon_core::types::Nanos;
+use chronon_core::events::{EventsAnswer, EventsCommand, EventsQuery, EventsView, GroupView, Mode};
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Wanted, signed};
@@ -16,8 +13,6 @@ use crate::gateway::proto::cronos_db::{
     GroupMode, ListConsumerGroupsRequest, ListConsumerGroupsResponse, RebalanceConsumerGroupRequest,
     RebalanceConsumerGroupResponse,
 };
-use crate::gateway::proto::ext::group_service_server::GroupService;
-use crate::gateway::proto::ext::{DescribeGroupRequest, GroupInfo, GroupPartition};
 use crate::gateway::topics::Refused;
 
 #[tonic::async_trait]
@@ -76,48 +71,9 @@ impl ConsumerGroupService for Api {
     }
 }
 
-#[tonic::async_trait]
-impl GroupService for Api {
-    async fn create_group(
-        &self,
-        request: Request<CreateConsumerGroupRequest>,
-    ) -> Result<Response<GroupInfo>, Status> {
-        let wanted = request.into_inner();
-        let (topic, group) = (wanted.topic.clone(), wanted.group_id.clone());
-        let made = async {
-            self.make_group(wanted).await?;
-            self.describe(&topic, &group).await
-        };
-        made.await.map(Response::new).map_err(|error: Refused| status(&error))
-    }
-
-    async fn describe_group(
-        &self,
-        request: Request<DescribeGroupRequest>,
-    ) -> Result<Response<GroupInfo>, Status> {
-        let DescribeGroupRequest { topic, consumer_group } = request.into_inner();
-        let described = self.describe(&topic, &consumer_group).await;
-        described.map(Response::new).map_err(|error| status(&error))
-    }
-}
-
 impl Api {
-    /// A consumer group, partition by partition.
-    async fn describe(&self, topic: &str, group: &str) -> Result<GroupInfo, Refused> {
-        let known = self.0.topics.existing(topic).await?;
-        let mut info = None;
-        for partition in self.0.topics.partitions(&known) {
-            let groups = self.partition_view(&partition).await?.map(|view| view.groups).unwrap_or_default();
-            if let Some(found) = groups.into_iter().find(|known| known.name == group) {
-                let info = info.get_or_insert_with(|| group_info(topic, &found));
-                info.partitions.push(group_partition(partition.id, &found));
-            }
-        }
-        info.ok_or_else(|| Refused::NotFound(format!("topic {topic} has no consumer group {group}")))
-    }
-
     /// A group is made in every partition.
-    async fn make_group(&self, wanted: CreateConsumerGroupRequest) -> Result<(), Refused> {
+    pub(super) async fn make_group(&self, wanted: CreateConsumerGroupRequest) -> Result<(), Refused> {
         let topic = self.0.topics.get(&wanted.topic).await?;
         let options = convert::options(Wanted {
             mode: wanted.mode(),
@@ -185,35 +141,7 @@ fn assignments(partitions: &[i32], mut members: Vec<String>) -> HashMap<String, 
     members.into_iter().zip(places).collect()
 }
 
-fn group_info(topic: &str, group: &GroupView) -> GroupInfo {
-    let GroupOptions { mode, ack_timeout, attempts_max, rest, rest_max, .. } = group.options;
-    let ms = |span: Nanos| u32::try_from(span.as_nanos() / 1_000_000).unwrap_or(u32::MAX);
-    GroupInfo {
-        topic: topic.to_owned(),
-        consumer_group: group.name.clone(),
-        mode: group_mode(mode).into(),
-        max_deliver: attempts_max,
-        ack_timeout_ms: ms(ack_timeout),
-        backoff_ms: ms(rest),
-        backoff_max_ms: ms(rest_max),
-        partitions: Vec::new(),
-    }
-}
-
-fn group_partition(partition_id: i32, group: &GroupView) -> GroupPartition {
-    GroupPartition {
-        partition_id,
-        committed_offset: signed(group.floor),
-        lag: signed(group.lag),
-        open: signed(group.open),
-        resting: signed(group.resting),
-        dead: signed(group.dead),
-        dead_dropped: signed(group.dead_dropped),
-        members: i32::try_from(group.members).unwrap_or(i32::MAX),
-    }
-}
-
-fn group_mode(mode: Mode) -> GroupMode {
+pub(super) fn group_mode(mode: Mode) -> GroupMode {
     match mode {
         Mode::Shared => GroupMode::Shared,
         Mode::Ordered => GroupMode::Ordered,

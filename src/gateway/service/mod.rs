@@ -2,6 +2,7 @@
 
 mod cluster;
 mod consensus;
+mod consumers;
 mod convert;
 mod dead_letters;
 mod effects;

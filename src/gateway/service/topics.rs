@@ -8,8 +8,8 @@ use super::convert::signed;
 use super::{Api, status};
 use crate::gateway::proto::ext::topic_service_server::TopicService;
 use crate::gateway::proto::ext::{
-    AlterTopicRequest, CreateTopicRequest, DescribeTopicRequest, ListTopicsRequest, ListTopicsResponse,
-    PartitionState, TopicInfo,
+    AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest,
+    ListTopicsRequest, ListTopicsResponse, PartitionState, PauseTopicRequest, TopicInfo,
 };
 use crate::gateway::topics::{KnownTopic, Refused};
 
@@ -87,6 +87,34 @@ impl TopicService for Api {
         };
         altered.await.map(Response::new).map_err(|error: Refused| status(&error))
     }
+
+    async fn pause_topic(&self, request: Request<PauseTopicRequest>) -> Result<Response<TopicInfo>, Status> {
+        let paused = self.0.topics.pause(&request.into_inner().topic, true).await;
+        paused.map(|topic| Response::new(info(&topic, Vec::new()))).map_err(|error| status(&error))
+    }
+
+    async fn resume_topic(&self, request: Request<PauseTopicRequest>) -> Result<Response<TopicInfo>, Status> {
+        let resumed = self.0.topics.pause(&request.into_inner().topic, false).await;
+        resumed.map(|topic| Response::new(info(&topic, Vec::new()))).map_err(|error| status(&error))
+    }
+
+    async fn delete_topic(
+        &self,
+        request: Request<DeleteTopicRequest>,
+    ) -> Result<Response<DeleteTopicResponse>, Status> {
+        let DeleteTopicRequest { topic, confirm } = request.into_inner();
+        if confirm != topic {
+            return Err(Status::invalid_argument(format!(
+                "confirm is {confirm:?}: what deletes a topic is its name once more, {topic:?}"
+            )));
+        }
+        let gone = self.0.topics.delete(&topic).await.map_err(|error| status(&error))?;
+        Ok(Response::new(DeleteTopicResponse {
+            scheduled: signed(gone.scheduled),
+            ready: signed(gone.ready),
+            dead: signed(gone.dead),
+        }))
+    }
 }
 
 /// How a topic is to behave: as it does, but for what is wanted.
@@ -150,6 +178,7 @@ fn info(KnownTopic { name, topic }: &KnownTopic, partitions: Vec<PartitionState>
         retain_age_ms: config.retain_age.map_or(0, |age| signed(age.as_nanos() / 1_000_000)),
         retain_bytes: config.retain_bytes.unwrap_or_default(),
         expires_unsettled: config.expires_unsettled,
+        paused: config.is_paused,
     }
 }
 

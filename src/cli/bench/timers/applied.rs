@@ -176,7 +176,7 @@ impl Group {
             group.session = session;
         }
         let config = TopicConfig { pending_max: timers, dedup_ids_max: timers, ..TopicConfig::default() };
-        group.apply(&[EventsCommand::Open { topic: TOPIC.to_owned(), config }])?;
+        group.apply(&[EventsCommand::Open { topic: TOPIC.to_owned(), config, id: 1 }])?;
         group.taken();
         Ok(group)
     }

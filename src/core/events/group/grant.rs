@@ -33,6 +33,9 @@ impl Group {
         moment: Moment,
         agenda: &mut Agenda,
     ) {
+        if self.head.is_paused {
+            return;
+        }
         let rooms = self.members.values().map(Member::room).filter(|room| *room > 0);
         let (with_room, mut room) = rooms.fold((0, 0), |(members, all), room| (members + 1, all + room));
         let share = self.buffered(end).min(room).div_ceil(u64::max(with_room, 1));
@@ -44,7 +47,11 @@ impl Group {
                 return;
             }
             steps += 1;
+            let is_new = self.again.is_empty();
             let Some((seq, attempts)) = self.next_buffered(end) else { return };
+            if is_new && self.is_passed_over(seq) {
+                continue;
+            }
             let key = match candidate(seq) {
                 Candidate::Key(key) => key,
                 Candidate::Gone => {
@@ -72,8 +79,13 @@ impl Group {
         }
     }
 
-    /// The rest is to be granted by the next entry. The alarm of it has been taken, or there was none.
-    fn owe(&mut self, Place { topic, group }: Place, moment: Moment, agenda: &mut Agenda) {
+    /// The rest is to be granted, or let go of, by the next entry. The alarm of it has been taken, or there was none.
+    pub(in crate::events) fn owe(
+        &mut self,
+        Place { topic, group }: Place,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) {
         if self.head.owes.is_none() {
             let at = moment.now.next();
             self.head.owes = Some(at);

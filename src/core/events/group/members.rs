@@ -1,12 +1,13 @@
 //! Members of a consumer group.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound;
 
 use super::{Group, Moment, Place};
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::events::agenda::{Agenda, Alarm};
-use crate::events::command::{EventsError, GrantPlace, MemberId};
+use crate::events::command::{GrantPlace, MemberId};
+use crate::events::error::EventsError;
 use crate::types::{Nanos, Op, Timestamp, u64_of};
 
 /// A member, and what is open with it.
@@ -92,7 +93,7 @@ impl Group {
     ) -> Result<(), EventsError> {
         let known = self.members.get(&member).ok_or(EventsError::NotAMember)?;
         agenda.clear(known.until, alarm(place, member));
-        self.forget(place, member, "its consumer went away", moment, agenda);
+        self.forget_member(place, member, "its consumer went away", moment, agenda);
         Ok(())
     }
 
@@ -104,16 +105,46 @@ impl Group {
         moment: Moment,
         agenda: &mut Agenda,
     ) {
-        self.forget(place, member, "its consumer fell silent", moment, agenda);
+        self.forget_member(place, member, "its consumer fell silent", moment, agenda);
     }
 
-    fn forget(&mut self, place: Place, member: MemberId, why: &str, moment: Moment, agenda: &mut Agenda) {
+    fn forget_member(
+        &mut self,
+        place: Place,
+        member: MemberId,
+        why: &str,
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) {
         let Some(known) = self.members.get(&member) else { return };
         let open: alloc::vec::Vec<u64> = known.open.iter().map(|grant| grant.seq).collect();
         for seq in open {
             self.fail(place, seq, (why, Some(Nanos::default())), moment, agenda);
         }
         self.members.remove(&member);
+    }
+
+    /// Who is a member comes along when the group begins anew, with nothing open. `from` and `to` are where its alarms belong.
+    pub(super) fn move_members(
+        &mut self,
+        from: Place,
+        to: Place,
+        agenda: &mut Agenda,
+    ) -> BTreeMap<MemberId, Member> {
+        let mut members = core::mem::take(&mut self.members);
+        for (member, known) in &mut members {
+            agenda.clear(known.until, alarm(from, *member));
+            agenda.set(known.until, alarm(to, *member));
+            known.open.clear();
+        }
+        members
+    }
+
+    /// Nobody is a member any more.
+    pub(in crate::events) fn forget_members(&mut self, place: Place, agenda: &mut Agenda) {
+        for (member, known) in core::mem::take(&mut self.members) {
+            agenda.clear(known.until, alarm(place, member));
+        }
     }
 
     /// What a snapshot holds.

@@ -8,25 +8,30 @@
 //! ```
 //!
 //! Buffered is what lies from `next` on in the ready sequence, what has rested (`again`), and what waits behind its ordering key
-//! (`held`). Everything below the floor is settled or dead, and nothing at the floor is.
+//! (`held`). Everything below the floor is settled or dead, and nothing at the floor is. A group that begins anew, or is no more, is
+//! one that leaves (`leaving.rs`), and in the first case another one in its place.
 
 mod grant;
+mod leaving;
 mod members;
 mod saved;
 mod settle;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use core::ops::Bound;
 
 pub(in crate::events) use grant::Candidate;
+pub(in crate::events) use leaving::Leaves;
 pub(in crate::events) use members::Member;
 pub(in crate::events) use saved::{GroupRow, RowPlace};
 pub(in crate::events) use settle::Ended;
 
 use crate::codec::wire::{DecodeDerive as Decode, EncodeDerive as Encode};
 use crate::collections::PersistentMap;
-use crate::events::command::{EventsError, GrantPlace, GroupOptions, MemberId};
-use crate::types::{Nanos, Op, Timestamp};
+use crate::events::command::{GrantPlace, GroupOptions, MemberId};
+use crate::events::error::EventsError;
+use crate::types::{Nanos, Op, Timestamp, u64_of};
 
 /// When something happens.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +92,11 @@ pub struct DeadLetter {
 pub(in crate::events) struct Head {
     pub name: String,
     pub options: GroupOptions,
+    /// The op that made it, or had it begin anew: what was granted before is over.
+    pub since: Op,
+    pub is_paused: bool,
+    /// It is no group any more, and lets go of its events.
+    pub leaves: Option<Leaves>,
     pub start: u64,
     pub floor: u64,
     pub next: u64,
@@ -109,8 +119,10 @@ pub(in crate::events) struct Group {
     held: PersistentMap<(u64, u64), u32>,
     /// Of an ordered group: by key, what holds it up.
     busy: PersistentMap<u64, u64>,
-    /// What is settled above the floor.
+    /// What is settled above the floor; of what is not granted yet, what never is to be.
     settled: PersistentMap<u64, ()>,
+    /// What it has had from before its start: dead letters that it had when it began anew.
+    earlier: PersistentMap<u64, ()>,
     dead: PersistentMap<u64, DeadLetter>,
     /// Of what is kept, what has expired.
     expired: PersistentMap<u64, ()>,
@@ -118,11 +130,14 @@ pub(in crate::events) struct Group {
 }
 
 impl Group {
-    pub(in crate::events) fn new(name: String, options: GroupOptions, start: u64) -> Self {
+    pub(in crate::events) fn new(name: String, options: GroupOptions, start: u64, since: Op) -> Self {
         let (floor, next) = (start, start);
         Self::restored(Head {
             name,
             options,
+            since,
+            is_paused: false,
+            leaves: None,
             start,
             floor,
             next,
@@ -143,13 +158,19 @@ impl Group {
             held: PersistentMap::default(),
             busy: PersistentMap::default(),
             settled: PersistentMap::default(),
+            earlier: PersistentMap::default(),
             dead: PersistentMap::default(),
             expired: PersistentMap::default(),
             members: BTreeMap::new(),
         }
     }
 
-    /// Whether `options` are those that it was made with.
+    /// Whether an event is for it.
+    pub(in crate::events) fn is_for(&self, seq: u64) -> bool {
+        seq >= self.head.start || self.earlier.contains_key(&seq)
+    }
+
+    /// Whether `options` are those that it has, but for its start.
     ///
     /// # Errors
     /// [`EventsError::OtherOptions`].
@@ -180,6 +201,13 @@ impl Group {
         self.resting.get(&seq)
     }
 
+    /// So many events are still to be granted, or settled; the ready sequence ends at `end`.
+    pub(in crate::events) fn lag(&self, end: u64) -> u64 {
+        let Counts { open, resting, again, .. } = self.counts();
+        let never = self.settled.range(Bound::Included(&self.head.next)).count();
+        end - self.head.next + u64_of(open + resting + again) - u64_of(never)
+    }
+
     /// Whether this group has settled the event, whose ordering key is `key`, and nobody is to deliver it again.
     pub(in crate::events) fn is_settled(&self, seq: u64, key: u64) -> bool {
         let is_passed = seq < self.head.floor || self.settled.contains_key(&seq);
@@ -205,7 +233,7 @@ impl Group {
     }
 
     pub(in crate::events) fn dead_letters(&self, from: u64) -> impl Iterator<Item = (u64, &DeadLetter)> {
-        self.dead.range(core::ops::Bound::Included(&from)).map(|(seq, dead)| (*seq, dead))
+        self.dead.range(Bound::Included(&from)).map(|(seq, dead)| (*seq, dead))
     }
 }
 

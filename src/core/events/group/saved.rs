@@ -22,6 +22,7 @@ pub(in crate::events) enum GroupRow {
     Settled(u64),
     Dead(u64, DeadLetter),
     Expired(u64),
+    Earlier(u64),
 }
 
 /// Where a row stands in its group. Rows are written in this order.
@@ -38,6 +39,7 @@ pub(in crate::events) enum RowPlace {
     Settled(u64),
     Dead(u64),
     Expired(u64),
+    Earlier(u64),
 }
 
 impl GroupRow {
@@ -52,6 +54,7 @@ impl GroupRow {
             Self::Settled(seq) => RowPlace::Settled(*seq),
             Self::Dead(seq, _) => RowPlace::Dead(*seq),
             Self::Expired(seq) => RowPlace::Expired(*seq),
+            Self::Earlier(seq) => RowPlace::Earlier(*seq),
         }
     }
 }
@@ -71,9 +74,10 @@ impl Group {
     }
 
     fn saved_deliveries(&self, after: RowPlace) -> Rows<'_> {
-        use RowPlace::{Again, Busy, Dead, Expired, Held, Open, Rests, Settled};
+        use RowPlace::{Again, Busy, Dead, Earlier, Expired, Held, Open, Rests, Settled};
         let last = |place: RowPlace| match place {
-            Open(key) | Rests(key) | Again(key) | Busy(key) | Settled(key) | Dead(key) | Expired(key) => key,
+            Open(key) | Rests(key) | Again(key) | Busy(key) | Settled(key) | Dead(key) | Expired(key)
+            | Earlier(key) => key,
             Held(_) | RowPlace::Head | RowPlace::Member(_) => 0,
         };
         let last = last(after);
@@ -94,7 +98,9 @@ impl Group {
             .map(|(seq, dead)| GroupRow::Dead(*seq, dead.clone()));
         let expired = section(&self.expired, after, (Expired(0), Expired(u64::MAX)), &last)
             .map(|(seq, ())| GroupRow::Expired(*seq));
-        let dead = dead.chain(expired);
+        let earlier = section(&self.earlier, after, (Earlier(0), Earlier(u64::MAX)), &last)
+            .map(|(seq, ())| GroupRow::Earlier(*seq));
+        let dead = dead.chain(expired).chain(earlier);
         Box::new(open.chain(resting).chain(again).chain(held).chain(busy).chain(settled).chain(dead))
     }
 
@@ -128,6 +134,9 @@ impl Group {
             }
             GroupRow::Expired(seq) => {
                 self.expired.insert(seq, ());
+            }
+            GroupRow::Earlier(seq) => {
+                self.earlier.insert(seq, ());
             }
         }
     }

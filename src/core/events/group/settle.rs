@@ -35,6 +35,12 @@ impl Group {
         agenda: &mut Agenda,
     ) -> Result<Option<Ended>, String> {
         let Settlement { seq, attempt, granted, disposition } = settlement;
+        if granted < self.head.since {
+            return Err(format!(
+                "it was granted at op {granted}, and that is over: the consumer group was made, or set to another place, at op {}",
+                self.head.since
+            ));
+        }
         let open = *self.open.get(&seq).ok_or_else(|| format!("event {seq} is not being delivered"))?;
         if open.attempt != attempt {
             return Err(format!("attempt {} is open, and not {attempt}", open.attempt));
@@ -156,14 +162,16 @@ impl Group {
 
     /// It is not to be delivered to this group any more.
     pub(super) fn pass_expired(&mut self, seq: u64, key: u64) {
-        self.expired.insert(seq, ());
-        self.head.expired += 1;
+        if self.expired.insert(seq, ()).is_none() {
+            self.head.expired += 1;
+        }
         self.pass(seq, key);
     }
 
     /// The event is kept no more.
-    pub(in crate::events) fn forget_expired(&mut self, seq: u64) {
+    pub(in crate::events) fn forget(&mut self, seq: u64) {
         self.expired.remove(&seq);
+        self.earlier.remove(&seq);
     }
 
     /// This dead letter is to go, for its event does; what has ended by that.
@@ -188,6 +196,10 @@ impl Group {
         if seq >= self.head.floor {
             self.settled.insert(seq, ());
         }
+        self.raise_floor();
+    }
+
+    pub(super) fn raise_floor(&mut self) {
         while self.settled.remove(&self.head.floor).is_some() {
             self.head.floor += 1;
         }
