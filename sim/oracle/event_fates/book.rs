@@ -194,8 +194,18 @@ impl Book {
             ) => {
                 let topic = self.topics.entry(topic).or_default();
                 let known = topic.groups.entry(group.clone()).or_default();
-                known.attached(&options, (member, credits, lease), times, compared);
+                let count = count(&open);
+                known.attached(&options, (member, credits, lease), count, times, compared);
                 topic.told((&group, member), &open, &self.times, compared)
+            }
+            (
+                EventsCommand::Claim { topic, group, member, count: asked, lease, .. },
+                EventsAnswer::Claimed { options, granted },
+            ) => {
+                let topic = self.topics.entry(topic).or_default();
+                let known = topic.groups.entry(group.clone()).or_default();
+                known.claimed(&options, (member, asked, lease), count(&granted), times, compared)?;
+                topic.told((&group, member), &granted, &self.times, compared)
             }
             (
                 EventsCommand::Settle { topic, group, member, settlements, .. },
@@ -650,10 +660,10 @@ impl Topic {
             }
             for (member, count) in open {
                 compared.credit += 1;
-                let most = group.credits(member);
+                let most = group.open_max(member);
                 if count > most {
                     let what = format!(
-                        "{count} deliveries are open with {member:?} of group {}, which has {most} credits",
+                        "{count} deliveries are open with {member:?} of group {}, and {most} may be",
                         view.name
                     );
                     return Err(Broken::new("CreditRespected", what));
@@ -683,6 +693,11 @@ fn check_due(due: Due, due_ms: i64, now: u64) -> Result<(), Broken> {
         return Err(Broken::new("NeverEarly", format!("{due:?} at {now} is taken for {due_ms}")));
     }
     Ok(())
+}
+
+/// How many deliveries these are; whoever has more than are told has more credits.
+fn count(deliveries: &Deliveries) -> u32 {
+    u32::try_from(deliveries.deliveries.len()).unwrap_or(u32::MAX)
 }
 
 fn nanos(due_ms: i64) -> u64 {

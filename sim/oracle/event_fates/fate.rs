@@ -41,13 +41,17 @@ pub enum EventFate {
     Expired,
     /// The next occurrences of a recurring schedule were taken.
     Planned,
+    /// A consumer asked for a delivery, and got one.
+    Claimed,
+    /// A member wanted nothing more for a while.
+    Paused,
     /// It was let go although somebody had not settled it.
     LetGo,
 }
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 20] = [
+    pub const WORDS: [(Self, &'static str); 22] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -67,6 +71,8 @@ impl EventFate {
         (Self::Left, "left"),
         (Self::Expired, "expired"),
         (Self::Planned, "planned"),
+        (Self::Claimed, "claimed"),
+        (Self::Paused, "paused"),
         (Self::LetGo, "let_go"),
     ];
 

@@ -82,7 +82,8 @@ impl Group {
         self.head.owes = None;
     }
 
-    fn has_buffered(&self, end: u64) -> bool {
+    /// Whether something waits to be granted, before the end of the ready sequence.
+    pub(in crate::events) fn has_buffered(&self, end: u64) -> bool {
         !self.again.is_empty() || self.head.next < end
     }
 
