@@ -314,6 +314,32 @@ fn a_member_that_insists_on_other_options_is_refused_and_one_that_does_not_is_to
 }
 
 #[test]
+fn what_had_ended_before_a_group_came_and_expires_as_its_dead_letter_stays_one() {
+    let mut lone = Lone::keeping(1, TopicConfig::default());
+    lone.attach("first", 1, 10, options(Mode::Shared));
+    let events = vec![NewEvent { expires: Some(Expires::After(500)), ..event("a", "", Due::In(0)) }];
+    lone.ask(Command::Publish { topic: "t".to_string(), events }).expect("it is accepted");
+    lone.settle("first", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    lone.attach("later", 1, 10, options(Mode::Shared));
+    let term = Disposition::Term { why: "no".to_string() };
+    lone.settle("later", 1, vec![settlement(0, 1, term)]).expect("a member");
+    lone.pass(1000);
+    for id in ["b", "c", "d"] {
+        lone.publish(id, "", Due::In(0));
+        let seqs = lone.open("later", 1).iter().map(|(offset, _)| *offset).collect::<Vec<u64>>();
+        for group in ["first", "later"] {
+            let acks = seqs.iter().map(|seq| settlement(*seq, 1, Disposition::Ack)).collect();
+            lone.settle(group, 1, acks).expect("a member");
+        }
+    }
+    let (topic, group) = ("t".to_string(), "later".to_string());
+    let EventsView::Dead(dead) = lone.state.view(&EventsQuery::Dead { topic, group, from: 0 }) else {
+        panic!("the group is there");
+    };
+    assert_eq!(dead.iter().map(|letter| letter.offset).collect::<Vec<u64>>(), [0]);
+}
+
+#[test]
 fn who_claims_gets_what_is_buffered_and_nothing_before_it_claims_again() {
     let mut lone = Lone::new(TopicConfig::default());
     assert_eq!(lone.claim("g", 1, 2), [], "the group is made by it");
