@@ -10,23 +10,28 @@
 mod cluster;
 mod consuming;
 mod gate;
+mod heralds;
 mod link;
 mod operating;
 mod payloads;
 mod planning;
 mod posting;
 mod publishing;
+mod pulling;
 mod recurrence;
 mod sampling;
 mod service;
 mod settling;
 mod signature;
 mod slots;
+mod taps;
 mod topics;
+mod valve;
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Duration;
 
@@ -41,10 +46,12 @@ use crate::server::status::StatusCell;
 use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
+use heralds::Heralds;
 use payloads::Payloads;
 use planning::Planning;
 use posting::Posting;
 use publishing::Publishing;
+use pulling::Pulling;
 use settling::Settling;
 use slots::Slots;
 use topics::Topics;
@@ -90,6 +97,7 @@ pub(crate) struct Gateway {
     payloads: Arc<Payloads>,
     settling: Arc<Settling>,
     consuming: Arc<Consuming>,
+    pulling: Pulling,
     /// Members of consumer groups, one a partition.
     members: Slots,
     /// Who watches an event.
@@ -128,6 +136,7 @@ pub fn start(
         publishing: Arc::clone(&gateway.publishing),
         poster: Arc::new(poster),
         status: gateway.status.clone(),
+        metrics: gateway.metrics.clone(),
     };
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -182,8 +191,16 @@ impl Gateway {
             settling: Arc::clone(&settling),
             metrics: metrics.clone(),
         });
+        let pulling = Pulling {
+            topics: Arc::clone(&topics),
+            payloads: Arc::clone(&payloads),
+            metrics: metrics.clone(),
+            heralds: Arc::new(Heralds::default()),
+            turn: AtomicUsize::new(0),
+        };
         Self {
             metrics,
+            pulling,
             status,
             disk,
             publishing: Arc::new(Publishing::new(Arc::clone(&topics))),

@@ -1,6 +1,7 @@
 //! The verbs of the event database: clients of the gRPC interface.
 
 mod dlq;
+pub(super) mod effect;
 mod endpoint;
 mod event;
 mod publish;
