@@ -31,7 +31,6 @@ mod valve;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Duration;
 
@@ -46,7 +45,6 @@ use crate::server::status::StatusCell;
 use cluster::Cluster;
 pub use cluster::ClusterMap;
 use consuming::Consuming;
-use heralds::Heralds;
 use payloads::Payloads;
 use planning::Planning;
 use posting::Posting;
@@ -191,13 +189,7 @@ impl Gateway {
             settling: Arc::clone(&settling),
             metrics: metrics.clone(),
         });
-        let pulling = Pulling {
-            topics: Arc::clone(&topics),
-            payloads: Arc::clone(&payloads),
-            metrics: metrics.clone(),
-            heralds: Arc::new(Heralds::default()),
-            turn: AtomicUsize::new(0),
-        };
+        let pulling = Pulling::new(Arc::clone(&topics), Arc::clone(&payloads), metrics.clone());
         Self {
             metrics,
             pulling,

@@ -1,7 +1,8 @@
 //! Workers that ask for each of their deliveries: members of consumer groups to which nothing comes by itself.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chronon_core::events::{
@@ -34,15 +35,22 @@ pub(super) struct Pull {
 /// What all workers share.
 #[derive(Debug)]
 pub(super) struct Pulling {
-    pub topics: Arc<Topics>,
-    pub payloads: Arc<Payloads>,
-    pub metrics: GatewayMetrics,
-    pub heralds: Arc<Heralds>,
+    topics: Arc<Topics>,
+    payloads: Arc<Payloads>,
+    metrics: GatewayMetrics,
+    heralds: Arc<Heralds>,
     /// So that none of a topic's partitions always comes first.
-    pub turn: AtomicUsize,
+    turn: AtomicUsize,
+    /// By partition and name: what consumer groups were made with that somebody has claimed from.
+    known: Mutex<BTreeMap<(i32, String), GroupOptions>>,
 }
 
 impl Pulling {
+    pub(super) fn new(topics: Arc<Topics>, payloads: Arc<Payloads>, metrics: GatewayMetrics) -> Self {
+        let (heralds, turn, known) = (Arc::default(), AtomicUsize::new(0), Mutex::default());
+        Self { topics, payloads, metrics, heralds, turn, known }
+    }
+
     /// Claims deliveries of these partitions, or waits until there is one, or none for as long as it may.
     pub(super) async fn claim(
         &self,
@@ -92,16 +100,24 @@ impl Pulling {
     ) -> Result<(), Refused> {
         let (topic, group) = (partition.topic.name.clone(), wanted.group.clone());
         let question = EventsQuery::Buffered { topic: topic.clone(), group: group.clone() };
-        if self.topics.view(partition, question).await? == EventsView::Buffered(false) {
+        let name = (partition.id, group.clone());
+        let known = self.known().get(&name).cloned();
+        let (options, insists, member) = (wanted.options.clone(), wanted.insists, wanted.member);
+        let is_same = known
+            .as_ref()
+            .is_some_and(|known| GroupOptions { start: known.start, ..options.clone() } == *known);
+        // Who insists on other options is refused, whether there is something or not.
+        let is_asked = insists && !is_same;
+        if !is_asked && self.topics.view(partition, question).await? == EventsView::Buffered(false) {
             return Ok(());
         }
-        let (options, insists, member) = (wanted.options.clone(), wanted.insists, wanted.member);
-        let lease = lease(options.ack_timeout);
+        let lease = lease(known.map_or(options.ack_timeout, |known| known.ack_timeout));
         let claim = EventsCommand::Claim { topic, group, options, insists, member, count, lease };
         let (options, granted) = match self.topics.command(partition, &claim).await? {
             (_, EventsAnswer::Claimed { options, granted }) => (options, granted),
             (_, other) => return Err(Refused::Unavailable(format!("a claim was answered with {other:?}"))),
         };
+        self.note(name, &options);
         if lease < self::lease(options.ack_timeout) {
             self.stay(partition, wanted, &options).await?;
         }
@@ -154,6 +170,19 @@ impl Pulling {
         }
     }
 
+    /// A group keeps what it was made with. One that was made anew is asked for its options when somebody gets something of it.
+    fn note(&self, name: (i32, String), options: &GroupOptions) {
+        let mut known = self.known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(name, options.clone());
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(i32, String), GroupOptions>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn await_news(
         &self,
         partitions: &[Partition],
@@ -181,5 +210,7 @@ fn lease(ack_timeout: Nanos) -> Nanos {
 
 const LINGERS: Nanos = Nanos::from_secs(15);
 const LEASE_MAX: Nanos = Nanos::from_secs(3600);
+/// Consumer groups, each in one partition, whose options are remembered.
+const KNOWN_MAX: usize = 10_000;
 /// Between two claims of one worker that found nothing.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -271,6 +271,7 @@ def of_members(clients, fourth, address):
     assert done[-1][1] == "promote" and {group for group, _ in done} <= {0, 1, 2}, steps
     until("node 4 votes in each group", lambda: voters() == [[1, 2, 3, 4]] * 3)
     assert add(node=4, address=address) == [], "all was done before"
+    ext_rpc.TopicServiceStub(clients[0].channel).CreateTopic(ext.CreateTopicRequest(topic="members"), timeout=WAIT_S)
     for number in range(20):
         assert clients[1].publish(f"m{number}", topic="members").success
     steps = remove(node=4)
