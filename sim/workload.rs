@@ -322,6 +322,8 @@ fn endpoint(draw: &mut Draw) -> Endpoint {
         rest: Nanos::from_secs(1),
         rest_max: Nanos::from_secs(60),
         secrets: Vec::new(),
+        rate: draw.below(100) as u32,
+        failures_max: draw.below(1010) as u32,
     }
 }
 

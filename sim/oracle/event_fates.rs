@@ -14,6 +14,8 @@ mod plans;
 mod tests;
 #[cfg(test)]
 mod tests_generations;
+#[cfg(test)]
+mod tests_plans;
 mod topic;
 
 use std::collections::{BTreeMap, VecDeque};

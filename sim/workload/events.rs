@@ -66,7 +66,9 @@ impl EventClients {
             self.change(group, topic, draw)
         } else if asking.number <= model.attach_after {
             self.publish(group, topic, draw)
-        } else if !is_attached || falls_on(ATTACH_PPM) {
+        } else if pulls(asking) && (!is_attached || falls_on(CLAIM_PPM)) {
+            self.claim(member, draw)
+        } else if !is_attached || falls_on(ATTACH_PPM) && !pulls(asking) {
             self.attach(member, draw)
         } else if falls_on(model.administer_ppm) {
             self.administer(group, draw)
@@ -86,7 +88,9 @@ impl EventClients {
 
     pub(super) fn question(&self, group: GroupId, draw: &mut Draw) -> EventsQuery {
         let topic = (*draw.pick(&TOPICS)).to_owned();
-        match draw.below(8) {
+        match draw.below(10) {
+            9 => EventsQuery::Unplanned,
+            7 => EventsQuery::Buffered { topic, group: (*draw.pick(&GROUPS)).to_owned() },
             5 => EventsQuery::Kept {
                 topic,
                 group: String::new(),
@@ -131,6 +135,12 @@ impl EventClients {
                 let known = self.members.entry((group, member)).or_default();
                 (known.is_attached, known.open) = (true, BTreeMap::new());
                 known.hear(&open);
+                Ok(())
+            }
+            (EventsCommand::Claim { member, .. }, EventsAnswer::Claimed { granted, .. }) => {
+                let known = self.members.entry((group, member)).or_default();
+                known.is_attached = true;
+                known.hear(&granted);
                 Ok(())
             }
             (
@@ -454,20 +464,31 @@ impl EventClients {
         EventsCommand::Settle { topic, group: consumers, member, settlements, after }
     }
 
+    /// Who wants nothing more for a while stays a member.
     fn attach(&self, member: MemberId, draw: &mut Draw) -> EventsCommand {
-        let group = group_of(member);
-        let mode = if group == GROUPS[0] { Mode::Shared } else { Mode::Ordered };
-        let options = GroupOptions {
-            mode,
+        let (group, options) = (group_of(member), self.options(member, draw));
+        let credits = if draw.below(10) == 0 { 0 } else { CREDITS };
+        let lease = Nanos::from_millis(draw.between(1000, 5000));
+        let (topic, insists) = (topic_of(member), draw.coin());
+        EventsCommand::Attach { topic, group, options, insists, member, credits, lease }
+    }
+
+    fn claim(&self, member: MemberId, draw: &mut Draw) -> EventsCommand {
+        let (group, options) = (group_of(member), self.options(member, draw));
+        let (count, lease) = (draw.between(1, u64::from(CREDITS)) as u32, Nanos::from_millis(5000));
+        let (topic, insists) = (topic_of(member), draw.coin());
+        EventsCommand::Claim { topic, group, options, insists, member, count, lease }
+    }
+
+    fn options(&self, member: MemberId, draw: &mut Draw) -> GroupOptions {
+        GroupOptions {
+            mode: if group_of(member) == GROUPS[0] { Mode::Shared } else { Mode::Ordered },
             start: *draw.pick(&[Start::Earliest, Start::Latest]),
             ack_timeout: Nanos::from_nanos(self.model.ack_timeout_ns),
             attempts_max: ATTEMPTS_MAX,
             rest: Nanos::from_millis(100),
             rest_max: Nanos::from_millis(1000),
-        };
-        let (credits, lease) = (CREDITS, Nanos::from_millis(draw.between(1000, 5000)));
-        let (topic, insists) = (topic_of(member), draw.coin());
-        EventsCommand::Attach { topic, group, options, insists, member, credits, lease }
+        }
     }
 }
 
@@ -513,6 +534,11 @@ fn member_of(asking: Asking) -> MemberId {
     MemberId(u128::from(asking.client) << 32 | u128::from(asking.life))
 }
 
+/// Some ask for each of their deliveries; the others have them come.
+fn pulls(asking: Asking) -> bool {
+    (u64::from(asking.client) / 4 + u64::from(asking.life)).is_multiple_of(3)
+}
+
 fn topic_of(member: MemberId) -> String {
     TOPICS[(member.0 >> 33) as usize % TOPICS.len()].to_owned()
 }
@@ -529,6 +555,8 @@ const TOPICS: [&str; 2] = ["orders", "mails"];
 const GROUPS: [&str; 2] = ["shared", "ordered"];
 /// Of requests of who is a member already.
 const ATTACH_PPM: u32 = 30_000;
+/// Of requests of who asks for its deliveries.
+const CLAIM_PPM: u32 = 250_000;
 const REVIVE_PPM: u32 = 30_000;
 const RETAIN_PPM: u32 = 5_000;
 const RECUR_PPM: u32 = 40_000;

@@ -15,6 +15,7 @@ use super::status::view;
 use super::{Answer, NodesArgs, parse_group};
 use crate::client::{self, ClientError};
 use crate::server::config::parse_node;
+use crate::server::members;
 use crate::server::status::{GroupReport, MemberReport};
 
 /// See and change who the members of the cluster are. What was done already is left as it is: a verb that was interrupted is
@@ -24,8 +25,10 @@ pub(super) enum ClusterVerb {
     /// Who the members of each group are, and how far they have come.
     Status(StatusArgs),
     /// Add a node, which was formatted with `--join` and runs: it learns the log of each group, and then votes.
+    #[command(visible_alias = "add-node")]
     Add(AddArgs),
     /// Have a node leave.
+    #[command(visible_alias = "remove-node")]
     Remove(RemoveArgs),
     /// Put a new node in the place of one that is dead, or whose disk was lost. The new one has another id.
     Replace(ReplaceArgs),
@@ -154,11 +157,8 @@ fn add(args: &AddArgs) -> anyhow::Result<Answer> {
     let mut done = Vec::new();
     for (_, group) in groups(&args.nodes)? {
         let by = Changing { nodes: &args.nodes, patience: args.patience, group: GroupId::new(group.group) };
-        if member(&group, node).is_none() {
-            done.push(by.change(MembershipChange::AddLearner { node, address: address.clone() })?);
-        }
-        if !args.learner && member(&group, node).is_none_or(|member| !member.votes) {
-            done.push(by.change(MembershipChange::Promote { node })?);
+        for change in members::to_join(&group, node, &address, !args.learner) {
+            done.push(by.change(change)?);
         }
     }
     let how = if args.learner { "learns in" } else { "is a voter of" };
@@ -170,8 +170,8 @@ fn remove(args: &RemoveArgs) -> anyhow::Result<Answer> {
     let mut done = Vec::new();
     for (_, group) in groups(&args.nodes)? {
         let by = Changing { nodes: &args.nodes, patience: args.patience, group: GroupId::new(group.group) };
-        if member(&group, node).is_some() {
-            done.push(by.change(MembershipChange::Remove { node })?);
+        for change in members::to_leave(&group, node) {
+            done.push(by.change(change)?);
         }
     }
     Ok(answer(&format!("node {node} is a member of no group"), &done))
@@ -182,13 +182,9 @@ fn replace(args: &ReplaceArgs) -> anyhow::Result<Answer> {
     let mut done = Vec::new();
     for (_, group) in groups(&args.nodes)? {
         let by = Changing { nodes: &args.nodes, patience: args.patience, group: GroupId::new(group.group) };
-        if member(&group, node).is_none_or(|member| !member.votes) {
-            continue;
+        for change in members::to_replace(&group, node, new, &address) {
+            done.push(by.change(change)?);
         }
-        if member(&group, new).is_none() {
-            done.push(by.change(MembershipChange::AddLearner { node: new, address: address.clone() })?);
-        }
-        done.push(by.change(MembershipChange::Replace { node, by: new })?);
     }
     Ok(answer(&format!("node {new} votes where node {node} did"), &done))
 }
@@ -283,18 +279,8 @@ impl Changing<'_> {
         let Some((_, group)) = groups.iter().find(|(_, group)| group.group == self.group.get()) else {
             return false;
         };
-        let votes = |node| member(group, node).is_some_and(|member| member.votes);
-        match change {
-            MembershipChange::AddLearner { node, .. } => member(group, *node).is_some(),
-            MembershipChange::Promote { node } => votes(*node),
-            MembershipChange::Remove { node } => member(group, *node).is_none(),
-            MembershipChange::Replace { node, by } => votes(*by) && !votes(*node),
-        }
+        members::is_done(group, change)
     }
-}
-
-fn member(group: &GroupReport, node: NodeId) -> Option<&MemberReport> {
-    group.members.iter().find(|member| member.node == node.get())
 }
 
 /// Every group, as the node says that is farthest in it; its primary first.

@@ -8,44 +8,66 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde_json::{Value, json};
 
+use super::events::{self, EndpointArgs, ServerArgs, effect};
 use super::work::{self, WorkArgs};
 use super::{Answer, FreshnessArgs, NodesArgs, parse_group, show};
 use crate::client;
 
-/// See to side effects of a group that were given up, or execute those that wait for workers.
+/// See to what is to be executed outside: events of topics, which endpoints and workers have, and side effects of applications.
 #[derive(Args, Debug)]
 pub(super) struct EffectArgs {
     #[command(subcommand)]
     verb: EffectVerb,
     #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
     nodes: NodesArgs,
-    /// The group whose side effects they are.
+    /// Of an application: the group whose side effects they are.
     #[arg(long, global = true, default_value = "2", value_parser = parse_group)]
     group: GroupId,
 }
 
 #[derive(Debug, Subcommand)]
 enum EffectVerb {
-    /// Those that were given up, the first of them first.
+    /// Take events of a topic, each to be completed, failed or renewed before its lease is over.
+    Claim(effect::ClaimArgs),
+    /// Have the lease of what was claimed begin anew.
+    Renew(effect::DeliveryArgs),
+    /// What was claimed is done.
+    Complete(effect::DeliveryArgs),
+    /// What was claimed failed: it is tried again, or given up.
+    Fail(effect::FailArgs),
+    /// Deliver dead letters of a consumer group again.
+    Retry(effect::RetryArgs),
+    /// Forget dead letters of a consumer group.
+    Abandon(effect::AbandonArgs),
+    /// As `chronon endpoint`.
+    Endpoint(EndpointArgs),
+    /// What a consumer group of a topic has not ended: open, resting, dead. Without a topic: side effects of an application that were
+    /// given up, the first of them first.
     List {
+        #[arg(requires = "consumer_group")]
+        topic: Option<String>,
+        /// `endpoint:NAME` is that of an endpoint.
+        consumer_group: Option<String>,
         #[command(flatten)]
         freshness: FreshnessArgs,
     },
-    /// One of them, whole.
+    /// One of an application that was given up, whole.
     Show {
         #[arg(value_parser = parse_id)]
         id: SideEffectId,
         #[command(flatten)]
         freshness: FreshnessArgs,
     },
-    /// Have one tried again, as often as at first and with the same Idempotency-Key. Its application is told how that ends, as it was
+    /// Have one of an application tried again, as often as at first and with the same Idempotency-Key. Its application is told how that ends, as it was
     /// told that the side effect had been given up.
     Redrive {
         #[arg(value_parser = parse_id)]
         id: SideEffectId,
     },
     Work(WorkArgs),
-    /// Have one forgotten; it cannot be tried again.
+    /// Have one of an application forgotten; it cannot be tried again.
     Discard {
         #[arg(value_parser = parse_id)]
         id: SideEffectId,
@@ -54,7 +76,17 @@ enum EffectVerb {
 
 pub(super) fn run(args: &EffectArgs) -> anyhow::Result<Answer> {
     match &args.verb {
-        EffectVerb::List { freshness } => list(args, *freshness),
+        EffectVerb::Claim(claim) => effect::claim(claim, &args.server),
+        EffectVerb::Renew(delivery) => effect::renew(delivery, &args.server),
+        EffectVerb::Complete(delivery) => effect::complete(delivery, &args.server),
+        EffectVerb::Fail(fail) => effect::fail(fail, &args.server),
+        EffectVerb::Retry(retry) => effect::retry(retry, &args.server),
+        EffectVerb::Abandon(abandon) => effect::abandon(abandon, &args.server),
+        EffectVerb::Endpoint(endpoint) => events::endpoint(endpoint),
+        EffectVerb::List { topic: Some(topic), consumer_group: Some(group), .. } => {
+            effect::unended((topic, group), &args.server)
+        }
+        EffectVerb::List { freshness, .. } => list(args, *freshness),
         EffectVerb::Show { id, freshness } => show_one(args, *id, *freshness),
         EffectVerb::Work(work) => work::run(work, &args.nodes, args.group),
         EffectVerb::Redrive { id } => order(args, *id, Deed::Redrive(*id), "redriven"),

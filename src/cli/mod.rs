@@ -83,7 +83,7 @@ enum Verb {
     Bank(bank::BankArgs),
     /// Post letters by HTTP.
     Post(post::PostArgs),
-    /// See to side effects that were given up, or execute those that wait for workers.
+    /// Claim events as a worker, see to what was given up, and to side effects of applications.
     Effect(effect::EffectArgs),
     /// Ask nodes how they are.
     Status(status::StatusArgs),

@@ -142,6 +142,16 @@ impl Consuming {
         }
     }
 
+    /// A member that is there is to have other credits.
+    pub(super) async fn set_credits(
+        &self,
+        partition: &Partition,
+        wanted: &Subscription,
+    ) -> Result<(), Refused> {
+        // What is granted by it is found where all grants are.
+        self.attach(partition, wanted).await.map(|_| ())
+    }
+
     async fn attach(&self, partition: &Partition, wanted: &Subscription) -> Result<Attached, Refused> {
         let command = EventsCommand::Attach {
             topic: partition.topic.name.clone(),
@@ -174,7 +184,7 @@ impl Consuming {
 }
 
 /// How long ago an event was due, by this machine's clock: not before it was accepted.
-fn late(accepted: Timestamp, due_ms: i64) -> Duration {
+pub(super) fn late(accepted: Timestamp, due_ms: i64) -> Duration {
     let due = Duration::from_millis(u64::try_from(due_ms).unwrap_or_default());
     let due = due.max(Duration::from_nanos(accepted.as_nanos()));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -11,20 +11,24 @@ mod cluster;
 mod consuming;
 mod farewell;
 mod gate;
+mod heralds;
 mod link;
 mod operating;
 mod payloads;
 mod planning;
 mod posting;
 mod publishing;
+mod pulling;
 mod recurrence;
 mod sampling;
 mod service;
 mod settling;
 mod signature;
 mod slots;
+mod taps;
 mod topics;
 mod trace_context;
+mod valve;
 
 use std::io;
 use std::net::TcpListener;
@@ -47,6 +51,7 @@ use payloads::Payloads;
 use planning::Planning;
 use posting::Posting;
 use publishing::Publishing;
+use pulling::Pulling;
 use settling::Settling;
 use slots::Slots;
 use topics::Topics;
@@ -92,6 +97,7 @@ pub(crate) struct Gateway {
     payloads: Arc<Payloads>,
     settling: Arc<Settling>,
     consuming: Arc<Consuming>,
+    pulling: Pulling,
     /// Members of consumer groups, one a partition.
     members: Slots,
     /// Who watches an event.
@@ -130,6 +136,7 @@ pub fn start(
         publishing: Arc::clone(&gateway.publishing),
         poster: Arc::new(poster),
         status: gateway.status.clone(),
+        metrics: gateway.metrics.clone(),
     };
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -185,8 +192,10 @@ impl Gateway {
             settling: Arc::clone(&settling),
             metrics: metrics.clone(),
         });
+        let pulling = Pulling::new(Arc::clone(&topics), Arc::clone(&payloads), metrics.clone());
         Self {
             metrics,
+            pulling,
             status,
             disk,
             publishing: Arc::new(Publishing::new(Arc::clone(&topics))),

@@ -1,6 +1,6 @@
-//! What operators ask of nodes: how they are, and who is to lead. Each question has a connection of its own, for these come rarely.
+//! What operators ask of nodes: how they are, and who is to lead, and who is a member. Each question has a connection of its own, for these come rarely.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,13 +10,14 @@ use chronon_core::codec;
 use chronon_core::codec::frame::{read_frame, write_frame};
 use chronon_core::codec::wire::Decode;
 use chronon_core::node::{Answer, Deed, Order, Reply};
-use chronon_core::types::{GroupId, NodeId};
+use chronon_core::types::{GroupId, MembershipChange, NodeId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::cluster::Cluster;
 use super::topics::Refused;
+use crate::server::members;
 use crate::server::protocol::{GREETING, ORDER, REPLIES, STATUS_ANSWER, STATUS_QUESTION, write_one};
 use crate::server::status::{GroupReport, StatusReport};
 
@@ -57,7 +58,7 @@ impl Cluster {
             let leader = primary.and_then(|node| self.nodes().find(|(other, _)| *other == node));
             let why = match leader {
                 None => format!("nobody is known to lead group {group}"),
-                Some((node, address)) => match order(address, group, to).await {
+                Some((node, address)) => match order(address, Order { group, deed: Deed::Lead(to) }).await {
                     Ok(Answer::Declined { why }) if node != to => return Err(Refused::Invalid(why)),
                     Ok(answer) => format!("node {node} answered {answer:?}"),
                     Err(error) => format!("node {node}: {error}"),
@@ -68,6 +69,60 @@ impl Cluster {
             }
             sleep(PAUSE).await;
         }
+    }
+}
+
+impl Cluster {
+    /// Every group, as the node says that is farthest in it.
+    pub(super) async fn group_reports(&self) -> Result<Vec<GroupReport>, Refused> {
+        let statuses = self.statuses().await;
+        let reports = || statuses.values().flatten();
+        let groups: BTreeSet<u32> =
+            reports().flat_map(|report| report.groups.iter().map(|group| group.group)).collect();
+        if groups.is_empty() {
+            return Err(Refused::Unavailable("no node tells of its groups".to_owned()));
+        }
+        Ok(groups.into_iter().filter_map(|group| farthest(reports(), GroupId::new(group)).cloned()).collect())
+    }
+
+    /// Asks for a change of a group's members: nothing once it is made, or what it waits for.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(super) async fn change(
+        &self,
+        group: GroupId,
+        change: &MembershipChange,
+    ) -> Result<Option<String>, Refused> {
+        let statuses = self.statuses().await;
+        let known = farthest(statuses.values().flatten(), group)
+            .ok_or_else(|| Refused::NotFound(format!("no node knows a group {group}")))?;
+        if members::is_done(known, change) {
+            return Ok(None);
+        }
+        let primary = known.primary.map(NodeId::new);
+        let leader = self.nodes().find(|(node, _)| Some(*node) == primary);
+        let Some((node, address)) = leader else {
+            return Ok(Some(format!("nobody within reach is known to lead group {group}")));
+        };
+        let waits_for = match order(address, Order { group, deed: Deed::Change(change.clone()) }).await {
+            Ok(Answer::Committed { .. }) => return Ok(None),
+            // The entry may be committed, and the word of it lost.
+            Ok(Answer::Declined { .. }) if self.is_done(group, change).await => return Ok(None),
+            Ok(Answer::Declined { why }) => {
+                return Err(Refused::Invalid(format!("group {group}, {change}: {why}")));
+            }
+            Ok(Answer::NotYet { why }) => why,
+            Ok(Answer::Busy) => format!("node {node} is busy, or its group is being changed already"),
+            Ok(answer) => format!("node {node} answered {answer:?}"),
+            Err(error) => format!("node {node}: {error}"),
+        };
+        Ok(Some(waits_for))
+    }
+
+    async fn is_done(&self, group: GroupId, change: &MembershipChange) -> bool {
+        let statuses = self.statuses().await;
+        farthest(statuses.values().flatten(), group).is_some_and(|known| members::is_done(known, change))
     }
 }
 
@@ -85,9 +140,9 @@ fn leads(report: Option<&Option<StatusReport>>, group: GroupId) -> bool {
     known.is_some_and(|known| known.role == "primary")
 }
 
-async fn order(address: SocketAddr, group: GroupId, to: NodeId) -> io::Result<Answer> {
+async fn order(address: SocketAddr, order: Order) -> io::Result<Answer> {
     let mut question = Vec::new();
-    write_one(ORDER, &Order { group, deed: Deed::Lead(to) }, &mut question);
+    write_one(ORDER, &order, &mut question);
     let replies: Vec<Reply> = ask(address, &question, REPLIES).await?;
     let reply = replies.into_iter().next();
     reply.map(|reply| reply.answer).ok_or_else(|| io::Error::other("it answered nothing"))

@@ -2,6 +2,9 @@
 //! endpoint is; retries and dead letters are those of every group.
 //!
 //! Two nodes that both take themselves for the leader share the deliveries, each of which is granted to one of them.
+//!
+//! A target that fails again and again is left alone (`valve.rs`): its groups have no credits then, so nothing is granted and no attempts
+//! are spent. What was granted already waits in hand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use chronon_core::catalog::Endpoint;
 use chronon_core::events::{
-    Disposition, Due, MESSAGE_ID_BYTES_MAX, MemberId, NewEvent, Published, Settlement,
+    Disposition, Due, MESSAGE_ID_BYTES_MAX, MemberId, NewEvent, Published, Settled, Settlement,
 };
 use chronon_core::types::Nanos;
 use tokio::sync::mpsc;
@@ -19,10 +22,12 @@ use tokio::time::sleep;
 use super::consuming::{Consuming, Delivered, Subscription};
 use super::publishing::{Publishing, WhenFull, routing_key};
 use super::signature;
+use super::taps::Tap;
 use super::topics::{Partition, Refused};
 use super::trace_context;
+use crate::server::metrics::GatewayMetrics;
 use crate::server::poster::{Post, Posted, Poster};
-use crate::server::status::StatusCell;
+use crate::server::status::{BreakerReport, EndpointReport, StatusCell};
 
 /// Posts what endpoints are to have.
 #[derive(Debug)]
@@ -31,13 +36,17 @@ pub(super) struct Posting {
     pub publishing: Arc<Publishing>,
     pub poster: Arc<Poster>,
     pub status: StatusCell,
+    pub metrics: GatewayMetrics,
 }
 
 /// An endpoint of a partition that is seen to.
 struct Running {
-    endpoint: Endpoint,
+    tap: Arc<Tap>,
     task: JoinHandle<()>,
 }
+
+/// By topic and name: the endpoints of which this node posts something, with the partitions.
+type Wanted = BTreeMap<(String, String), (Endpoint, Vec<Partition>)>;
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -49,88 +58,157 @@ impl Drop for Running {
 impl Posting {
     /// Sees to all endpoints, as long as the gateway runs.
     pub(super) async fn run(self: Arc<Self>) {
+        let mut taps: BTreeMap<(String, String), Arc<Tap>> = BTreeMap::new();
         let mut running: BTreeMap<(i32, String), Running> = BTreeMap::new();
         loop {
             match self.wanted().await {
-                Ok(wanted) => {
-                    running.retain(|place, running| {
-                        let is_same = |(_, endpoint): &(Partition, Endpoint)| *endpoint == running.endpoint;
-                        !running.task.is_finished() && wanted.get(place).is_some_and(is_same)
-                    });
-                    for (place, (partition, endpoint)) in wanted {
-                        running.entry(place).or_insert_with(|| {
-                            let see_to = Arc::clone(&self).see_to(partition, endpoint.clone());
-                            Running { endpoint, task: tokio::spawn(see_to) }
-                        });
-                    }
-                }
+                Ok(wanted) => self.see_to_all(&wanted, &mut taps, &mut running),
                 Err(error) => tracing::debug!(%error, "the catalog does not tell of endpoints"),
             }
+            self.tell(&taps);
             sleep(LOOK_EACH).await;
         }
     }
 
+    fn see_to_all(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        taps: &mut BTreeMap<(String, String), Arc<Tap>>,
+        running: &mut BTreeMap<(i32, String), Running>,
+    ) {
+        // One that is changed begins anew, and is believed to answer.
+        taps.retain(|name, tap| wanted.get(name).is_some_and(|(endpoint, _)| *endpoint == tap.endpoint));
+        let mut places = BTreeMap::new();
+        for (name, (endpoint, partitions)) in wanted {
+            let tap = taps.entry(name.clone()).or_insert_with(|| Arc::new(Tap::new(endpoint.clone())));
+            let all = partitions.first().map_or(1, |first| first.topic.topic.partitions as usize);
+            tap.set_share(partitions.len(), all);
+            let place = |partition: &Partition| {
+                ((partition.id, endpoint.name.clone()), (partition.clone(), Arc::clone(tap)))
+            };
+            places.extend(partitions.iter().map(place));
+        }
+        running.retain(|place, running| {
+            let is_same = |(_, tap): &(Partition, Arc<Tap>)| Arc::ptr_eq(tap, &running.tap);
+            !running.task.is_finished() && places.get(place).is_some_and(is_same)
+        });
+        for (place, (partition, tap)) in places {
+            running.entry(place).or_insert_with(|| {
+                let see_to = Arc::clone(self).see_to(partition, Arc::clone(&tap));
+                Running { tap, task: tokio::spawn(see_to) }
+            });
+        }
+    }
+
+    /// Whoever asks the node is told how its endpoints are.
+    fn tell(&self, taps: &BTreeMap<(String, String), Arc<Tap>>) {
+        let reports: Vec<EndpointReport> = taps.iter().map(|((topic, _), tap)| tap.report(topic)).collect();
+        self.metrics.breakers(reports.iter().map(|report| {
+            let open = match report.breaker {
+                BreakerReport::Closed => 0,
+                BreakerReport::HalfOpen => 1,
+                BreakerReport::Open { .. } => 2,
+            };
+            (report.topic.as_str(), report.endpoint.as_str(), open)
+        }));
+        self.status.set_endpoints(reports);
+    }
+
     /// The endpoints of the partitions that the own node leads.
-    async fn wanted(&self) -> Result<BTreeMap<(i32, String), (Partition, Endpoint)>, Refused> {
+    async fn wanted(&self) -> Result<Wanted, Refused> {
         let topics = &self.consuming.topics;
-        let mut wanted = BTreeMap::new();
+        let mut wanted = Wanted::new();
         for topic in topics.list_as_known().await?.iter().filter(|topic| !topic.topic.endpoints.is_empty()) {
-            for partition in topics.partitions(topic) {
-                if !self.status.leads(partition.group) {
-                    continue;
-                }
-                for endpoint in &topic.topic.endpoints {
-                    let place = (partition.id, endpoint.name.clone());
-                    wanted.insert(place, (partition.clone(), endpoint.clone()));
-                }
+            let mut partitions = topics.partitions(topic);
+            partitions.retain(|partition| self.status.leads(partition.group));
+            if partitions.is_empty() {
+                continue;
+            }
+            for endpoint in &topic.topic.endpoints {
+                let name = (topic.name.clone(), endpoint.name.clone());
+                wanted.insert(name, (endpoint.clone(), partitions.clone()));
             }
         }
         Ok(wanted)
     }
 
-    async fn see_to(self: Arc<Self>, partition: Partition, endpoint: Endpoint) {
+    async fn see_to(self: Arc<Self>, partition: Partition, tap: Arc<Tap>) {
         let mut drawn = [0; 16];
         if let Err(error) = getrandom::fill(&mut drawn) {
             tracing::error!(%error, "no random bytes: nothing is posted");
             return;
         }
         let member = MemberId(u128::from_le_bytes(drawn));
-        let (group, options) = (endpoint.group(), endpoint.group_options());
-        let wanted = Subscription { group, options, insists: false, member, credits: endpoint.concurrency };
+        let endpoint = &tap.endpoint;
+        let (group, options, credits) = (endpoint.group(), endpoint.group_options(), tap.credits());
+        let mut wanted = Subscription { group, options, insists: false, member, credits };
         let gate = self.consuming.settling.gates.open(member, endpoint.concurrency);
         let (sender, mut delivered) = mpsc::channel(1);
         tracing::debug!(partition = partition.id, endpoint = endpoint.name, "posting");
-        tokio::spawn(Arc::clone(&self.consuming).consume(partition, wanted, gate, sender));
-        let endpoint = Arc::new(endpoint);
-        while let Some(delivered) = delivered.recv().await {
-            match delivered {
-                Ok(delivered) => {
-                    tokio::spawn(Arc::clone(&self).deliver(Arc::clone(&endpoint), delivered));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, endpoint = endpoint.name, "posting has stopped, and begins again")
+        let consume = Arc::clone(&self.consuming).consume(partition.clone(), wanted.clone(), gate, sender);
+        tokio::spawn(consume);
+        loop {
+            tokio::select! {
+                delivered = delivered.recv() => match delivered {
+                    Some(Ok(delivered)) => drop(tokio::spawn(Arc::clone(&self).deliver(Arc::clone(&tap), delivered))),
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, endpoint = endpoint.name, "posting has stopped, and begins again");
+                    }
+                    None => return,
+                },
+                credits = tap.credits_other_than(wanted.credits) => {
+                    let other = Subscription { credits, ..wanted.clone() };
+                    match self.consuming.set_credits(&partition, &other).await {
+                        Ok(()) => wanted = other,
+                        Err(error) => {
+                            tracing::debug!(%error, endpoint = endpoint.name, "the credits stay as they were");
+                            sleep(LOOK_EACH).await;
+                        }
+                    }
                 }
             }
         }
     }
 
-    async fn deliver(self: Arc<Self>, endpoint: Arc<Endpoint>, delivered: Delivered) {
+    async fn deliver(self: Arc<Self>, tap: Arc<Tap>, delivered: Delivered) {
         let membership = delivered.membership.clone();
         let (grant, attempt) = (delivered.delivery.grant, delivered.delivery.attempt);
-        let disposition = match endpoint.target.strip_prefix(TOPIC_SCHEME) {
-            Some(topic) => self.forward(topic, delivered).await,
-            None => self.post(endpoint, delivered).await,
+        let settlement = |disposition| Settlement { seq: grant.seq, attempt, granted: grant.op, disposition };
+        let leave = loop {
+            let goes_on = Duration::from_nanos(delivered.ack_timeout.as_nanos() / 3);
+            tokio::select! {
+                leave = tap.enter() => break leave,
+                () = sleep(goes_on) => {}
+            }
+            // It is not its receiver's fault that it waits here: no attempt is spent by that.
+            match self.consuming.settling.settle(&membership, Some(settlement(Disposition::InProgress))).await
+            {
+                Ok((Settled::Done, _)) => {}
+                Ok((Settled::Stale { .. }, _)) | Err(Refused::NotAMember) => return,
+                Err(error) => tracing::debug!(%error, "a post that waits is not prolonged"),
+            }
         };
-        let settlement = Settlement { seq: grant.seq, attempt, granted: grant.op, disposition };
-        if let Err(error) = self.consuming.settling.settle(&membership, Some(settlement)).await {
+        let disposition = match tap.endpoint.target.strip_prefix(TOPIC_SCHEME) {
+            Some(topic) => self.forward(topic, delivered).await,
+            None => self.post(Arc::clone(&tap), delivered).await,
+        };
+        let (has_answered, result) = match disposition {
+            Disposition::Ack | Disposition::InProgress => (true, "done"),
+            Disposition::Term { .. } => (true, "refused"),
+            Disposition::Nack { .. } => (false, "failed"),
+        };
+        tap.leave(leave, has_answered);
+        self.metrics.posted(result);
+        if let Err(error) = self.consuming.settling.settle(&membership, Some(settlement(disposition))).await {
             tracing::debug!(%error, group = membership.group, "a post is not settled, and will be made again");
         }
     }
 
-    async fn post(&self, endpoint: Arc<Endpoint>, delivered: Delivered) -> Disposition {
+    async fn post(&self, tap: Arc<Tap>, delivered: Delivered) -> Disposition {
         let poster = Arc::clone(&self.poster);
         let posted = tokio::task::spawn_blocking(move || {
             let Delivered { partition, delivery, event, .. } = delivered;
+            let endpoint = &tap.endpoint;
             let key = format!("{}:{}:{}", partition.id, delivery.offset, endpoint.name);
             let token = format!("{}:{}", partition.group, delivery.grant.op);
             let body = event.payload.as_slice();

@@ -13,6 +13,7 @@ mod guard;
 pub mod http;
 pub mod io_uring_disk;
 pub mod lone_engine;
+pub(crate) mod members;
 pub mod metrics;
 mod peers;
 pub mod poster;

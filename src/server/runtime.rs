@@ -348,7 +348,8 @@ impl<A: ChrApplication> Runtime<A> {
     }
 
     fn report(&self) -> StatusReport {
-        StatusReport::of(self.identity, &self.node, self.peers.linked())
+        let report = StatusReport::of(self.identity, &self.node, self.peers.linked());
+        StatusReport { endpoints: self.status.endpoints(), ..report }
     }
 
     fn publish(&self) {

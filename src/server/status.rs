@@ -37,6 +37,38 @@ pub struct StatusReport {
     pub left_behind: Vec<LeftBehindReport>,
     /// Its links.
     pub peers: Vec<PeerReport>,
+    /// What its gateway posts to.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// An endpoint of a topic, as the node sees it that posts there.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+pub struct EndpointReport {
+    /// The topic.
+    pub topic: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// Whether it is left alone.
+    pub breaker: BreakerReport,
+    /// Failures since the target answered last.
+    pub failures: u32,
+}
+
+/// Whether an endpoint is left alone; what is worse comes later.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Serialize, EncodeDerive, DecodeDerive)]
+#[bincode(crate = "chronon_core::codec::wire")]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerReport {
+    /// It is posted to.
+    Closed,
+    /// One event is posted to see.
+    HalfOpen,
+    /// Nothing is posted, for so long.
+    Open {
+        /// Milliseconds.
+        ms: u64,
+    },
 }
 
 /// A replica from outside.
@@ -175,6 +207,7 @@ impl StatusReport {
             waiting: waiting.collect(),
             left_behind: left_behind.collect(),
             peers,
+            endpoints: Vec::new(),
         }
     }
 }
@@ -337,7 +370,10 @@ fn members<A: ChrApplication, M: Marks>(
 
 /// The latest report, for those who may not ask the node's thread.
 #[derive(Clone, Debug, Default)]
-pub struct StatusCell(Arc<Mutex<StatusReport>>);
+pub struct StatusCell {
+    report: Arc<Mutex<StatusReport>>,
+    endpoints: Arc<Mutex<Vec<EndpointReport>>>,
+}
 
 impl StatusCell {
     /// Whether the node leads a group.
@@ -347,12 +383,22 @@ impl StatusCell {
 
     /// The latest report.
     pub fn get(&self) -> StatusReport {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the gateway posts to.
+    pub(super) fn endpoints(&self) -> Vec<EndpointReport> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The gateway tells what it posts to.
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<EndpointReport>) {
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
     /// Replaces the report.
     pub(super) fn set(&self, report: StatusReport) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 }
 

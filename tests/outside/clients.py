@@ -51,13 +51,14 @@ def make_stubs(protos, into):
     )
     assert status == 0, "protoc makes no stubs of proto/"
     sys.path.insert(0, into)
-    global pb, rpc, ext, ext_rpc, services
+    global pb, rpc, ext, ext_rpc, services, workers
     import cronos_db_pb2 as pb
     import cronos_db_pb2_grpc as rpc
     import cronos_db_ext_pb2 as ext
     import cronos_db_ext_pb2_grpc as ext_rpc
 
     import services
+    import workers
 
 
 # --- processes
@@ -199,6 +200,8 @@ def one_node(binary, scratch):
         retention(client)
         recurring(client)
         services.of_one_node(client)
+        workers.of_one_node(client, http)
+        workers.last_voter(client)
         metrics(http)
         services.of_metrics(http)
         restart(node, client)
@@ -573,6 +576,7 @@ def metrics(http):
 def restart(node, client):
     due = now_ms() + 2000
     assert client.publish("across", topic="restart", due_ms=due).success
+    held = workers.before_a_restart(client)
     node.kill()
     node.start()
     until("the node is ready again", node.is_ready)
@@ -584,6 +588,7 @@ def restart(node, client):
     assert delivery.event.message_id == "across" and now_ms() >= due
     assert member.ack(delivery.delivery_id).success
     member.close()
+    workers.after_a_restart(client, held)
 
 
 # --- three nodes
@@ -615,12 +620,30 @@ def three_nodes(binary, scratch):
             until("a node is ready", node.is_ready)
         topics = ext_rpc.TopicServiceStub(Client(nodes[0].address).channel)
         topics.CreateTopic(ext.CreateTopicRequest(topic="orders"), timeout=WAIT_S)
-        services.of_three_nodes([Client(node.address) for node in nodes])
+        clients = [Client(node.address) for node in nodes]
+        services.of_three_nodes(clients)
+        members(binary, scratch, nodes, clients, peers, requests)
         leader_killed(nodes)
     finally:
         for node in nodes:
             if node.process.poll() is None:
                 node.kill()
+
+
+def members(binary, scratch, nodes, clients, peers, requests):
+    own, between, http, grpc_port = free_ports(4)
+    address = f"127.0.0.1:{between}"
+    identity = ["--data-dir", os.path.join(scratch, "node-4"), "--cluster", "c1", "--node", "4"]
+    groups = ["--group", "0:catalog", "--group", "1:events", "--group", "2:events", "--archive", "4194304:64"]
+    subprocess.run([binary, "format", *identity, "--voters", "1,2,3", "--join", *groups], check=True, stdout=subprocess.DEVNULL)
+    listen = ["--requests", f"127.0.0.1:{own}", "--peers-listen", address]
+    listen += ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc_port}"]
+    node = Node([binary, "serve", *identity, *listen, "--peers", peers, "--peers-requests", requests], grpc_port, http)
+    try:
+        workers.of_members(clients, node.start, address)
+    finally:
+        if node.process is not None and node.process.poll() is None:
+            node.kill()
 
 
 def leader_killed(nodes):

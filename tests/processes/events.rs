@@ -80,3 +80,45 @@ fn an_event_is_scheduled_at_one_node_and_consumed_at_another_after_a_third_was_k
     let published = topic["partitions"].as_array().unwrap().iter();
     assert_eq!(published.map(|row| row["published"].as_i64().unwrap()).sum::<i64>(), 2);
 }
+
+#[test]
+fn a_worker_claims_at_one_node_and_ends_at_others_though_one_was_killed() {
+    let folder = Folder::new("effects");
+    let mut cluster = LocalCluster::at(Path::new(CHRONON), folder.path(), 3).unwrap().for_events();
+    cluster.format_all().unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_ready(Duration::from_secs(30)).unwrap();
+    verb(&cluster, 0, &["topic", "create", "jobs"]).unwrap();
+    for id in ["a", "b", "c"] {
+        verb(&cluster, 0, &["publish", "jobs", "work", "--id", id]).unwrap();
+    }
+
+    let words = ["effect", "claim", "jobs", "w", "--worker", "anne", "--count", "3", "--within", "10s"];
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        held.extend(verb(&cluster, 0, &words).unwrap()[0].as_array().unwrap().clone());
+    }
+    let deliveries: Vec<String> =
+        held.iter().map(|held| held["delivery"].as_str().unwrap().to_owned()).collect();
+    cluster.kill(0);
+
+    verb(&cluster, 1, &["effect", "renew", &deliveries[0]]).unwrap();
+    verb(&cluster, 1, &["effect", "complete", &deliveries[0]]).unwrap();
+    let late = verb(&cluster, 2, &["effect", "complete", &deliveries[0]]).unwrap_err();
+    assert!(late.contains("is not being delivered"), "{late}");
+    verb(&cluster, 2, &["effect", "fail", &deliveries[1], "no paper", "--give-up"]).unwrap();
+    verb(&cluster, 2, &["effect", "fail", &deliveries[2], "later", "--retry-in", "1h"]).unwrap();
+    let listed = verb(&cluster, 1, &["effect", "list", "jobs", "w"]).unwrap();
+    let listed = listed[0].as_array().unwrap();
+    let states: Vec<&str> = listed.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["FAILED_RETRYABLE", "FAILED_TERMINAL"], "{listed:?}");
+    assert_eq!(listed[1]["why"], "no paper");
+    let letter = listed[1]["letter"].as_str().unwrap();
+    assert_eq!(verb(&cluster, 1, &["effect", "retry", "jobs", "w", letter]).unwrap()[0]["retried"], 1);
+    let abandoned = verb(&cluster, 1, &["effect", "abandon", "jobs", "w", letter]).unwrap();
+    assert_eq!(abandoned[0]["abandoned"], 0, "it is delivered again");
+
+    let rated = ["endpoint", "set", "jobs", "e", "topic:copies", "--rate", "2000000"];
+    let refused = verb(&cluster, 1, &rated).unwrap_err();
+    assert!(refused.contains("its rate must be 1 to 1000000 events a second"), "{refused}");
+}

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
-    EventName, EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, Published, Stored,
+    Deliveries, EventName, EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, Published,
+    Stored,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Nanos, Op, Timestamp};
@@ -185,8 +186,18 @@ impl Book {
             ) => {
                 let topic = self.topics.entry(topic).or_default();
                 let known = topic.groups.entry(group.clone()).or_default();
-                known.attached(&options, (member, credits, lease), times, compared);
+                let count = count(&open);
+                known.attached(&options, (member, credits, lease), count, times, compared);
                 topic.told((&group, member), &open, &self.times, compared)
+            }
+            (
+                EventsCommand::Claim { topic, group, member, count: asked, lease, .. },
+                EventsAnswer::Claimed { options, granted },
+            ) => {
+                let topic = self.topics.entry(topic).or_default();
+                let known = topic.groups.entry(group.clone()).or_default();
+                known.claimed(&options, (member, asked, lease), count(&granted), times, compared)?;
+                topic.told((&group, member), &granted, &self.times, compared)
             }
             (
                 EventsCommand::Settle { topic, group, member, settlements, .. },
@@ -295,6 +306,11 @@ impl Book {
         };
         self.plans.audit(&unplanned, times.woken, compared)
     }
+}
+
+/// How many deliveries these are; whoever has more than are told has more credits.
+fn count(deliveries: &Deliveries) -> u32 {
+    u32::try_from(deliveries.deliveries.len()).unwrap_or(u32::MAX)
 }
 
 /// A wake-up so long after the entry before it found nobody asking.

@@ -40,6 +40,8 @@ pub(super) struct Consumers {
 #[derive(Clone, Debug)]
 struct Member {
     credits: u32,
+    /// So many may be open with it, those among them that were granted when it had more credits, or asked for them.
+    open_max: u32,
     /// It is one until then, if it says nothing more.
     until: u64,
     /// It came then.
@@ -62,18 +64,54 @@ impl Consumers {
         &mut self,
         options: &GroupOptions,
         (member, credits, lease): (MemberId, u32, Nanos),
+        open: u32,
         times: Times,
         compared: &mut Compared,
     ) {
+        let known = self.comes(options, (member, lease), times, compared);
+        // What was granted to it while it had more credits stays with it.
+        (known.credits, known.open_max) = (credits, open.max(credits));
+        if credits == 0 {
+            compared.fate(EventFate::HeldOff);
+        }
+    }
+
+    /// A member has asked for so many deliveries, and has none coming.
+    pub(super) fn claimed(
+        &mut self,
+        options: &GroupOptions,
+        (member, count, lease): (MemberId, u32, Nanos),
+        granted: u32,
+        times: Times,
+        compared: &mut Compared,
+    ) -> Result<(), Broken> {
+        let known = self.comes(options, (member, lease), times, compared);
+        (known.credits, known.open_max) = (0, known.open_max.saturating_add(granted));
+        compared.credit += 1;
+        if granted > count {
+            let what = format!("{member:?} has asked for {count} deliveries, and got {granted}");
+            return Err(Broken::new("CreditRespected", what));
+        }
+        (0..granted).for_each(|_| compared.fate(EventFate::Claimed));
+        Ok(())
+    }
+
+    /// A member comes, or goes on.
+    fn comes(
+        &mut self,
+        options: &GroupOptions,
+        (member, lease): (MemberId, Nanos),
+        times: Times,
+        compared: &mut Compared,
+    ) -> &mut Member {
         self.is_ordered = options.mode == Mode::Ordered;
         (self.attempts_max, self.is_deleted) = (self.attempts_of(options), false);
         self.lose(times.woken, compared);
-        let lease = lease.as_nanos();
-        let known =
-            self.members.entry(member).or_insert(Member { credits, lease, until: 0, since: times.now });
-        // What was granted to it while it had more credits stays with it.
-        (known.credits, known.lease) = (known.credits.max(credits), lease);
-        known.until = times.now.saturating_add(lease);
+        let fresh = Member { credits: 0, open_max: 0, lease: 0, until: 0, since: times.now };
+        let known = self.members.entry(member).or_insert(fresh);
+        known.lease = lease.as_nanos();
+        known.until = times.now.saturating_add(known.lease);
+        known
     }
 
     /// What was granted before it had other options stays what it is.
@@ -133,8 +171,9 @@ impl Consumers {
         self.revived.contains(&seq)
     }
 
-    pub(super) fn credits(&self, member: MemberId) -> u32 {
-        self.members.get(&member).map_or(0, |known| known.credits)
+    /// So many deliveries may be open with a member.
+    pub(super) fn open_max(&self, member: MemberId) -> u32 {
+        self.members.get(&member).map_or(0, |known| known.open_max)
     }
 
     /// A member is told of a delivery.
@@ -196,6 +235,9 @@ impl Consumers {
             self.check_open(member, settlement, compared)?;
             if *disposition != Disposition::InProgress {
                 self.ended.insert((*seq, *attempt));
+                if let Some(known) = self.members.get_mut(&member) {
+                    known.open_max = known.open_max.saturating_sub(1).max(known.credits);
+                }
             }
             if *disposition == Disposition::Ack {
                 self.acked.insert(*seq);

@@ -41,6 +41,10 @@ pub enum EventFate {
     Expired,
     /// The next occurrences of a recurring schedule were taken.
     Planned,
+    /// A consumer asked for a delivery, and got one.
+    Claimed,
+    /// A member wanted nothing more for a while.
+    HeldOff,
     /// It was let go although somebody had not settled it.
     LetGo,
     /// A consumer group paused, or a topic.
@@ -55,7 +59,7 @@ pub enum EventFate {
 
 impl EventFate {
     /// Each with its word.
-    pub const WORDS: [(Self, &'static str); 24] = [
+    pub const WORDS: [(Self, &'static str); 26] = [
         (Self::Accepted, "accepted"),
         (Self::Duplicate, "duplicate"),
         (Self::Fired, "fired"),
@@ -75,6 +79,8 @@ impl EventFate {
         (Self::Left, "left"),
         (Self::Expired, "expired"),
         (Self::Planned, "planned"),
+        (Self::Claimed, "claimed"),
+        (Self::HeldOff, "held_off"),
         (Self::LetGo, "let_go"),
         (Self::Paused, "paused"),
         (Self::Sought, "sought"),

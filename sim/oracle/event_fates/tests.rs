@@ -6,7 +6,7 @@ use chronon_core::codec;
 use chronon_core::events::{
     DeadLetter, Deliveries, Delivery, DeliveryState, Disposition, Due, EventName, EventState, EventView,
     EventsAnswer, EventsCommand, EventsQuery, EventsView, Expires, GrantPlace, GroupOptions, GroupView,
-    KeptFrom, KeptView, MemberId, Mode, NewEvent, PartitionView, Published, RecurringView, Rule, Settled,
+    KeptFrom, KeptView, MemberId, Mode, NewEvent, PartitionView, Published, RecurringView, Settled,
     Settlement, Start, Stored, TopicConfig,
 };
 use chronon_core::kernel::Outcome;
@@ -205,6 +205,11 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// This schedule wants a plan.
+    pub(super) fn that_wants(self, plan: RecurringView) -> Self {
+        Self { unplanned: vec![plan], ..self }
+    }
+
     /// The same, and the group pauses.
     pub(super) fn of_paused(self) -> Self {
         Self { is_paused: true, ..self }
@@ -261,7 +266,7 @@ fn name(id: &str) -> EventName {
     EventName { partition_key: String::new(), message_id: id.to_owned() }
 }
 
-fn new_event(id: &str, due: Due, expires: Option<Expires>) -> NewEvent {
+pub(super) fn new_event(id: &str, due: Due, expires: Option<Expires>) -> NewEvent {
     NewEvent {
         name: name(id),
         ordering_key: "k".to_owned(),
@@ -306,7 +311,7 @@ const MS: u64 = 1_000_000;
 pub(super) const ANNE: MemberId = MemberId(1);
 pub(super) const BERT: MemberId = MemberId(2);
 /// Where the log has an event that was accepted in the entry of this millisecond.
-const fn stored(ms: u64) -> Stored {
+pub(super) const fn stored(ms: u64) -> Stored {
     Stored { op: Op::new(ms), index: 0, item: 0 }
 }
 
@@ -558,6 +563,46 @@ fn nobody_has_more_than_it_asked_for() {
 }
 
 #[test]
+fn nobody_is_granted_more_than_it_claimed() {
+    let mut told = Told::new(Mode::Shared);
+    (0..3).for_each(|offset| told.accepts(["a", "b", "c"][offset as usize], offset));
+    let carl = MemberId(3);
+    let claims = |told: &mut Told, seqs: &[u64]| {
+        let (op, until) = (Op::new(told.ms + 1), Timestamp::from_nanos(3000 * MS));
+        let delivery = |seq| Delivery {
+            grant: GrantPlace { op, seq },
+            attempt: 1,
+            until,
+            offset: seq,
+            due_ms: 0,
+            stored: stored(0),
+        };
+        let granted = Deliveries { deliveries: seqs.iter().copied().map(delivery).collect(), more: false };
+        let (options, lease) = (options(Mode::Shared), Nanos::from_secs(10));
+        let (topic, group, insists, count) = (topic(), group(), true, 1);
+        let claim = EventsCommand::Claim {
+            topic,
+            group,
+            options: options.clone(),
+            insists,
+            member: carl,
+            count,
+            lease,
+        };
+        told.does(claim, EventsAnswer::Claimed { options, granted })
+    };
+    assert_eq!(claims(&mut told, &[0]), None);
+    let seen = |second| {
+        let open = |id, seq| (id, seq, ready(seq), processing(carl, 1, 3000));
+        let third = ("c", 2, ready(2), Some(DeliveryState::Buffered));
+        Seen { members: 3, ..Seen::of(vec![open("a", 0), ("b", 1, ready(1), second), third]) }
+    };
+    assert_eq!(told.shows(&seen(Some(DeliveryState::Buffered))), None);
+    assert_eq!(told.shows(&seen(processing(carl, 1, 3000))), Some("CreditRespected"), "it did not ask");
+    assert_eq!(claims(&mut told, &[1, 2]), Some("CreditRespected"), "it asked for one");
+}
+
+#[test]
 fn the_floor_stays_below_what_is_not_settled() {
     let shown_with = |floor| {
         let mut told = Told::new(Mode::Shared);
@@ -629,69 +674,6 @@ fn what_is_kept_is_told_in_order_and_found_by_its_time() {
     assert_eq!(shown(|seen| seen.kept[0].at = seen.kept[1].at.next()), Some("KeptInOrder"));
     assert_eq!(shown(|seen| seen.kept[0].at = Timestamp::default()), Some("KeptInOrder"));
     assert_eq!(shown(|seen| seen.found_from = Some(Timestamp::default())), Some("KeptInOrder"));
-}
-
-#[test]
-fn a_schedule_is_planned_without_gaps_and_asks_for_more_in_time() {
-    let (schedule, revision) = ("s".to_owned(), Op::new(5));
-    let recurs = |told: &mut Told| {
-        let rule = Rule::Every { ms: 100 };
-        let event = new_event("", Due::In(0), None);
-        let recur = EventsCommand::Recur { topic: topic(), schedule: schedule.clone(), rule, event };
-        told.does(recur, EventsAnswer::Recurs { revision, until_ms: 1000, withdrawn: Vec::new() })
-    };
-    let occurs = |told: &mut Told, after_ms, until_ms| {
-        let occur = EventsCommand::Occur {
-            topic: topic(),
-            schedule: schedule.clone(),
-            revision,
-            after_ms,
-            until_ms,
-            events: Vec::new(),
-        };
-        told.does(occur, EventsAnswer::Occurred { until_ms, published: Vec::new() })
-    };
-    let wants = || RecurringView {
-        topic: topic(),
-        name: schedule.clone(),
-        rule: Rule::Every { ms: 100 },
-        made: stored(0),
-        revision,
-        until_ms: 1000,
-        is_paused: false,
-        planned: Vec::new(),
-    };
-    let mut told = Told::new(Mode::Shared);
-    assert_eq!(recurs(&mut told), None);
-    let occur = EventsCommand::Occur {
-        topic: topic(),
-        schedule: schedule.clone(),
-        revision,
-        after_ms: 1000,
-        until_ms: 5000,
-        events: vec![new_event("o", Due::At(5000), None)],
-    };
-    let published = vec![Published::Accepted { offset: 0, due_ms: 5000 }];
-    assert_eq!(told.does(occur, EventsAnswer::Occurred { until_ms: 5000, published }), None);
-    let forget = EventsCommand::Forget { topic: topic(), schedule: schedule.clone() };
-    let forgotten = EventsAnswer::Forgotten { withdrawn: Vec::new() };
-    assert_eq!(told.does(forget, forgotten), Some("PlannedOnce"), "what it has planned stays");
-
-    let mut told = Told::new(Mode::Shared);
-    assert_eq!(recurs(&mut told), None);
-    assert_eq!(occurs(&mut told, 900, 1500), Some("PlannedOnce"), "it was planned up to 1000");
-    assert_eq!(occurs(&mut told, 1000, 1500), None);
-    assert_eq!(occurs(&mut told, 1000, 1500), Some("PlannedOnce"), "the same again");
-    told.entry(1400, true);
-    assert_eq!(told.shows(&Seen::of(Vec::new())), None);
-    told.entry(1600, true);
-    assert_eq!(told.shows(&Seen::of(Vec::new())), Some("PlannedOnce"), "it wants a plan, and is silent");
-    assert_eq!(told.shows(&Seen { unplanned: vec![wants()], ..Seen::of(Vec::new()) }), None);
-    let pause = EventsCommand::Pause { topic: topic(), schedule: schedule.clone(), pauses: true };
-    let paused = EventsAnswer::Recurs { revision: Op::new(9), until_ms: 1600, withdrawn: Vec::new() };
-    assert_eq!(told.does(pause, paused), None);
-    let wants = Seen { unplanned: vec![wants()], ..Seen::of(Vec::new()) };
-    assert_eq!(told.shows(&wants), Some("PlannedOnce"), "it pauses");
 }
 
 #[test]

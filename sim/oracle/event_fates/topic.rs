@@ -436,10 +436,10 @@ impl Topic {
             }
             for (member, count) in open {
                 compared.credit += 1;
-                let most = group.credits(member);
+                let most = group.open_max(member);
                 if count > most {
                     let what = format!(
-                        "{count} deliveries are open with {member:?} of group {}, which has {most} credits",
+                        "{count} deliveries are open with {member:?} of group {}, and {most} may be",
                         view.name
                     );
                     return Err(Broken::new("CreditRespected", what));

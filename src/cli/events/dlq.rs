@@ -105,7 +105,7 @@ pub(in crate::cli) fn dlq(args: &DlqArgs) -> anyhow::Result<Answer> {
     })
 }
 
-fn letter_name(text: &str) -> anyhow::Result<ext::LetterName> {
+pub(super) fn letter_name(text: &str) -> anyhow::Result<ext::LetterName> {
     let parts = text.split_once(':').and_then(|(partition, seq)| {
         Some(ext::LetterName { partition_id: partition.parse().ok()?, ready_seq: seq.parse().ok()? })
     });

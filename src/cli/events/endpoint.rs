@@ -11,6 +11,7 @@ use super::{ServerArgs, block_on, connect, span_millis};
 use crate::cli::Answer;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::effect_service_client::EffectServiceClient;
+use crate::gateway::proto::ext::endpoint_breaker::State;
 
 /// Have the events of a topic posted to a URL, or published to another topic.
 #[derive(Args, Debug)]
@@ -23,7 +24,7 @@ pub(in crate::cli) struct EndpointArgs {
 
 #[derive(Debug, Subcommand)]
 enum EndpointVerb {
-    /// Make an endpoint, or change the target, concurrency and secrets of one.
+    /// Make an endpoint, or change the target, concurrency, rate, breaker and secrets of one.
     Set {
         topic: String,
         name: String,
@@ -44,6 +45,12 @@ enum EndpointVerb {
         /// It rests for this span after a failure, twice as long after each further one [default: 1s].
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
         backoff: Option<Duration>,
+        /// Events that are posted in a second, of all partitions [default: as fast as they come].
+        #[arg(long, value_name = "PER_SECOND", default_value_t = 0, hide_default_value = true)]
+        rate: u32,
+        /// Leave the target alone for a while after so many failures in a row; 0 is never.
+        #[arg(long, value_name = "FAILURES", default_value_t = 5)]
+        breaker: u32,
         /// Sign what is posted with this, the newest first: `whsec_` and base64 of 24 to 64 bytes; may be repeated.
         #[arg(
             long = "secret",
@@ -73,6 +80,8 @@ pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
                 ordered,
                 attempts,
                 backoff,
+                rate,
+                breaker,
                 secrets,
             } => {
                 let endpoint = ext::Endpoint {
@@ -85,6 +94,9 @@ pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
                     attempts_max: *attempts,
                     backoff_ms: ms(*backoff)?,
                     backoff_max_ms: 0,
+                    rate_per_s: *rate,
+                    breaker_failures: Some(*breaker),
+                    breaker: None,
                 };
                 let request = ext::SetEndpointRequest { endpoint: Some(endpoint), secrets: secrets.clone() };
                 let set = events
@@ -116,12 +128,19 @@ pub(in crate::cli) fn endpoint(args: &EndpointArgs) -> anyhow::Result<Answer> {
                     .await?
                     .endpoints;
                 let mut table = Table::new();
-                table.set_header(["topic", "endpoint", "target", "at once", "attempts"]);
+                table.set_header([
+                    "topic", "endpoint", "target", "at once", "a second", "attempts", "breaker",
+                ]);
                 for endpoint in &endpoints {
                     let (concurrency, attempts) =
                         (endpoint.concurrency.to_string(), endpoint.attempts_max.to_string());
+                    let rate = match endpoint.rate_per_s {
+                        0 => "-".to_owned(),
+                        rate => rate.to_string(),
+                    };
                     let ext::Endpoint { topic, name, target, .. } = endpoint;
-                    table.add_row([topic, name, target, &concurrency, &attempts]);
+                    let breaker = breaker(endpoint);
+                    table.add_row([topic, name, target, &concurrency, &rate, &attempts, &breaker]);
                 }
                 let json = endpoints.iter().map(row).collect();
                 Ok(Answer { text: table.to_string(), json })
@@ -135,7 +154,26 @@ fn row(endpoint: &ext::Endpoint) -> Value {
         "topic": endpoint.topic, "name": endpoint.name, "target": endpoint.target,
         "concurrency": endpoint.concurrency, "timeout_ms": endpoint.timeout_ms, "ordered": endpoint.ordered,
         "attempts_max": endpoint.attempts_max, "backoff_ms": endpoint.backoff_ms,
+        "rate_per_s": endpoint.rate_per_s, "breaker_failures": endpoint.breaker_failures,
+        "breaker": endpoint.breaker.as_ref().map(|breaker| json!({
+            "state": breaker.state().as_str_name().to_lowercase(), "node": breaker.node,
+            "failures": breaker.failures, "open_ms": breaker.open_ms,
+        })),
     })
+}
+
+/// How the node says that has the most to complain of.
+fn breaker(endpoint: &ext::Endpoint) -> String {
+    let Some(breaker) = &endpoint.breaker else { return "-".to_owned() };
+    match breaker.state() {
+        State::Unknown => "unknown".to_owned(),
+        State::Closed => "closed".to_owned(),
+        State::HalfOpen => format!("half-open after {} failures", breaker.failures),
+        State::Open => {
+            let rest = Duration::from_secs(breaker.open_ms.div_ceil(1000));
+            format!("open for {} after {} failures", humantime::format_duration(rest), breaker.failures)
+        }
+    }
 }
 
 /// Zero is what is usual.

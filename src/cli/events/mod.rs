@@ -2,6 +2,7 @@
 
 mod consumers;
 mod dlq;
+pub(super) mod effect;
 mod endpoint;
 mod event;
 mod publish;

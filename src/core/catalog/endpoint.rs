@@ -31,6 +31,10 @@ pub struct Endpoint {
     pub rest_max: Nanos,
     /// Keys of signatures: the newest first, and those that receivers may still know.
     pub secrets: Vec<String>,
+    /// So many events are posted in a second, of all partitions; 0 is as fast as they come. It is kept by each node for what it posts.
+    pub rate: u32,
+    /// After so many failures in a row the target is left alone for a while; 0 is never.
+    pub failures_max: u32,
 }
 
 impl Endpoint {
@@ -69,6 +73,14 @@ impl Endpoint {
         if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&self.timeout) {
             return refuse("its timeout must be 100 ms to 10 minutes".to_string());
         }
+        if self.rate > RATE_MAX {
+            return refuse(format!("its rate must be 1 to {RATE_MAX} events a second, or 0 for no bound"));
+        }
+        if self.failures_max > FAILURES_MAX {
+            return refuse(format!(
+                "it is left alone after 1 to {FAILURES_MAX} failures in a row, or never for 0"
+            ));
+        }
         if u64_of(self.secrets.len()) > SECRETS_MAX {
             return refuse(format!("it has {SECRETS_MAX} secrets at most"));
         }
@@ -99,6 +111,8 @@ const TARGET_BYTES_MAX: u64 = 2048;
 const CONCURRENCY_MAX: u32 = 1000;
 const TIMEOUT_MIN: Nanos = Nanos::from_millis(100);
 const TIMEOUT_MAX: Nanos = Nanos::from_secs(600);
+const RATE_MAX: u32 = 1_000_000;
+const FAILURES_MAX: u32 = 1000;
 const SECRETS_MAX: u64 = 4;
 const SECRET_BYTES_MAX: u64 = 128;
 /// A post that was answered in time is settled within this.

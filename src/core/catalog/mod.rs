@@ -128,7 +128,7 @@ pub enum CatalogError {
     UnknownEndpoint(String),
     /// An endpoint keeps what its consumer group was made with.
     #[error(
-        "endpoint {0} keeps its order, attempts, rests and timeout: its consumer group was made with them; target, concurrency and secrets may change"
+        "endpoint {0} keeps its order, attempts, rests and timeout: its consumer group was made with them; target, concurrency, rate, breaker and secrets may change"
     )]
     EndpointStays(String),
     /// A topic has as many endpoints as it may.
@@ -380,13 +380,15 @@ mod tests {
             rest: Nanos::from_secs(1),
             rest_max: Nanos::from_secs(60),
             secrets: Vec::new(),
+            rate: 0,
+            failures_max: 5,
         };
         let mut endpoints = Vec::new();
         for name in ["b", "a"] {
             assert_eq!(set_endpoint(&mut endpoints, endpoint(name)), Ok(()));
         }
         assert_eq!(endpoints, [endpoint("a"), endpoint("b")]);
-        let moved = Endpoint { target: "topic:other".to_string(), concurrency: 1, ..endpoint("a") };
+        let moved = Endpoint { target: "topic:other".to_string(), concurrency: 1, rate: 9, ..endpoint("a") };
         assert_eq!(set_endpoint(&mut endpoints, moved.clone()), Ok(()));
         let slower = Endpoint { attempts_max: 6, ..moved.clone() };
         assert_eq!(set_endpoint(&mut endpoints, slower), Err(CatalogError::EndpointStays("a".to_string())));
@@ -394,6 +396,8 @@ mod tests {
             Endpoint { name: String::new(), ..endpoint("c") },
             Endpoint { target: String::new(), ..endpoint("c") },
             Endpoint { concurrency: 0, ..endpoint("c") },
+            Endpoint { rate: 1_000_001, ..endpoint("c") },
+            Endpoint { failures_max: 1001, ..endpoint("c") },
             Endpoint { timeout: Nanos::from_secs(601), ..endpoint("c") },
             Endpoint { secrets: alloc::vec![String::new()], ..endpoint("c") },
         ];

@@ -152,19 +152,19 @@ impl Backlog {
         ready.ended = has_ended;
     }
 
-    /// Lets go of the oldest event that has ended, if it is beyond the bounds; of one that is for more groups by now, as `groups_of`
+    /// Lets go of the oldest event that has ended, if it is beyond the bounds; of one that is for more groups by now, as `holders`
     /// tells, when these have settled it too.
     pub(in crate::events) fn drop_oldest(
         &mut self,
         bounds: &Bounds,
-        groups_of: impl Fn(u64) -> u32,
+        holders: impl Fn(u64, &Ready) -> u32,
     ) -> Option<(u64, Ready)> {
         loop {
             let (seq, ready) = self.first_ended()?;
             if !bounds.tell_to_go(seq, ready.at, u64_of(self.ended.len()), self.bytes) {
                 return None;
             }
-            let goes = ready.expired || ready.settled_by >= groups_of(seq);
+            let goes = ready.settled_by >= holders(seq, ready);
             self.ended.remove(&seq);
             if goes {
                 let ready = self.events.remove(&seq)?;

@@ -111,9 +111,26 @@ pub enum EventsCommand {
         insists: bool,
         /// The member.
         member: MemberId,
-        /// So many deliveries at most may be open with it.
+        /// So many deliveries at most may be open with it; it is granted nothing more while that is 0.
         credits: u32,
         /// It is a member for so long after its last command, from a second to an hour.
+        lease: Nanos,
+    },
+    /// A member that asks for each of its deliveries takes what is buffered now. It is attached by that, without credits.
+    Claim {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// How the consumer group behaves, if it is made now.
+        options: GroupOptions,
+        /// Nothing is done if it was made with other options.
+        insists: bool,
+        /// The member.
+        member: MemberId,
+        /// So many at most, from 1 to 1,000, beside those that are open with it.
+        count: u32,
+        /// As in [`EventsCommand::Attach`].
         lease: Nanos,
     },
     /// How deliveries ended; and with none, that the member is still there.
@@ -424,6 +441,13 @@ pub enum EventsAnswer {
         options: GroupOptions,
         /// What is open with the member.
         open: Deliveries,
+    },
+    /// It has these in hand beside those that it had.
+    Claimed {
+        /// How the consumer group behaves.
+        options: GroupOptions,
+        /// What was granted by this command.
+        granted: Deliveries,
     },
     /// One result a settlement, in order, and what was granted.
     Settled {

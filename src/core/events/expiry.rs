@@ -38,16 +38,4 @@ impl Partition {
         }
         self.backlog.end_settled_by(seq, self.groups_that_hold(seq));
     }
-
-    /// Groups that must have settled an event before it has ended: of one that is delivered no more, those that hold it as a dead
-    /// letter and those that have settled it.
-    pub(in crate::events) fn groups_that_hold(&self, seq: u64) -> u32 {
-        match self.backlog.get(seq) {
-            Some(ready) if ready.expired => {
-                let held = self.present().filter(|(_, group)| group.dead_letter(seq).is_some()).count();
-                ready.settled_by.saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
-            }
-            _ => self.groups_for(seq),
-        }
-    }
 }

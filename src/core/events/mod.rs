@@ -193,7 +193,7 @@ impl EventsState {
                 partition.group_or_new(&group, &options, true, moment).map(|_| EventsAnswer::GroupMade)
             }
             EventsCommand::Attach { topic, group, options, insists, member, credits, lease } => {
-                check_range("credits", u64::from(credits), 1, u64::from(CREDITS_MAX))?;
+                check_range("credits", u64::from(credits), 0, u64::from(CREDITS_MAX))?;
                 check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
                 let (partition, agenda) = self.partition(&topic)?;
                 let number = partition.group_or_new(&group, &options, insists, moment)?;
@@ -206,6 +206,15 @@ impl EventsState {
                 partition.grant(Some(number), moment, agenda);
                 let open = partition.deliveries(number, member, GrantPlace::default());
                 Ok(EventsAnswer::Attached { options, open })
+            }
+            EventsCommand::Claim { topic, group, options, insists, member, count, lease } => {
+                check_range("count", u64::from(count), 1, u64::from(CLAIM_MAX))?;
+                check_range("a member's lease in ms", ms(lease), LEASE_MS_MIN, LEASE_MS_MAX)?;
+                let (partition, agenda) = self.partition(&topic)?;
+                let number = partition.group_or_new(&group, &options, insists, moment)?;
+                let granted = partition.claim(number, (member, count, lease), moment, agenda)?;
+                let made_with = partition.groups.get(&number).map(|group| group.head.options.clone());
+                Ok(EventsAnswer::Claimed { options: made_with.unwrap_or(options), granted })
             }
             EventsCommand::Settle { topic, group, member, settlements, after } => {
                 self.settle((&topic, &group), member, settlements, after, moment)
@@ -452,6 +461,8 @@ pub const BATCH_MAX: u64 = 4096;
 pub const OCCURRENCES_MAX: u64 = 64;
 /// Deliveries that may be open with one member.
 pub const CREDITS_MAX: u32 = 10_000;
+/// Deliveries of one claim: as many as an answer holds.
+pub const CLAIM_MAX: u32 = 1000;
 /// The shortest lease of a member, in milliseconds.
 const LEASE_MS_MIN: u64 = 100;
 /// And the longest.

@@ -9,7 +9,7 @@ use crate::collections::PersistentMap;
 use crate::events::agenda::{Agenda, Alarm};
 use crate::events::backlog::Backlog;
 use crate::events::command::{
-    Due, EventName, Expires, GroupOptions, NewEvent, Published, Refusal, Start, Stored,
+    Deliveries, Due, EventName, Expires, GroupOptions, MemberId, NewEvent, Published, Refusal, Start, Stored,
 };
 use crate::events::error::{EventsError, check_name};
 use crate::events::group::{Candidate, Ended, Group, Moment, Place};
@@ -17,7 +17,7 @@ use crate::events::ids::{Fate, Ids, NameHash, Named};
 use crate::events::recurring::Recurring;
 use crate::events::schedule::{self, Record, Schedule, Slot, at_ms};
 use crate::events::topic::{KEY_BYTES_MAX, MESSAGE_ID_BYTES_MAX, META_BYTES_MAX, TopicConfig};
-use crate::types::{Hash, Timestamp, u64_of};
+use crate::types::{Hash, Nanos, Timestamp, u64_of};
 
 /// The partition. Its groups are numbered as they come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -267,6 +267,28 @@ impl Partition {
             }
         }
         self.keep_to_bounds(moment, agenda);
+    }
+
+    /// A member takes of what is buffered, so many at most.
+    ///
+    /// # Errors
+    /// When the consumer group has too many members.
+    pub(in crate::events) fn claim(
+        &mut self,
+        number: u32,
+        (member, count, lease): (MemberId, u32, Nanos),
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) -> Result<Deliveries, EventsError> {
+        let place = self.place(number);
+        let Some(group) = self.groups.get_mut(&number) else { return Ok(Deliveries::default()) };
+        let before = group.claims(place, (member, count, lease), moment, agenda)?;
+        self.grant(Some(number), moment, agenda);
+        let claimer = self.groups.get_mut(&number);
+        let granted = claimer.map(|group| group.takes_no_more(member, &before)).unwrap_or_default();
+        let Some(group) = self.groups.get(&number) else { return Ok(Deliveries::default()) };
+        let deliveries = granted.into_iter().filter_map(|seq| self.delivery(group, seq)).collect();
+        Ok(Deliveries { deliveries, more: false })
     }
 
     /// Dead letters of a consumer group are to be delivered again, but for those that are of no use any more; how many.

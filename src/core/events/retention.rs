@@ -65,7 +65,12 @@ impl Partition {
 
     fn take_oldest(&mut self, bounds: &Bounds) -> Option<(u64, Ready)> {
         let groups = &self.groups;
-        self.backlog.drop_oldest(bounds, |seq| groups_for(groups, seq))
+        self.backlog.drop_oldest(bounds, |seq, ready| groups_that_hold(groups, seq, ready))
+    }
+
+    /// Groups that must have settled an event before it has ended.
+    pub(in crate::events) fn groups_that_hold(&self, seq: u64) -> u32 {
+        self.backlog.get(seq).map_or(0, |ready| groups_that_hold(&self.groups, seq, ready))
     }
 
     /// It has left the backlog: nothing else may speak of it.
@@ -87,6 +92,16 @@ impl Partition {
         self.retain_at = Some(at);
         agenda.set(at, Alarm::Retain { topic: self.number });
     }
+}
+
+/// Of an event that is delivered no more, those that hold it as a dead letter and those that have settled it.
+fn groups_that_hold(groups: &BTreeMap<u32, Group>, seq: u64, ready: &Ready) -> u32 {
+    if !ready.expired {
+        return groups_for(groups, seq);
+    }
+    let present = groups.values().filter(|group| !group.leaves());
+    let held = present.filter(|group| group.dead_letter(seq).is_some()).count();
+    ready.settled_by.saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
 }
 
 fn groups_for(groups: &BTreeMap<u32, Group>, seq: u64) -> u32 {

@@ -81,6 +81,18 @@ impl Lone {
         }
     }
 
+    /// Offsets and attempts of what a claim gives.
+    fn claim(&mut self, group: &str, member: u128, count: u32) -> Vec<(u64, u32)> {
+        let (topic, group, member) = ("t".to_string(), group.to_string(), MemberId(member));
+        let (options, insists) = (options(Mode::Shared), true);
+        match self.ask(Command::Claim { topic, group, options, insists, member, count, lease: LEASE }) {
+            Ok(EventsAnswer::Claimed { granted, .. }) => {
+                granted.deliveries.iter().map(|granted| (granted.offset, granted.attempt)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(super) fn settle(
         &mut self,
         group: &str,
@@ -305,6 +317,69 @@ fn a_member_that_insists_on_other_options_is_refused_and_one_that_does_not_is_to
     assert_eq!(attach(true), Err(EventsError::OtherOptions("g".to_string())));
     let told = attach(false).expect("it takes the group as it is");
     assert!(matches!(told, EventsAnswer::Attached { options, .. } if options.mode == Mode::Ordered));
+}
+
+#[test]
+fn what_had_ended_before_a_group_came_and_expires_as_its_dead_letter_stays_one() {
+    let mut lone = Lone::keeping(1, TopicConfig::default());
+    lone.attach("first", 1, 10, options(Mode::Shared));
+    let events = vec![NewEvent { expires: Some(Expires::After(500)), ..event("a", "", Due::In(0)) }];
+    lone.ask(Command::Publish { topic: "t".to_string(), events }).expect("it is accepted");
+    lone.settle("first", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    lone.attach("later", 1, 10, options(Mode::Shared));
+    let term = Disposition::Term { why: "no".to_string() };
+    lone.settle("later", 1, vec![settlement(0, 1, term)]).expect("a member");
+    lone.pass(1000);
+    for id in ["b", "c", "d"] {
+        lone.publish(id, "", Due::In(0));
+        let seqs = lone.open("later", 1).iter().map(|(offset, _)| *offset).collect::<Vec<u64>>();
+        for group in ["first", "later"] {
+            let acks = seqs.iter().map(|seq| settlement(*seq, 1, Disposition::Ack)).collect();
+            lone.settle(group, 1, acks).expect("a member");
+        }
+    }
+    let (topic, group) = ("t".to_string(), "later".to_string());
+    let EventsView::Dead(dead) = lone.state.view(&EventsQuery::Dead { topic, group, from: 0 }) else {
+        panic!("the group is there");
+    };
+    assert_eq!(dead.iter().map(|letter| letter.offset).collect::<Vec<u64>>(), [0]);
+}
+
+#[test]
+fn who_claims_gets_what_is_buffered_and_nothing_before_it_claims_again() {
+    let mut lone = Lone::new(TopicConfig::default());
+    assert_eq!(lone.claim("g", 1, 2), [], "the group is made by it");
+    (0..4).for_each(|n| drop(lone.publish(&format!("{n}"), "", Due::In(0))));
+    assert_eq!(lone.open("g", 1), [], "it waits until it is asked for");
+    assert_eq!(lone.claim("g", 1, 2), [(0, 1), (1, 1)]);
+    assert_eq!(lone.claim("g", 1, 1), [(2, 1)], "what it has already is not told again");
+    lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.open("g", 1), [(1, 1), (2, 1)]);
+    lone.settle("g", 1, vec![settlement(1, 1, nack())]).expect("a member");
+    lone.pass(60_000);
+    assert_eq!(lone.open("g", 1), [], "it fell silent");
+    assert_eq!(lone.claim("g", 2, 1000), [(1, 2), (2, 2), (3, 1)]);
+    let (topic, group, member) = ("t".to_string(), "g".to_string(), MemberId(2));
+    let (options, insists) = (options(Mode::Shared), true);
+    let none = Command::Claim { topic, group, options, insists, member, count: 0, lease: LEASE };
+    let refused = lone.ask(none).expect_err("it asks for nothing");
+    assert_eq!(refused.to_string(), "count must be 1 to 1000");
+}
+
+#[test]
+fn a_member_without_credits_keeps_what_it_has_and_is_granted_nothing() {
+    let mut lone = Lone::new(TopicConfig::default());
+    lone.attach("g", 1, 1, options(Mode::Shared));
+    (0..2).for_each(|n| drop(lone.publish(&format!("{n}"), "", Due::In(0))));
+    assert_eq!(lone.attach("g", 1, 0, options(Mode::Shared)).len(), 1);
+    lone.settle("g", 1, vec![settlement(0, 1, Disposition::Ack)]).expect("a member");
+    assert_eq!(lone.open("g", 1), []);
+    let buffered = EventsQuery::Buffered { topic: "t".to_string(), group: "g".to_string() };
+    assert!(lone.state.has_news(&buffered));
+    assert_eq!(lone.state.view(&buffered), EventsView::Buffered(true));
+    assert_eq!(lone.attach("g", 1, 1, options(Mode::Shared)).len(), 1);
+    assert!(!lone.state.has_news(&buffered));
+    assert_eq!(lone.state.view(&buffered), EventsView::Buffered(false));
 }
 
 #[test]

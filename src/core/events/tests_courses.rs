@@ -21,35 +21,92 @@ use crate::types::{Nanos, Timestamp};
 /// One thing that clients do, or time.
 #[derive(Clone, Debug)]
 enum Step {
-    Publish { id: u8, key: u8, delay_ms: u64, count: u8, useful_ms: Option<u64> },
-    Attach { group: u8, member: u8 },
-    Settle { group: u8, member: u8, which: u8, how: u8 },
-    Detach { group: u8, member: u8 },
-    Cancel { id: u8 },
-    Reschedule { id: u8, delay_ms: u64 },
-    Redrive { group: u8, seq: u64 },
-    Discard { group: u8, seq: u64 },
-    Retain { below: u64 },
+    Publish {
+        id: u8,
+        key: u8,
+        delay_ms: u64,
+        count: u8,
+        useful_ms: Option<u64>,
+    },
+    Attach {
+        group: u8,
+        member: u8,
+    },
+    /// A member of its own, which has nothing come by itself.
+    Claim {
+        group: u8,
+        count: u32,
+    },
+    Settle {
+        group: u8,
+        member: u8,
+        which: u8,
+        how: u8,
+    },
+    Detach {
+        group: u8,
+        member: u8,
+    },
+    Cancel {
+        id: u8,
+    },
+    Reschedule {
+        id: u8,
+        delay_ms: u64,
+    },
+    Redrive {
+        group: u8,
+        seq: u64,
+    },
+    Discard {
+        group: u8,
+        seq: u64,
+    },
+    Retain {
+        below: u64,
+    },
     Recur,
-    Occur { count: u8, lies: bool },
-    Pause { pauses: bool },
+    Occur {
+        count: u8,
+        lies: bool,
+    },
+    Pause {
+        pauses: bool,
+    },
     Forget,
-    PauseGroup { group: u8, pauses: bool },
-    Seek { group: u8, to: Start },
-    AlterGroup { group: u8, attempts_max: u32 },
-    DeleteGroup { group: u8, force: bool },
+    PauseGroup {
+        group: u8,
+        pauses: bool,
+    },
+    Seek {
+        group: u8,
+        to: Start,
+    },
+    AlterGroup {
+        group: u8,
+        attempts_max: u32,
+    },
+    DeleteGroup {
+        group: u8,
+        force: bool,
+    },
     Close,
-    Open { is_paused: bool },
-    Pass { ms: u64 },
+    Open {
+        is_paused: bool,
+    },
+    Pass {
+        ms: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    let (group, member, id) = (0..2_u8, 0..3_u8, any::<u8>());
+    let (group, member, id) = (0..2_u8, 0..=CLAIMER, any::<u8>());
     prop_oneof![
         6 => (id, 0..3_u8, 0..600_u64, 1..4_u8, prop::option::of(0..900_u64)).prop_map(
             |(id, key, delay_ms, count, useful_ms)| Step::Publish { id, key, delay_ms, count, useful_ms },
         ),
-        2 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Attach { group, member }),
+        2 => (group.clone(), 0..CLAIMER).prop_map(|(group, member)| Step::Attach { group, member }),
+        1 => (group.clone(), 1..4_u32).prop_map(|(group, count)| Step::Claim { group, count }),
         8 => (group.clone(), member.clone(), any::<u8>(), 0..8_u8)
             .prop_map(|(group, member, which, how)| Step::Settle { group, member, which, how }),
         1 => (group.clone(), member).prop_map(|(group, member)| Step::Detach { group, member }),
@@ -97,6 +154,12 @@ impl Lone {
                     ..event(&format!("{}", id.wrapping_add(n)), &format!("k{key}"), Due::In(delay_ms))
                 };
                 Command::Publish { topic, events: (0..count).map(new).collect() }
+            }
+            Step::Claim { group, count } => {
+                let mode = if group == 0 { Mode::Shared } else { Mode::Ordered };
+                let (options, member) = (options(mode), MemberId(u128::from(CLAIMER)));
+                let (group, insists) = (group_name(group), false);
+                Command::Claim { topic, group, options, insists, member, count, lease: LEASE }
             }
             Step::Attach { group, member } => {
                 let mode = if group == 0 { Mode::Shared } else { Mode::Ordered };
@@ -230,7 +293,8 @@ impl Lone {
                 assert!(keys.insert(key) || group.head.options.mode == Mode::Shared, "{key} is open twice");
             }
             for (member, count) in by_member {
-                assert!(group.member(member).is_some_and(|member| count <= member.credits), "{member:?}");
+                let most = group.member(member).map_or(0, |member| member.credits);
+                assert!(count <= most || member == MemberId(u128::from(CLAIMER)), "{member:?}");
             }
         }
         for (seq, ready) in partition.backlog.saved(None).filter(|(_, ready)| !ready.expired) {
@@ -301,3 +365,6 @@ proptest! {
         prop_assert_eq!(kept, dead, "what is kept is a dead letter of some group");
     }
 }
+
+/// The members below it have credits.
+const CLAIMER: u8 = 3;

@@ -25,6 +25,13 @@ pub enum EventsQuery {
         /// The last grant that it knows.
         after: GrantPlace,
     },
+    /// Whether something waits to be granted. As a question that waits, it waits until something does.
+    Buffered {
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+    },
     /// The fate of an event.
     Event {
         /// The topic.
@@ -104,6 +111,8 @@ pub enum EventsView {
     NotAMember,
     /// What is open with the member.
     Deliveries(Deliveries),
+    /// Whether something waits to be granted.
+    Buffered(bool),
     /// The fate of the event; none when its name is not remembered.
     Event(Option<EventView>),
     /// The partition.

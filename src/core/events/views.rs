@@ -33,6 +33,10 @@ impl EventsState {
                     None => EventsView::NotAMember,
                 }
             }
+            EventsQuery::Buffered { topic, group } => match self.group_of(topic, group) {
+                Some((partition, number)) => EventsView::Buffered(partition.has_buffered(number)),
+                None => EventsView::Unknown,
+            },
             EventsQuery::Event { topic, event } | EventsQuery::Watch { topic, event, .. } => {
                 match self.partition_of(topic) {
                     Some(partition) => EventsView::Event(partition.event(event)),
@@ -87,6 +91,10 @@ impl EventsState {
         if *query == EventsQuery::Unplanned {
             return self.agenda.unplanned().next().is_some();
         }
+        if let EventsQuery::Buffered { topic, group } = query {
+            let group = self.group_of(topic, group);
+            return group.is_none_or(|(partition, number)| partition.has_buffered(number));
+        }
         let EventsQuery::Deliveries { topic, group, member, after } = query else { return true };
         let Some((partition, number)) = self.group_of(topic, group) else { return true };
         let Some(group) = partition.groups.get(&number) else { return true };
@@ -113,19 +121,28 @@ impl Partition {
     ) -> Deliveries {
         let Some(group) = self.groups.get(&number) else { return Deliveries::default() };
         let mut found = group.in_flight_of(member, after);
-        let of = |seq: u64| {
-            let (open, ready) = (group.open(seq)?, self.backlog.get(seq)?);
-            Some(Delivery {
-                grant: GrantPlace { op: open.granted, seq },
-                attempt: open.attempt,
-                until: open.until,
-                offset: ready.record.offset,
-                due_ms: ready.record.due_ms,
-                stored: ready.record.stored,
-            })
-        };
+        let of = |seq| self.delivery(group, seq);
         let deliveries: Vec<Delivery> = found.by_ref().take(ROWS_MAX).filter_map(of).collect();
         Deliveries { deliveries, more: found.next().is_some() }
+    }
+
+    /// What is open of the event at this place.
+    pub(in crate::events) fn delivery(&self, group: &Group, seq: u64) -> Option<Delivery> {
+        let (open, ready) = (group.open(seq)?, self.backlog.get(seq)?);
+        Some(Delivery {
+            grant: GrantPlace { op: open.granted, seq },
+            attempt: open.attempt,
+            until: open.until,
+            offset: ready.record.offset,
+            due_ms: ready.record.due_ms,
+            stored: ready.record.stored,
+        })
+    }
+
+    /// Whether somebody who asked a consumer group for a delivery now might get one.
+    fn has_buffered(&self, number: u32) -> bool {
+        let may_grant = |group: &Group| !group.head.is_paused && group.has_buffered(self.backlog.next_seq());
+        !self.config.is_paused && self.groups.get(&number).is_some_and(may_grant)
     }
 
     fn event(&self, event: &EventName) -> Option<EventView> {

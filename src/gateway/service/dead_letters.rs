@@ -67,7 +67,7 @@ impl Api {
         Ok(found)
     }
 
-    async fn revive(
+    pub(super) async fn revive(
         &self,
         wanted: ReviveRequest,
         command: impl Fn(String, String, Vec<u64>) -> EventsCommand,

@@ -1,20 +1,24 @@
-//! `EffectService`: the endpoints of topics.
+//! `EffectService`: the endpoints of topics, and what workers pull (`pull.rs`).
 
 use chronon_core::catalog::{CatalogCommand, Endpoint};
 use chronon_core::events::EventsCommand;
 use chronon_core::types::Nanos;
 use tonic::{Request, Response, Status};
 
-use super::{Api, status};
+use super::{Api, convert, status};
 use crate::gateway::posting::TOPIC_SCHEME;
+use crate::gateway::proto::cronos_db as pb;
 use crate::gateway::proto::ext;
 use crate::gateway::proto::ext::effect_service_server::EffectService;
+use crate::gateway::proto::ext::endpoint_breaker::State;
 use crate::gateway::proto::ext::{
-    ListEndpointsRequest, ListEndpointsResponse, RemoveEndpointRequest, RemoveEndpointResponse,
-    SetEndpointRequest,
+    ClaimRequest, ClaimResponse, CompleteRequest, EndpointBreaker, FailRequest, ListByStateResponse,
+    ListEffectsRequest, ListEndpointsRequest, ListEndpointsResponse, RemoveEndpointRequest,
+    RemoveEndpointResponse, RenewRequest, ReviveRequest, ReviveResponse, SetEndpointRequest, SettleResponse,
 };
 use crate::gateway::signature;
 use crate::gateway::topics::Refused;
+use crate::server::status::{BreakerReport, EndpointReport};
 
 #[tonic::async_trait]
 impl EffectService for Api {
@@ -57,9 +61,67 @@ impl EffectService for Api {
         let topic = request.into_inner().topic;
         let topics = self.0.topics.list().await.map_err(|error| status(&error))?;
         let topics = topics.iter().filter(|known| topic.is_empty() || known.name == topic);
-        let endpoints =
-            topics.flat_map(|known| known.topic.endpoints.iter().map(|endpoint| told(&known.name, endpoint)));
+        let statuses = self.0.topics.cluster.statuses().await;
+        let said = || {
+            statuses.values().flatten().flat_map(|report| report.endpoints.iter().map(|of| (report.node, of)))
+        };
+        let endpoints = topics.flat_map(|known| {
+            known.topic.endpoints.iter().map(|endpoint| {
+                let of_it = said().filter(|(_, of)| of.topic == known.name && of.endpoint == endpoint.name);
+                let worst = of_it.max_by_key(|(_, of)| (of.breaker, of.failures));
+                let breaker = worst.map(|(node, of)| breaker(node, of)).unwrap_or_default();
+                ext::Endpoint { breaker: Some(breaker), ..told(&known.name, endpoint) }
+            })
+        });
         Ok(Response::new(ListEndpointsResponse { endpoints: endpoints.collect() }))
+    }
+
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, Status> {
+        let claimed = self.claim_for(request.into_inner()).await.map_err(|error| status(&error))?;
+        let deliveries = claimed.into_iter().map(convert::delivery).collect();
+        Ok(Response::new(ClaimResponse { deliveries }))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<SettleResponse>, Status> {
+        let RenewRequest { delivery_id } = request.into_inner();
+        Ok(self.settle_for_worker(delivery_id, pb::Disposition::InProgress, String::new(), 0).await)
+    }
+
+    async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<SettleResponse>, Status> {
+        let CompleteRequest { delivery_id } = request.into_inner();
+        Ok(self.settle_for_worker(delivery_id, pb::Disposition::Ack, String::new(), 0).await)
+    }
+
+    async fn fail(&self, request: Request<FailRequest>) -> Result<Response<SettleResponse>, Status> {
+        let FailRequest { delivery_id, error, give_up, retry_delay_ms } = request.into_inner();
+        if give_up && retry_delay_ms > 0 {
+            let both = "retry_delay_ms is for what is tried again, and give_up says that it is not";
+            return Err(Status::invalid_argument(both));
+        }
+        let disposition = if give_up { pb::Disposition::Term } else { pb::Disposition::Nack };
+        Ok(self.settle_for_worker(delivery_id, disposition, error, retry_delay_ms).await)
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListEffectsRequest>,
+    ) -> Result<Response<ListByStateResponse>, Status> {
+        let listed = self.list_unended(request.into_inner()).await;
+        listed.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn retry(&self, request: Request<ReviveRequest>) -> Result<Response<ReviveResponse>, Status> {
+        let redrive = |topic, group, letters| EventsCommand::Redrive { topic, group, letters };
+        self.revive(request.into_inner(), redrive).await
+    }
+
+    async fn abandon(&self, request: Request<ReviveRequest>) -> Result<Response<ReviveResponse>, Status> {
+        let request = request.into_inner();
+        if request.letters.is_empty() {
+            return Err(Status::invalid_argument("letters is required: what is abandoned is to be named"));
+        }
+        let discard = |topic, group, letters| EventsCommand::Discard { topic, group, letters };
+        self.revive(request, discard).await
     }
 }
 
@@ -87,6 +149,8 @@ fn read(wanted: ext::Endpoint, secrets: Vec<String>) -> Result<Endpoint, Refused
         rest: ms(wanted.backoff_ms, REST_MS),
         rest_max: ms(wanted.backoff_max_ms, REST_MS_MAX),
         secrets,
+        rate: wanted.rate_per_s,
+        failures_max: wanted.breaker_failures.unwrap_or(BREAKER_FAILURES),
     })
 }
 
@@ -102,7 +166,19 @@ fn told(topic: &str, endpoint: &Endpoint) -> ext::Endpoint {
         attempts_max: endpoint.attempts_max,
         backoff_ms: ms(endpoint.rest),
         backoff_max_ms: ms(endpoint.rest_max),
+        rate_per_s: endpoint.rate,
+        breaker_failures: Some(endpoint.failures_max),
+        breaker: None,
     }
+}
+
+fn breaker(node: u64, said: &EndpointReport) -> EndpointBreaker {
+    let (state, open_ms) = match said.breaker {
+        BreakerReport::Closed => (State::Closed, 0),
+        BreakerReport::HalfOpen => (State::HalfOpen, 0),
+        BreakerReport::Open { ms } => (State::Open, ms),
+    };
+    EndpointBreaker { state: state.into(), node, failures: said.failures, open_ms }
 }
 
 const CONCURRENCY: u32 = 8;
@@ -110,3 +186,4 @@ const TIMEOUT_MS: u32 = 10_000;
 const ATTEMPTS_MAX: u32 = 20;
 const REST_MS: u32 = 1000;
 const REST_MS_MAX: u32 = 600_000;
+const BREAKER_FAILURES: u32 = 5;

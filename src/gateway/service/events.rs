@@ -104,7 +104,7 @@ impl Api {
         Ok(results)
     }
 
-    async fn settle_one(&self, ack: pb::AckRequest) -> pb::AckResponse {
+    pub(super) async fn settle_one(&self, ack: pb::AckRequest) -> pb::AckResponse {
         let delivery_id = ack.delivery_id.clone();
         let refused = |error: String| pb::AckResponse {
             error,

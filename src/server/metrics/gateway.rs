@@ -28,6 +28,8 @@ pub struct GatewayMetrics {
     open: Family<Labels, Gauge>,
     dead: Family<Labels, Gauge>,
     overdue: Family<Labels, Seconds>,
+    breakers: Family<Labels, Gauge>,
+    posts: Family<Labels, Counter>,
 }
 
 /// What a topic holds, as the replicas of this node have it.
@@ -72,6 +74,8 @@ impl Default for GatewayMetrics {
             open: Family::default(),
             dead: Family::default(),
             overdue: Family::default(),
+            breakers: Family::default(),
+            posts: Family::default(),
         }
     }
 }
@@ -117,6 +121,16 @@ impl GatewayMetrics {
             Unit::Seconds,
             self.overdue.clone(),
         );
+        to.register(
+            "endpoint_breaker",
+            "Whether an endpoint that this node posts to is left alone: 0 it is not, 1 one event is posted to see, 2 it is",
+            self.breakers.clone(),
+        );
+        to.register(
+            "endpoint_posts",
+            "What was posted to endpoints, by what became of it",
+            self.posts.clone(),
+        );
     }
 
     /// What a topic held when it was looked at.
@@ -140,6 +154,20 @@ impl GatewayMetrics {
         self.overdue.get_or_create(&vec![("group", group.to_string())]).set(by.as_secs_f64());
     }
 
+    /// The endpoints that this node posts to, and how far the circuit of each is open; the first ones by name have series of their own.
+    pub fn breakers<'a>(&self, seen: impl Iterator<Item = (&'a str, &'a str, i64)>) {
+        self.breakers.clear();
+        for (topic, endpoint, open) in seen.take(SERIES_MAX) {
+            let labels = vec![("topic", topic.to_owned()), ("endpoint", endpoint.to_owned())];
+            self.breakers.get_or_create(&labels).set(open);
+        }
+    }
+
+    /// An event was posted.
+    pub fn posted(&self, result: &str) {
+        self.posts.get_or_create(&vec![("result", result.to_owned())]).inc();
+    }
+
     /// Events were answered after this span.
     pub fn published(&self, status: &str, events: u64, after: Duration) {
         self.published.get_or_create(&vec![("status", status.to_owned())]).inc_by(events);
@@ -161,3 +189,6 @@ impl GatewayMetrics {
         self.settled.get_or_create(&vec![("result", how.to_owned())]).inc();
     }
 }
+
+/// Endpoints that have series.
+const SERIES_MAX: usize = 1000;

@@ -98,7 +98,8 @@ impl Group {
         self.head.owes = None;
     }
 
-    fn has_buffered(&self, end: u64) -> bool {
+    /// Whether something waits to be granted, before the end of the ready sequence.
+    pub(in crate::events) fn has_buffered(&self, end: u64) -> bool {
         self.buffered(end) > 0
     }
 

@@ -1,6 +1,7 @@
 //! Members of a consumer group.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 use super::{Group, Moment, Place};
@@ -62,6 +63,35 @@ impl Group {
         self.renew(place, member, moment, agenda)
     }
 
+    /// A member that asks for each of its deliveries comes, or goes on: it has credits for so many more, until
+    /// [`Group::takes_no_more`]. What is open with it already.
+    ///
+    /// # Errors
+    /// When there are too many members.
+    pub(in crate::events) fn claims(
+        &mut self,
+        place: Place,
+        (member, count, lease): (MemberId, u32, Nanos),
+        moment: Moment,
+        agenda: &mut Agenda,
+    ) -> Result<BTreeSet<GrantPlace>, EventsError> {
+        let open = self.members.get(&member).map(|known| known.open.clone()).unwrap_or_default();
+        let held = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        self.attach(place, (member, held.saturating_add(count), lease), moment, agenda)?;
+        Ok(open)
+    }
+
+    /// The member is granted nothing more before it asks. What it was granted beside `before`.
+    pub(in crate::events) fn takes_no_more(
+        &mut self,
+        member: MemberId,
+        before: &BTreeSet<GrantPlace>,
+    ) -> Vec<u64> {
+        let Some(known) = self.members.get_mut(&member) else { return Vec::new() };
+        known.credits = 0;
+        known.open.difference(before).map(|grant| grant.seq).collect()
+    }
+
     /// A member has said something.
     ///
     /// # Errors
@@ -117,7 +147,7 @@ impl Group {
         agenda: &mut Agenda,
     ) {
         let Some(known) = self.members.get(&member) else { return };
-        let open: alloc::vec::Vec<u64> = known.open.iter().map(|grant| grant.seq).collect();
+        let open: Vec<u64> = known.open.iter().map(|grant| grant.seq).collect();
         for seq in open {
             self.fail(place, seq, (why, Some(Nanos::default())), moment, agenda);
         }
