@@ -7,6 +7,7 @@
 mod book;
 mod broken;
 mod consumers;
+mod due;
 mod fate;
 mod plans;
 #[cfg(test)]

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
-    Deliveries, DeliveryState, Due, EventName, EventState, EventView, EventsAnswer, EventsCommand,
-    EventsError, EventsQuery, EventsView, Expires, KeptFrom, MemberId, NewEvent, PartitionView, Published,
-    Stored, TopicConfig,
+    Deliveries, DeliveryState, EventName, EventState, EventView, EventsAnswer, EventsCommand, EventsError,
+    EventsQuery, EventsView, Expires, KeptFrom, MemberId, NewEvent, PartitionView, Published, Stored,
+    TopicConfig,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Nanos, Op, Timestamp};
 
 use super::Compared;
 use super::broken::Broken;
-use super::consumers::{Consumers, Times, is_in_hand, judge_keys};
+use super::consumers::{Consumers, Times, count, is_in_hand, judge_keys};
+use super::due::{NANOS_PER_MS, check_due, nanos};
 use super::fate::EventFate;
 use super::plans::Plans;
 
@@ -683,28 +684,6 @@ impl Known {
     }
 }
 
-/// What an event was told to be due at is what its publisher said.
-fn check_due(due: Due, due_ms: i64, now: u64) -> Result<(), Broken> {
-    let least = match due {
-        Due::At(at) => nanos(at),
-        Due::In(delay) => now.saturating_add(delay.saturating_mul(NANOS_PER_MS)).saturating_sub(NANOS_PER_MS),
-    };
-    if nanos(due_ms) < least {
-        return Err(Broken::new("NeverEarly", format!("{due:?} at {now} is taken for {due_ms}")));
-    }
-    Ok(())
-}
-
-/// How many deliveries these are; whoever has more than are told has more credits.
-fn count(deliveries: &Deliveries) -> u32 {
-    u32::try_from(deliveries.deliveries.len()).unwrap_or(u32::MAX)
-}
-
-fn nanos(due_ms: i64) -> u64 {
-    u64::try_from(due_ms).unwrap_or_default().saturating_mul(NANOS_PER_MS)
-}
-
-const NANOS_PER_MS: u64 = 1_000_000;
 /// A wake-up so long after the entry before it found nobody asking.
 const QUIET_NS: u64 = Nanos::from_secs(1).as_nanos();
 /// In a healed world nothing is later than this.
