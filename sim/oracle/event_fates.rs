@@ -12,10 +12,6 @@ mod pauses;
 mod plans;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_generations;
-#[cfg(test)]
-mod tests_plans;
 mod topic;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use chronon_core::builtin::BuiltinError;
 use chronon_core::codec;
 use chronon_core::events::{
-    Deliveries, EventName, EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, Published,
-    Stored,
+    EventName, EventsAnswer, EventsCommand, EventsError, EventsQuery, EventsView, Published, Stored,
 };
 use chronon_core::kernel::Outcome;
 use chronon_core::types::{Nanos, Op, Timestamp};
 
 use super::Compared;
 use super::broken::Broken;
-use super::consumers::{Consumers, Times};
+use super::consumers::{Consumers, Times, count};
 use super::fate::EventFate;
 use super::plans::Plans;
 use super::topic::{Topic, check_due, nanos};
@@ -306,11 +305,6 @@ impl Book {
         };
         self.plans.audit(&unplanned, times.woken, compared)
     }
-}
-
-/// How many deliveries these are; whoever has more than are told has more credits.
-fn count(deliveries: &Deliveries) -> u32 {
-    u32::try_from(deliveries.deliveries.len()).unwrap_or(u32::MAX)
 }
 
 /// A wake-up so long after the entry before it found nobody asking.

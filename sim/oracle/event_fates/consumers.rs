@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chronon_core::events::{
-    DeliveryState, Disposition, GrantPlace, GroupOptions, GroupView, MemberId, Mode, Settled, Settlement,
+    Deliveries, DeliveryState, Disposition, GrantPlace, GroupOptions, GroupView, MemberId, Mode, Settled,
+    Settlement,
 };
 use chronon_core::types::{Nanos, Op};
 
@@ -399,6 +400,11 @@ pub(super) fn judge_keys(
         }
     }
     Ok(())
+}
+
+/// How many deliveries these are; whoever has more than are told has more credits.
+pub(super) fn count(deliveries: &Deliveries) -> u32 {
+    u32::try_from(deliveries.deliveries.len()).unwrap_or(u32::MAX)
 }
 
 pub(super) fn is_in_hand(state: &DeliveryState) -> bool {

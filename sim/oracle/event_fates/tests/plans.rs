@@ -3,7 +3,7 @@
 use chronon_core::events::{Due, EventsAnswer, EventsCommand, Mode, Published, RecurringView, Rule};
 use chronon_core::types::Op;
 
-use super::tests::{Seen, Told, new_event, stored, topic};
+use super::{Seen, Told, new_event, stored, topic};
 
 #[test]
 fn a_schedule_is_planned_without_gaps_and_asks_for_more_in_time() {

@@ -3,7 +3,7 @@
 use chronon_core::events::{Disposition, EventsAnswer, EventsCommand, Mode, Settlement, Start, TopicConfig};
 use chronon_core::types::Op;
 
-use super::tests::{ANNE, BERT, Seen, Told, group, options, processing, ready, topic};
+use super::{ANNE, BERT, Seen, Told, group, options, processing, ready, topic};
 
 fn pauses(told: &mut Told, pauses: bool) -> Option<&'static str> {
     let pause = EventsCommand::PauseGroup { topic: topic(), group: group(), pauses };
