@@ -431,7 +431,7 @@ fn draw_operator(draw: &mut Draw) -> OperatorModel {
 /// Half of the clusters have events as usual.
 fn draw_events(draw: &mut Draw) -> EventsModel {
     if draw.coin() {
-        return EventsModel::default();
+        return EventsModel { administer_ppm: *draw.pick(&[0, 50_000]), ..EventsModel::default() };
     }
     EventsModel {
         publish_ppm: draw.between(150_000, 600_000) as u32,
@@ -445,7 +445,7 @@ fn draw_events(draw: &mut Draw) -> EventsModel {
         leave_ppm: draw.between(0, 60_000) as u32,
         attach_after: if draw.below(4) == 0 { draw.below(60) } else { 0 },
         ack_timeout_ns: *draw.pick(&[200 * MILLISECOND, 900 * MILLISECOND, 4 * SECOND]),
-        administer_ppm: if draw.coin() { draw.between(5_000, 60_000) as u32 } else { 0 },
+        administer_ppm: if draw.coin() { draw.between(20_000, 300_000) as u32 } else { 0 },
     }
 }
 

@@ -52,7 +52,7 @@ impl EventClients {
         let is_attached = self.members.get(&(group, member)).is_some_and(|known| known.is_attached);
         let model = self.model;
         if let Some(topic) = self.wants_opening(group, draw) {
-            return self.open(group, topic, false);
+            return self.open(group, topic, false, draw);
         }
         let mut choice = draw.below(1_000_000) as u32;
         let mut falls_on = |share: u32| {
@@ -357,9 +357,11 @@ impl EventClients {
     }
 
     /// A topic is opened that was closed; another one is to pause, or to go on.
-    fn open(&self, group: GroupId, topic: String, is_paused: bool) -> EventsCommand {
+    fn open(&self, group: GroupId, topic: String, is_paused: bool, draw: &mut Draw) -> EventsCommand {
         let known = self.topics.get(&(group, topic.clone())).copied();
         let (id, revision, _) = known.unwrap_or((1, 0, false));
+        // Now and then whoever opens it has not heard that it was deleted.
+        let id = if draw.below(4) == 0 { id.max(2) - 1 } else { id };
         let config = TopicConfig { revision: revision + 1, is_paused, ..config(&topic) };
         EventsCommand::Open { topic, config, id }
     }
@@ -383,8 +385,11 @@ impl EventClients {
         }
         let (topic, consumers) = ((*draw.pick(&TOPICS)).to_owned(), (*draw.pick(&GROUPS)).to_owned());
         match draw.below(12) {
-            10 => self.open(group, topic, draw.below(4) > 0),
-            11 if draw.below(3) == 0 => {
+            10 => {
+                let is_paused = draw.below(4) > 0;
+                self.open(group, topic, is_paused, draw)
+            }
+            11 if draw.coin() => {
                 let id = self.topics.get(&(group, topic.clone())).map_or(1, |(id, ..)| *id);
                 EventsCommand::Close { topic, id }
             }
