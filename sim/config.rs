@@ -115,6 +115,10 @@ pub struct EventsModel {
     pub administer_ppm: u32,
     /// A session makes so many requests before it consumes.
     pub attach_after: u64,
+    /// It makes so many before it wants any delivery: until then it is a member without credits.
+    pub credits_after: u64,
+    /// Events are due together, at the next multiple of this time; not when it is zero.
+    pub together_ns: u64,
     /// A delivery has failed if it is not settled for so long.
     pub ack_timeout_ns: u64,
 }
@@ -133,6 +137,8 @@ impl Default for EventsModel {
             leave_ppm: 20_000,
             administer_ppm: 0,
             attach_after: 0,
+            credits_after: 0,
+            together_ns: 0,
             ack_timeout_ns: 900 * MILLISECOND,
         }
     }
@@ -444,6 +450,8 @@ fn draw_events(draw: &mut Draw) -> EventsModel {
         past_ppm: draw.between(0, 300_000) as u32,
         leave_ppm: draw.between(0, 60_000) as u32,
         attach_after: if draw.below(4) == 0 { draw.below(60) } else { 0 },
+        credits_after: 0,
+        together_ns: 0,
         ack_timeout_ns: *draw.pick(&[200 * MILLISECOND, 900 * MILLISECOND, 4 * SECOND]),
         administer_ppm: if draw.coin() { draw.between(20_000, 300_000) as u32 } else { 0 },
     }

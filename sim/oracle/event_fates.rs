@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chronon_core::builtin::{Builtin, BuiltinQuery, BuiltinState, BuiltinView};
 use chronon_core::codec;
-use chronon_core::events::{EventsState, EventsView};
+use chronon_core::events::{ALARMS_MAX, EventsQuery, EventsState, EventsView};
 use chronon_core::kernel::{ChrApplication, Executor, Outcome, QueryContext, commands};
 use chronon_core::node::Answer;
 use chronon_core::types::{
@@ -248,21 +248,43 @@ impl Ledger {
         if self.rests.is_multiple_of(AUDITED_EACH) { self.audit(compared) } else { Ok(()) }
     }
 
-    /// One entry sees to all that is due, in worlds as small as these.
-    fn judge_wakeup(&self, entry: &Entry, now: Timestamp, compared: &mut Compared) -> Result<(), Broken> {
+    /// One entry sees to all that is due, unless that is more than one may.
+    fn judge_wakeup(&mut self, entry: &Entry, now: Timestamp, compared: &mut Compared) -> Result<(), Broken> {
         if entry.header().kind() != EntryKind::Wakeup {
             return Ok(());
         }
         compared.bounded += 1;
         let next = Builtin.next_wakeup(self.executor.state());
-        match next.filter(|at| *at <= now && *at > Timestamp::default()) {
-            Some(at) => {
-                let what =
-                    format!("op {} woke it at {now}, and what was due at {at} is not done", entry.op());
-                Err(Broken::new("FireBounded", what))
-            }
-            None => Ok(()),
+        let left = next.filter(|at| *at <= now && *at > Timestamp::default());
+        self.book.woken(left);
+        let Some(at) = left else { return Ok(()) };
+        let became_ready = self.ready_by_the_last_entry();
+        if became_ready >= u64::from(ALARMS_MAX) / 2 {
+            return Ok(());
         }
+        let what = format!(
+            "op {} woke it at {now}, {became_ready} events became ready, and what was due at {at} is not done",
+            entry.op()
+        );
+        Err(Broken::new("FireBounded", what))
+    }
+
+    /// How many events became ready by the last entry that was executed.
+    fn ready_by_the_last_entry(&self) -> u64 {
+        let ready = |(op, state): &(Op, EventsState)| {
+            let state = BuiltinState::Events(state.clone());
+            let of_topic = |topic: &String| {
+                let question = BuiltinQuery::Events(EventsQuery::Partition { topic: topic.clone() });
+                match Builtin.query(&state, question, &mut QueryContext { op: *op }) {
+                    BuiltinView::Events(EventsView::Partition(partition)) => partition.next_seq,
+                    _ => 0,
+                }
+            };
+            self.book.topics().map(of_topic).sum::<u64>()
+        };
+        let mut last = self.states.iter().rev().map(ready);
+        let (after, before) = (last.next().unwrap_or_default(), last.next().unwrap_or_default());
+        after.saturating_sub(before)
     }
 
     fn audit(&mut self, compared: &mut Compared) -> Result<(), Broken> {

@@ -20,8 +20,9 @@
 //!
 //! What clients of a group of kind `events` do is said in `[events]`: which shares of their requests publish (`publish`), take events
 //! back or put them off (`change`), leave (`leave`), and pause, seek, alter or delete consumer groups (`administer`); how many events a publish has at most (`batch`), within which time they are
-//! due (`delay`), which share of them has an earlier one's name (`again`), is over already (`past`), or is never done by anybody
-//! (`poison`), or is of no use some time after it is due (`expires`); how many requests a session makes before it consumes (`attach_after`); and when a delivery has failed that is not
+//! due (`delay`) or at which multiples of a time all together (`together`), which share of them has an earlier one's name (`again`), is over already (`past`), or is never done by anybody
+//! (`poison`), or is of no use some time after it is due (`expires`); how many requests a session makes before it consumes (`attach_after`),
+//! and before it has any credits (`credits_after`); and when a delivery has failed that is not
 //! settled (`ack_timeout`). What must have become of events is said in `[expect]`, such as `fates_min = { duplicate = 100 }`.
 //!
 //! A mistake is refused with the file, line and column, what was found and what is allowed.

@@ -201,6 +201,8 @@ fn write_events(f: &mut fmt::Formatter<'_>, events: EventsModel, u: EventsModel)
     put(f, "leave", events.leave_ppm, u.leave_ppm, share)?;
     put(f, "administer", events.administer_ppm, u.administer_ppm, share)?;
     put(f, "attach_after", events.attach_after, u.attach_after, plain)?;
+    put(f, "credits_after", events.credits_after, u.credits_after, plain)?;
+    put(f, "together", events.together_ns, u.together_ns, span)?;
     put(f, "ack_timeout", events.ack_timeout_ns, u.ack_timeout_ns, span)
 }
 

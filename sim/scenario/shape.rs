@@ -156,6 +156,8 @@ pub(super) struct EventsShape {
     leave: Option<Share>,
     administer: Option<Share>,
     attach_after: Option<u64>,
+    credits_after: Option<u64>,
+    together: Option<Ns>,
     ack_timeout: Option<Ns>,
 }
 
@@ -282,6 +284,8 @@ impl EventsShape {
         put(&mut events.leave_ppm, self.leave.map(Share::ppm));
         put(&mut events.administer_ppm, self.administer.map(Share::ppm));
         put(&mut events.attach_after, self.attach_after);
+        put(&mut events.credits_after, self.credits_after);
+        put(&mut events.together_ns, self.together.map(|ns| ns.0));
         put(&mut events.ack_timeout_ns, self.ack_timeout.map(|ns| ns.0));
     }
 }

@@ -66,10 +66,13 @@ impl EventClients {
             self.change(group, topic, draw)
         } else if asking.number <= model.attach_after {
             self.publish(group, topic, draw)
+        } else if asking.number <= model.credits_after && (!is_attached || falls_on(ATTACH_PPM)) {
+            self.attach((member, 0), draw)
         } else if pulls(asking) && (!is_attached || falls_on(CLAIM_PPM)) {
             self.claim(member, draw)
         } else if !is_attached || falls_on(ATTACH_PPM) && !pulls(asking) {
-            self.attach(member, draw)
+            let credits = if draw.below(10) == 0 { 0 } else { CREDITS };
+            self.attach((member, credits), draw)
         } else if falls_on(model.administer_ppm) {
             self.administer(group, draw)
         } else if falls_on(model.leave_ppm) {
@@ -274,6 +277,7 @@ impl EventClients {
         let due = match draw.below(10) {
             _ if falls(model.past_ppm, draw) => over(draw),
             0..=2 => Due::In(0),
+            _ if model.together_ns > 0 => self.together(group),
             3 => Due::At(draw.below(1 << 42) as i64),
             _ => self.later(draw),
         };
@@ -298,6 +302,13 @@ impl EventClients {
             }
             _ => EventsCommand::Reschedule { topic, event, due: self.later(draw) },
         }
+    }
+
+    /// At the next of the times at which events are due together, as far as it is known what time it is.
+    fn together(&self, group: GroupId) -> Due {
+        let apart = i64::try_from(self.model.together_ns / NANOS_PER_MS).unwrap_or(i64::MAX).max(1);
+        let heard = self.heard_ms.get(&group).copied().unwrap_or_default();
+        Due::At((heard / apart + 1).saturating_mul(apart))
     }
 
     fn later(&self, draw: &mut Draw) -> Due {
@@ -470,9 +481,8 @@ impl EventClients {
     }
 
     /// Who wants nothing more for a while stays a member.
-    fn attach(&self, member: MemberId, draw: &mut Draw) -> EventsCommand {
+    fn attach(&self, (member, credits): (MemberId, u32), draw: &mut Draw) -> EventsCommand {
         let (group, options) = (group_of(member), self.options(member, draw));
-        let credits = if draw.below(10) == 0 { 0 } else { CREDITS };
         let lease = Nanos::from_millis(draw.between(1000, 5000));
         let (topic, insists) = (topic_of(member), draw.coin());
         EventsCommand::Attach { topic, group, options, insists, member, credits, lease }

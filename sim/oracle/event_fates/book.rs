@@ -39,11 +39,21 @@ impl Book {
         (self.op, self.now) = (op, now.as_nanos());
         self.times.insert(op, self.now);
         if wakes {
-            self.woken = self.now;
             if self.now >= before.saturating_add(QUIET_NS) {
                 compared.fate(EventFate::Quiet);
             }
         }
+    }
+
+    /// The names of all topics.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.keys()
+    }
+
+    /// Everything that was due before `next`, or by now, has happened.
+    pub(super) fn woken(&mut self, next: Option<Timestamp>) {
+        let until = next.map_or(self.now, |next| next.as_nanos().saturating_sub(1));
+        self.woken = self.woken.max(until.min(self.now));
     }
 
     /// Nothing fails any more, and has not for long: what was due has happened.

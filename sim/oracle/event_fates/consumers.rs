@@ -17,7 +17,7 @@ use super::pauses::Pauses;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Consumers {
     pub is_ordered: bool,
-    attempts_max: u32,
+    attempts_max: Option<u32>,
     members: BTreeMap<MemberId, Member>,
     /// The latest grant of each event that somebody was told of, and which attempt that was.
     granted: BTreeMap<u64, (GrantPlace, MemberId, u32)>,
@@ -106,7 +106,7 @@ impl Consumers {
         compared: &mut Compared,
     ) -> &mut Member {
         self.is_ordered = options.mode == Mode::Ordered;
-        (self.attempts_max, self.is_deleted) = (self.attempts_of(options), false);
+        (self.attempts_max, self.is_deleted) = (Some(self.attempts_of(options)), false);
         self.lose(times.woken, compared);
         let fresh = Member { credits: 0, open_max: 0, lease: 0, until: 0, since: times.now };
         let known = self.members.entry(member).or_insert(fresh);
@@ -115,18 +115,19 @@ impl Consumers {
         known
     }
 
-    /// What was granted before it had other options stays what it is.
+    /// What was granted before it had other options is tried once more, however often it was; also what nobody was told of. None
+    /// are as many as one likes.
     fn attempts_of(&self, options: &GroupOptions) -> u32 {
-        match (self.granted.is_empty(), self.attempts_max, options.attempts_max) {
-            (true, _, most) | (false, _, most @ 0) => most,
-            (false, 0, _) => 0,
-            (false, before, most) => before.max(most),
+        match (self.attempts_max, options.attempts_max) {
+            (None, most) => most,
+            (Some(0), _) | (_, 0) => 0,
+            (Some(before), most) => before.max(most),
         }
     }
 
     /// It pauses or not, and has these options.
     pub(super) fn changed(&mut self, op: Op, options: &GroupOptions, pauses: bool, compared: &mut Compared) {
-        self.attempts_max = self.attempts_of(options);
+        self.attempts_max = Some(self.attempts_of(options));
         if self.pauses.is_to_pause(op, pauses) {
             compared.fate(EventFate::Paused);
         }
@@ -202,8 +203,8 @@ impl Consumers {
             );
             return Err(Broken::new("GenerationHolds", what));
         }
-        if self.attempts_max > 0 && attempt > self.attempts_max {
-            let what = format!("event {seq} is delivered, attempt {attempt} of {}", self.attempts_max);
+        if let Some(most) = self.attempts_max.filter(|most| *most > 0 && attempt > *most) {
+            let what = format!("event {seq} is delivered, attempt {attempt} of {most}");
             return Err(Broken::new("TerminalStays", what));
         }
         let known = self.granted.entry(seq).or_insert((grant, member, attempt));

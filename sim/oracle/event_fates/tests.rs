@@ -68,6 +68,9 @@ impl Told {
         self.ms = at_ms;
         let now = Timestamp::from_nanos(at_ms * MS);
         self.book.entry(self.op(), now, wakes, &mut self.compared);
+        if wakes {
+            self.book.woken(None);
+        }
     }
 
     pub(super) fn does(&mut self, command: EventsCommand, answer: EventsAnswer) -> Option<&'static str> {
