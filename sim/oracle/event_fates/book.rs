@@ -38,10 +38,8 @@ impl Book {
         let before = self.now;
         (self.op, self.now) = (op, now.as_nanos());
         self.times.insert(op, self.now);
-        if wakes {
-            if self.now >= before.saturating_add(QUIET_NS) {
-                compared.fate(EventFate::Quiet);
-            }
+        if wakes && self.now >= before.saturating_add(QUIET_NS) {
+            compared.fate(EventFate::Quiet);
         }
     }
 
