@@ -172,7 +172,7 @@ pub(super) struct Seen<'a> {
     scheduled: u64,
     floor: u64,
     members: u32,
-    is_paused: bool,
+    pub(super) is_paused: bool,
     kept: Vec<KeptView>,
     unplanned: Vec<RecurringView>,
     /// What is kept since a time is told from this one on.
@@ -203,11 +203,6 @@ impl<'a> Seen<'a> {
             unplanned: Vec::new(),
             found_from: None,
         }
-    }
-
-    /// The same, and the group pauses.
-    pub(super) fn of_paused(self) -> Self {
-        Self { is_paused: true, ..self }
     }
 
     fn partition(&self) -> PartitionView {

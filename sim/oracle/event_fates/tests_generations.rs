@@ -36,7 +36,9 @@ fn nothing_is_granted_while_a_group_pauses() {
     let until = told.ms + 500;
     assert_eq!(pauses(&mut told, true), None);
     let open = || vec![("a", 0, ready(0), processing(ANNE, 1, until))];
-    assert_eq!(told.shows(&Seen::of(open()).of_paused()), None);
+    let mut seen = Seen::of(open());
+    seen.is_paused = true;
+    assert_eq!(told.shows(&seen), None);
     assert_eq!(told.shows(&Seen::of(open())), Some("PauseHolds"), "it is not shown to pause");
     assert_eq!(told.acks(ANNE, 0, 1), None, "what is open may be settled");
     told.accepts("b", 1);
