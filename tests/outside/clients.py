@@ -2,7 +2,7 @@
 
 usage: clients.py CHRONON PROTO_DIR
 
-One node first, and each service of it (`services.py`): publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
+One node first, and each service of it (`services.py`, `workers.py`, `traces.py`): publish, duplicates, what is refused, consumer groups, acknowledgements, failures, dead letters, a restart in between.
 Then three, whose leader is killed in between: what was accepted is delivered to every group, once it is acknowledged no more.
 """
 
@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
 WAIT_S = 30
+JSON_LOGS = os.environ | {"CHRONON_LOG_FORMAT": "json"}
 PAYLOAD_MAX = 4 * 1024 * 1024
 # What a client takes in one message is less than that, unless it says so.
 OPTIONS = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]
@@ -51,13 +53,14 @@ def make_stubs(protos, into):
     )
     assert status == 0, "protoc makes no stubs of proto/"
     sys.path.insert(0, into)
-    global pb, rpc, ext, ext_rpc, services, workers
+    global pb, rpc, ext, ext_rpc, services, traces, workers
     import cronos_db_pb2 as pb
     import cronos_db_pb2_grpc as rpc
     import cronos_db_ext_pb2 as ext
     import cronos_db_ext_pb2_grpc as ext_rpc
 
     import services
+    import traces
     import workers
 
 
@@ -65,11 +68,15 @@ def make_stubs(protos, into):
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
+    """Below those that the system gives to connections: one of these would have a node talk to itself."""
+    held = []
+    while len(held) < count:
+        try:
+            held.append(socket.create_server(("127.0.0.1", random.randrange(10_000, 20_000))))
+        except OSError:
+            pass  # It is taken.
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
         each.close()
     return ports
 
@@ -77,13 +84,17 @@ def free_ports(count):
 class Node:
     """A node's process, and how to reach it."""
 
-    def __init__(self, arguments, grpc_port, http_port):
-        self.arguments, self.http_port = arguments, http_port
+    def __init__(self, arguments, grpc_port, http_port, log=os.devnull):
+        self.arguments, self.http_port, self.log = arguments, http_port, log
         self.address = f"127.0.0.1:{grpc_port}"
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen(self.arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.arguments, stdout=subprocess.DEVNULL, stderr=log, env=JSON_LOGS)
+
+    def logged(self):
+        return [json.loads(line) for line in open(self.log)]
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -181,6 +192,7 @@ def one_node(binary, scratch):
         [binary, "serve", "--dev", "--data-dir", data, "--requests", listen[0], "--http", listen[1], "--grpc", listen[2], "--webhooks", "http://127.0.0.1:*/in/"],
         grpc_port,
         http,
+        os.path.join(scratch, "one.log"),
     )
     node.start()
     try:
@@ -204,6 +216,7 @@ def one_node(binary, scratch):
         workers.last_voter(client)
         metrics(http)
         services.of_metrics(http)
+        traces.of_one_node(client, Sink(), node.logged)
         restart(node, client)
     finally:
         node.kill()
