@@ -144,6 +144,11 @@ impl Consumers {
         self.dropped.clear();
     }
 
+    /// There was no other one of its name, and it was never set to another place.
+    pub(super) fn is_the_first(&self) -> bool {
+        self.since == Op::default() && !self.is_deleted
+    }
+
     /// There is none any more, and what was granted never counts for another one of its name.
     pub(super) fn deleted(op: Op) -> Self {
         Self { since: op, is_deleted: true, ..Self::default() }

@@ -626,6 +626,18 @@ fn nothing_is_delivered_when_it_is_of_no_use_any_more_nor_expires_before() {
 }
 
 #[test]
+fn what_a_group_has_not_settled_is_let_go_by_no_bound() {
+    let mut told = Told::new(Mode::Shared);
+    told.accepts("a", 0);
+    let waits = vec![("a", 0, ready(0), Some(DeliveryState::Buffered))];
+    assert_eq!(told.shows(&Seen::of(waits)), None);
+    let retain = EventsCommand::Retain { topic: topic(), age: None, bytes: None, below: Some(1) };
+    assert_eq!(told.does(retain, EventsAnswer::Retained { events: 1, bytes: 1 }), None);
+    let gone = vec![("a", 0, EventState::Expired { seq: 0 }, Some(DeliveryState::Expired))];
+    assert_eq!(told.shows(&Seen::of(gone)), Some("ExpiryHolds"));
+}
+
+#[test]
 fn what_is_kept_is_told_in_order_and_found_by_its_time() {
     let shown = |change: fn(&mut Seen<'_>)| {
         let mut told = Told::new(Mode::Shared);

@@ -243,8 +243,23 @@ impl Topic {
         }
         if is_news {
             compared.fate(EventFate::LetGo);
+            self.check_held_up_by_none(known)?;
         }
         Ok(())
+    }
+
+    /// What is for a consumer group is kept until it has settled it, unless the topic says otherwise.
+    fn check_held_up_by_none(&self, known: &Known) -> Result<(), Broken> {
+        let is_for = |(name, state): &(&String, &DeliveryState)| {
+            **state != DeliveryState::Skipped && self.groups.get(*name).is_some_and(Consumers::is_the_first)
+        };
+        match known.seen.iter().find(is_for) {
+            Some((group, state)) if !self.config.expires_unsettled => {
+                let what = format!("event {} was let go, and was {state:?} for group {group}", known.offset);
+                Err(Broken::new("ExpiryHolds", what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is kept is what became ready, in that order, and is found by its time as by its place.
